@@ -1,0 +1,153 @@
+"""Read genotypes: JSON format 1, or the text form of the public NAS-DSF code, parsed with `ast` and never evaluated.
+
+Validation names the wrong field. Nothing is ever pickled.
+"""
+
+import ast
+import json
+from pathlib import Path
+
+from models.search.genotypes import FORMAT, SPACE_NAME, CellGenotype, Edge, Genotype, StepGenotype
+from models.search.operations import EDGE_OPS, FUSION_OPS
+from utils.errors import UserError
+
+
+def read_genotype(
+    path: Path, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = 4
+) -> Genotype:
+    """Read a genotype file, JSON or public text form, that must fit streams with these inputs, levels and channels.
+
+    Raises:
+        UserError: the file is missing or no genotype, or a field is wrong or does not fit; names file and field.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected a readable genotype file, found: {error}") from None
+    if text.lstrip().startswith("{"):
+        return _from_json_text(text, str(path), inputs, levels, channels, rank)
+    return parse_text(text, str(path), inputs, levels, channels, rank)
+
+
+def _from_json_text(text, source, inputs, levels, channels, rank) -> Genotype:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: expected genotype JSON, found: {error}") from None
+    return genotype_from_json(data, source, inputs, levels, channels, rank)
+
+
+def genotype_from_json(
+    data: dict, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = 4
+) -> Genotype:
+    """Validate genotype JSON against the streams that it is to be built on; see `read_genotype`."""
+    expected = {"format": FORMAT, "space": SPACE_NAME, "inputs": list(inputs), "levels": list(levels), "C": channels}
+    for name, value in expected.items():
+        if not isinstance(data, dict) or name not in data:
+            raise UserError(f"{source}: field {name}: expected {value}, found nothing")
+        if data[name] != value:
+            raise UserError(f"{source}: field {name}: expected {value}, found {data[name]!r}")
+    meta = data.get("meta", {})
+    if not isinstance(meta, dict):
+        raise UserError(f"{source}: field meta: expected an object, found {meta!r}")
+    cells = _cells(data.get("cells"), source, len(inputs), len(levels), rank)
+    return Genotype(tuple(inputs), tuple(levels), channels, cells, meta)
+
+
+def parse_text(
+    text: str, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = 4
+) -> Genotype:
+    """Read `Genotype(edges=[...], steps=[StepGenotype(...)], concat=[...])`, or a list of them, without evaluating it.
+
+    A single one is used on every level.
+    """
+    try:
+        data = _plain(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"{source}: expected genotype JSON or the text form Genotype(...), found: {error}") from None
+    data = data if isinstance(data, list) else [data] * len(levels)
+    return Genotype(tuple(inputs), tuple(levels), channels, _cells(data, source, len(inputs), len(levels), rank))
+
+
+def _plain(node: ast.expr):
+    """Turn a syntax tree of literals and the two constructors into plain values."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Genotype", "StepGenotype"):
+        if node.args or any(k.arg is None for k in node.keywords):
+            raise ValueError(f"{node.func.id} takes keyword arguments only")
+        return {k.arg: _plain(k.value) for k in node.keywords}
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_plain(n) for n in node.elts]
+    return ast.literal_eval(node)
+
+
+def _cells(data, source: str, num_inputs: int, num_levels: int, rank: int) -> tuple[CellGenotype, ...]:
+    cells = _list(data, f"{source}: field cells", num_levels, "one cell per level")
+    return tuple(_cell(c, f"{source}: field cells[{i}]", num_inputs, rank) for i, c in enumerate(cells))
+
+
+def _cell(data, where: str, num_inputs: int, rank: int) -> CellGenotype:
+    steps = _list(_get(data, "steps", where), f"{where}.steps")
+    if not steps:
+        raise UserError(f"{where}.steps: expected at least one step, found none")
+    edges = _edges(_get(data, "edges", where), f"{where}.edges", num_inputs, len(steps))
+    nodes = tuple(_step(s, f"{where}.steps[{i}]", rank) for i, s in enumerate(steps))
+    concat = _indices(_get(data, "concat", where), f"{where}.concat", num_inputs + len(steps))
+    return CellGenotype(edges, nodes, concat)
+
+
+def _step(data, where: str, rank: int) -> StepGenotype:
+    ops = _list(_get(data, "inner_steps", where), f"{where}.inner_steps")
+    for i, op in enumerate(ops):
+        _one_of(op, tuple(FUSION_OPS[rank]), f"{where}.inner_steps[{i}]")
+    if not ops:
+        raise UserError(f"{where}.inner_steps: expected at least one operation, found none")
+    edges = _edges(_get(data, "inner_edges", where), f"{where}.inner_edges", 2, len(ops))
+    concat = _indices(_get(data, "inner_concat", where), f"{where}.inner_concat", 2 + len(ops))
+    return StepGenotype(edges, tuple(ops), concat)
+
+
+def _get(data, name: str, where: str):
+    if not isinstance(data, dict) or name not in data:
+        raise UserError(f"{where}: expected an object with the field {name}, found {_short(data)}")
+    return data[name]
+
+
+def _list(data, where: str, length: int | None = None, what: str = "") -> list:
+    if not isinstance(data, list):
+        raise UserError(f"{where}: expected a list, found {_short(data)}")
+    if length is not None and len(data) != length:
+        raise UserError(f"{where}: expected {length} entries ({what}), found {len(data)}")
+    return data
+
+
+def _edges(data, where: str, num_first: int, num_steps: int) -> tuple[Edge, ...]:
+    edges = _list(data, where, 2 * num_steps, "two per step")
+    for i, edge in enumerate(edges):
+        if not isinstance(edge, list) or len(edge) != 2:
+            raise UserError(f"{where}[{i}]: expected [operation, index], found {_short(edge)}")
+        _one_of(edge[0], EDGE_OPS[1:], f"{where}[{i}]")
+        _index(edge[1], f"{where}[{i}]", num_first + i // 2)
+    return tuple((op, index) for op, index in edges)
+
+
+def _indices(data, where: str, limit: int) -> tuple[int, ...]:
+    if not _list(data, where):
+        raise UserError(f"{where}: expected at least one index, found none")
+    for i, value in enumerate(data):
+        _index(value, f"{where}[{i}]", limit)
+    return tuple(data)
+
+
+def _index(value, where: str, limit: int) -> None:
+    if type(value) is not int or not 0 <= value < limit:
+        raise UserError(f"{where}: expected an index from 0 to {limit - 1}, found {_short(value)}")
+
+
+def _one_of(value, allowed: tuple[str, ...], where: str) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        raise UserError(f"{where}: expected an operation of {', '.join(allowed)}, found {_short(value)}")
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

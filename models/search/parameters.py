@@ -1,0 +1,26 @@
+"""The three sets of parameters: architecture logits, weights, and the frozen rest.
+
+Logits are parameters named `alpha_*`. The first two are a disjoint, complete, ordered partition of what is trainable.
+"""
+
+from torch import nn
+
+
+def arch_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the trainable architecture logits, in registration order."""
+    return [p for name, p in model.named_parameters() if p.requires_grad and _is_logit(name)]
+
+
+def weight_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return all other trainable parameters, in registration order."""
+    return [p for name, p in model.named_parameters() if p.requires_grad and not _is_logit(name)]
+
+
+def freeze(module: nn.Module) -> None:
+    """Take the module out of training for good: no gradients here, eval mode by the owner's `train`."""
+    module.requires_grad_(False)
+    module.eval()
+
+
+def _is_logit(name: str) -> bool:
+    return name.rpartition(".")[2].startswith("alpha_")
