@@ -1,0 +1,133 @@
+"""Letterboxing and augmentation of RGB-thermal pairs: geometry is drawn once per pair, photometry once per modality.
+
+Built on torchvision's v2 functions. Differs from `v2.ScaleJitter` and `v2.RandomCrop` in that one scale serves both
+axes, as the way back to original pixels divides by one number, and that the fill is the mean of each modality.
+
+Shapes: h, w original size; H, W letterboxed size; N boxes of one image. Boxes are xyxy pixels.
+"""
+
+from typing import Any
+
+import torch
+from torchvision.ops import box_area, clip_boxes_to_image
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import BoundingBoxes, Image
+
+from utils.errors import UserError
+
+MIN_VISIBLE = 0.25  # share of a box's area that a crop must leave: less shows too little to tell what it was
+MIN_SIDE_PX = 1.0  # letterboxed pixels
+HUE_SHARE = 0.1  # of the photometric strength: in SSD (Liu et al. 2016) contrast moves by 0.5 and hue by 0.05 turns
+
+
+class PairTransform:
+    """Turn a decoded pair into a sample of fixed size.
+
+    Testing: scaled to fit, placed at the top left, filled with the mean; no draws. Training adds, in this order, a
+    horizontal flip, a scale relative to "fits" with random crop or placement, and photometry.
+
+    Args:
+        image_size: (height, width) of the letterboxed image.
+        fill: integers 0..255, 3 for "rgb", 1 for "thermal" (see `fill_from_mean`).
+        train: augment with the values below; without it they are not used.
+        hflip: probability of a flip.
+        scale_jitter: (lowest, highest) factor on the scale that fits; (1, 1) is off, top left as in testing.
+        photometric: strength s in 0..1: brightness and contrast of each modality are multiplied by 1 - s .. 1 + s, so
+            is the saturation of RGB, and its hue moves by up to s / 10 turns.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        fill: dict[str, list[int]],
+        train: bool,
+        hflip: float = 0.5,
+        scale_jitter: tuple[float, float] = (1.0, 1.0),
+        photometric: float = 0.0,
+    ):
+        _check_options(hflip, scale_jitter, photometric)
+        self.image_size = image_size
+        self.fill = fill
+        self.train = train
+        self.hflip = hflip
+        self.scale_jitter = scale_jitter
+        self.photometry = {
+            "rgb": v2.ColorJitter(photometric, photometric, photometric, HUE_SHARE * photometric),
+            "thermal": v2.ColorJitter(photometric, photometric),
+        }
+
+    def __call__(
+        self, rgb: torch.Tensor, thermal: torch.Tensor, boxes_xyxy: torch.Tensor, labels: torch.Tensor
+    ) -> dict[str, Any]:
+        """Transform one pair; draws come from torch's global CPU generator.
+
+        Args:
+            rgb: uint8 (3, h, w).
+            thermal: uint8 (1, h, w).
+            boxes_xyxy: float32 (N, 4) in original pixels.
+            labels: int64 (N,).
+        Returns:
+            "rgb" uint8 (3, H, W), "thermal" uint8 (1, H, W), "boxes_xyxy" float32 (M, 4) clipped, "labels" (M,),
+            "scale". Boxes of which a crop left less than a quarter, or less than 1 px on a side, are gone (M <= N).
+            Without `train`, letterboxed = original * scale.
+        """
+        size = tuple(rgb.shape[-2:])
+        pair = {"rgb": Image(rgb), "thermal": Image(thermal)}
+        boxes = BoundingBoxes(boxes_xyxy.reshape(-1, 4), format="XYXY", canvas_size=size)
+        flip, factor, position = self._draw()
+        if flip:
+            pair = {modality: F.horizontal_flip(image) for modality, image in pair.items()}
+            boxes = F.horizontal_flip(boxes)
+
+        scale = min(self.image_size[0] / size[0], self.image_size[1] / size[1]) * factor
+        resized = tuple(max(1, round(side * scale)) for side in size)
+        # Where the resized pair begins in the sample: negative is cropped, positive is filled.
+        top, left = (round(p * (room - side)) for p, room, side in zip(position, self.image_size, resized))
+        pair = {modality: self._place(image, modality, resized, top, left) for modality, image in pair.items()}
+        boxes_xyxy, labels = self._move_boxes(boxes.as_subclass(torch.Tensor), labels, scale, top, left)
+        return {**pair, "boxes_xyxy": boxes_xyxy, "labels": labels, "scale": scale}
+
+    def _draw(self) -> tuple[bool, float, tuple[float, float]]:
+        if not self.train:
+            return False, 1.0, (0.0, 0.0)
+        flip, factor, top, left = torch.rand(4).tolist()
+        low, high = self.scale_jitter
+        position = (0.0, 0.0) if low == high == 1 else (top, left)
+        return flip < self.hflip, low + factor * (high - low), position
+
+    def _place(self, image: Image, modality: str, resized: tuple[int, int], top: int, left: int) -> torch.Tensor:
+        """Resize, crop, change colours (before the fill, which stays the mean) and fill up to (C, H, W)."""
+        height, width = self.image_size
+        image = F.resize(image, list(resized), antialias=True)
+        image = F.crop(image, max(-top, 0), max(-left, 0), min(height, resized[0]), min(width, resized[1]))
+        if self.train:
+            image = self.photometry[modality](image)
+        canvas = torch.stack([torch.full((height, width), value, dtype=torch.uint8) for value in self.fill[modality]])
+        top, left = max(top, 0), max(left, 0)
+        canvas[:, top : top + image.shape[-2], left : left + image.shape[-1]] = image.as_subclass(torch.Tensor)
+        return canvas
+
+    def _move_boxes(
+        self, boxes_xyxy: torch.Tensor, labels: torch.Tensor, scale: float, top: int, left: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        moved = boxes_xyxy * scale + torch.tensor([left, top, left, top])
+        visible = clip_boxes_to_image(moved, self.image_size)
+        sides = visible[:, 2:] - visible[:, :2]
+        keep = (box_area(visible) >= MIN_VISIBLE * box_area(moved)) & (sides >= MIN_SIDE_PX).all(dim=1)
+        return visible[keep], labels[keep]
+
+
+def fill_from_mean(normalization: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]) -> dict[str, list[int]]:
+    """Give the fill of each modality, 3 integers 0..255 for "rgb" and 1 for "thermal", from its mean in 0..1."""
+    rgb, thermal = normalization["rgb"][0], normalization["thermal"][0]
+    return {"rgb": [round(255 * mean) for mean in rgb], "thermal": [round(255 * sum(thermal) / len(thermal))]}
+
+
+def _check_options(hflip: float, scale_jitter: tuple[float, float], photometric: float) -> None:
+    if not 0 <= hflip <= 1:
+        raise UserError(f"hflip: expected a probability in 0..1, found {hflip}")
+    if len(scale_jitter) != 2 or not 0 < scale_jitter[0] <= scale_jitter[1]:
+        raise UserError(f"scale_jitter: expected two factors, 0 < lowest <= highest, found {scale_jitter}")
+    if not 0 <= photometric <= 1:
+        raise UserError(f"photometric: expected a strength in 0..1, found {photometric}")

@@ -1,0 +1,114 @@
+"""Cut the training list into train (weights), arch (architecture logits) and val (choosing), without video leaks.
+
+FLIR frames come from video, so neighbours are nearly equal: whole blocks of neighbouring file numbers go to one part.
+The published protocol (`paper_split`) has no such cut: it searches and chooses on the test set.
+"""
+
+import hashlib
+import json
+import random
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from utils.errors import UserError
+
+PARTS = ("train", "arch", "val")
+BLOCKED = "train/arch/val"
+PAPER = "paper: test used as val"
+MAX_BLOCK = 32  # frames; shorter for small sets, so that each has about 20 blocks or more to deal out
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which file names belong to which part; `seed` is None for the published protocol, which draws nothing."""
+
+    seed: int | None
+    protocol: str
+    parts: dict[str, list[str]]
+
+    @property
+    def hash(self) -> str:
+        """Name the content (protocol and parts) by 16 hex digits."""
+        content = {"protocol": self.protocol, "parts": {part: sorted(self.parts[part]) for part in PARTS}}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the content of `split.json`."""
+        return {"hash": self.hash, "seed": self.seed, "protocol": self.protocol, "parts": self.parts}
+
+    @classmethod
+    def from_json(cls, data: Any, source: str) -> "Split":
+        """Check and read the content of `split.json`; `source` names the file in the UserError of a wrong field."""
+        if not isinstance(data, dict):
+            raise UserError(f"{source}: expected a JSON object with a split, found {type(data).__name__}")
+        split = cls(data.get("seed"), data.get("protocol"), data.get("parts"))
+        _check_fields(split, source)
+        _check_disjoint(split, source)
+        if data.get("hash") != split.hash:
+            raise UserError(f"{source}: hash: expected {split.hash} from the names in it, found {data.get('hash')!r}")
+        return split
+
+
+def make_split(file_names: list[str], seed: int, fractions: tuple[float, float, float] = (0.45, 0.45, 0.10)) -> Split:
+    """Deal blocks of neighbouring files to the parts.
+
+    Args:
+        file_names: unique names, in any order; neighbours are found by the numbers in them, then by name.
+        seed: orders the blocks, each of which goes to the part that then lacks most files.
+        fractions: of the files for train, arch and val.
+    Returns:
+        The split; each part in the order of file numbers.
+    Raises:
+        UserError: a part would be empty.
+    """
+    names = sorted(file_names, key=_number_key)
+    length = min(max(len(names) // 20, 1), MAX_BLOCK)
+    blocks = [names[start : start + length] for start in range(0, len(names), length)]
+    random.Random(seed).shuffle(blocks)
+    parts = {part: [] for part in PARTS}
+    for block in blocks:
+        lacking = {part: share * len(names) - len(parts[part]) for part, share in zip(PARTS, fractions)}
+        parts[max(PARTS, key=lacking.get)] += block
+    if not all(parts.values()):
+        raise UserError(f"training pairs: expected enough for train, arch and val, found too few pairs ({len(names)})")
+    split = Split(seed, BLOCKED, {part: sorted(parts[part], key=_number_key) for part in PARTS})
+    _check_disjoint(split, "training pairs")
+    return split
+
+
+def paper_split(train_names: list[str], test_names: list[str]) -> Split:
+    """Give the published protocol: weights on all training pairs, architecture and choice on the test pairs."""
+    train, test = sorted(train_names, key=_number_key), sorted(test_names, key=_number_key)
+    split = Split(None, PAPER, {"train": train, "arch": test, "val": test})
+    _check_disjoint(split, "training and test pairs")
+    return split
+
+
+def _number_key(name: str) -> tuple[list[str | int], str]:
+    """Order names by their text and numbers in turn, so that frames 9, 10, 11 of one video are neighbours."""
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"([0-9]+)", name))], name
+
+
+def _check_fields(split: Split, source: str) -> None:
+    if split.protocol not in (BLOCKED, PAPER):
+        raise UserError(f"{source}: protocol: expected {BLOCKED!r} or {PAPER!r}, found {split.protocol!r}")
+    if (type(split.seed) is int) != (split.protocol == BLOCKED):
+        expected = "an integer" if split.protocol == BLOCKED else "null"
+        raise UserError(f"{source}: seed: expected {expected}, found {split.seed!r}")
+    if not isinstance(split.parts, dict) or set(split.parts) != set(PARTS):
+        found = sorted(split.parts) if isinstance(split.parts, dict) else split.parts
+        raise UserError(f"{source}: parts: expected {', '.join(PARTS)}, found {found}")
+    for part, names in split.parts.items():
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{source}: parts.{part}: expected a list of file names, found {str(names)[:60]}")
+
+
+def _check_disjoint(split: Split, source: str) -> None:
+    parts = PARTS if split.protocol == BLOCKED else ("train", "val")
+    owner = {}
+    for part in parts:
+        for name in split.parts[part]:
+            if name in owner:
+                raise UserError(f"{source}: parts.{part}: expected each name once, found {name} also in {owner[name]}")
+            owner[name] = part

@@ -1,0 +1,88 @@
+"""Batches depend on seed and epoch, not on workers."""
+
+import pytest
+import torch
+
+from datasets.flir_aligned import open_flir_aligned
+from datasets.loader import SeededSampler, make_loader
+from datasets.paired_detection import PairedDetectionDataset
+from datasets.paired_transforms import PairTransform, fill_from_mean
+from tests.tiny_data import make_tiny_flir
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    data = open_flir_aligned(make_tiny_flir(tmp_path_factory.mktemp("tiny")))
+    fill = fill_from_mean(data.normalization)
+    transform = PairTransform((64, 64), fill, train=True, scale_jitter=(0.7, 1.4), photometric=0.3)
+    return PairedDetectionDataset(data.records["train"], transform)
+
+
+def read(loader, epoch: int) -> list[dict]:
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def same(first: list[dict], second: list[dict]) -> bool:
+    def same_batch(a, b):
+        tensors = [(a["images"][m], b["images"][m]) for m in ("rgb", "thermal")]
+        tensors += list(zip(a["boxes_xyxy"] + a["labels"], b["boxes_xyxy"] + b["labels"]))
+        return a["image_ids"] == b["image_ids"] and all(torch.equal(x, y) for x, y in tensors)
+
+    return len(first) == len(second) and all(same_batch(a, b) for a, b in zip(first, second))
+
+
+def test_batch(dataset):
+    batches = read(make_loader(dataset, 5, seed=0, train=True, workers=0, pin_memory=False), 0)
+    assert len(batches) == 2, "the incomplete third is dropped"
+    batch = batches[0]
+    assert batch["images"]["rgb"].shape == (5, 3, 64, 64)
+    assert batch["images"]["thermal"].shape == (5, 1, 64, 64)
+    assert batch["images"]["rgb"].dtype == batch["images"]["thermal"].dtype == torch.uint8
+    assert [len(boxes) for boxes in batch["boxes_xyxy"]] == [len(labels) for labels in batch["labels"]]
+    assert all(boxes.shape[1:] == (4,) for boxes in batch["boxes_xyxy"])
+    assert (batch["scales"].shape, batch["scales"].dtype) == ((5,), torch.float32)
+    assert batch["original_sizes"].tolist() == [[64, 80]] * 5
+    assert len(set(batch["image_ids"])) == 5
+
+
+def test_workers_make_the_same_batches_and_epochs_differ(dataset):
+    alone = make_loader(dataset, 4, seed=1, train=True, workers=0, pin_memory=False)
+    helped = make_loader(dataset, 4, seed=1, train=True, workers=2, pin_memory=False)
+    epochs = [read(alone, epoch) for epoch in (0, 1)]
+    assert same(epochs[0], read(helped, 0))
+    assert same(epochs[1], read(helped, 1)), "persistent workers missed the new epoch"
+    assert not same(epochs[0], epochs[1])
+    assert same(epochs[1], read(alone, 1))
+    assert not same(epochs[0], read(make_loader(dataset, 4, seed=2, train=True, workers=0, pin_memory=False), 0))
+
+
+def test_reading_leaves_the_global_generator(dataset):
+    loader = make_loader(dataset, 4, seed=1, train=True, workers=0, pin_memory=False)
+    state = torch.get_rng_state()
+    read(loader, 0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_testing_keeps_order_and_every_pair(dataset):
+    batches = read(make_loader(dataset, 5, seed=0, train=False, workers=0, pin_memory=False), 3)
+    ids = [image_id for batch in batches for image_id in batch["image_ids"]]
+    assert ids == [record.image_id for record in dataset.records]
+
+
+def test_training_set_smaller_than_a_batch_is_one_batch(dataset):
+    batches = read(make_loader(dataset, 50, seed=0, train=True, workers=0, pin_memory=False), 0)
+    assert [len(batch["image_ids"]) for batch in batches] == [12]
+
+
+def test_sampler():
+    sampler = SeededSampler(1000, seed=3, shuffle=True)
+    first = list(sampler)
+    assert sorted(index for index, _ in first) == list(range(1000))
+    assert [index for index, _ in first] != list(range(1000))
+    assert len({seed for _, seed in first}) == 1000
+    assert first == list(SeededSampler(1000, seed=3, shuffle=True))
+    sampler.set_epoch(1)
+    second = dict(sampler)
+    assert all(second[index] != seed for index, seed in first)
+    assert dict(SeededSampler(1000, seed=3, shuffle=False)) == dict(first)

@@ -1,0 +1,101 @@
+"""Decoding of pairs, and samples that depend on their key only."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.io import write_jpeg, write_png
+
+from datasets.paired_detection import PairedDetectionDataset, PairRecord, load_pair
+from datasets.paired_transforms import PairTransform
+from utils.errors import UserError
+
+HEIGHT, WIDTH = 24, 40
+
+
+def make_record(folder: Path, thermal_channels: int = 1) -> PairRecord:
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.randint(0, 255, (3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
+    thermal = torch.randint(0, 255, (1, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
+    write_jpeg(rgb, str(folder / "a_RGB.jpg"))
+    write_png(thermal.repeat(thermal_channels, 1, 1), str(folder / "a.png"))
+    boxes, labels = np.float32([[4, 4, 20, 20]]), np.int64([2])
+    return PairRecord("a", "a.png", str(folder / "a_RGB.jpg"), str(folder / "a.png"), WIDTH, HEIGHT, boxes, labels)
+
+
+def make_dataset(folder: Path) -> PairedDetectionDataset:
+    fill = {"rgb": [1, 2, 3], "thermal": [4]}
+    transform = PairTransform((32, 32), fill, train=True, hflip=0.5, scale_jitter=(0.5, 2.0), photometric=0.3)
+    return PairedDetectionDataset([make_record(folder)], transform)
+
+
+def test_sample(tmp_path):
+    sample = make_dataset(tmp_path)[0]
+    assert (sample["rgb"].shape, sample["rgb"].dtype) == ((3, 32, 32), torch.uint8)
+    assert (sample["thermal"].shape, sample["thermal"].dtype) == ((1, 32, 32), torch.uint8)
+    assert sample["boxes_xyxy"].dtype == torch.float32
+    assert sample["labels"].dtype == torch.int64
+    assert (sample["image_id"], sample["original_size"]) == ("a", (HEIGHT, WIDTH))
+    assert type(sample["rgb"]) is torch.Tensor
+
+
+def test_three_equal_thermal_channels_are_one(tmp_path):
+    one = load_pair(make_record(tmp_path))[1]
+    three = load_pair(make_record(tmp_path, thermal_channels=3))[1]
+    assert torch.equal(one, three)
+    assert three.shape == (1, HEIGHT, WIDTH)
+
+
+def test_draws_come_from_the_key_only(tmp_path):
+    dataset = make_dataset(tmp_path)
+    torch.manual_seed(1)
+    first = dataset[0, 5]
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), after), "the global generator was moved"
+    again, other = dataset[0, 5], dataset[0, 6]
+    assert torch.equal(first["rgb"], again["rgb"])
+    assert torch.equal(first["thermal"], again["thermal"])
+    assert not torch.equal(first["rgb"], other["rgb"])
+    assert torch.equal(dataset[0]["rgb"], dataset[0, 0]["rgb"])
+
+
+def check_refused(record: PairRecord, path: str, *words: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_pair(record)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("content", ["empty", "cut", "text", "missing"])
+def test_unreadable_file(tmp_path, content):
+    record = make_record(tmp_path)
+    path = Path(record.rgb_path)
+    whole = path.read_bytes()
+    path.unlink()
+    if content != "missing":
+        path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"no image"}[content])
+    check_refused(record, record.rgb_path, "cannot be decoded")
+
+
+def test_size_that_disagrees_with_the_partner(tmp_path):
+    record = make_record(tmp_path)
+    write_jpeg(torch.zeros(3, HEIGHT, WIDTH + 8, dtype=torch.uint8), record.rgb_path)
+    check_refused(record, record.rgb_path, "expected 40x24", "found 48x24")
+
+
+def test_size_that_disagrees_with_the_annotation(tmp_path):
+    record = dataclasses.replace(make_record(tmp_path), height=HEIGHT + 1)
+    check_refused(record, record.thermal_path, "expected 40x25", "found 40x24")
+
+
+def test_thermal_in_colour(tmp_path):
+    record = make_record(tmp_path)
+    colour = torch.zeros(3, HEIGHT, WIDTH, dtype=torch.uint8)
+    colour[0] = 90
+    write_png(colour, record.thermal_path)
+    check_refused(record, record.thermal_path, "three equal ones", "90 of 255")

@@ -1,0 +1,139 @@
+"""Letterbox and augmentation: boxes stay on their objects, in both modalities."""
+
+import pytest
+import torch
+
+from datasets.paired_transforms import MIN_VISIBLE, PairTransform, fill_from_mean
+from utils.errors import UserError
+
+FILL = {"rgb": [10, 20, 30], "thermal": [15]}
+HEIGHT, WIDTH = 120, 160
+BOX = [30.0, 20.0, 90.0, 60.0]  # off the middle, or a flip of the image alone would go unnoticed
+EMPTY = (torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+
+
+def make_pair() -> tuple[torch.Tensor, ...]:
+    """Draw one bright rectangle, brighter in its left half, on black, at the same place in both modalities."""
+    rgb = torch.zeros(3, HEIGHT, WIDTH, dtype=torch.uint8)
+    rgb[:, 20:60, 30:90] = 200
+    rgb[:, 20:60, 30:60] = 250
+    return rgb, rgb[:1].clone(), torch.tensor([BOX]), torch.tensor([1])
+
+
+def bright_box(image: torch.Tensor) -> list[float]:
+    rows, columns = (image.amin(0) > 120).nonzero().unbind(1)
+    if len(rows) == 0:
+        return [0, 0, 0, 0]
+    return [columns.min().item(), rows.min().item(), columns.max().item() + 1, rows.max().item() + 1]
+
+
+def area(box: list[float]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+@pytest.mark.parametrize("image_size", [(96, 96), (64, 128), (180, 240)])
+def test_boxes_stay_on_objects_in_both_modalities(image_size):
+    transform = PairTransform(image_size, FILL, train=True, hflip=0.5, scale_jitter=(0.4, 2.5))
+    kept = flipped = 0
+    for seed in range(50):
+        torch.manual_seed(seed)
+        sample = transform(*make_pair())
+        seen = {modality: bright_box(sample[modality]) for modality in ("rgb", "thermal")}
+        assert seen["rgb"] == seen["thermal"]
+        share = area(seen["rgb"]) / (area(BOX) * sample["scale"] ** 2)
+        if len(sample["boxes_xyxy"]):
+            kept += 1
+            assert share > 0.8 * MIN_VISIBLE  # pixels are counted, so 0.8 and 1.2
+            box = sample["boxes_xyxy"][0]
+            torch.testing.assert_close(box, torch.tensor(seen["rgb"]).float(), atol=1.5, rtol=0)
+            assert (box[:2] >= 0).all()
+            assert box[2] <= image_size[1]
+            assert box[3] <= image_size[0]
+            x1, y1, x2, y2 = seen["rgb"]
+            row = sample["thermal"][0, (y1 + y2) // 2]
+            flipped += bool(row[x1 + 1] < row[x2 - 2])
+        else:
+            assert share < 1.2 * MIN_VISIBLE
+    assert kept > 25
+    assert flipped > 5
+
+
+def test_photometry_is_drawn_per_modality_and_leaves_boxes_and_fill():
+    plain = PairTransform((200, 160), FILL, train=True, hflip=0.0)
+    transform = PairTransform((200, 160), FILL, train=True, hflip=0.0, photometric=0.5)
+    ratios = []
+    for seed in range(10):
+        torch.manual_seed(seed)
+        sample = transform(*make_pair())
+        assert torch.equal(sample["boxes_xyxy"], plain(*make_pair())["boxes_xyxy"])
+        assert torch.equal(sample["rgb"][:, -1, -1], torch.tensor(FILL["rgb"]))
+        ratios.append((sample["rgb"].float().mean() / sample["thermal"].float().mean()).item())
+    assert max(ratios) > 1.2 * min(ratios)
+
+
+def test_test_transform_is_a_letterbox_at_the_top_left():
+    sample = PairTransform((64, 96), FILL, train=False, hflip=1.0, scale_jitter=(2, 2), photometric=1.0)(*make_pair())
+    assert sample["scale"] == 64 / 120
+    assert (sample["rgb"][:, :, 86:] == torch.tensor(FILL["rgb"])[:, None, None]).all()
+    assert (sample["thermal"][:, :, 86:] == FILL["thermal"][0]).all()
+    assert (sample["thermal"][:, :, :85] != FILL["thermal"][0]).any(0).all()
+    torch.testing.assert_close(sample["boxes_xyxy"][0], torch.tensor(BOX) * sample["scale"])
+
+
+@pytest.mark.parametrize("size", [(512, 640), (256, 476), (271, 461), (1024, 1280), (33, 701)])
+@pytest.mark.parametrize("image_size", [(512, 640), (256, 320), (512, 512), (100, 90)])
+def test_way_back_to_original_pixels(size, image_size):
+    rgb, thermal = torch.zeros(3, *size, dtype=torch.uint8), torch.zeros(1, *size, dtype=torch.uint8)
+    box = torch.tensor([[3.0, 5.0, size[1], size[0]]])
+    sample = PairTransform(image_size, FILL, train=False)(rgb, thermal, box, torch.tensor([0]))
+    assert sample["rgb"].shape == (3, *image_size)
+    torch.testing.assert_close(sample["boxes_xyxy"] / sample["scale"], box, atol=0.01, rtol=0)
+
+
+def test_shrinking_averages():
+    stripes = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    stripes[:, :, ::4] = 200
+    sample = PairTransform((16, 16), FILL, train=False)(stripes, stripes[:1], *EMPTY)
+    assert (sample["rgb"][:, 1:-1, 1:-1].int() - 50).abs().max() < 20
+
+
+def test_same_size_is_unchanged():
+    rgb, thermal, boxes, labels = make_pair()
+    sample = PairTransform((HEIGHT, WIDTH), FILL, train=False)(rgb, thermal, boxes, labels)
+    assert torch.equal(sample["rgb"], rgb)
+    assert torch.equal(sample["boxes_xyxy"], boxes)
+    assert sample["scale"] == 1
+
+
+def test_labels_follow_their_boxes():
+    rgb, thermal, _, _ = make_pair()
+    corners = torch.tensor([[0.0, 0, 20, 20], [140, 100, 160, 120], [70, 50, 90, 70], [75, 55, 75.2, 65]])
+    transform = PairTransform((60, 80), FILL, train=True, hflip=0.0, scale_jitter=(2.0, 2.0))
+    for seed in range(20):
+        torch.manual_seed(seed)
+        sample = transform(rgb, thermal, corners, torch.arange(4))
+        labels = sample["labels"].tolist()
+        assert len(labels) == len(sample["boxes_xyxy"])
+        assert 3 not in labels, "a box less than 1 px wide stayed"
+        assert not {0, 1} <= set(labels), "corners 140 px apart cannot both be in 80 px"
+
+
+def test_image_without_boxes():
+    rgb, thermal, _, _ = make_pair()
+    for train in (True, False):
+        sample = PairTransform((64, 64), FILL, train=train, scale_jitter=(0.5, 2.0))(rgb, thermal, *EMPTY)
+        assert sample["boxes_xyxy"].shape == (0, 4)
+        assert sample["labels"].shape == (0,)
+
+
+def test_fill_from_mean():
+    normalization = {"rgb": ((0.485, 0.456, 0.406), (1, 1, 1)), "thermal": ((0.519,) * 3, (1, 1, 1))}
+    assert fill_from_mean(normalization) == {"rgb": [124, 116, 104], "thermal": [132]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("hflip", 1.5), ("scale_jitter", (2.0, 1.0)), ("scale_jitter", (0, 1)), ("photometric", -0.1)]
+)
+def test_wrong_options(name, value):
+    with pytest.raises(UserError, match=name):
+        PairTransform((64, 64), FILL, train=True, **{name: value})

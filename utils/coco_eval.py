@@ -1,0 +1,102 @@
+"""Average precision by pycocotools (COCO protocol, boxes), as one flat dict.
+
+Differs from calling COCOeval in that it is silent, accepts no detections and a part of the images, reports each
+class, and says None instead of -1 where there is nothing to find. AP is computed from the rounded dicts that go to
+`detections.json`, so that file gives the same numbers by hand.
+
+Shapes: n detections of one image. Boxes are xyxy pixels of the original image; COCO dicts hold [x, y, width, height].
+"""
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torchvision.ops import box_convert
+
+# Places in COCOeval.stats, then in COCOeval.params.areaRng and maxDets.
+STATS = {"AP": 0, "AP50": 1, "AP75": 2, "AP_small": 3, "AP_medium": 4, "AP_large": 5, "AR100": 8}
+ALL_AREAS, MAX_100 = 0, -1
+
+
+def to_coco_detections(
+    detections: list[dict[str, torch.Tensor]], image_ids: list[str | int], category_ids: list[int]
+) -> list[dict[str, Any]]:
+    """Turn detections into the COCO results form, boxes rounded to 3 decimals and scores to 6.
+
+    Args:
+        detections: per image "boxes_xyxy" (n, 4), "scores" (n,), "labels" (n,) class channels.
+        image_ids: the id of each of these images.
+        category_ids: the data's id of each class channel; channels beyond (a wider head) are dropped.
+    Returns:
+        One {"image_id", "category_id", "bbox", "score"} per detection.
+    """
+    results = []
+    for image_id, found in zip(image_ids, detections, strict=True):
+        boxes = box_convert(found["boxes_xyxy"].detach().cpu().double(), "xyxy", "xywh").tolist()
+        for box, score, label in zip(boxes, found["scores"].tolist(), found["labels"].tolist()):
+            if label < len(category_ids):
+                bbox = [round(value, 3) for value in box]
+                known = {"image_id": image_id, "category_id": category_ids[label]}
+                results.append({**known, "bbox": bbox, "score": round(score, 6)})
+    return results
+
+
+def evaluate_detections(
+    ground_truth: dict,
+    detections: list[dict[str, Any]],
+    image_ids: list[str | int],
+    category_ids: list[int],
+    class_names: list[str],
+) -> dict[str, float | None]:
+    """Compute COCO's numbers over some images of a ground truth.
+
+    Args:
+        ground_truth: COCO dict, as in `PairedData.ground_truth`; it is not changed.
+        detections: as from `to_coco_detections`; those of images outside `image_ids` do not count.
+        image_ids: the images to evaluate, at least one.
+        category_ids: the id of each class to evaluate.
+        class_names: their names.
+    Returns:
+        AP, AP50, AP75, AP_small, AP_medium, AP_large, AR100, and AP_NAME and AP50_NAME for each class, in 0..1; None
+        where the images hold no object to find.
+    """
+    assert len(image_ids) > 0, "pycocotools takes an empty list for all images"
+    wanted = set(image_ids)
+    images = [image for image in ground_truth["images"] if image["id"] in wanted]
+    # Copies, since COCOeval writes into annotations.
+    truths = [dict(item) for item in ground_truth["annotations"] if item["image_id"] in wanted]
+    found = [_as_annotation(item, number) for number, item in enumerate(detections, 1) if item["image_id"] in wanted]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(_index(images, truths, ground_truth), _index(images, found, ground_truth), "bbox")
+        evaluation.params.catIds = list(category_ids)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    numbers = {name: _defined(evaluation.stats[place]) for name, place in STATS.items()}
+    for category_id, name in zip(category_ids, class_names, strict=True):
+        # precision (threshold, recall, category, area, max detections); accumulate sorts the categories.
+        place = sorted(category_ids).index(category_id)
+        precision = evaluation.eval["precision"][:, :, place, ALL_AREAS, MAX_100]
+        numbers[f"AP_{name}"] = _defined(np.mean(precision))
+        numbers[f"AP50_{name}"] = _defined(np.mean(precision[0]))
+    return numbers
+
+
+def _index(images: list[dict], annotations: list[dict], ground_truth: dict) -> COCO:
+    coco = COCO()
+    coco.dataset = {"images": images, "annotations": annotations, "categories": ground_truth["categories"]}
+    coco.createIndex()
+    return coco
+
+
+def _as_annotation(detection: dict[str, Any], number: int) -> dict[str, Any]:
+    """Add what COCO.loadRes adds; that function fails on an empty list and writes into its argument."""
+    return {**detection, "id": number, "area": detection["bbox"][2] * detection["bbox"][3], "iscrowd": 0}
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if value >= 0 else None
