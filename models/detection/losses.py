@@ -1,0 +1,48 @@
+"""Detection loss: focal loss over all anchors plus Huber loss over those that own a box.
+
+EfficientDet (Tan et al. 2020), section 5; focal loss: Lin et al. 2017, equation 5, with gamma 1.5.
+Shapes: B images, N anchors, K classes.
+"""
+
+import torch
+from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from models.detection.heads import HeadOutput, flatten_levels
+from models.detection.targets import Targets
+
+BOX_LOSS_WEIGHT = 50.0
+
+
+def detection_losses(output: HeadOutput, targets: Targets, num_classes: int) -> dict[str, torch.Tensor]:
+    """Compare a batch's head output with its targets, in float32 whatever the output's type.
+
+    Args:
+        output: of the detection head, B images.
+        targets: of `assign_targets` for the same images and anchors.
+        num_classes: K.
+
+    Returns:
+        Scalars: "class_loss", "box_loss" and "loss" = class + 50 box. Both are sums over the batch divided by its
+        number of positive anchors + 1, so a batch without boxes has a finite loss.
+    """
+    num_positives = targets.num_positives + 1
+    class_loss = _class_loss(flatten_levels(output.class_logits, num_classes).float(), targets.classes) / num_positives
+    box_loss = _box_loss(flatten_levels(output.box_deltas, 4).float(), targets.box_deltas) / (4 * num_positives)
+    return {"loss": class_loss + BOX_LOSS_WEIGHT * box_loss, "class_loss": class_loss, "box_loss": box_loss}
+
+
+def _class_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Sum the focal loss of logits (B, N, K) over everything; background (-1) is a negative of every class."""
+    positive = (classes >= 0).unsqueeze(-1)
+    one_hot = torch.zeros_like(logits).scatter_(-1, classes.clamp(min=0).unsqueeze(-1), positive.to(logits.dtype))
+    return sigmoid_focal_loss(logits, one_hot, alpha=0.25, gamma=1.5, reduction="sum")
+
+
+def _box_loss(deltas: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Sum the Huber loss (delta 0.1) of deltas (B, N, 4) over the anchors that own a box.
+
+    Paper: all four components count; here: those whose target is exactly 0 do not, because the original implementation
+    finds the positives by that test. Background targets are 0 too, so the one mask does both.
+    """
+    return (F.huber_loss(deltas, targets, reduction="none", delta=0.1) * (targets != 0)).sum()
