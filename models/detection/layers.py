@@ -15,6 +15,13 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
+def set_norm_momentum(module: nn.Module, momentum: float) -> None:
+    """Set the share of a new batch in the running statistics of every batch norm in the module."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = momentum
+
+
 def pointwise_norm(in_channels: int, out_channels: int) -> nn.Sequential:
     """Make a 1x1 convolution without bias and its norm: (B, in_channels, H, W) to (B, out_channels, H, W)."""
     conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)

@@ -1,0 +1,58 @@
+"""The detection task: losses, predictions and the COCO evaluator, for any detector with `head` and `anchor_scale`.
+
+Shapes: batch as collated by datasets/loader.py; model output as models/detection/heads.py.
+"""
+
+from torch import Tensor, nn
+
+from models.detection.anchors import make_anchors
+from models.detection.losses import detection_losses
+from models.detection.postprocess import detect
+from models.detection.targets import assign_targets
+from utils.coco_eval import evaluate_detections, to_coco_detections
+
+METRIC = "AP"
+
+
+def losses(model: nn.Module, batch: dict) -> dict[str, Tensor]:
+    """Return "loss", "class_loss" and "box_loss" of a batch."""
+    output = model(batch["images"])
+    targets = assign_targets(_anchors(model, batch), batch["boxes_xyxy"], batch["labels"])
+    return detection_losses(output, targets, model.head.num_classes)
+
+
+def predict(model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:
+    """Return per image "boxes_xyxy" (n, 4) in pixels of the original image, "scores" (n,) and "labels" (n,)."""
+    output = model(batch["images"])
+    sizes = batch["scales"], batch["original_sizes"]
+    return detect(output, _anchors(model, batch), _image_size(batch), model.head.num_classes, *sizes)
+
+
+class DetectionEvaluator:
+    """Collect detections in COCO form and score them with pycocotools; what is scored is what can be written."""
+
+    def __init__(self, ground_truth: dict, image_ids: list, category_ids: list[int], class_names: list[str]):
+        self.ground_truth, self.image_ids = ground_truth, image_ids
+        self.category_ids, self.class_names = category_ids, class_names
+        self.detections: list[dict] = []
+
+    def add(self, batch: dict, predictions: list[dict[str, Tensor]]) -> None:
+        self.detections += to_coco_detections(predictions, batch["image_ids"], self.category_ids)
+
+    def compute(self) -> dict[str, float | None]:
+        """Return AP, AP50, ... in 0..1; None where nothing is there to be found."""
+        return evaluate_detections(
+            self.ground_truth, self.detections, self.image_ids, self.category_ids, self.class_names
+        )
+
+
+make_evaluator = DetectionEvaluator
+
+
+def _image_size(batch: dict) -> tuple[int, int]:
+    return tuple(next(iter(batch["images"].values())).shape[-2:])
+
+
+def _anchors(model: nn.Module, batch: dict) -> Tensor:
+    device = batch["scales"].device
+    return make_anchors(_image_size(batch), model.head.num_levels, model.anchor_scale, device=device)

@@ -1,0 +1,149 @@
+"""The fused detector: frozen streams, their taps, one fusion network per level, one head (NAS-DSF, figure 2).
+
+Searchable, found and hand-made detectors differ by one argument: the fusion networks. `SingleDetector` is one stream
+with its own head, as pretraining makes it. Images come as uint8 and are normalised here, with the statistics of the
+data set, which travel in the checkpoint.
+
+Shapes: B batch, C channels, F taps of a level (thermal 1..R, then rgb 1..R), H W of the level, L levels.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones import create_encoder, encode, encoder_channels
+from models.detection.bifpn import BiFPN
+from models.detection.heads import DetectionHead, HeadOutput
+from models.fusion_baselines import BASELINES
+from models.search.cells import SearchableFusion
+from models.search.found_cells import FoundFusion
+from models.search.genotypes import Genotype, Space
+from models.search.parameters import freeze
+
+MODALITIES = ("thermal", "rgb")  # the order of a level's taps
+Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+
+
+class Normalize(nn.Module):
+    """uint8 images to float, zero mean and unit variance per channel; grey images become three channels."""
+
+    def __init__(self, statistics: Normalization):
+        super().__init__()
+        for name, (mean, std) in statistics.items():
+            self.register_buffer(f"{name}_mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
+            self.register_buffer(f"{name}_std", torch.tensor(std).view(1, -1, 1, 1) * 255)
+
+    def forward(self, image: Tensor, modality: str) -> Tensor:
+        """Args: image uint8 (B, 1 or 3, H, W). Returns float32 (B, 3, H, W), channels last in memory."""
+        normal = (image.float() - getattr(self, f"{modality}_mean")) / getattr(self, f"{modality}_std")
+        return normal.contiguous(memory_format=torch.channels_last)
+
+
+class Streams(nn.Module):
+    """Encoder and BiFPN of each modality, always frozen and in eval mode; names are those of the released files."""
+
+    def __init__(self, backbone: str, channels: int, repeats: int, num_levels: int):
+        super().__init__()
+        self.channels, self.repeats, self.num_levels = channels, repeats, num_levels
+        for modality in MODALITIES:
+            encoder = create_encoder(backbone)
+            setattr(self, f"{modality}_backbone", encoder)
+            setattr(self, f"{modality}_fpn", BiFPN(encoder_channels(encoder), channels, repeats, num_levels))
+        freeze(self)
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        return tuple(f"{m}/bifpn{r + 1}" for m in MODALITIES for r in range(self.repeats))
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        return tuple(f"P{3 + level}" for level in range(self.num_levels))
+
+    def train(self, mode: bool = True) -> "Streams":
+        return super().train(False)
+
+    def forward(self, images: dict[str, Tensor], modalities: tuple[str, ...] = MODALITIES) -> list[list[Tensor]]:
+        """Return the taps: L lists of R maps (B, C, H, W) per modality asked for, from float (B, 3, H, W) images."""
+        taps = [[] for _ in range(self.num_levels)]
+        for modality in modalities:
+            encoder, fpn = getattr(self, f"{modality}_backbone"), getattr(self, f"{modality}_fpn")
+            for repeat in fpn(encode(encoder, images[modality]), images[modality].shape[-2:]):
+                for level, tap in zip(taps, repeat, strict=True):
+                    level.append(tap)
+        return taps
+
+
+class FusionDetector(nn.Module):
+    """Streams -> taps -> one fusion network per level -> head.
+
+    Args:
+        streams: frozen streams.
+        fusions: L modules, each from a list of F maps to one map of the same shape.
+        head: class and box nets.
+        normalization: mean and standard deviation in 0..1 per modality.
+        anchor_scale: side of the smallest anchor in strides.
+        modalities: the streams that the fusions read.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        fusions: list[nn.Module],
+        head: DetectionHead,
+        normalization: Normalization,
+        anchor_scale: float,
+        modalities: tuple[str, ...] = MODALITIES,
+    ):
+        super().__init__()
+        self.normalize = Normalize(normalization)
+        self.streams, self.fusions, self.head = streams, nn.ModuleList(fusions), head
+        self.anchor_scale, self.modalities = anchor_scale, modalities
+
+    def forward(self, images: dict[str, Tensor]) -> HeadOutput:
+        """Args: images per modality, uint8 (B, 1 or 3, H, W). Returns class logits and box deltas per level."""
+        floats = {m: self.normalize(images[m], m) for m in self.modalities}
+        taps = self.streams(floats, self.modalities)
+        return self.head([fusion(level) for fusion, level in zip(self.fusions, taps, strict=True)])
+
+
+class SingleDetector(nn.Module):
+    """One modality's encoder, BiFPN and head, all trainable: what pretraining trains."""
+
+    def __init__(
+        self,
+        modality: str,
+        encoder: nn.Module,
+        fpn: BiFPN,
+        head: DetectionHead,
+        normalization: Normalization,
+        anchor_scale: float,
+    ):
+        super().__init__()
+        self.modality, self.anchor_scale = modality, anchor_scale
+        self.normalize = Normalize({modality: normalization[modality]})
+        self.backbone, self.fpn, self.head = encoder, fpn, head
+
+    def forward(self, images: dict[str, Tensor]) -> HeadOutput:
+        """Args: images with the own modality, uint8 (B, 1 or 3, H, W). Returns as FusionDetector."""
+        x = self.normalize(images[self.modality], self.modality)
+        return self.head(self.fpn(encode(self.backbone, x), x.shape[-2:])[-1])
+
+    def stream_state(self) -> dict[str, Tensor]:
+        """Return encoder and BiFPN under the names of the released stream file."""
+        parts = {f"{self.modality}_backbone": self.backbone, f"{self.modality}_fpn": self.fpn}
+        return {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
+
+
+def searchable_fusions(space: Space, num_levels: int, dropout: float) -> list[nn.Module]:
+    """Return one supernet per level, each with weights and logits of its own."""
+    return [SearchableFusion(space, dropout) for _ in range(num_levels)]
+
+
+def found_fusions(genotype: Genotype, dropout: float) -> list[nn.Module]:
+    """Return the fusion network of each level of a genotype."""
+    return [FoundFusion(cell, genotype.channels, dropout) for cell in genotype.cells]
+
+
+def baseline_fusions(name: str, channels: int, num_levels: int) -> tuple[list[nn.Module], tuple[str, ...]]:
+    """Return one hand-made fusion per level, and the modalities that it needs."""
+    modalities, build = BASELINES[name]
+    return [build(channels) for _ in range(num_levels)], modalities
