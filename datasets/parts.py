@@ -1,0 +1,80 @@
+"""A data set with its split: which records a part holds, and loaders over parts.
+
+The parts are train, arch and val of the split (splits.py) and test; under the published protocol arch and val are the
+test pairs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+
+from datasets.flir_aligned import open_flir_aligned
+from datasets.loader import make_loader
+from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord
+from datasets.paired_transforms import PairTransform, fill_from_mean
+from datasets.splits import PAPER, Split, make_split, paper_split
+from utils.errors import UserError
+
+OPEN = {"flir_aligned": open_flir_aligned}  # one entry per data set
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How pairs are prepared: image_size (height, width), augmentation as in PairTransform, loader processes."""
+
+    image_size: tuple[int, int]
+    batch_size: int
+    seed: int
+    workers: int
+    pin_memory: bool
+    hflip: float
+    scale_jitter: tuple[float, float]
+    photometric: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Records, ground truth and loaders by part."""
+
+    data: PairedData
+    split: Split
+    options: LoaderOptions
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """The parts that weights alone may learn on, in pretraining and when the found network is trained."""
+        return ("train",) if self.split.protocol == PAPER else ("train", "arch")
+
+    def records(self, *parts: str) -> list[PairRecord]:
+        """Return the records of the parts, in the split's order."""
+        by_name = {r.file_name: r for origin in ("train", "test") for r in self.data.records[origin]}
+        names = [name for part in parts if part != "test" for name in self.split.parts[part]]
+        return [by_name[name] for name in names] + (self.data.records["test"] if "test" in parts else [])
+
+    def ground_truth(self, part: str) -> dict:
+        """Return the COCO dict that holds the part's images."""
+        from_test = part == "test" or (part != "train" and self.split.protocol == PAPER)
+        return self.data.ground_truth["test" if from_test else "train"]
+
+    def loader(self, *parts: str, train: bool) -> DataLoader:
+        """Return a loader over the parts; augmented, shuffled and seeded for training, plain otherwise."""
+        o = self.options
+        fill = fill_from_mean(self.data.normalization)
+        transform = PairTransform(o.image_size, fill, train, o.hflip, o.scale_jitter, o.photometric)
+        dataset = PairedDetectionDataset(self.records(*parts), transform)
+        return make_loader(dataset, o.batch_size, o.seed, train, o.workers, o.pin_memory)
+
+
+def open_parts(folder: str, dataset: str, split_seed: int, paper_protocol: bool, options: LoaderOptions) -> Parts:
+    """Open a data set and cut its training list.
+
+    Raises:
+        UserError: the folder is missing or not laid out as the data set, or there are too few pairs.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: no such data folder")
+    data = OPEN[dataset](folder)
+    train, test = ([r.file_name for r in data.records[part]] for part in ("train", "test"))
+    split = paper_split(train, test) if paper_protocol else make_split(train, split_seed)
+    return Parts(data, split, options)

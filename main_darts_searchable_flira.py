@@ -1,0 +1,147 @@
+"""Search the fusion architecture of NAS-DSF on frozen streams: writes RUN/genotype.json.
+
+Weights learn on `train`, logits on `arch`; the genotype that counts is that of the epoch whose supernet has the best
+AP on `val`. The test pairs are not read. Next: main_darts_found_flira.py --search_exp_dir RUN.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from engine.search import search
+from engine.train import Progress, warm_restarts
+from models.fusion_detector import FusionDetector, searchable_fusions
+from models.search.derive import derive, describe
+from models.search.genotypes import Genotype, Space, genotype_to_json
+from models.search.parameters import arch_parameters, weight_parameters
+from utils.args import command, parse, plain
+from utils.errors import UserError
+from utils.experiment import (
+    TASK,
+    Recorder,
+    check_split,
+    count_parameters,
+    inherit_pretrained,
+    load_head,
+    load_streams,
+    open_data,
+    pick_compute,
+    print_dry_run,
+    start_run,
+    validator,
+)
+from utils.options import make_parser
+from utils.run_folder import commit
+from utils.seed import seed_everything
+from utils.tracking import Tracker
+
+
+@command
+def main(argv: list[str]) -> None:
+    args = parse(make_parser, argv, "search")
+    inherit_pretrained(args)
+    check_combinations(args)
+    seed_everything(args.seed)
+    compute = pick_compute(args)
+    parts = open_data(args)
+    checkpoint_split = check_split(args, parts.split)
+    model = compute.place(build_model(args, parts))
+    train_loader, arch_loader = (parts.loader(part, train=True) for part in ("train", "arch"))
+    if args.dry_run:
+        print_dry_run(sizes(model) | {"weight_steps_per_epoch": len(train_loader), "epochs": args.epochs})
+        return
+
+    run = start_run("search", args, parts)
+    run.log(f"split of the checkpoints: {checkpoint_split}")
+    tracker = Tracker(args.wandb, run.path, plain(args))
+    weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay)
+    logits = torch.optim.Adam(
+        arch_parameters(model), lr=args.arch_learning_rate, betas=(0.5, 0.999), weight_decay=args.arch_weight_decay
+    )
+    schedule = warm_restarts(weights, len(train_loader), args.Ti, args.Tm, args.eta_min)
+    validate, _ = validator(model, parts, "val", compute)
+    progress = Progress()
+    facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "checkpoint_split": checkpoint_split}
+    record = Recorder(run, tracker, model, progress, facts)
+
+    def on_epoch(row: dict, is_best: bool) -> None:
+        record(row, is_best)
+        genotype = derived(model, meta(args, parts, checkpoint_split, row))
+        run.log(f"  genotype {genotype.id}: {row['argmax']}")
+        if is_best:
+            run.write_json("genotype.json", genotype_to_json(genotype))
+
+    search(
+        model,
+        TASK,
+        weights,
+        logits,
+        schedule,
+        train_loader,
+        arch_loader,
+        validate,
+        lambda: describe(model.fusions, derived(model, {})),
+        args.epochs,
+        args.alternate,
+        args.strategy == "darts2",
+        compute,
+        progress,
+        on_epoch,
+    )
+    tracker.finish()
+    run.log(f"best epoch {progress.best_epoch}, AP_val {progress.best:.4f}")
+    run.log(f"search_exp_dir: {run.path}")
+    run.log(f"next: python main_darts_found_flira.py {args.data} --search_exp_dir={run.path} --epochs=50 --batchsize=8")
+
+
+def check_combinations(args: argparse.Namespace) -> None:
+    """Refuse what the space does not define and what would be ignored."""
+    if args.num_keep_edges != 2:
+        raise UserError(
+            f"--num_keep_edges: expected 2 (derivation keeps two edges per node), found {args.num_keep_edges}"
+        )
+    if args.amp and args.strategy == "darts2":
+        raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
+
+
+def build_model(args: argparse.Namespace, parts) -> FusionDetector:
+    """Build the supernet on the pretrained streams, with the pretrained shared head."""
+    streams = load_streams(args)
+    head = load_head(args, Path(args.checkpointdir) / args.head_path)
+    sizes = args.steps, args.multiplier, args.node_steps, args.node_multiplier
+    space = Space(args.num_input_nodes, args.C, *sizes)
+    fusions = searchable_fusions(space, args.fusion_levels, args.drpt)
+    return FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale)
+
+
+def derived(model: FusionDetector, facts: dict) -> Genotype:
+    return derive(model.fusions, model.streams.tap_names, model.streams.level_names, facts)
+
+
+def meta(args: argparse.Namespace, parts, checkpoint_split: str, row: dict) -> dict:
+    """Return where a genotype came from."""
+    return {
+        "seed": args.seed,
+        "epoch": row["epoch"],
+        "AP_val": row["AP_val"],
+        "split": parts.split.hash,
+        "protocol": parts.split.protocol,
+        "checkpoint_split": checkpoint_split,
+        "args": plain(args),
+        "commit": commit(),
+    }
+
+
+def sizes(model: FusionDetector) -> dict[str, int]:
+    return {
+        "parameters_streams": count_parameters(model.streams),
+        "parameters_fusion": count_parameters(model.fusions),
+        "parameters_head": count_parameters(model.head),
+        "logits": sum(p.numel() for p in arch_parameters(model)),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

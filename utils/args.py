@@ -1,0 +1,143 @@
+"""Command lines: parsing over YAML configs, and one clear line for every mistake. The options: options.py.
+
+Precedence: command line over the config's section over its top level over the run or checkpoint that is built on
+over the default. `args.given` holds the names set by command line or config, `args.typed` those typed.
+"""
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from utils.errors import UserError
+
+SECTIONS = ("pretrain", "search", "found")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line and exit code 2, by way of UserError."""
+
+    def __init__(self, description: str):
+        super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.HelpFormatter)
+
+    def error(self, message: str):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def command(main):
+    """Let `main(argv=None)` end as the contract says: 0 done, 2 and one line on stderr for a UserError."""
+
+    @functools.wraps(main)
+    def run(argv: list[str] | None = None) -> int:
+        try:
+            main(sys.argv[1:] if argv is None else argv)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        return 0
+
+    return run
+
+
+def parse(make_parser: Callable[[str], Parser], argv: list[str], section: str) -> argparse.Namespace:
+    """Parse the command line of one command over its config; the result has `given` and `typed` (name sets) added.
+
+    Args:
+        make_parser: returns the parser of "pretrain", "search" or "found".
+
+    Raises:
+        UserError: unknown or malformed option, on the command line or in the config; names it.
+    """
+    parser = make_parser(section)
+    typed = vars(_without_defaults(make_parser(section)).parse_args(argv))
+    args = parser.parse_args(argv)
+    config = read_config(args.config, {name: make_parser(name) for name in SECTIONS}, section) if args.config else {}
+    for name, value in config.items():
+        if name not in typed:
+            setattr(args, name, value)
+    args.typed, args.given = set(typed), set(typed) | set(config)
+    return args
+
+
+def plain(args: argparse.Namespace) -> dict:
+    """Return the options as plain JSON values."""
+    return {k: v for k, v in vars(args).items() if k not in ("typed", "given")}
+
+
+def inherit(args: argparse.Namespace, values: dict, names: tuple[str, ...]) -> None:
+    """Take options that are not given from those of the run or checkpoint that is built on."""
+    for name in names:
+        if name in values and name not in args.given:
+            value = values[name]
+            setattr(args, name, tuple(value) if isinstance(value, list) else value)
+
+
+def read_config(path: str, parsers: dict[str, Parser], section: str) -> dict:
+    """Return the config's options for one command, converted and checked as on the command line.
+
+    Top-level options may belong to any command, those of a section must belong to that command.
+    """
+    data = _read_yaml(path)
+    known = {name: _options(parser) for name, parser in parsers.items()}
+    layers = {name: _names(data.get(name) or {}) for name in SECTIONS}
+    top = _names({k: v for k, v in data.items() if k not in SECTIONS})
+    anywhere = {key for options in known.values() for key in options}
+    unknown = [key for key in top if key not in anywhere]
+    unknown += [f"{name}: {key}" for name, layer in layers.items() for key in layer if key not in known[name]]
+    if unknown:
+        raise UserError(
+            f"--config {path}: expected option names, found {', '.join(unknown)} (data folders do not belong here)"
+        )
+    mine = known[section]
+    return {key: _convert(mine[key], value, path) for key, value in (top | layers[section]).items() if key in mine}
+
+
+def _read_yaml(path: str) -> dict:
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(
+            f"--config {path}: expected a readable YAML file, found: {' '.join(str(error).split())}"
+        ) from None
+    data = {} if data is None else data
+    if not isinstance(data, dict) or not all(isinstance(data.get(name) or {}, dict) for name in SECTIONS):
+        raise UserError(f"--config {path}: expected option names with values, and sections {', '.join(SECTIONS)}")
+    return data
+
+
+def _names(layer: dict) -> dict:
+    return {str(key).replace("-", "_"): value for key, value in layer.items()}
+
+
+def _options(parser: Parser) -> dict[str, argparse.Action]:
+    return {a.dest: a for a in parser._actions if a.option_strings and a.dest not in ("help", "config")}
+
+
+def _convert(action: argparse.Action, value, path: str):
+    """Convert one YAML value as argparse would convert its text."""
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise UserError(f"--config {path}: {action.dest}: expected true or false, found {value!r}")
+        return value
+    values = value if isinstance(action.nargs, int) else [value]
+    if not isinstance(values, list) or (isinstance(action.nargs, int) and len(values) != action.nargs):
+        raise UserError(f"--config {path}: {action.dest}: expected {action.nargs} values in a list, found {value!r}")
+    convert = action.type or str
+    try:
+        done = [convert(str(v)) for v in values]
+    except ValueError:
+        name = getattr(convert, "__name__", "value")
+        raise UserError(f"--config {path}: {action.dest}: expected {name}, found {value!r}") from None
+    if action.choices and done[0] not in action.choices:
+        raise UserError(f"--config {path}: {action.dest}: expected one of {', '.join(action.choices)}, found {value!r}")
+    return tuple(done) if isinstance(action.nargs, int) else done[0]
+
+
+def _without_defaults(parser: Parser) -> Parser:
+    """Make the parser fill in only what is typed."""
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    return parser

@@ -1,0 +1,99 @@
+"""Checkpoints: one dict of state dicts and plain values, loadable with `weights_only=True`, written atomically."""
+
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.detection.anchors import NUM_ANCHORS
+from utils.errors import UserError
+
+State = dict[str, Tensor]
+
+
+def save(path: Path, data: dict) -> None:
+    """Write a checkpoint; an earlier file of that name stays whole until the new one is."""
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save(data, temporary)
+    os.replace(temporary, path)
+
+
+def load(path: Path) -> dict:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds more than tensors and plain values.
+    """
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint file") from None
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: expected a checkpoint of tensors and plain values, found: {reason}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected a dict, found {type(data).__name__}")
+    return data
+
+
+def load_state(module: nn.Module, state: State, source: str) -> None:
+    """Load a state dict that must fit exactly.
+
+    Raises:
+        UserError: a tensor is missing, too many, or of another shape; names the first one.
+    """
+    own = module.state_dict()
+    for name, tensor in own.items():
+        if name not in state:
+            raise UserError(f"{source}: {name}: expected a tensor {tuple(tensor.shape)}, found nothing")
+        if not isinstance(state[name], Tensor) or state[name].shape != tensor.shape:
+            found = tuple(state[name].shape) if isinstance(state[name], Tensor) else type(state[name]).__name__
+            raise UserError(f"{source}: {name}: expected shape {tuple(tensor.shape)}, found {found}")
+    extra = [name for name in state if name not in own]
+    if extra:
+        raise UserError(f"{source}: expected {len(own)} tensors, found {len(extra)} more, the first {extra[0]}")
+    module.load_state_dict(state, strict=True)
+
+
+def stream_sizes(state: State, source: str) -> tuple[int, int, int]:
+    """Return channels, BiFPN repeats and levels of a streams file, from its names and shapes.
+
+    Raises:
+        UserError: no BiFPN in it, or the two modalities differ in size.
+    """
+    sizes = {}
+    for modality in ("thermal", "rgb"):
+        fpn = f"{modality}_fpn.cell."
+        nodes = {tuple(k[len(fpn) :].split(".")[:3:2]) for k in state if k.startswith(fpn)}
+        if not nodes:
+            raise UserError(
+                f"{source}: {modality} stream: expected tensors {fpn}*, found none: pretrain --modality {modality}"
+            )
+        repeats = len({repeat for repeat, _ in nodes})
+        channels = state[f"{fpn}0.fnode.0.after_combine.conv.conv_pw.weight"].shape[0]
+        sizes[modality] = channels, repeats, len(nodes) // repeats // 2 + 1
+    if sizes["thermal"] != sizes["rgb"]:
+        raise UserError(f"{source}: expected two streams of one size, found (C, repeats, levels) {sizes}")
+    return sizes["rgb"]
+
+
+def head_classes(state: State, source: str) -> int:
+    """Return the number of classes of a head file.
+
+    Raises:
+        UserError: no class net in it.
+    """
+    weight = state.get("fusion_class_net.predict.conv_pw.weight")
+    if not isinstance(weight, Tensor):
+        raise UserError(f"{source}: fusion_class_net.predict.conv_pw.weight: expected a tensor, found nothing")
+    return weight.shape[0] // NUM_ANCHORS
+
+
+def keep_backup(path: Path) -> None:
+    """Keep an earlier file as NAME.bak, since a file of that name is about to be written."""
+    if path.exists():
+        shutil.copy2(path, path.with_name(path.name + ".bak"))

@@ -1,0 +1,205 @@
+"""What the three commands share: options to data, device, streams and head, and the writing of a run."""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from datasets.parts import LoaderOptions, Parts, open_parts
+from datasets.splits import Split
+from engine.step import Compute, evaluate
+from engine.tasks import TASKS
+from engine.train import Progress, Row
+from models.detection.heads import DetectionHead
+from models.detection.layers import set_norm_momentum
+from models.fusion_detector import Streams
+from utils import checkpoint
+from utils.args import inherit, plain
+from utils.errors import UserError
+from utils.run_folder import RunFolder, read_json, write_json
+from utils.tracking import Tracker
+
+PRETRAINED = "pretrain.json"  # beside the weights in checkpointdir: the options that made them
+FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale")
+TASK = TASKS["detection"]
+
+
+def open_data(args: argparse.Namespace) -> Parts:
+    """Open the data set and settle the number of classes (`args.num_classes`)."""
+    augmentation = args.hflip, tuple(args.scale_jitter), args.photometric
+    options = LoaderOptions(args.image_size, args.batchsize, args.seed, args.workers, args.pin_mem, *augmentation)
+    parts = open_parts(args.data, args.dataset, args.split_seed, args.paper_protocol, options)
+    found = len(parts.data.classes)
+    args.num_classes = args.num_classes or found
+    if args.num_classes < found:
+        raise UserError(f"--num-classes: expected at least the data set's {found} classes, found {args.num_classes}")
+    return parts
+
+
+def pick_compute(args: argparse.Namespace) -> Compute:
+    """Turn --device, --amp and --clip_grad into where and how to compute."""
+    name = args.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {args.device}: expected a device of this machine, found: {reason}") from None
+    return Compute(device, args.amp, args.clip_grad or float("inf"))
+
+
+def inherit_pretrained(args: argparse.Namespace) -> None:
+    """Take backbone, image size and anchor scale from the pretraining that made checkpointdir, unless given."""
+    path = Path(args.checkpointdir) / PRETRAINED
+    if path.exists():
+        inherit(args, read_json(path), FROM_PRETRAINING)
+
+
+def load_streams(args: argparse.Namespace) -> Streams:
+    """Build the frozen streams of checkpointdir; sizes come from the file, given ones must agree."""
+    path = Path(args.checkpointdir) / args.fullbb_path
+    state = checkpoint.load(path)
+    settle_sizes(args, *checkpoint.stream_sizes(state, str(path)), str(path))
+    streams = build_streams(args)
+    checkpoint.load_state(streams, state, f"{path} (--backbone {args.backbone})")
+    return streams
+
+
+def build_streams(args: argparse.Namespace) -> Streams:
+    return Streams(args.backbone, args.C, args.num_input_nodes // 2, args.fusion_levels)
+
+
+def settle_sizes(args: argparse.Namespace, channels: int, repeats: int, levels: int, source: str) -> None:
+    """Set C, num_input_nodes and fusion_levels from what the streams are; refuse given ones that differ."""
+    for name, value in {"C": channels, "num_input_nodes": 2 * repeats, "fusion_levels": levels}.items():
+        if name in args.given and getattr(args, name) != value:
+            raise UserError(f"--{name}: expected {value} as in {source}, found {getattr(args, name)}")
+        setattr(args, name, value)
+
+
+def load_head(args: argparse.Namespace, path: Path) -> DetectionHead:
+    """Build the head and load its file, which must have the same classes, channels and levels."""
+    state = checkpoint.load(path)
+    classes = checkpoint.head_classes(state, str(path))
+    if classes != args.num_classes:
+        raise UserError(
+            f"{path}: a head of {classes} classes, but {args.num_classes} are asked for: "
+            f"pass --num-classes {classes}, or pretrain a head for the data (main_pretrain_flira.py)"
+        )
+    head = build_head(args)
+    checkpoint.load_state(head, state, str(path))
+    return head
+
+
+def build_head(args: argparse.Namespace) -> DetectionHead:
+    head = DetectionHead(args.C, args.num_classes, num_levels=args.fusion_levels)
+    set_norm_momentum(head, args.norm_momentum)
+    return head
+
+
+def check_split(args: argparse.Namespace, split: Split) -> str:
+    """Compare the split of the pretrained checkpoints with ours; return what every result records of it.
+
+    Raises:
+        UserError: they were trained on another split, and --allow_split_mismatch is not given.
+    """
+    path = Path(args.checkpointdir) / "split.json"
+    if not path.exists():
+        return "none recorded"
+    theirs = Split.from_json(read_json(path), str(path))
+    if theirs.hash == split.hash:
+        return "same"
+    if not args.allow_split_mismatch:
+        raise UserError(
+            f"{path}: checkpoints of split {theirs.hash} (seed {theirs.seed}, {theirs.protocol}), but this run has "
+            f"split {split.hash} (seed {split.seed}, {split.protocol}): their training may hold pairs that this run "
+            "chooses on; pretrain again, or pass --allow_split_mismatch"
+        )
+    return f"mismatch allowed: {theirs.hash}"
+
+
+def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
+    """Create the run folder, write what is known at the start, and log what has no effect."""
+    run = RunFolder(kind, args.save)
+    run.describe(plain(args))
+    write_json(run.path / "split.json", parts.split.to_json())
+    run.log(f"{kind} in {run.path}")
+    if getattr(args, "L", None) is not None:
+        run.log(f"--L {args.L} and --no-prefetcher ({args.no_prefetcher}) have no effect here")
+    else:
+        run.log(f"--no-prefetcher ({args.no_prefetcher}) has no effect here")
+    if args.parallel:
+        run.log(f"--parallel: {torch.cuda.device_count()} GPUs found; runs on one device, several are not built yet")
+    run.log(f"split {parts.split.hash}: {', '.join(f'{k} {len(v)}' for k, v in parts.split.parts.items())} pairs")
+    for origin, notes in parts.data.notes.items():
+        run.log(f"{origin} annotations: {', '.join(f'{name} {value}' for name, value in notes.items())}")
+    return run
+
+
+def validator(model: nn.Module, parts: Parts, part: str, compute: Compute) -> tuple[Callable[[], dict], list]:
+    """Return a function that evaluates the model on a part, and a list that holds the detections of its last call."""
+    loader, detections = parts.loader(part, train=False), []
+
+    def validate() -> dict[str, float | None]:
+        ids = [record.image_id for record in parts.records(part)]
+        evaluator = TASK.make_evaluator(parts.ground_truth(part), ids, parts.data.category_ids, parts.data.classes)
+        metrics = evaluate(model, loader, TASK, evaluator, compute, f"evaluate {part}")
+        detections[:] = evaluator.detections
+        return metrics
+
+    return validate, detections
+
+
+class Recorder:
+    """Write each epoch of a run: metrics.jsonl, log, wandb, last.pt, and best.pt when it is the best so far.
+
+    Args:
+        facts: plain values that every checkpoint carries beside the model.
+        phase: put into rows and file names where a run has several phases.
+    """
+
+    def __init__(
+        self, run: RunFolder, tracker: Tracker, model: nn.Module, progress: Progress, facts: dict, phase: str = ""
+    ):
+        self.run, self.tracker, self.model, self.progress, self.facts = run, tracker, model, progress, facts
+        self.phase = phase
+        self.started = time.perf_counter()
+
+    @property
+    def best(self) -> Path:
+        return self._file("best")
+
+    def _file(self, name: str) -> Path:
+        return self.run.path / (f"{name}_{self.phase}.pt" if self.phase else f"{name}.pt")
+
+    def __call__(self, row: Row, is_best: bool) -> None:
+        row = ({"phase": self.phase} if self.phase else {}) | row
+        self.run.append_metrics(row)
+        self.tracker.log(row)
+        self.run.log(self._line(row, is_best))
+        state = self.facts | {"format": 1, "model": self.model.state_dict(), "progress": self.progress.to_dict()}
+        checkpoint.save(self._file("last"), state)
+        if is_best:
+            checkpoint.save(self.best, state)
+        self.run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - self.started, 3)})
+
+    def _line(self, row: Row, is_best: bool) -> str:
+        shown = {k: v for k, v in row.items() if k in ("train_loss", "arch_loss", "AP_val", "AP50_val", "pairs_per_s")}
+        numbers = "  ".join(f"{k} {v:.4g}" if v is not None else f"{k} none" for k, v in shown.items())
+        return f"{self.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def print_dry_run(sizes: dict[str, object]) -> None:
+    """Print what a run would be, one item per line."""
+    for name, value in sizes.items():
+        print(f"{name}: {json.dumps(value)}")

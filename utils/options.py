@@ -1,0 +1,188 @@
+"""The options of the three commands: published names and defaults (specs: command line), and ours.
+
+`--help` is the manual: unit, default, published value. Parsing and configs: args.py.
+"""
+
+from models.fusion_baselines import BASELINES
+from utils.args import Parser
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Read `256` (square) or `256x320` (height x width)."""
+    sides = [int(side) for side in str(text).split("x")]
+    if len(sides) > 2 or min(sides) < 32:
+        raise ValueError(text)
+    return sides[0], sides[-1]
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def probability(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise ValueError(text)
+    return value
+
+
+# argparse names the type in its error: "argument --epochs: invalid whole number from 1 value: '-3'"
+image_size.__name__ = "side or height x width of at least 32"
+positive.__name__ = "whole number from 1"
+count.__name__ = "whole number from 0"
+not_negative.__name__ = "number from 0"
+probability.__name__ = "number from 0 to below 1"
+
+
+def add_data_options(parser: Parser) -> None:
+    group = parser.add_argument_group("data")
+    add = group.add_argument
+    add("data", metavar="DIR", help="folder of the data set")
+    add("--dataset", choices=["flir_aligned"], default="flir_aligned", help="how DIR is laid out (flir_aligned)")
+    add("--num-classes", type=positive, help="class channels of the head (from the data; published 90)")
+    add("--image_size", type=image_size, default=(768, 768), help="input, N or HxW, in pixels (768, as published)")
+    add("--split_seed", type=int, default=0, help="seed of the cut into train, arch and val (0)")
+    add("--paper-protocol", action="store_true", help="published protocol: test serves as arch and val; results say so")
+    add("--hflip", type=probability, default=0.5, help="probability of a mirrored training pair (0.5)")
+    add(
+        "--scale_jitter",
+        type=float,
+        nargs=2,
+        default=(1.0, 1.0),
+        metavar=("LO", "HI"),
+        help="training pairs are scaled by a factor between, then cropped or padded (1 1: off)",
+    )
+    add("--photometric", type=not_negative, default=0.0, help="strength of brightness and contrast changes (0: off)")
+    add("--workers", type=count, default=4, help="loader processes (4, as published)")
+    add("--pin-mem", action="store_true", help="pin loader memory, for CUDA (off)")
+    add("--no-prefetcher", action="store_true", help="published flag without effect here")
+
+
+def add_model_options(parser: Parser) -> None:
+    group = parser.add_argument_group("detector")
+    add = group.add_argument
+    add("--backbone", default="efficientnetv2_rw_t", help="timm encoder with strides 8, 16, 32 (efficientnetv2_rw_t)")
+    add("--C", type=positive, default=128, help="channels of BiFPN, fusion and head (128)")
+    add("--num_input_nodes", type=positive, help="taps per level, 2 x BiFPN repeats (from the streams; published 10)")
+    add("--fusion_levels", type=positive, help="pyramid levels from P3 on (from the streams; published 5)")
+    add("--anchor_scale", type=not_negative, default=4.0, help="side of the smallest anchor in strides (4)")
+    text = "share of a batch in the running statistics of BiFPN and head norms (0.01, published; short runs want more)"
+    add("--norm_momentum", type=probability, default=0.01, help=text)
+    add("--checkpointdir", default="checkpoints/flira", help="folder of pretrained weights (checkpoints/flira)")
+    add("--fullbb_path", default="Att_Fusion_Net_Pretrained_Best.pth.tar", help="streams' file in checkpointdir")
+    add("--head_path", default="Head_Net_Pretrained_Best.pth.tar", help="head's file in checkpointdir")
+
+
+def add_run_options(parser: Parser) -> None:
+    group = parser.add_argument_group("run")
+    add = group.add_argument
+    add("--config", metavar="FILE", help="YAML of option names; sections pretrain, search, found; typed options win")
+    add("--seed", type=count, default=2, help="seed of every random draw but the split's (2)")
+    add("--save", default="EXP", help="name in the run folder's name (EXP)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    add("--amp", action="store_true", help="bfloat16 autocast (off)")
+    add("--parallel", action="store_true", help="use all GPUs (not built yet: runs on one and says so)")
+    add("--wandb", action="store_true", help="log to Weights & Biases; offline where there is no key (off)")
+    add("--dry_run", action="store_true", help="build everything, print sizes and steps, and leave (off)")
+    add("--clip_grad", type=not_negative, default=10.0, help="largest gradient norm (10; published: no limit)")
+    add("--allow_split_mismatch", action="store_true", help="take checkpoints of another split; results say so (off)")
+
+
+def add_space_options(parser: Parser) -> None:
+    group = parser.add_argument_group("search space")
+    add = group.add_argument
+    add("--steps", type=positive, default=2, help="fusion nodes per level (2)")
+    add("--multiplier", type=positive, default=2, help="last states that a level's output concatenates (2)")
+    add("--node_steps", type=positive, default=1, help="operations per fusion node (1)")
+    add("--node_multiplier", type=positive, default=3, help="last inner states that a node concatenates (3)")
+    add("--num_keep_edges", type=positive, default=2, help="edges kept per node; only 2 is defined (2)")
+    add("--L", type=int, default=8, help="published option without effect here (8)")
+
+
+def add_weight_options(parser: Parser, epochs: int, dropout: float, weight_decay: float) -> None:
+    group = parser.add_argument_group("weights")
+    add = group.add_argument
+    add("--batchsize", type=positive, default=16, help="pairs per step (16)")
+    add("--epochs", type=positive, default=epochs, help=f"epochs ({epochs})")
+    add("--drpt", type=probability, default=dropout, help=f"dropout in the fusion nodes ({dropout:g})")
+    add("--eta_max", type=not_negative, default=3e-3, help="first learning rate, Adam (3e-3)")
+    add("--eta_min", type=not_negative, default=1e-6, help="last learning rate of a cosine cycle (1e-6)")
+    add("--Ti", type=positive, default=5, help="epochs of the first cosine cycle (5)")
+    add("--Tm", type=positive, default=2, help="factor from cycle to cycle (2)")
+    text = f"weight decay ({weight_decay:g}; the public code used 1e-4 in both phases)"
+    add("--weight_decay", type=not_negative, default=weight_decay, help=text)
+
+
+def add_pretrain_options(parser: Parser) -> None:
+    group = parser.add_argument_group("pretraining")
+    add = group.add_argument
+    add("--modality", choices=["thermal", "rgb", "both"], default="both", help="which detectors to train (both)")
+    add("--batchsize", type=positive, default=16, help="pairs per step (16)")
+    add("--epochs", type=positive, default=50, help="epochs per modality (50)")
+    add("--head_epochs", type=positive, default=10, help="epochs of the shared head, streams frozen (10)")
+    add("--lr", type=not_negative, default=1e-3, help="highest learning rate, AdamW, one cycle (1e-3)")
+    add("--weight_decay", type=not_negative, default=1e-4, help="weight decay (1e-4)")
+    add("--warmup", type=probability, default=0.1, help="share of the steps in which the learning rate rises (0.1)")
+    add("--drop_path", type=probability, default=0.2, help="stochastic depth of the encoder (0.2)")
+    add("--no-imagenet", action="store_true", help="start from random weights, not timm's ImageNet weights")
+    add("--init", metavar="FILE", help="start from a COCO-pretrained EfficientDet's state dict instead")
+
+
+def add_search_options(parser: Parser) -> None:
+    group = parser.add_argument_group("search")
+    add = group.add_argument
+    add("--arch_learning_rate", type=not_negative, default=3e-4, help="learning rate of the logits, Adam (3e-4)")
+    add("--arch_weight_decay", type=not_negative, default=1e-3, help="weight decay of the logits (1e-3)")
+    add("--alternate", choices=["epoch", "step"], default="epoch", help="weights and logits in turn (epoch)")
+    add("--strategy", choices=["darts", "darts2"], default="darts", help="first or second order (darts)")
+
+
+def add_found_options(parser: Parser) -> None:
+    group = parser.add_argument_group("found network")
+    add = group.add_argument
+    add("--search_exp_dir", metavar="RUN", help="search run whose genotype.json is trained")
+    add("--eval_exp_dir", metavar="RUN", help="training run whose best.pt is tested; nothing is trained")
+    add("--genotype", metavar="FILE", help="train this genotype, JSON or public text form")
+    add("--baseline", choices=list(BASELINES), help="train a hand-made fusion of the last taps, or one modality")
+    add("--random_genotype", type=count, metavar="SEED", help="train a genotype drawn uniformly")
+    add("--results", metavar="FILE", help="with --eval_exp_dir: write the detections (COCO JSON) here as well")
+    add("--eval_part", choices=["test", "val"], default="test", help="with --eval_exp_dir: part to test on (test)")
+
+
+def make_parser(section: str) -> Parser:
+    """Return the parser of "pretrain", "search" or "found"."""
+    parser = Parser(DESCRIPTIONS[section])
+    add_data_options(parser)
+    add_model_options(parser)
+    if section == "pretrain":
+        add_pretrain_options(parser)
+    else:
+        add_weight_options(parser, *{"search": (30, 0.0, 1e-4), "found": (50, 0.2, 3e-4)}[section])
+        add_space_options(parser)
+        {"search": add_search_options, "found": add_found_options}[section](parser)
+    add_run_options(parser)
+    return parser
+
+
+DESCRIPTIONS = {
+    "pretrain": "Train one detector per modality and the shared head; writes checkpointdir.",
+    "search": "Search the fusion architecture on frozen streams; writes RUN/genotype.json.",
+    "found": "Train the found network or a baseline, or test a trained one (--eval_exp_dir).",
+}

@@ -1,0 +1,13 @@
+"""Every random draw comes from the seed: seeding, and the state of all generators for checkpoints."""
+
+import random
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Seed python, numpy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

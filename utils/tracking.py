@@ -1,0 +1,39 @@
+"""Weights & Biases, imported only under `--wandb`; offline by itself where there is no key, and never a prompt."""
+
+import netrc
+import os
+from pathlib import Path
+
+
+class Tracker:
+    """Log scalars to wandb, or nowhere."""
+
+    def __init__(self, enabled: bool, run_path: Path, config: dict):
+        self.run = None
+        if enabled:
+            import wandb
+
+            mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+            self.run = wandb.init(
+                project="nas-dsf", name=run_path.name, dir=str(run_path), config=config, mode=mode, save_code=False
+            )
+
+    def log(self, row: dict) -> None:
+        """Log the numbers of an epoch's row."""
+        if self.run is not None:
+            self.run.log({k: v for k, v in row.items() if isinstance(v, int | float)}, step=row["epoch"])
+
+    def finish(self) -> None:
+        if self.run is not None:
+            self.run.finish()
+
+
+def has_key() -> bool:
+    """Return whether wandb would find a key without asking: in the environment or in ~/.netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        hosts = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any("wandb" in host for host in hosts)
