@@ -1,0 +1,59 @@
+"""Shared by all tests: one thread, a tiny data set, and small pretrained streams made by the real command."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from main_pretrain_flira import main as pretrain
+from tests.tiny_data import make_tiny_flir
+
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+
+CONFIG = """\
+backbone: lcnet_050
+C: 16
+num_input_nodes: 4
+fusion_levels: 3
+image_size: 64x80
+anchor_scale: 2
+batchsize: 3
+workers: 0
+device: cpu
+pretrain: {no-imagenet: true, epochs: 1, head_epochs: 1, drop_path: 0}
+search: {epochs: 2}
+found: {epochs: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_flir(tmp_path_factory) -> Path:
+    """A readable FLIR-Aligned folder (layout 2) of 12 training and 4 test pairs."""
+    return make_tiny_flir(tmp_path_factory.mktemp("flir"))
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory, tiny_flir, tiny_config) -> Path:
+    """A working folder in which `main_pretrain_flira.py` has run: checkpoints/flira is filled."""
+    folder, before = tmp_path_factory.mktemp("work"), Path.cwd()
+    os.chdir(folder)
+    try:
+        assert pretrain([str(tiny_flir), "--config", str(tiny_config)]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def in_work(pretrained, monkeypatch) -> Path:
+    """Stand in the working folder."""
+    monkeypatch.chdir(pretrained)
+    return pretrained

@@ -1,0 +1,222 @@
+"""The shared step: moves its own parameters only, refuses non-finite numbers, cuts gradients; evaluation; the loop."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from engine.search import search
+from engine.step import Compute, Meters, evaluate, move, optimisation_step
+from engine.train import Progress, run_epochs, train, warm_restarts
+from utils.errors import UserError
+
+CPU = Compute(torch.device("cpu"))
+
+
+class Toy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.norm = nn.BatchNorm1d(3)
+        self.alpha_mix = nn.Parameter(torch.tensor([0.1, -0.1]))
+
+    def forward(self, x):
+        return self.alpha_mix.softmax(0)[0] * self.norm(self.layer(x)) + x
+
+
+def task_losses(model, batch):
+    return {"loss": (model(batch["x"]) - batch["y"]).square().mean()}
+
+
+def predict(model, batch):
+    return model(batch["x"])
+
+
+TASK = SimpleNamespace(losses=task_losses, predict=predict, METRIC="score")
+
+
+class Batches(list):
+    """A loader: batches that depend on the epoch, as a seeded sampler makes them."""
+
+    batch_size = 4
+
+    def __init__(self, seed: int):
+        super().__init__([None] * 3)
+        self.sampler = self
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int):
+        self.epoch = epoch
+
+    def __iter__(self):
+        for i in range(3):
+            draws = torch.Generator().manual_seed(100 * self.seed + 10 * self.epoch + i)
+            x = torch.randn(4, 3, generator=draws)
+            yield {"x": x, "y": x.flip(1), "image_ids": [f"image{j}" for j in range(4)]}
+
+
+def parts(model):
+    return [model.layer.weight, model.layer.bias, *model.norm.parameters()], [model.alpha_mix]
+
+
+def test_a_step_moves_the_optimisers_parameters_only():
+    batch = next(iter(Batches(0)))
+    for logits_move in (False, True):
+        torch.manual_seed(0)
+        own, other = parts(model := Toy())[:: -1 if logits_move else 1]
+        before = [p.clone() for p in (*own, *other)]
+        optimisation_step(model, batch, TASK, torch.optim.SGD(own, lr=0.1), CPU)
+        moved = [not torch.equal(a, b) for a, b in zip(before, (*own, *other), strict=True)]
+        assert all(moved[: len(own)])
+        assert not any(moved[len(own) :])
+        assert all(p.grad is None for p in other)
+
+
+def test_a_step_is_plain_gradient_descent():
+    torch.manual_seed(0)
+    model, batch = Toy(), next(iter(Batches(0)))
+    weights, _ = parts(model)
+    gradients = torch.autograd.grad(task_losses(model, batch)["loss"], weights)
+    expected = [w - 0.1 * g for w, g in zip(weights, gradients, strict=True)]
+    optimisation_step(model, batch, TASK, torch.optim.SGD(weights, lr=0.1), CPU)
+    torch.testing.assert_close(weights, expected)
+
+
+def test_gradients_are_cut_to_the_norm():
+    model, batch = Toy(), next(iter(Batches(0)))
+    weights, _ = parts(model)
+    before = [w.detach().clone() for w in weights]
+    compute = Compute(torch.device("cpu"), clip_grad=1e-3)
+    optimisation_step(model, batch, TASK, torch.optim.SGD(weights, lr=1.0), compute)
+    moved = torch.sqrt(sum((a - b).square().sum() for a, b in zip(before, weights, strict=True)))
+    assert moved.item() == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_non_finite_numbers_stop_before_the_step_and_name_the_images(value):
+    model, batch = Toy(), next(iter(Batches(0)))
+    weights, _ = parts(model)
+    before = [w.detach().clone() for w in weights]
+    batch["y"] = torch.full_like(batch["y"], value)
+    with pytest.raises(UserError, match=r"image0, image1.*learning rate"):
+        optimisation_step(model, batch, TASK, torch.optim.SGD(weights, lr=0.1), CPU)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights, strict=True))
+
+
+def test_move_reaches_tensors_in_lists_and_dicts():
+    batch = {"a": torch.ones(1), "b": [torch.ones(1), "name"], "c": {"d": torch.ones(1)}, "e": 3}
+    moved = move(batch, torch.device("meta"))
+    assert {t.device.type for t in (moved["a"], moved["b"][0], moved["c"]["d"])} == {"meta"}
+    assert (moved["b"][1], moved["e"]) == ("name", 3)
+
+
+def test_meters_are_means():
+    meters = Meters()
+    for value in (1.0, 2.0, 6.0):
+        meters.add({"loss": torch.tensor(value)}, {"image_ids": [0, 1]})
+    assert meters.means("train") == {"train_loss": 3.0}
+    assert meters.samples == 6
+
+
+def test_evaluation_is_in_eval_mode_without_gradients():
+    seen = []
+
+    class Evaluator:
+        def add(self, batch, predictions):
+            seen.append(predictions.requires_grad)
+
+        def compute(self):
+            return {"score": float(len(seen))}
+
+    model = Toy().train()
+    before = copy.deepcopy(model.state_dict())
+    assert evaluate(model, Batches(0), TASK, Evaluator(), CPU, "") == {"score": 3.0}
+    assert not model.training
+    assert seen == [False] * 3
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_best_epoch_is_the_first_of_equals():
+    scores, best, progress = iter([None, 0.2, 0.5, 0.5, 0.1]), [], Progress()
+    run_epochs(
+        progress,
+        5,
+        lambda _: {},
+        lambda: {"score": next(scores)},
+        "score",
+        lambda row, b: best.append((row["epoch"], b)),
+    )
+    assert best == [(0, True), (1, True), (2, True), (3, False), (4, False)]
+    assert (progress.best_epoch, progress.best, progress.epochs_done) == (2, 0.5, 5)
+
+
+def validate():
+    return {"score": 0.0}
+
+
+def make_training(alternate: str | None):
+    """Build everything of a small training (None) or search, from the seed."""
+    torch.manual_seed(0)
+    model = Toy()
+    weights, logits = (torch.optim.Adam(p, lr=0.05) for p in parts(model))
+    schedule = warm_restarts(weights, 3, Ti=1, Tm=2, eta_min=1e-4)
+    progress, rows = Progress(), []
+
+    def go(epochs: int) -> None:
+        common = {"epochs": epochs, "compute": CPU, "progress": progress, "on_epoch": lambda row, _: rows.append(row)}
+        if alternate is None:
+            train(model, TASK, weights, schedule, Batches(1), validate, **common)
+        else:
+            loaders = Batches(1), Batches(2)
+            search(
+                model, TASK, weights, logits, schedule, *loaders, validate, dict,
+                alternate=alternate, second_order=False, **common,
+            )  # fmt: skip
+
+    return SimpleNamespace(model=model, owners=(model, weights, logits, schedule), progress=progress, rows=rows, go=go)
+
+
+@pytest.mark.parametrize("alternate", [None, "epoch", "step"])
+def test_two_and_two_epochs_equal_four(alternate, tmp_path):
+    whole = make_training(alternate)
+    whole.go(4)
+    first = make_training(alternate)
+    first.go(2)
+    torch.save([o.state_dict() for o in first.owners], tmp_path / "state.pt")
+    second = make_training(alternate)
+    for owner, state in zip(second.owners, torch.load(tmp_path / "state.pt", weights_only=True), strict=True):
+        owner.load_state_dict(state)
+    second.progress.epochs_done = first.progress.epochs_done
+    second.go(4)
+    assert [r["epoch"] for r in first.rows + second.rows] == [0, 1, 2, 3]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert [r["train_loss"] for r in whole.rows] == [r["train_loss"] for r in first.rows + second.rows]
+
+
+def test_alternations_differ_and_both_move_the_logits():
+    ends = []
+    for alternate in ("epoch", "step"):
+        run = make_training(alternate)
+        run.go(2)
+        assert all("arch_loss" in row and "train_loss" in row for row in run.rows)
+        ends.append(run.model.alpha_mix.detach())
+    assert not torch.equal(*ends)
+    assert all((end - torch.tensor([0.1, -0.1])).abs().max() > 1e-3 for end in ends)
+
+
+def test_warm_restarts_follow_the_published_schedule():
+    """Cosine per iteration from eta_max to eta_min over Ti epochs, then over Ti * Tm."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=3e-3)
+    schedule, rates = warm_restarts(optimizer, 4, Ti=5, Tm=2, eta_min=1e-6), []
+    for _ in range(4 * 15 + 1):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == rates[20] == rates[60] == 3e-3
+    assert rates[10] == pytest.approx((3e-3 + 1e-6) / 2)
+    assert rates[40] == pytest.approx((3e-3 + 1e-6) / 2)
+    assert rates[19] < 1e-4
+    assert min(rates) > 1e-6

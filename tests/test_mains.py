@@ -1,0 +1,303 @@
+"""The three commands end to end on tiny data: what they write, that it repeats, and how they refuse."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from main_darts_found_flira import main as found
+from main_darts_searchable_flira import main as search
+from main_pretrain_flira import main as pretrain
+from models.search.genotype_io import read_genotype
+
+REPO = Path(__file__).resolve().parent.parent
+STREAMS = "Att_Fusion_Net_Pretrained_Best.pth.tar"
+
+
+def run(main, capsys, *argv) -> str:
+    """Run a command that must succeed and return what it printed."""
+    code = main([str(a) for a in argv])
+    text = capsys.readouterr()
+    assert code == 0, text.err
+    return text.out
+
+
+def refused(main, capsys, *argv) -> str:
+    """Run a command that must end with code 2 and one line; returns the line."""
+    code = main([str(a) for a in argv])
+    err = capsys.readouterr().err.strip()
+    assert code == 2
+    assert err.startswith("error: ")
+    assert "\n" not in err
+    assert "Traceback" not in err
+    return err
+
+
+def named(text: str, key: str) -> Path:
+    lines = [line for line in text.splitlines() if line.startswith(f"{key}: ")]
+    assert len(lines) == 1
+    return Path(lines[0].partition(": ")[2])
+
+
+@pytest.fixture
+def searched(in_work, tiny_flir, capsys) -> Path:
+    """A finished search, made by the published command line (sizes come from the pretraining)."""
+    argv = [tiny_flir, "--batchsize=3", "--epochs=2", "--workers", 0, "--device", "cpu"]
+    return named(run(search, capsys, *argv), "search_exp_dir")
+
+
+def test_search_train_test(searched, in_work, tiny_flir, capsys):
+    small = ["--batchsize=3", "--workers", 0]
+    for name in ("args.json", "env.txt", "split.json", "metrics.jsonl", "log.txt", "last.pt", "best.pt", "timing.json"):
+        assert (searched / name).stat().st_size > 0, name
+    rows = [json.loads(line) for line in (searched / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert {"train_loss", "arch_loss", "AP_val", "lr", "arch_lr", "pairs_per_s", "memory_mb"} <= rows[0].keys()
+    assert {"entropy_edges", "entropy_inner_edges", "entropy_ops", "argmax", "genotype", "count_Sum"} <= rows[0].keys()
+    genotype = json.loads((searched / "genotype.json").read_text())
+    best = max(rows, key=lambda row: row["AP_val"])  # the first of equals
+    assert genotype["meta"]["epoch"] == best["epoch"]
+    assert genotype["meta"]["AP_val"] == best["AP_val"]
+    assert genotype["id"] == best["genotype"]
+
+    text = run(found, capsys, tiny_flir, f"--search_exp_dir={searched}", "--epochs=2", *small)
+    trained = named(text, "eval_exp_dir")
+    assert json.loads((trained / "genotype.json").read_text())["cells"] == genotype["cells"]
+    assert not (trained / "results.json").exists()  # the test pairs are not read by training
+
+    command = [sys.executable, str(REPO / "main_darts_found_flira.py"), str(tiny_flir), f"--search_exp_dir={searched}"]
+    command += [f"--eval_exp_dir={trained}", *map(str, small)]
+    tests = []
+    for part in ("test", "test", "val"):
+        done = subprocess.run([*command, "--eval_part", part], capture_output=True, text=True, check=True, cwd=in_work)
+        tests.append(in_work / named(done.stdout, "results").parent)
+    first, second, on_val = tests
+    assert first != second
+    assert (first / "detections.json").read_bytes() == (second / "detections.json").read_bytes()
+    assert (first / "results.json").read_bytes() == (second / "results.json").read_bytes()
+    # A new process repeats what the training process had on `val`, byte for byte, and so the AP.
+    assert (on_val / "detections.json").read_bytes() == (trained / "detections.json").read_bytes()
+    results = json.loads((on_val / "results.json").read_text())
+    assert results["AP"] == results["AP_val"]
+    check_by_hand(tiny_flir, first)
+
+
+def check_by_hand(data: Path, run_folder: Path) -> None:
+    truth = COCO(str(data / "meta/thermal/flir_test.json"))
+    by_hand = COCOeval(truth, truth.loadRes(str(run_folder / "detections.json")), "bbox")
+    by_hand.evaluate()
+    by_hand.accumulate()
+    by_hand.summarize()
+    results = json.loads((run_folder / "results.json").read_text())
+    assert results["AP"] == pytest.approx(by_hand.stats[0], abs=1e-12)
+    assert results["AP50"] == pytest.approx(by_hand.stats[1], abs=1e-12)
+
+
+def test_search_repeats_and_follows_its_seed(searched, tiny_flir, capsys):
+    def again(*options):
+        argv = [tiny_flir, "--batchsize=3", "--epochs=2", "--device", "cpu", *options]
+        folder = named(run(search, capsys, *argv), "search_exp_dir")
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in r.items() if not k.endswith(("_seconds", "_per_s", "_mb"))} for r in rows], folder
+
+    same, folder = again("--workers", 2)  # workers do not matter
+    other, _ = again("--workers", 0, "--seed", 3)
+    rows = [json.loads(line) for line in (searched / "metrics.jsonl").read_text().splitlines()]
+    first = [{k: v for k, v in r.items() if not k.endswith(("_seconds", "_per_s", "_mb"))} for r in rows]
+    assert same == first
+    assert other != first
+    states = [torch.load(f / "last.pt", weights_only=True)["model"] for f in (searched, folder)]
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+@pytest.mark.parametrize("baseline", ["thermal", "rgb", "mean", "sum", "concat_conv", "eca_attn", "shuffle_attn"])
+def test_baselines_train_and_test(in_work, tiny_flir, tiny_config, capsys, baseline):
+    config = ["--config", tiny_config, "--epochs", 1]
+    text = run(found, capsys, tiny_flir, "--baseline", baseline, *config)
+    assert f"{baseline}_head.pth" in text or baseline not in ("thermal", "rgb")
+    folder = named(text, "eval_exp_dir")
+    results = named(run(found, capsys, tiny_flir, "--eval_exp_dir", folder, *config[:2]), "results")
+    assert json.loads(results.read_text())["method"] == baseline
+
+
+def test_random_and_given_genotypes(in_work, tiny_flir, tiny_config, capsys):
+    config = ["--config", tiny_config, "--epochs", 1]
+    first = named(run(found, capsys, tiny_flir, "--random_genotype", 5, *config), "eval_exp_dir")
+    given = named(run(found, capsys, tiny_flir, "--genotype", first / "genotype.json", *config), "eval_exp_dir")
+    names = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2)), ("P3", "P4", "P5")
+    genotypes = [read_genotype(folder / "genotype.json", *names, 16) for folder in (first, given)]
+    assert genotypes[0] == genotypes[1]
+
+
+def test_second_order_and_step_alternation(in_work, tiny_flir, tiny_config, capsys):
+    options = [("--strategy", "darts2"), ("--alternate", "step"), ("--strategy", "darts2", "--alternate", "step")]
+    ends = []
+    for extra in options:
+        folder = named(run(search, capsys, tiny_flir, "--config", tiny_config, "--epochs", 1, *extra), "search_exp_dir")
+        state = torch.load(folder / "last.pt", weights_only=True)["model"]
+        ends.append(torch.cat([v.flatten() for k, v in state.items() if "alpha_" in k]))
+    assert all(not torch.equal(ends[i], ends[j]) for i in range(3) for j in range(i))
+
+
+def test_pretraining_one_modality_updates_its_half_alone(
+    pretrained, tiny_flir, tiny_config, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    config = ["--config", tiny_config]
+    run(pretrain, capsys, tiny_flir, "--modality", "rgb", *config)
+    folder = tmp_path / "checkpoints/flira"
+    half = torch.load(folder / STREAMS, weights_only=True)
+    assert {k.split("_")[0] for k in half} == {"rgb"}
+    assert not (folder / "Head_Net_Pretrained_Best.pth.tar").exists()
+    error = refused(search, capsys, tiny_flir, *config)
+    assert "pretrain --modality thermal" in error
+
+    run(pretrain, capsys, tiny_flir, "--modality", "thermal", *config)
+    both = torch.load(folder / STREAMS, weights_only=True)
+    assert both.keys() == torch.load(pretrained / "checkpoints/flira" / STREAMS, weights_only=True).keys()
+    assert all(torch.equal(both[k], v) for k, v in half.items())
+    assert (folder / "Head_Net_Pretrained_Best.pth.tar").exists()
+    assert (folder / f"{STREAMS}.bak").exists()
+
+    before = (folder / STREAMS).read_bytes()
+    assert "rgb_" in refused(pretrain, capsys, tiny_flir, "--modality", "thermal", "--C", 24, *config)
+    error = refused(pretrain, capsys, tiny_flir, "--modality", "thermal", "--split_seed", 1, *config)
+    assert "--allow_split_mismatch" in error
+    assert (folder / STREAMS).read_bytes() == before
+
+
+def test_pretraining_from_an_efficientdet_file(pretrained, tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+    """A COCO-pretrained file has its own class count: that layer starts anew, all else is taken."""
+    monkeypatch.chdir(tmp_path)
+    state = torch.load(pretrained / "checkpoints/flira" / STREAMS, weights_only=True)
+    file = {k.removeprefix("rgb_"): v for k, v in state.items() if k.startswith("rgb_")}
+    head = torch.load(pretrained / "checkpoints/flira/rgb_head.pth", weights_only=True)
+    file |= {k.removeprefix("fusion_"): v for k, v in head.items()}
+    for kind in ("weight", "bias"):
+        name = f"class_net.predict.conv_pw.{kind}"
+        file[name] = torch.randn(9 * 90, *file[name].shape[1:])
+    torch.save(file, "coco.pth")
+    run(pretrain, capsys, tiny_flir, "--modality", "rgb", "--init", "coco.pth", "--config", tiny_config, "--lr", 0)
+    done = torch.load("checkpoints/flira/" + STREAMS, weights_only=True)
+    weights = [
+        k for k in file if k.startswith(("backbone.", "fpn.")) and "running_" not in k and "num_batches" not in k
+    ]
+    assert all(torch.equal(done[f"rgb_{k}"], file[k]) for k in weights)
+    new_head = torch.load("checkpoints/flira/rgb_head.pth", weights_only=True)
+    assert torch.equal(new_head["fusion_box_net.predict.conv_pw.weight"], file["box_net.predict.conv_pw.weight"])
+    assert new_head["fusion_class_net.predict.conv_pw.weight"].shape[0] == 27
+    del file["fpn.cell.0.fnode.0.combine.edge_weights"]
+    torch.save(file, "coco.pth")
+    error = refused(pretrain, capsys, tiny_flir, "--modality", "rgb", "--init", "coco.pth", "--config", tiny_config)
+    assert "coco.pth" in error
+    assert "edge_weights" in error
+
+
+def test_a_dry_run_writes_nothing(in_work, tiny_flir, tiny_config, capsys):
+    before = sorted(p.name for p in Path("runs").iterdir())
+    for main, extra in ((pretrain, []), (search, []), (found, ["--baseline", "sum"])):
+        text = run(main, capsys, tiny_flir, "--config", tiny_config, "--dry_run", *extra)
+        assert "epochs: " in text
+    assert sorted(p.name for p in Path("runs").iterdir()) == before
+
+
+def test_wandb_goes_offline_by_itself(in_work, tiny_flir, tiny_config, capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = run(found, capsys, tiny_flir, "--baseline", "sum", "--wandb", "--config", tiny_config, "--epochs", 1)
+    folder = named(text, "eval_exp_dir")
+    assert list((folder / "wandb").glob("offline-run-*"))
+
+
+def test_paper_protocol_is_said_everywhere(in_work, tiny_flir, tiny_config, capsys, tmp_path):
+    config = ["--config", tiny_config, "--epochs", 1, "--paper-protocol"]
+    assert "--allow_split_mismatch" in refused(search, capsys, tiny_flir, *config)
+    folder = named(run(search, capsys, tiny_flir, *config, "--allow_split_mismatch"), "search_exp_dir")
+    meta = json.loads((folder / "genotype.json").read_text())["meta"]
+    assert meta["protocol"] == "paper: test used as val"
+    assert meta["checkpoint_split"].startswith("mismatch allowed")
+    trained = named(
+        run(
+            found,
+            capsys,
+            tiny_flir,
+            "--search_exp_dir",
+            folder,
+            "--epochs",
+            1,
+            "--allow_split_mismatch",
+            "--workers",
+            0,
+        ),
+        "eval_exp_dir",
+    )
+    results = named(run(found, capsys, tiny_flir, "--eval_exp_dir", trained, "--workers", 0), "results")
+    assert json.loads(results.read_text())["protocol"] == "paper: test used as val"
+
+
+BAD = [
+    (search, ["--num_keep_edges", 3], "num_keep_edges"),
+    (search, ["--num_input_nodes", 10], "num_input_nodes: expected 4"),
+    (search, ["--fusion_levels", 5], "fusion_levels: expected 3"),
+    (search, ["--C", 128], "--C: expected 16"),
+    (search, ["--num-classes", 90], "--num-classes 3"),
+    (search, ["--num-classes", 2], "at least the data set's 3"),
+    (search, ["--steps", 3], "steps: expected at most 2"),
+    (search, ["--split_seed", 1], "allow_split_mismatch"),
+    (search, ["--backbone", "resnet18"], "thermal_backbone"),
+    (search, ["--backbone", "resnet81"], "resnet18"),
+    (search, ["--device", "cuda:99"], "cuda:99"),
+    (search, ["--epochs", -3], "epochs"),
+    (search, ["--batchsize", 0], "batchsize"),
+    (search, ["--amp", "--strategy", "darts2"], "darts2"),
+    (search, ["--checkpointdir", "nowhere"], "nowhere"),
+    (search, ["--config", "nowhere.yaml"], "nowhere.yaml"),
+    (search, ["--eta_maxx", 1], "eta_maxx"),
+    (found, [], "exactly one of"),
+    (found, ["--baseline", "sum", "--random_genotype", 1], "exactly one of"),
+    (found, ["--baseline", "sum", "--steps", 2], "--steps: no effect"),
+    (found, ["--baseline", "sum", "--results", "x.json"], "--results: no effect"),
+    (found, ["--genotype", "nowhere.json"], "nowhere.json"),
+    (found, ["--search_exp_dir", "nowhere"], "nowhere"),
+    (found, ["--eval_exp_dir", "nowhere"], "nowhere"),
+    (pretrain, ["--num_input_nodes", 3], "even"),
+    (pretrain, ["--fusion_levels", 2], "fusion_levels"),
+    (pretrain, ["--scale_jitter", 2, 1], "scale_jitter"),
+    (pretrain, ["--init", "nowhere.pth"], "nowhere.pth"),
+]
+
+
+@pytest.mark.parametrize(("main", "options", "message"), BAD, ids=lambda v: str(v)[:40] if isinstance(v, list) else "")
+def test_mistakes_are_one_line(in_work, tiny_flir, tiny_config, capsys, main, options, message):
+    before = sorted(p.name for p in Path("runs").iterdir())
+    config = [] if "--config" in options else ["--config", tiny_config]
+    assert message in refused(main, capsys, tiny_flir, *config, *options)
+    assert sorted(p.name for p in Path("runs").iterdir()) == before
+
+
+def test_a_test_must_agree_with_its_run(searched, in_work, tiny_flir, tiny_config, capsys):
+    config = ["--config", tiny_config, "--epochs", 1]
+    trained = named(run(found, capsys, tiny_flir, "--random_genotype", 5, *config), "eval_exp_dir")
+    tested = [tiny_flir, "--eval_exp_dir", trained, *config[:2]]
+    assert "expected genotype" in refused(found, capsys, *tested, "--search_exp_dir", searched)
+    assert "--image_size" in refused(found, capsys, *tested, "--image_size", 96)
+    assert "--baseline: no effect" in refused(found, capsys, *tested, "--baseline", "sum")
+    text = run(found, capsys, *tested, "--eta_max", 1, "--epochs", 9)
+    assert "--epochs, --eta_max" in text
+    state = (trained / "best.pt").read_bytes()
+    (trained / "best.pt").write_bytes(state[: len(state) // 2])
+    assert "best.pt" in refused(found, capsys, *tested)
+
+
+def test_no_such_data_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for main in (pretrain, search, found):
+        extra = ["--baseline", "sum"] if main is found else []
+        assert "nowhere" in refused(main, capsys, "nowhere", "--no-imagenet" if main is pretrain else "--amp", *extra)
+    assert not (tmp_path / "runs").exists()
