@@ -77,7 +77,12 @@ def empty_caches(monkeypatch, tmp_path):
 def test_imagenet_weights_offline(monkeypatch, empty_caches, name):
     """A name lookup that never answers ends with the way out, well before timm would give up."""
     monkeypatch.setattr(backbones, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(backbones.urllib.request, "urlopen", lambda *args, **options: time.sleep(5))
+
+    def never_answers(*args, **options):
+        time.sleep(5)
+        raise TimeoutError
+
+    monkeypatch.setattr(backbones.urllib.request, "urlopen", never_answers)
     start = time.monotonic()
     with pytest.raises(UserError, match="--no-imagenet"):
         create_encoder(name, imagenet=True)

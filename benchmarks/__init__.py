@@ -1,0 +1,1 @@
+"""Measurements: one script per claim, each appending rows to results/*.csv."""

@@ -1,0 +1,68 @@
+"""Overfit the found network to the first eight training pairs by name: a network that cannot learn these has a fault.
+
+    python -m benchmarks.overfit_eight DIR --search_exp_dir RUN [--image_size 512] [--epochs 150]
+
+The streams are those of checkpointdir, frozen, as in every training; no augmentation; AP50 is that of the same eight pairs.
+Row: results/overfit_eight.csv.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.rows import append_row
+from datasets.loader import make_loader
+from datasets.paired_detection import PairedDetectionDataset
+from datasets.paired_transforms import PairTransform, fill_from_mean
+from engine.step import evaluate, optimisation_step, train_epoch
+from main_darts_found_flira import FROM_SEARCH, assemble, head_file, load_genotype
+from models.search.parameters import weight_parameters
+from utils.args import inherit, parse
+from utils.experiment import TASK, inherit_pretrained, load_head, load_streams, open_data, pick_compute
+from utils.options import make_parser
+from utils.run_folder import read_json
+from utils.seed import seed_everything
+
+
+def main(argv: list[str]) -> None:
+    args = parse(make_parser, argv, "found")
+    inherit(args, read_json(Path(args.search_exp_dir) / "args.json"), FROM_SEARCH)
+    inherit_pretrained(args)
+    seed_everything(args.seed)
+    compute = pick_compute(args)
+    parts = open_data(args)
+    records = sorted(parts.data.records["train"], key=lambda r: r.file_name)[:8]
+    transform = PairTransform(args.image_size, fill_from_mean(parts.data.normalization), train=False)
+    dataset = PairedDetectionDataset(records, transform)
+    loaders = [make_loader(dataset, 4, args.seed, train, args.workers, False) for train in (True, False)]
+    streams = load_streams(args)
+    genotype = load_genotype(args, "search_exp_dir", streams.tap_names, streams.level_names)
+    model = compute.place(assemble(args, streams, load_head(args, head_file(args)), genotype, parts))
+    optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max)
+
+    def step(batch: dict) -> dict:
+        return optimisation_step(model, batch, TASK, optimizer, compute)
+
+    def score() -> dict:
+        classes = parts.data.category_ids, parts.data.classes
+        evaluator = TASK.make_evaluator(parts.ground_truth("train"), [r.image_id for r in records], *classes)
+        return evaluate(model, loaders[1], TASK, evaluator, compute, "evaluate")
+
+    started, best = time.perf_counter(), {"AP50": -1.0}
+    for epoch in range(args.epochs):
+        loaders[0].sampler.set_epoch(epoch)
+        loss = train_epoch(model, loaders[0], step, compute, f"epoch {epoch}").means("train")["train_loss"]
+        if epoch % 10 == 9:
+            metrics = score()
+            print(f"epoch {epoch}  loss {loss:.4f}  AP {metrics['AP']:.4f}  AP50 {metrics['AP50']:.4f}", flush=True)
+            if metrics["AP50"] > best["AP50"]:
+                best = {"epoch": epoch, "loss": round(loss, 4)} | {k: round(metrics[k], 4) for k in ("AP", "AP50")}
+    facts = {"pairs": len(records), "boxes": sum(len(r.labels) for r in records), "seed": args.seed}
+    sizes = {"image_size": "x".join(map(str, args.image_size)), "genotype": genotype.id}
+    append_row("overfit_eight", facts | sizes | best | {"seconds": round(time.perf_counter() - started)})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
