@@ -27,11 +27,13 @@ from utils.experiment import (
     Recorder,
     build_head,
     build_streams,
+    check_batch,
     check_split,
     count_parameters,
     inherit_pretrained,
     load_head,
     load_streams,
+    next_options,
     open_data,
     pick_compute,
     print_dry_run,
@@ -73,6 +75,7 @@ def train_found(args: argparse.Namespace) -> None:
     parts = open_data(args)
     checkpoint_split = check_split(args, parts.split)
     streams = load_streams(args)
+    check_batch(args)
     genotype = load_genotype(args, source, streams.tap_names, streams.level_names)
     head = load_head(args, head_file(args))
     model = compute.place(assemble(args, streams, head, genotype, parts))
@@ -105,15 +108,19 @@ def train_found(args: argparse.Namespace) -> None:
     run.log(f"best epoch {progress.best_epoch}, AP_val {progress.best:.4f}")
     run.log(f"eval_exp_dir: {run.path}")
     search_dir = f" --search_exp_dir={args.search_exp_dir}" if args.search_exp_dir else ""
-    batch = f" --batchsize={args.batchsize}"
-    run.log(f"next: python main_darts_found_flira.py {args.data}{search_dir} --eval_exp_dir={run.path}{batch}")
+    options = next_options(args, f"--batchsize={args.batchsize}")
+    run.log(f"next: python main_darts_found_flira.py {args.data}{search_dir} --eval_exp_dir={run.path}{options}")
 
 
 def test_found(args: argparse.Namespace) -> None:
     """Test RUN/best.pt on the test pairs (or `val`); writes results.json and detections.json into runs/test-*."""
     trained = Path(args.eval_exp_dir)
-    run_args = read_json(trained / "args.json")
     state = checkpoint.load(trained / "best.pt")
+    if state.get("kind") != "found":
+        raise UserError(f"{trained}/best.pt: expected a run of main_darts_found_flira.py, found {state.get('kind')!r}")
+    run_args = state["args"]
+    if args.results and not Path(args.results).parent.is_dir():
+        raise UserError(f"--results {args.results}: expected a file in a folder that exists")
     check_agreement(args, run_args, state)
     inherit(args, run_args, (*STREAMS, *DATA, "baseline"))
     compute = pick_compute(args)

@@ -21,11 +21,13 @@ from utils.errors import UserError
 from utils.experiment import (
     TASK,
     Recorder,
+    check_batch,
     check_split,
     count_parameters,
     inherit_pretrained,
     load_head,
     load_streams,
+    next_options,
     open_data,
     pick_compute,
     print_dry_run,
@@ -48,6 +50,7 @@ def main(argv: list[str]) -> None:
     parts = open_data(args)
     checkpoint_split = check_split(args, parts.split)
     model = compute.place(build_model(args, parts))
+    check_batch(args)
     train_loader, arch_loader = (parts.loader(part, train=True) for part in ("train", "arch"))
     if args.dry_run:
         print_dry_run(sizes(model) | {"weight_steps_per_epoch": len(train_loader), "epochs": args.epochs})
@@ -93,7 +96,8 @@ def main(argv: list[str]) -> None:
     tracker.finish()
     run.log(f"best epoch {progress.best_epoch}, AP_val {progress.best:.4f}")
     run.log(f"search_exp_dir: {run.path}")
-    run.log(f"next: python main_darts_found_flira.py {args.data} --search_exp_dir={run.path} --epochs=50 --batchsize=8")
+    options = next_options(args, "--epochs=50 --batchsize=8")
+    run.log(f"next: python main_darts_found_flira.py {args.data} --search_exp_dir={run.path}{options}")
 
 
 def check_combinations(args: argparse.Namespace) -> None:

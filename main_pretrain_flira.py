@@ -6,11 +6,14 @@ ones), thermal_head.pth, rgb_head.pth, split.json and pretrain.json. Recipe and 
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
+from datasets.parts import Parts
 from engine.step import Compute
 from engine.train import Progress, train
 from models.backbones import create_encoder, encoder_channels
@@ -29,8 +32,10 @@ from utils.experiment import (
     Recorder,
     build_head,
     build_streams,
+    check_batch,
     check_split,
     count_parameters,
+    next_options,
     open_data,
     pick_compute,
     print_dry_run,
@@ -43,52 +48,62 @@ from utils.seed import seed_everything
 from utils.tracking import Tracker
 
 
+@dataclass(frozen=True)
+class Job:
+    """What every phase of a pretraining run shares."""
+
+    args: argparse.Namespace
+    parts: Parts
+    loader: DataLoader
+    compute: Compute
+    run: RunFolder
+    tracker: Tracker
+
+
 @command
 def main(argv: list[str]) -> None:
     args = parse(make_parser, argv, "pretrain")
+    check_sizes(args)
     seed_everything(args.seed)
     compute = pick_compute(args)
     parts = open_data(args)
+    modalities = MODALITIES if args.modality == "both" else (args.modality,)
+    detectors = {m: build_detector(args, m, parts.data.normalization) for m in modalities}
+    streams_file = Path(args.checkpointdir) / args.fullbb_path
+    check_other_half(args, parts, streams_file, detectors)
+    loader = parts.loader(*parts.learning, train=True)
+    if args.dry_run:
+        sizes = {f"parameters_{m}": count_parameters(d) for m, d in detectors.items()}
+        print_dry_run(sizes | {"steps_per_epoch": len(loader), "epochs": args.epochs})
+        return
+
+    run = start_run("pretrain", args, parts)
+    job = Job(args, parts, loader, compute, run, Tracker(args.wandb, run.path, plain(args)))
+    prepare_folder(args, modalities)
+    state = checkpoint.load(streams_file) if args.modality != "both" and streams_file.exists() else {}
+    for modality, detector in detectors.items():
+        compute.place(detector)
+        detector.load_state_dict(fit(job, detector, modality, args.epochs))
+        state |= detector.cpu().stream_state()
+        publish(job, state, detector)
+    if all(any(k.startswith(f"{m}_") for k in state) for m in MODALITIES):
+        train_shared_head(job, state, detectors[modalities[0]].head)
+    else:
+        run.log("the other modality is not there yet: the shared head is trained once it is")
+    job.tracker.finish()
+    run.log(f"checkpointdir: {args.checkpointdir}")
+    options = next_options(args, "--batchsize=8 --epochs=10")
+    run.log(f"next: python main_darts_searchable_flira.py {args.data}{options}")
+
+
+def check_sizes(args: argparse.Namespace) -> None:
+    """Settle repeats and levels, published where not given, and refuse what no stream can be."""
     args.num_input_nodes, args.fusion_levels = args.num_input_nodes or 10, args.fusion_levels or 5
     if args.fusion_levels < 3:
         raise UserError(f"--fusion_levels: expected at least 3 (the encoder's own levels), found {args.fusion_levels}")
     if args.num_input_nodes % 2:
         raise UserError(f"--num_input_nodes: expected an even number (2 x BiFPN repeats), found {args.num_input_nodes}")
-    modalities = MODALITIES if args.modality == "both" else (args.modality,)
-    detectors = {m: build_detector(args, m, parts.data.normalization) for m in modalities}
-    stream_file = Path(args.checkpointdir) / args.fullbb_path
-    check_other_half(args, parts, stream_file, detectors)
-    loader = parts.loader(*parts.learning, train=True)
-    if args.dry_run:
-        print_dry_run(
-            {m: count_parameters(d) for m, d in detectors.items()}
-            | {"steps_per_epoch": len(loader), "epochs": args.epochs}
-        )
-        return
-    Path(args.checkpointdir).mkdir(parents=True, exist_ok=True)
-    run = start_run("pretrain", args, parts)
-    tracker = Tracker(args.wandb, run.path, plain(args))
-    for path in written_files(args):
-        checkpoint.keep_backup(path)
-    state = checkpoint.load(stream_file) if args.modality != "both" and stream_file.exists() else {}
-    for modality, detector in detectors.items():
-        compute.place(detector)
-        best = fit(args, detector, parts, loader, compute, run, tracker, modality, args.epochs)
-        detector.load_state_dict(best["model"])
-        state |= detector.cpu().stream_state()
-        publish(args, parts, state, detector)
-    if all(any(k.startswith(f"{m}_") for k in state) for m in MODALITIES):
-        train_shared_head(args, parts, loader, compute, run, tracker, state)
-    else:
-        run.log("the other modality is not there yet: the shared head is trained once it is")
-    tracker.finish()
-    run.log(f"checkpointdir: {args.checkpointdir}")
-    run.log(f"next: python main_darts_searchable_flira.py {args.data} --batchsize=8 --epochs=10{extra(args)}")
-
-
-def extra(args: argparse.Namespace) -> str:
-    config = f" --config {args.config}" if args.config else ""
-    return config + (f" --checkpointdir {args.checkpointdir}" if "checkpointdir" in args.typed else "")
+    check_batch(args)
 
 
 def build_detector(args: argparse.Namespace, modality: str, normalization: dict) -> SingleDetector:
@@ -123,7 +138,9 @@ def load_efficientdet(detector: SingleDetector, path: Path) -> None:
         checkpoint.load_state(part, own, f"--init {path}: {name}")
 
 
-def check_other_half(args: argparse.Namespace, parts, stream_file: Path, detectors: dict[str, SingleDetector]) -> None:
+def check_other_half(
+    args: argparse.Namespace, parts: Parts, stream_file: Path, detectors: dict[str, SingleDetector]
+) -> None:
     """Refuse, before anything is trained, a streams file whose other modality does not fit or saw another split."""
     others = set(MODALITIES) - set(detectors)
     if not others or not stream_file.exists():
@@ -140,55 +157,46 @@ def check_other_half(args: argparse.Namespace, parts, stream_file: Path, detecto
             )
 
 
-def fit(
-    args: argparse.Namespace,
-    model: nn.Module,
-    parts,
-    loader,
-    compute: Compute,
-    run: RunFolder,
-    tracker: Tracker,
-    phase: str,
-    epochs: int,
-) -> dict:
-    """Train what is trainable with AdamW and one learning rate cycle; returns the checkpoint that is best on val."""
+def prepare_folder(args: argparse.Namespace, modalities: tuple[str, ...]) -> None:
+    """Make checkpointdir, and keep each file there that this run will replace as NAME.bak."""
+    folder = Path(args.checkpointdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    heads = (f"{m}_head.pth" for m in modalities)
+    for name in (args.fullbb_path, args.head_path, *heads, "split.json", PRETRAINED):
+        checkpoint.keep_backup(folder / name)
+
+
+def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
+    """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
+    args, steps = job.args, epochs * len(job.loader)
     optimizer = torch.optim.AdamW(weight_parameters(model), lr=args.lr, weight_decay=args.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, epochs * len(loader), pct_start=args.warmup)
-    validate, _ = validator(model, parts, "val", compute)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=args.warmup)
+    validate, _ = validator(model, job.parts, "val", job.compute)
     progress = Progress()
-    recorder = Recorder(run, tracker, model, progress, {"kind": "pretrain", "args": plain(args)}, phase)
-    train(model, TASK, optimizer, schedule, loader, validate, epochs, compute, progress, recorder)
-    return checkpoint.load(recorder.best)
+    facts = {"kind": "pretrain", "args": plain(args)}
+    recorder = Recorder(job.run, job.tracker, model, progress, facts, phase)
+    train(model, TASK, optimizer, schedule, job.loader, validate, epochs, job.compute, progress, recorder)
+    return checkpoint.load(recorder.best)["model"]
 
 
-def written_files(args: argparse.Namespace) -> list[Path]:
-    """Return the files in checkpointdir that this run will write."""
-    modalities = MODALITIES if args.modality == "both" else (args.modality,)
-    names = [args.fullbb_path, args.head_path, *(f"{m}_head.pth" for m in modalities), "split.json", PRETRAINED]
-    return [Path(args.checkpointdir) / name for name in names]
-
-
-def publish(args: argparse.Namespace, parts, streams_state: dict, detector: SingleDetector) -> None:
+def publish(job: Job, streams_state: dict, detector: SingleDetector) -> None:
     """Write the streams file with the modality's new half, its head, the split and the options."""
-    folder = Path(args.checkpointdir)
-    checkpoint.save(folder / args.fullbb_path, streams_state)
+    folder = Path(job.args.checkpointdir)
+    checkpoint.save(folder / job.args.fullbb_path, streams_state)
     checkpoint.save(folder / f"{detector.modality}_head.pth", detector.head.state_dict())
-    write_json(folder / "split.json", parts.split.to_json())
-    write_json(folder / PRETRAINED, {name: getattr(args, name) for name in FROM_PRETRAINING})
+    write_json(folder / "split.json", job.parts.split.to_json())
+    write_json(folder / PRETRAINED, {name: getattr(job.args, name) for name in FROM_PRETRAINING})
 
 
-def train_shared_head(args: argparse.Namespace, parts, loader, compute, run, tracker, streams_state: dict) -> None:
-    """Train the head on the mean of both last taps, from the thermal head, streams frozen; write the head's file."""
-    folder = Path(args.checkpointdir)
+def train_shared_head(job: Job, streams_state: dict, start: DetectionHead) -> None:
+    """Train the head on the mean of both last taps, from a modality's head, streams frozen; write the head's file."""
+    args = job.args
     streams = build_streams(args)
     checkpoint.load_state(streams, streams_state, args.fullbb_path)
     fusions, modalities = baseline_fusions("mean", args.C, args.fusion_levels)
-    head: DetectionHead = build_head(args)
-    checkpoint.load_state(head, checkpoint.load(folder / "thermal_head.pth"), "thermal_head.pth")
-    model = FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale, modalities)
-    best = fit(args, compute.place(model), parts, loader, compute, run, tracker, "head", args.head_epochs)
-    model.load_state_dict(best["model"])
-    checkpoint.save(folder / args.head_path, model.head.cpu().state_dict())
+    model = FusionDetector(streams, fusions, start, job.parts.data.normalization, args.anchor_scale, modalities)
+    model.load_state_dict(fit(job, job.compute.place(model), "head", args.head_epochs))
+    checkpoint.save(Path(args.checkpointdir) / args.head_path, model.head.cpu().state_dict())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.overfit_eight DIR --search_exp_dir RUN [--image_size 512] [--epochs 150]
 
-The streams are those of checkpointdir, frozen, as in every training; no augmentation; AP50 is that of the same eight pairs.
+The streams are those of checkpointdir, frozen, as in every training; no augmentation; AP50 is of the same eight pairs.
 Row: results/overfit_eight.csv.
 """
 

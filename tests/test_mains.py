@@ -14,6 +14,7 @@ from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from models.search.genotype_io import read_genotype
+from tests.tiny_data import make_tiny_flir
 
 REPO = Path(__file__).resolve().parent.parent
 STREAMS = "Att_Fusion_Net_Pretrained_Best.pth.tar"
@@ -270,6 +271,7 @@ BAD = [
     (pretrain, ["--fusion_levels", 2], "fusion_levels"),
     (pretrain, ["--scale_jitter", 2, 1], "scale_jitter"),
     (pretrain, ["--init", "nowhere.pth"], "nowhere.pth"),
+    (search, ["--batchsize", 1, "--image_size", 32, "--epochs", 1], "batchsize: expected at least 2"),
 ]
 
 
@@ -301,3 +303,22 @@ def test_no_such_data_folder(tmp_path, monkeypatch, capsys):
         extra = ["--baseline", "sum"] if main is found else []
         assert "nowhere" in refused(main, capsys, "nowhere", "--no-imagenet" if main is pretrain else "--amp", *extra)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_test_needs_a_training_run_and_a_place_for_its_results(searched, tiny_flir, tiny_config, capsys):
+    tested = [tiny_flir, "--config", tiny_config]
+    assert "expected a run of main_darts_found" in refused(found, capsys, *tested, "--eval_exp_dir", searched)
+    trained = named(run(found, capsys, *tested, "--baseline", "sum", "--epochs", 1), "eval_exp_dir")
+    tested += ["--eval_exp_dir", trained, "--results"]
+    assert "--results" in refused(found, capsys, *tested, "nowhere/x.json")
+    results = named(run(found, capsys, *tested, "x.json"), "results")
+    assert Path("x.json").read_bytes() == (results.parent / "detections.json").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_image_is_one_line(in_work, tmp_path, tiny_config, capsys, workers):
+    data = make_tiny_flir(tmp_path / "flir", seed=0)
+    image = sorted((data / "images_rgb_train/data").iterdir())[3]
+    image.write_bytes(image.read_bytes()[:200])
+    error = refused(search, capsys, data, "--config", tiny_config, "--workers", workers, "--allow_split_mismatch")
+    assert image.name in error

@@ -35,7 +35,9 @@ def command(main):
         try:
             main(sys.argv[1:] if argv is None else argv)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            # A loader process hands its error on with a traceback in front; the last line is what the user needs.
+            line = str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]
+            print(f"error: {line}", file=sys.stderr)
             return 2
         return 0
 

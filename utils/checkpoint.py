@@ -74,7 +74,7 @@ def stream_sizes(state: State, source: str) -> tuple[int, int, int]:
                 f"{source}: {modality} stream: expected tensors {fpn}*, found none: pretrain --modality {modality}"
             )
         repeats = len({repeat for repeat, _ in nodes})
-        channels = state[f"{fpn}0.fnode.0.after_combine.conv.conv_pw.weight"].shape[0]
+        channels = _tensor(state, f"{fpn}0.fnode.0.after_combine.conv.conv_pw.weight", source).shape[0]
         sizes[modality] = channels, repeats, len(nodes) // repeats // 2 + 1
     if sizes["thermal"] != sizes["rgb"]:
         raise UserError(f"{source}: expected two streams of one size, found (C, repeats, levels) {sizes}")
@@ -87,10 +87,13 @@ def head_classes(state: State, source: str) -> int:
     Raises:
         UserError: no class net in it.
     """
-    weight = state.get("fusion_class_net.predict.conv_pw.weight")
-    if not isinstance(weight, Tensor):
-        raise UserError(f"{source}: fusion_class_net.predict.conv_pw.weight: expected a tensor, found nothing")
-    return weight.shape[0] // NUM_ANCHORS
+    return _tensor(state, "fusion_class_net.predict.conv_pw.weight", source).shape[0] // NUM_ANCHORS
+
+
+def _tensor(state: State, name: str, source: str) -> Tensor:
+    if not isinstance(state.get(name), Tensor):
+        raise UserError(f"{source}: {name}: expected a tensor, found nothing")
+    return state[name]
 
 
 def keep_backup(path: Path) -> None:

@@ -14,6 +14,7 @@ from datasets.splits import Split
 from engine.step import Compute, evaluate
 from engine.tasks import TASKS
 from engine.train import Progress, Row
+from models.detection.anchors import level_sizes
 from models.detection.heads import DetectionHead
 from models.detection.layers import set_norm_momentum
 from models.fusion_detector import Streams
@@ -101,6 +102,15 @@ def build_head(args: argparse.Namespace) -> DetectionHead:
     head = DetectionHead(args.C, args.num_classes, num_levels=args.fusion_levels)
     set_norm_momentum(head, args.norm_momentum)
     return head
+
+
+def check_batch(args: argparse.Namespace) -> None:
+    """Refuse batches whose coarsest level holds one value per channel: batch norm cannot learn from them."""
+    coarsest = level_sizes(args.image_size, args.fusion_levels)[-1]
+    if args.batchsize == 1 and coarsest == (1, 1):
+        raise UserError(
+            "--batchsize: expected at least 2, since the coarsest level of --image_size has one cell, found 1"
+        )
 
 
 def check_split(args: argparse.Namespace, split: Split) -> str:
@@ -193,6 +203,12 @@ class Recorder:
         shown = {k: v for k, v in row.items() if k in ("train_loss", "arch_loss", "AP_val", "AP50_val", "pairs_per_s")}
         numbers = "  ".join(f"{k} {v:.4g}" if v is not None else f"{k} none" for k, v in shown.items())
         return f"{self.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
+
+
+def next_options(args: argparse.Namespace, published: str) -> str:
+    """Return the options that the next command needs: this one's config and folder, or the published options."""
+    config = f" --config {args.config}" if args.config else f" {published}"
+    return config + (f" --checkpointdir {args.checkpointdir}" if "checkpointdir" in args.typed else "")
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,0 +1,81 @@
+"""The README's commands: every one is accepted by the real parsers, and the short ones run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import main_darts_found_flira
+import main_darts_searchable_flira
+import main_pretrain_flira
+from utils.args import parse
+from utils.options import make_parser
+
+REPO = Path(__file__).resolve().parent.parent
+MAINS = {
+    "main_pretrain_flira.py": ("pretrain", main_pretrain_flira),
+    "main_darts_searchable_flira.py": ("search", main_darts_searchable_flira),
+    "main_darts_found_flira.py": ("found", main_darts_found_flira),
+}
+PUBLISHED = (
+    "python main_darts_searchable_flira.py <dir of FLIR-Aligned Dataset> --batchsize=8 --epochs=10 --wandb",
+    "python main_darts_found_flira.py <dir of FLIR-Aligned Dataset> --search_exp_dir=<dir of search exp> "
+    "--epochs=50 --batchsize=8",
+    "python main_darts_found_flira.py <dir of FLIR-Aligned Dataset> --search_exp_dir=<dir of search exp> "
+    "--eval_exp_dir=<dir of eval exp> --batchsize=8",
+)
+
+
+def commands() -> list[str]:
+    """Return every command line of ours in the README and docs, comments cut off."""
+    found = []
+    for page in (REPO / "README.md", *(REPO / "docs").glob("*.md"), REPO / "checkpoints/README.md"):
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if line.startswith("    python main_"):
+                found.append(line.partition("  #")[0].strip())
+    return found
+
+
+def argv_of(line: str, data: str) -> list[str]:
+    for placeholder, value in (("<dir of FLIR-Aligned Dataset>", data), ("<dir>", data), ("FILE", "genotype.json")):
+        line = line.replace(placeholder, value)
+    return shlex.split(re.sub(r"<dir of (search|eval) exp>", r"\1_run", line))[1:]
+
+
+def test_published_commands_stand_verbatim():
+    assert set(PUBLISHED) <= set(commands())
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_is_accepted(line, tiny_flir, monkeypatch):
+    monkeypatch.chdir(REPO)
+    script, *argv = argv_of(line, str(tiny_flir))
+    section, _ = MAINS[script]
+    assert parse(make_parser, argv, section).data == str(tiny_flir)
+
+
+def test_commands_without_a_run_pass_a_dry_run(in_work, tiny_flir, tiny_config, capsys):
+    """On tiny data and streams: the README's own options, with the tiny config where it names one."""
+    done = 0
+    for line in commands():
+        if "_exp_dir" in line or "--genotype" in line:
+            continue
+        script, *argv = argv_of(line, str(tiny_flir))
+        argv = [str(tiny_config) if a.startswith("configs/") else a for a in argv]
+        argv += ["--dry_run"] + (["--config", str(tiny_config)] if "--config" not in argv else [])
+        assert MAINS[script][1].main(argv) == 0, capsys.readouterr().err
+        done += 1
+    assert done >= 5
+
+
+def test_shipped_configs_are_read():
+    for path in (REPO / "configs").glob("*.yaml"):
+        for section in ("pretrain", "search", "found"):
+            parse(make_parser, ["data", "--config", str(path)], section)
+
+
+def test_links_lead_somewhere():
+    for page in (REPO / "README.md", *(REPO / "docs").glob("*.md"), REPO / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
