@@ -7,6 +7,7 @@ nothing is trained: the run's best.pt is tested, once, into a run folder of its 
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -142,7 +143,9 @@ def test_found(args: argparse.Namespace) -> None:
         run.log(f"ignored, since a test trains nothing: {', '.join('--' + name for name in ignored)}")
     tracker = Tracker(args.wandb, run.path, plain(args))
     validate, detections = validator(compute.place(model), parts, args.eval_part, compute)
+    started = time.perf_counter()
     metrics = validate()
+    run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - started, 3)})
     facts = {
         "part": args.eval_part,
         "pairs": len(parts.records(args.eval_part)),

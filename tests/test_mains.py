@@ -199,6 +199,15 @@ def test_pretraining_from_an_efficientdet_file(pretrained, tiny_flir, tiny_confi
     assert "edge_weights" in error
 
 
+def test_a_whole_efficientdet_is_taken(tiny_flir, tmp_path, monkeypatch, capsys):
+    effdet = pytest.importorskip("effdet", reason="effdet, the oracle, is not installed")
+    monkeypatch.chdir(tmp_path)
+    model = effdet.EfficientDet(effdet.get_efficientdet_config("efficientdetv2_dt"), pretrained_backbone=False)
+    torch.save(model.state_dict(), "coco.pth")
+    text = run(pretrain, capsys, tiny_flir, "--modality", "rgb", "--init", "coco.pth", "--dry_run", "--workers", 0)
+    assert "parameters_rgb" in text
+
+
 def test_a_dry_run_writes_nothing(in_work, tiny_flir, tiny_config, capsys):
     before = sorted(p.name for p in Path("runs").iterdir())
     for main, extra in ((pretrain, []), (search, []), (found, ["--baseline", "sum"])):

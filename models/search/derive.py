@@ -27,7 +27,7 @@ def derive(fusions: list[SearchableFusion], inputs: tuple[str, ...], levels: tup
 def mixture_weights(fusion: SearchableFusion) -> tuple[Tensor, Tensor, Tensor]:
     """Return the relaxed logits in float64: edges (E, 2), inner edges (S, E', 2), operations (S, K, O)."""
     logits = (fusion.alpha_edges, fusion.alpha_inner_edges, fusion.alpha_ops)
-    return tuple(fusion.relaxation(a.detach().double().cpu()) for a in logits)
+    return tuple(fusion.relaxation(a.detach().cpu().double()) for a in logits)
 
 
 def derive_cell(edges: Tensor, inner_edges: Tensor, ops: Tensor, space: Space) -> CellGenotype:
