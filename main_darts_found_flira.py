@@ -34,7 +34,7 @@ from utils.experiment import (
     inherit_pretrained,
     load_head,
     load_streams,
-    next_options,
+    next_command,
     open_data,
     pick_compute,
     print_dry_run,
@@ -69,14 +69,12 @@ def main(argv: list[str]) -> None:
 def train_found(args: argparse.Namespace) -> None:
     """Train what one of the four sources says; writes last.pt, best.pt and the best epoch's detections on `val`."""
     source = pick_source(args)
-    if source == "search_exp_dir":
-        inherit(args, read_json(Path(args.search_exp_dir) / "args.json"), FROM_SEARCH)
-    inherit_pretrained(args)
+    inherit_sizes(args, source)
     compute = pick_compute(args)
     parts = open_data(args)
     checkpoint_split = check_split(args, parts.split)
     streams = load_streams(args)
-    check_batch(args)
+    check_batch(args, parts, parts.learning)
     genotype = load_genotype(args, source, streams.tap_names, streams.level_names)
     head = load_head(args, head_file(args))
     model = compute.place(assemble(args, streams, head, genotype, parts))
@@ -95,7 +93,8 @@ def train_found(args: argparse.Namespace) -> None:
     schedule = warm_restarts(optimizer, len(loader), args.Ti, args.Tm, args.eta_min)
     validate, detections = validator(model, parts, "val", compute)
     progress = Progress()
-    facts = {"kind": "found", "args": plain(args), "split": parts.split.hash, "checkpoint_split": checkpoint_split}
+    facts = {"kind": "found", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
+    facts["checkpoint_split"] = checkpoint_split
     facts["genotype"] = genotype_to_json(genotype) if genotype else None
     record = Recorder(run, tracker, model, progress, facts)
 
@@ -108,9 +107,9 @@ def train_found(args: argparse.Namespace) -> None:
     tracker.finish()
     run.log(f"best epoch {progress.best_epoch}, AP_val {progress.best:.4f}")
     run.log(f"eval_exp_dir: {run.path}")
-    search_dir = f" --search_exp_dir={args.search_exp_dir}" if args.search_exp_dir else ""
-    options = next_options(args, f"--batchsize={args.batchsize}")
-    run.log(f"next: python main_darts_found_flira.py {args.data}{search_dir} --eval_exp_dir={run.path}{options}")
+    options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}
+    options |= {"eval_exp_dir": run.path} | ({} if args.config else {"batchsize": args.batchsize})
+    run.log(next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp")))
 
 
 def test_found(args: argparse.Namespace) -> None:
@@ -120,12 +119,14 @@ def test_found(args: argparse.Namespace) -> None:
     if state.get("kind") != "found":
         raise UserError(f"{trained}/best.pt: expected a run of main_darts_found_flira.py, found {state.get('kind')!r}")
     run_args = state["args"]
-    if args.results and not Path(args.results).parent.is_dir():
+    if args.results and (Path(args.results).is_dir() or not Path(args.results).parent.is_dir()):
         raise UserError(f"--results {args.results}: expected a file in a folder that exists")
     check_agreement(args, run_args, state)
-    inherit(args, run_args, (*STREAMS, *DATA, "baseline"))
+    inherit(args, run_args, (*STREAMS, *DATA, "baseline"), over_config=True)
     compute = pick_compute(args)
     parts = open_data(args)
+    if args.eval_part == "val" and parts.split.hash != state["split"]:
+        raise UserError(f"--eval_part val: expected split {state['split']} as in training, found {parts.split.hash}")
     streams = build_streams(args)
     names = streams.tap_names, streams.level_names
     genotype = (
@@ -155,8 +156,10 @@ def test_found(args: argparse.Namespace) -> None:
         "AP_val": state["progress"]["best"],
         "seed": run_args["seed"],
         "parameters_fusion": count_parameters(model.fusions),
-        "protocol": parts.split.protocol,
-        "split": parts.split.hash,
+        "protocol": state["protocol"],
+        "split": state["split"],
+        "genotype_protocol": genotype.meta.get("protocol") if genotype else None,
+        "genotype_split": genotype.meta.get("split") if genotype else None,
         "checkpoint_split": state["checkpoint_split"],
         "commit": commit(),
     }
@@ -178,10 +181,20 @@ def pick_source(args: argparse.Namespace) -> str:
         raise UserError(f"expected exactly one of {options}, found {', '.join('--' + s for s in named) or 'none'}")
     unused = [n for n in SPACE if n in args.typed and named[0] != "random_genotype"]
     unused += [n for n in ("results", "eval_part") if n in args.typed]
+    unused += ["drpt"] if "drpt" in args.typed and named[0] == "baseline" else []
     if unused:
-        why = "they come from the genotype" if unused[0] in SPACE else "it belongs to --eval_exp_dir"
+        whys = {"results": "it belongs to --eval_exp_dir", "drpt": "a baseline has no dropout"}
+        why = (whys | {"eval_part": whys["results"]}).get(unused[0], "sizes come from the genotype")
         raise UserError(f"{', '.join('--' + n for n in unused)}: no effect with --{named[0]}: {why}")
     return named[0]
+
+
+def inherit_sizes(args: argparse.Namespace, source: str) -> None:
+    """Take what is not given from the search run, else from the pretraining of checkpointdir."""
+    if source == "search_exp_dir":
+        inherit(args, read_json(Path(args.search_exp_dir) / "args.json"), FROM_SEARCH)
+    else:
+        inherit_pretrained(args)
 
 
 def load_genotype(
@@ -220,7 +233,7 @@ def check_agreement(args: argparse.Namespace, run_args: dict, state: dict) -> No
         raise UserError(f"--{others[0]}: no effect with --eval_exp_dir: the architecture comes from the run")
     for name in (*STREAMS, *DATA):
         ours, theirs = (json.loads(json.dumps(value)) for value in (getattr(args, name), run_args[name]))
-        if name in args.given and ours != theirs:
+        if name in args.typed and ours != theirs:
             raise UserError(f"--{name}: expected {theirs} as in {args.eval_exp_dir}, found {ours}")
     if args.search_exp_dir:
         searched = read_json(Path(args.search_exp_dir) / "genotype.json")

@@ -27,7 +27,7 @@ from utils.experiment import (
     inherit_pretrained,
     load_head,
     load_streams,
-    next_options,
+    next_command,
     open_data,
     pick_compute,
     print_dry_run,
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     parts = open_data(args)
     checkpoint_split = check_split(args, parts.split)
     model = compute.place(build_model(args, parts))
-    check_batch(args)
+    check_batch(args, parts, ("train",), ("arch",))
     train_loader, arch_loader = (parts.loader(part, train=True) for part in ("train", "arch"))
     if args.dry_run:
         print_dry_run(sizes(model) | {"weight_steps_per_epoch": len(train_loader), "epochs": args.epochs})
@@ -66,7 +66,8 @@ def main(argv: list[str]) -> None:
     schedule = warm_restarts(weights, len(train_loader), args.Ti, args.Tm, args.eta_min)
     validate, _ = validator(model, parts, "val", compute)
     progress = Progress()
-    facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "checkpoint_split": checkpoint_split}
+    facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
+    facts["checkpoint_split"] = checkpoint_split
     record = Recorder(run, tracker, model, progress, facts)
 
     def on_epoch(row: dict, is_best: bool) -> None:
@@ -96,8 +97,9 @@ def main(argv: list[str]) -> None:
     tracker.finish()
     run.log(f"best epoch {progress.best_epoch}, AP_val {progress.best:.4f}")
     run.log(f"search_exp_dir: {run.path}")
-    options = next_options(args, "--epochs=50 --batchsize=8")
-    run.log(f"next: python main_darts_found_flira.py {args.data} --search_exp_dir={run.path}{options}")
+    options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
+    carried = ("config", "allow_split_mismatch", "workers", "device")
+    run.log(next_command("main_darts_found_flira.py", args, options, carried))
 
 
 def check_combinations(args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ ones), thermal_head.pth, rgb_head.pth, split.json and pretrain.json. Recipe and 
 """
 
 import argparse
+import copy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,11 @@ from utils.experiment import (
     check_batch,
     check_split,
     count_parameters,
-    next_options,
+    next_command,
     open_data,
     pick_compute,
     print_dry_run,
+    recorded_splits,
     start_run,
     validator,
 )
@@ -46,6 +48,9 @@ from utils.options import make_parser
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 from utils.tracking import Tracker
+
+CARRIED = ("config", "dataset", "checkpointdir", "fullbb_path", "head_path", "num_classes", "split_seed")
+CARRIED += ("paper_protocol", "workers", "device")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def main(argv: list[str]) -> None:
     seed_everything(args.seed)
     compute = pick_compute(args)
     parts = open_data(args)
+    check_batch(args, parts, parts.learning)
     modalities = MODALITIES if args.modality == "both" else (args.modality,)
     detectors = {m: build_detector(args, m, parts.data.normalization) for m in modalities}
     streams_file = Path(args.checkpointdir) / args.fullbb_path
@@ -77,23 +83,31 @@ def main(argv: list[str]) -> None:
         print_dry_run(sizes | {"steps_per_epoch": len(loader), "epochs": args.epochs})
         return
 
+    make_folder(args.checkpointdir)
     run = start_run("pretrain", args, parts)
     job = Job(args, parts, loader, compute, run, Tracker(args.wandb, run.path, plain(args)))
-    prepare_folder(args, modalities)
-    state = checkpoint.load(streams_file) if args.modality != "both" and streams_file.exists() else {}
+    state = checkpoint.load(streams_file) if streams_file.exists() else {}
     for modality, detector in detectors.items():
         compute.place(detector)
         detector.load_state_dict(fit(job, detector, modality, args.epochs))
-        state |= detector.cpu().stream_state()
-        publish(job, state, detector)
+        state = {k: v for k, v in state.items() if not k.startswith(f"{modality}_")} | detector.cpu().stream_state()
+    files = {args.fullbb_path: state} | {f"{m}_head.pth": d.head.state_dict() for m, d in detectors.items()}
     if all(any(k.startswith(f"{m}_") for k in state) for m in MODALITIES):
-        train_shared_head(job, state, detectors[modalities[0]].head)
+        files[args.head_path] = train_shared_head(job, state, copy.deepcopy(detectors[modalities[0]].head))
     else:
         run.log("the other modality is not there yet: the shared head is trained once it is")
+    publish(job, files, modalities)
     job.tracker.finish()
     run.log(f"checkpointdir: {args.checkpointdir}")
-    options = next_options(args, "--batchsize=8 --epochs=10")
-    run.log(f"next: python main_darts_searchable_flira.py {args.data}{options}")
+    options = {} if args.config else {"batchsize": 8, "epochs": 10}
+    run.log(next_command("main_darts_searchable_flira.py", args, options, CARRIED))
+
+
+def make_folder(path: str) -> None:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--checkpointdir {path}: expected a folder that can be written, found: {error}") from None
 
 
 def check_sizes(args: argparse.Namespace) -> None:
@@ -103,7 +117,6 @@ def check_sizes(args: argparse.Namespace) -> None:
         raise UserError(f"--fusion_levels: expected at least 3 (the encoder's own levels), found {args.fusion_levels}")
     if args.num_input_nodes % 2:
         raise UserError(f"--num_input_nodes: expected an even number (2 x BiFPN repeats), found {args.num_input_nodes}")
-    check_batch(args)
 
 
 def build_detector(args: argparse.Namespace, modality: str, normalization: dict) -> SingleDetector:
@@ -145,32 +158,25 @@ def check_other_half(
     others = set(MODALITIES) - set(detectors)
     if not others or not stream_file.exists():
         return
-    check_split(args, parts.split)
+    check_split(args, parts.split, tuple(others))
     (other,), ((own, detector),) = others, detectors.items()
     state = checkpoint.load(stream_file)
-    expected = {other + k[len(own) :]: v.shape for k, v in detector.stream_state().items()}
-    found = {k: v.shape for k, v in state.items() if k.startswith(f"{other}_")}
-    for name, shape in expected.items():
-        if found and found.get(name) != shape:
+    expected = {other + k[len(own) :]: tuple(v.shape) for k, v in detector.stream_state().items()}
+    found = {k: tuple(v.shape) for k, v in state.items() if k.startswith(f"{other}_")}
+    for name in [*expected, *found] if found else []:
+        if found.get(name) != expected.get(name):
             raise UserError(
-                f"{stream_file}: {name}: expected {tuple(shape)} as in the {own} stream, found {found.get(name)}"
+                f"{stream_file}: {name}: expected {expected.get(name, 'nothing')} as in the {own} stream to be trained, "
+                f"found {found.get(name, 'nothing')}"
             )
-
-
-def prepare_folder(args: argparse.Namespace, modalities: tuple[str, ...]) -> None:
-    """Make checkpointdir, and keep each file there that this run will replace as NAME.bak."""
-    folder = Path(args.checkpointdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    heads = (f"{m}_head.pth" for m in modalities)
-    for name in (args.fullbb_path, args.head_path, *heads, "split.json", PRETRAINED):
-        checkpoint.keep_backup(folder / name)
 
 
 def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
     args, steps = job.args, epochs * len(job.loader)
     optimizer = torch.optim.AdamW(weight_parameters(model), lr=args.lr, weight_decay=args.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=args.warmup)
+    rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
     validate, _ = validator(model, job.parts, "val", job.compute)
     progress = Progress()
     facts = {"kind": "pretrain", "args": plain(args)}
@@ -179,24 +185,28 @@ def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     return checkpoint.load(recorder.best)["model"]
 
 
-def publish(job: Job, streams_state: dict, detector: SingleDetector) -> None:
-    """Write the streams file with the modality's new half, its head, the split and the options."""
+def publish(job: Job, files: dict[str, dict], modalities: tuple[str, ...]) -> None:
+    """Write the finished weights, the split and the options, all at the end; replaced files are kept as NAME.bak."""
     folder = Path(job.args.checkpointdir)
-    checkpoint.save(folder / job.args.fullbb_path, streams_state)
-    checkpoint.save(folder / f"{detector.modality}_head.pth", detector.head.state_dict())
+    splits = {m: h for m, h in recorded_splits(folder).items() if h != "none recorded"}
+    for name, state in files.items():
+        checkpoint.keep_backup(folder / name)
+        checkpoint.save(folder / name, state)
     write_json(folder / "split.json", job.parts.split.to_json())
-    write_json(folder / PRETRAINED, {name: getattr(job.args, name) for name in FROM_PRETRAINING})
+    splits |= dict.fromkeys(modalities, job.parts.split.hash)
+    options = {name: getattr(job.args, name) for name in FROM_PRETRAINING}
+    write_json(folder / PRETRAINED, options | {"splits": splits})
 
 
-def train_shared_head(job: Job, streams_state: dict, start: DetectionHead) -> None:
-    """Train the head on the mean of both last taps, from a modality's head, streams frozen; write the head's file."""
+def train_shared_head(job: Job, streams_state: dict, start: DetectionHead) -> dict:
+    """Train a head on the mean of both last taps, from a modality's head, streams frozen; returns its state dict."""
     args = job.args
     streams = build_streams(args)
     checkpoint.load_state(streams, streams_state, args.fullbb_path)
     fusions, modalities = baseline_fusions("mean", args.C, args.fusion_levels)
     model = FusionDetector(streams, fusions, start, job.parts.data.normalization, args.anchor_scale, modalities)
     model.load_state_dict(fit(job, job.compute.place(model), "head", args.head_epochs))
-    checkpoint.save(Path(args.checkpointdir) / args.head_path, model.head.cpu().state_dict())
+    return model.head.cpu().state_dict()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Overfit the found network to the first eight training pairs by name: a network that cannot learn these has a fault.
 
-    python -m benchmarks.overfit_eight DIR --search_exp_dir RUN [--image_size 512] [--epochs 150]
+    python -m benchmarks.overfit_eight DIR --search_exp_dir RUN --image_size 512 --epochs 150 --drpt 0
 
 The streams are those of checkpointdir, frozen, as in every training; no augmentation; AP50 is of the same eight pairs.
 Row: results/overfit_eight.csv.
@@ -8,7 +8,6 @@ Row: results/overfit_eight.csv.
 
 import sys
 import time
-from pathlib import Path
 
 import torch
 
@@ -17,19 +16,21 @@ from datasets.loader import make_loader
 from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from engine.step import evaluate, optimisation_step, train_epoch
-from main_darts_found_flira import FROM_SEARCH, assemble, head_file, load_genotype
+from main_darts_found_flira import assemble, head_file, inherit_sizes, load_genotype
 from models.search.parameters import weight_parameters
-from utils.args import inherit, parse
-from utils.experiment import TASK, inherit_pretrained, load_head, load_streams, open_data, pick_compute
+from utils.args import command, parse
+from utils.errors import UserError
+from utils.experiment import TASK, load_head, load_streams, open_data, pick_compute
 from utils.options import make_parser
-from utils.run_folder import read_json
 from utils.seed import seed_everything
 
 
+@command
 def main(argv: list[str]) -> None:
     args = parse(make_parser, argv, "found")
-    inherit(args, read_json(Path(args.search_exp_dir) / "args.json"), FROM_SEARCH)
-    inherit_pretrained(args)
+    if not args.search_exp_dir:
+        raise UserError("--search_exp_dir: expected the search run whose genotype is overfitted, found none")
+    inherit_sizes(args, "search_exp_dir")
     seed_everything(args.seed)
     compute = pick_compute(args)
     parts = open_data(args)
@@ -65,4 +66,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

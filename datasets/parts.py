@@ -48,14 +48,22 @@ class Parts:
 
     def records(self, *parts: str) -> list[PairRecord]:
         """Return the records of the parts, in the split's order."""
-        by_name = {r.file_name: r for origin in ("train", "test") for r in self.data.records[origin]}
-        names = [name for part in parts if part != "test" for name in self.split.parts[part]]
-        return [by_name[name] for name in names] + (self.data.records["test"] if "test" in parts else [])
+        return [record for part in parts for record in self._records_of(part)]
+
+    def _records_of(self, part: str) -> list[PairRecord]:
+        records = self.data.records[self._origin(part)]
+        if part == "test":
+            return records
+        by_name = {r.file_name: r for r in records}
+        return [by_name[name] for name in self.split.parts[part]]
 
     def ground_truth(self, part: str) -> dict:
         """Return the COCO dict that holds the part's images."""
+        return self.data.ground_truth[self._origin(part)]
+
+    def _origin(self, part: str) -> str:
         from_test = part == "test" or (part != "train" and self.split.protocol == PAPER)
-        return self.data.ground_truth["test" if from_test else "train"]
+        return "test" if from_test else "train"
 
     def loader(self, *parts: str, train: bool) -> DataLoader:
         """Return a loader over the parts; augmented, shuffled and seeded for training, plain otherwise."""
@@ -70,11 +78,16 @@ def open_parts(folder: str, dataset: str, split_seed: int, paper_protocol: bool,
     """Open a data set and cut its training list.
 
     Raises:
-        UserError: the folder is missing or not laid out as the data set, or there are too few pairs.
+        UserError: the folder is missing or not laid out as the data set, a pair is in both lists, or there are too few.
     """
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: no such data folder")
     data = OPEN[dataset](folder)
     train, test = ([r.file_name for r in data.records[part]] for part in ("train", "test"))
+    shared = sorted(set(train) & set(test))
+    if shared:
+        raise UserError(
+            f"{folder}: expected disjoint training and test lists, found {len(shared)} in both: {shared[0]}"
+        )
     split = paper_split(train, test) if paper_protocol else make_split(train, split_seed)
     return Parts(data, split, options)

@@ -69,10 +69,10 @@ def plain(args: argparse.Namespace) -> dict:
     return {k: v for k, v in vars(args).items() if k not in ("typed", "given")}
 
 
-def inherit(args: argparse.Namespace, values: dict, names: tuple[str, ...]) -> None:
-    """Take options that are not given from those of the run or checkpoint that is built on."""
+def inherit(args: argparse.Namespace, values: dict, names: tuple[str, ...], over_config: bool = False) -> None:
+    """Take options that are not given from the run or checkpoint that is built on; `over_config`: not typed."""
     for name in names:
-        if name in values and name not in args.given:
+        if name in values and name not in (args.typed if over_config else args.given):
             value = values[name]
             setattr(args, name, tuple(value) if isinstance(value, list) else value)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from engine.train import Progress, Row
 from models.detection.anchors import level_sizes
 from models.detection.heads import DetectionHead
 from models.detection.layers import set_norm_momentum
-from models.fusion_detector import Streams
+from models.fusion_detector import MODALITIES, Streams
 from utils import checkpoint
 from utils.args import inherit, plain
 from utils.errors import UserError
@@ -27,6 +28,7 @@ from utils.tracking import Tracker
 PRETRAINED = "pretrain.json"  # beside the weights in checkpointdir: the options that made them
 FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale")
 TASK = TASKS["detection"]
+PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
 
 
 def open_data(args: argparse.Namespace) -> Parts:
@@ -48,6 +50,8 @@ def pick_compute(args: argparse.Namespace) -> Compute:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError(f"{device.type} is not supported")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -104,34 +108,44 @@ def build_head(args: argparse.Namespace) -> DetectionHead:
     return head
 
 
-def check_batch(args: argparse.Namespace) -> None:
+def check_batch(args: argparse.Namespace, parts: Parts, *groups: tuple[str, ...]) -> None:
     """Refuse batches whose coarsest level holds one value per channel: batch norm cannot learn from them."""
     coarsest = level_sizes(args.image_size, args.fusion_levels)[-1]
-    if args.batchsize == 1 and coarsest == (1, 1):
-        raise UserError(
-            "--batchsize: expected at least 2, since the coarsest level of --image_size has one cell, found 1"
-        )
+    smallest = min(args.batchsize, *(len(parts.records(*group)) for group in groups))
+    if smallest == 1 and coarsest == (1, 1):
+        raise UserError("--batchsize: expected at least 2 pairs (the coarsest level of --image_size is 1x1), found 1")
 
 
-def check_split(args: argparse.Namespace, split: Split) -> str:
+def recorded_splits(folder: Path) -> dict[str, str]:
+    """Return the hash of the split that each modality of checkpointdir was trained on, "none recorded" without one.
+
+    pretrain.json tells them apart, since one modality can be trained again alone; split.json is of the last pretraining.
+    """
+    options, split = folder / PRETRAINED, folder / "split.json"
+    if options.exists() and "splits" in (known := read_json(options)):
+        return {m: str(known["splits"].get(m, "none recorded")) for m in MODALITIES}
+    one = Split.from_json(read_json(split), str(split)).hash if split.exists() else "none recorded"
+    return dict.fromkeys(MODALITIES, one)
+
+
+def check_split(args: argparse.Namespace, split: Split, modalities: tuple[str, ...] = MODALITIES) -> str:
     """Compare the split of the pretrained checkpoints with ours; return what every result records of it.
 
     Raises:
-        UserError: they were trained on another split, and --allow_split_mismatch is not given.
+        UserError: one was trained on another split, and --allow_split_mismatch is not given.
     """
-    path = Path(args.checkpointdir) / "split.json"
-    if not path.exists():
-        return "none recorded"
-    theirs = Split.from_json(read_json(path), str(path))
-    if theirs.hash == split.hash:
-        return "same"
+    recorded = {m: h for m, h in recorded_splits(Path(args.checkpointdir)).items() if m in modalities}
+    told = {m: "same" if h == split.hash else h for m, h in recorded.items()}
+    text = told[modalities[0]] if len(set(told.values())) == 1 else ", ".join(f"{m} {h}" for m, h in told.items())
+    if set(told.values()) <= {"same", "none recorded"}:
+        return text
     if not args.allow_split_mismatch:
         raise UserError(
-            f"{path}: checkpoints of split {theirs.hash} (seed {theirs.seed}, {theirs.protocol}), but this run has "
-            f"split {split.hash} (seed {split.seed}, {split.protocol}): their training may hold pairs that this run "
-            "chooses on; pretrain again, or pass --allow_split_mismatch"
+            f"{Path(args.checkpointdir) / PRETRAINED}: field splits: expected {split.hash} (--split_seed {split.seed}, "
+            f"{split.protocol}), found {text}: these checkpoints may have learned pairs that this run chooses on; "
+            "pretrain again, or pass --allow_split_mismatch"
         )
-    return f"mismatch allowed: {theirs.hash}"
+    return f"mismatch allowed: {text}"
 
 
 def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
@@ -146,7 +160,9 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
         run.log(f"--no-prefetcher ({args.no_prefetcher}) has no effect here")
     if args.parallel:
         run.log(f"--parallel: {torch.cuda.device_count()} GPUs found; runs on one device, several are not built yet")
-    run.log(f"split {parts.split.hash}: {', '.join(f'{k} {len(v)}' for k, v in parts.split.parts.items())} pairs")
+    run.log(
+        f"protocol {parts.split.protocol}; split {parts.split.hash}: {', '.join(f'{k} {len(v)}' for k, v in parts.split.parts.items())} pairs"
+    )
     for origin, notes in parts.data.notes.items():
         run.log(f"{origin} annotations: {', '.join(f'{name} {value}' for name, value in notes.items())}")
     return run
@@ -180,6 +196,8 @@ class Recorder:
         self.run, self.tracker, self.model, self.progress, self.facts = run, tracker, model, progress, facts
         self.phase = phase
         self.started = time.perf_counter()
+        earlier = run.path / "timing.json"  # of the phases before
+        self.timing = read_json(earlier) if earlier.exists() else {}
 
     @property
     def best(self) -> Path:
@@ -189,15 +207,16 @@ class Recorder:
         return self.run.path / (f"{name}_{self.phase}.pt" if self.phase else f"{name}.pt")
 
     def __call__(self, row: Row, is_best: bool) -> None:
-        row = ({"phase": self.phase} if self.phase else {}) | row
-        self.run.append_metrics(row)
-        self.tracker.log(row)
+        self.run.append_metrics(({"phase": self.phase} if self.phase else {}) | row)
+        self.tracker.log(row, self.phase)
         self.run.log(self._line(row, is_best))
         state = self.facts | {"format": 1, "model": self.model.state_dict(), "progress": self.progress.to_dict()}
         checkpoint.save(self._file("last"), state)
         if is_best:
             checkpoint.save(self.best, state)
-        self.run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - self.started, 3)})
+        name = f"{self.phase}_wall_seconds" if self.phase else "wall_seconds"
+        self.timing[name] = round(time.perf_counter() - self.started, 3)
+        self.run.write_json("timing.json", self.timing)
 
     def _line(self, row: Row, is_best: bool) -> str:
         shown = {k: v for k, v in row.items() if k in ("train_loss", "arch_loss", "AP_val", "AP50_val", "pairs_per_s")}
@@ -205,10 +224,13 @@ class Recorder:
         return f"{self.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
 
 
-def next_options(args: argparse.Namespace, published: str) -> str:
-    """Return the options that the next command needs: this one's config and folder, or the published options."""
-    config = f" --config {args.config}" if args.config else f" {published}"
-    return config + (f" --checkpointdir {args.checkpointdir}" if "checkpointdir" in args.typed else "")
+def next_command(script: str, args: argparse.Namespace, options: dict[str, object], carried: tuple[str, ...]) -> str:
+    """Return the next command to paste: its own options, and those typed here that it needs again, quoted."""
+    words = ["python", script, args.data]
+    for name, value in (options | {n: getattr(args, n) for n in carried if n in args.typed}).items():
+        flag = "--" + PUBLISHED_SPELLING.get(name, name)
+        words.append(flag if value is True else f"{flag}={value}")
+    return "next: " + shlex.join(words)
 
 
 def count_parameters(module: nn.Module) -> int:

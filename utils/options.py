@@ -29,6 +29,20 @@ def not_negative(text: str) -> float:
     return value
 
 
+def above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
+
+
 def count(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -47,6 +61,8 @@ def probability(text: str) -> float:
 image_size.__name__ = "side or height x width of at least 32"
 positive.__name__ = "whole number from 1"
 count.__name__ = "whole number from 0"
+above_zero.__name__ = "number above 0"
+share.__name__ = "number from 0 to 1"
 not_negative.__name__ = "number from 0"
 probability.__name__ = "number from 0 to below 1"
 
@@ -60,7 +76,7 @@ def add_data_options(parser: Parser) -> None:
     add("--image_size", type=image_size, default=(768, 768), help="input, N or HxW, in pixels (768, as published)")
     add("--split_seed", type=int, default=0, help="seed of the cut into train, arch and val (0)")
     add("--paper-protocol", action="store_true", help="published protocol: test serves as arch and val; results say so")
-    add("--hflip", type=probability, default=0.5, help="probability of a mirrored training pair (0.5)")
+    add("--hflip", type=share, default=0.5, help="probability of a mirrored training pair (0.5)")
     add(
         "--scale_jitter",
         type=float,
@@ -82,7 +98,7 @@ def add_model_options(parser: Parser) -> None:
     add("--C", type=positive, default=128, help="channels of BiFPN, fusion and head (128)")
     add("--num_input_nodes", type=positive, help="taps per level, 2 x BiFPN repeats (from the streams; published 10)")
     add("--fusion_levels", type=positive, help="pyramid levels from P3 on (from the streams; published 5)")
-    add("--anchor_scale", type=not_negative, default=4.0, help="side of the smallest anchor in strides (4)")
+    add("--anchor_scale", type=above_zero, default=4.0, help="side of the smallest anchor in strides (4)")
     text = "share of a batch in the running statistics of BiFPN and head norms (0.01, published; short runs want more)"
     add("--norm_momentum", type=probability, default=0.01, help=text)
     add("--checkpointdir", default="checkpoints/flira", help="folder of pretrained weights (checkpoints/flira)")
@@ -101,7 +117,7 @@ def add_run_options(parser: Parser) -> None:
     add("--parallel", action="store_true", help="use all GPUs (not built yet: runs on one and says so)")
     add("--wandb", action="store_true", help="log to Weights & Biases; offline where there is no key (off)")
     add("--dry_run", action="store_true", help="build everything, print sizes and steps, and leave (off)")
-    add("--clip_grad", type=not_negative, default=10.0, help="largest gradient norm (10; published: no limit)")
+    add("--clip_grad", type=not_negative, default=10.0, help="largest gradient norm (10; 0: no limit)")
     add("--allow_split_mismatch", action="store_true", help="take checkpoints of another split; results say so (off)")
 
 
@@ -122,8 +138,8 @@ def add_weight_options(parser: Parser, epochs: int, dropout: float, weight_decay
     add("--batchsize", type=positive, default=16, help="pairs per step (16)")
     add("--epochs", type=positive, default=epochs, help=f"epochs ({epochs})")
     add("--drpt", type=probability, default=dropout, help=f"dropout in the fusion nodes ({dropout:g})")
-    add("--eta_max", type=not_negative, default=3e-3, help="first learning rate, Adam (3e-3)")
-    add("--eta_min", type=not_negative, default=1e-6, help="last learning rate of a cosine cycle (1e-6)")
+    add("--eta_max", type=not_negative, default=3e-3, help="highest learning rate of a cosine cycle, Adam (3e-3)")
+    add("--eta_min", type=not_negative, default=1e-6, help="lowest learning rate of a cosine cycle (1e-6)")
     add("--Ti", type=positive, default=5, help="epochs of the first cosine cycle (5)")
     add("--Tm", type=positive, default=2, help="factor from cycle to cycle (2)")
     text = f"weight decay ({weight_decay:g}; the public code used 1e-4 in both phases)"

@@ -113,8 +113,10 @@ def _make(root: Path, name: str) -> Path:
         try:
             root.mkdir(parents=True, exist_ok=True)
             path.mkdir()
-        except FileExistsError:
-            continue
+        except FileExistsError as error:
+            if root.is_dir():
+                continue
+            raise UserError(f"{root}: expected a folder for runs, found a file") from error
         except OSError as error:
             raise UserError(f"{path}: expected a run folder that can be written, found: {error}") from None
         return path

@@ -1,4 +1,4 @@
-"""Every random draw comes from the seed: seeding, and the state of all generators for checkpoints."""
+"""Every random draw comes from the seed."""
 
 import random
 

@@ -18,10 +18,11 @@ class Tracker:
                 project="nas-dsf", name=run_path.name, dir=str(run_path), config=config, mode=mode, save_code=False
             )
 
-    def log(self, row: dict) -> None:
-        """Log the numbers of an epoch's row."""
+    def log(self, row: dict, phase: str = "") -> None:
+        """Log the numbers of an epoch's row, under the phase's name where a run has several."""
         if self.run is not None:
-            self.run.log({k: v for k, v in row.items() if isinstance(v, int | float)}, step=row["epoch"])
+            prefix = f"{phase}/" if phase else ""
+            self.run.log({prefix + k: v for k, v in row.items() if isinstance(v, int | float)})
 
     def finish(self) -> None:
         if self.run is not None:

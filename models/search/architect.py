@@ -38,9 +38,11 @@ def second_order_backward(
     v, gradient = both[: len(weights)], both[len(weights) :]
     eps = 0.01 / torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in v]))
     sides = []
+    devices = {w.device for w in weights if w.device.type == "cuda"}
     for sign in (1, -1):
         _shift(weights, start, v, sign * eps)
-        sides.append(_gradients(train_losses()["loss"], logits))
+        with torch.random.fork_rng(devices):  # one dropout mask for both: their difference is divided by 2 eps
+            sides.append(_gradients(train_losses()["loss"], logits))
     for logit, g, plus, minus in zip(logits, gradient, *sides, strict=True):
         logit.grad = g - xi * (plus - minus) / (2 * eps)
     _restore(weights, start)

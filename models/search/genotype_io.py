@@ -63,7 +63,7 @@ def parse_text(
     """
     try:
         data = _plain(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise UserError(f"{source}: expected genotype JSON or the text form Genotype(...), found: {error}") from None
     data = data if isinstance(data, list) else [data] * len(levels)
     return Genotype(tuple(inputs), tuple(levels), channels, _cells(data, source, len(inputs), len(levels), rank))
