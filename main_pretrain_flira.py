@@ -166,7 +166,7 @@ def check_other_half(
     for name in [*expected, *found] if found else []:
         if found.get(name) != expected.get(name):
             raise UserError(
-                f"{stream_file}: {name}: expected {expected.get(name, 'nothing')} as in the {own} stream to be trained, "
+                f"{stream_file}: {name}: expected {expected.get(name, 'nothing')} as in the new {own} stream, "
                 f"found {found.get(name, 'nothing')}"
             )
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.flir_mini DIR [--config configs/laptop.yaml] [--seeds 2 3]
 
-Resumable row by row: checkpoints in checkpoints/flira are taken as they are, and a row of the same config, method and seed
-is not measured again. Rows: results/flir_mini.csv.
+Resumable row by row: checkpoints in checkpoints/flira are taken as they are, and a row of the same config, method and
+seed is not measured again. Rows: results/flir_mini.csv.
 """
 
 import argparse

@@ -119,7 +119,7 @@ def check_batch(args: argparse.Namespace, parts: Parts, *groups: tuple[str, ...]
 def recorded_splits(folder: Path) -> dict[str, str]:
     """Return the hash of the split that each modality of checkpointdir was trained on, "none recorded" without one.
 
-    pretrain.json tells them apart, since one modality can be trained again alone; split.json is of the last pretraining.
+    pretrain.json tells them apart, as one modality can be trained again alone; split.json is of the last pretraining.
     """
     options, split = folder / PRETRAINED, folder / "split.json"
     if options.exists() and "splits" in (known := read_json(options)):
@@ -160,9 +160,8 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
         run.log(f"--no-prefetcher ({args.no_prefetcher}) has no effect here")
     if args.parallel:
         run.log(f"--parallel: {torch.cuda.device_count()} GPUs found; runs on one device, several are not built yet")
-    run.log(
-        f"protocol {parts.split.protocol}; split {parts.split.hash}: {', '.join(f'{k} {len(v)}' for k, v in parts.split.parts.items())} pairs"
-    )
+    sizes = ", ".join(f"{part} {len(names)}" for part, names in parts.split.parts.items())
+    run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} pairs")
     for origin, notes in parts.data.notes.items():
         run.log(f"{origin} annotations: {', '.join(f'{name} {value}' for name, value in notes.items())}")
     return run
