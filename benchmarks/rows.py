@@ -21,14 +21,15 @@ def read_rows(name: str) -> list[dict[str, str]]:
 
 
 def append_row(name: str, row: dict) -> None:
-    """Append a row to results/NAME.csv, with command, commit, device and versions added.
+    """Append a row to results/NAME.csv, with command (the data folder as DIR), commit, device and versions added.
 
     Raises:
         ValueError: the file has other columns.
     """
+    words = ["DIR" if Path(word).is_dir() and "runs" not in Path(word).parts else word for word in sys.argv[1:]]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     row = row | {
-        "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", f"benchmarks.{name}", *words]),
         "commit": commit(),
         "device": gpu or f"{processor()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,

@@ -1,6 +1,7 @@
 """The three commands end to end on tiny data: what they write, that it repeats, and how they refuse."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -165,11 +166,80 @@ def test_pretraining_one_modality_updates_its_half_alone(
     assert (folder / "Head_Net_Pretrained_Best.pth.tar").exists()
     assert (folder / f"{STREAMS}.bak").exists()
 
-    before = (folder / STREAMS).read_bytes()
-    assert "rgb_" in refused(pretrain, capsys, tiny_flir, "--modality", "thermal", "--C", 24, *config)
-    error = refused(pretrain, capsys, tiny_flir, "--modality", "thermal", "--split_seed", 1, *config)
-    assert "--allow_split_mismatch" in error
-    assert (folder / STREAMS).read_bytes() == before
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    again = ["--modality", "thermal", *config]
+    assert "rgb_" in refused(pretrain, capsys, tiny_flir, *again, "--C", 24)
+    assert "rgb_fpn.cell.1" in refused(pretrain, capsys, tiny_flir, *again, "--num_input_nodes", 2)
+    assert "--allow_split_mismatch" in refused(pretrain, capsys, tiny_flir, *again, "--split_seed", 1)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_half_of_another_split_is_never_forgotten(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config, other = ["--config", tiny_config], ["--split_seed", 1, "--allow_split_mismatch"]
+    run(pretrain, capsys, tiny_flir, *config)
+    run(pretrain, capsys, tiny_flir, "--modality", "thermal", *config, *other)
+    for seed in (0, 1):  # each split knows one half alone
+        error = refused(search, capsys, tiny_flir, "--split_seed", seed, *config)
+        assert "thermal same, rgb" in error or "rgb same" in error
+    text = run(search, capsys, tiny_flir, *config, *other, "--epochs", 1)
+    assert "split of the checkpoints: mismatch allowed: thermal same, rgb" in text
+
+
+def test_a_half_without_a_split_is_recorded_as_such(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+    """As with the released files: nothing tells what they saw."""
+    monkeypatch.chdir(tmp_path)
+    config = ["--config", tiny_config]
+    run(pretrain, capsys, tiny_flir, *config)
+    for name in ("split.json", "pretrain.json"):
+        (tmp_path / "checkpoints/flira" / name).unlink()
+    common = [tiny_flir, *config, "--epochs", 1]
+    assert "split of the checkpoints: none recorded" in run(search, capsys, *common)
+    run(pretrain, capsys, *common, "--modality", "rgb")
+    assert "split of the checkpoints: thermal none recorded, rgb same" in run(search, capsys, *common)
+
+
+def test_pretraining_writes_all_or_nothing(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+    """A run that dies in its last phase leaves the earlier checkpoints as they were."""
+    monkeypatch.chdir(tmp_path)
+    run(pretrain, capsys, tiny_flir, "--config", tiny_config)
+    folder = tmp_path / "checkpoints/flira"
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    monkeypatch.setattr("main_pretrain_flira.train_shared_head", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pretrain([str(tiny_flir), "--config", str(tiny_config), "--seed", "5"])
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_one_rising_step_is_enough(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--modality", "rgb", "--config", tiny_config, "--batchsize", 16, "--epochs", 10]
+    run(pretrain, capsys, tiny_flir, *options)  # 10 steps, a tenth of them rising
+
+
+def test_the_next_commands_run(pretrained, tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+    """Pasted as they are, also after options that the next command needs again."""
+    monkeypatch.chdir(tmp_path)
+    odd = tmp_path / "a folder"
+    options = [
+        "--config",
+        tiny_config,
+        "--checkpointdir",
+        odd,
+        "--split_seed",
+        1,
+        "--num-classes",
+        4,
+        "--device",
+        "cpu",
+    ]
+    line, mains = run(pretrain, capsys, tiny_flir, *options), [search, found, found]
+    for main in mains:
+        (command,) = (x[len("next: ") :] for x in line.splitlines() if x.startswith("next: "))
+        python, script, *argv = shlex.split(command)
+        assert (python, script) == ("python", f"{main.__wrapped__.__module__}.py")
+        line = run(main, capsys, *argv)
+    assert named(line, "results").exists()
 
 
 def test_pretraining_from_an_efficientdet_file(pretrained, tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
@@ -247,8 +317,15 @@ def test_paper_protocol_is_said_everywhere(in_work, tiny_flir, tiny_config, caps
         ),
         "eval_exp_dir",
     )
-    results = named(run(found, capsys, tiny_flir, "--eval_exp_dir", trained, "--workers", 0), "results")
-    assert json.loads(results.read_text())["protocol"] == "paper: test used as val"
+    tested = json.loads(
+        named(run(found, capsys, tiny_flir, "--eval_exp_dir", trained, "--workers", 0), "results").read_text()
+    )
+    assert tested["protocol"] == tested["genotype_protocol"] == "paper: test used as val"
+    # A genotype found on the test pairs does not become clean by training it on a proper split.
+    given = ["--config", tiny_config, "--epochs", 1, "--genotype", folder / "genotype.json"]
+    trained = named(run(found, capsys, tiny_flir, *given), "eval_exp_dir")
+    tested = json.loads(named(run(found, capsys, tiny_flir, "--eval_exp_dir", trained), "results").read_text())
+    assert (tested["protocol"], tested["genotype_protocol"]) == ("train/arch/val", "paper: test used as val")
 
 
 BAD = [
@@ -273,6 +350,9 @@ BAD = [
     (found, ["--baseline", "sum", "--random_genotype", 1], "exactly one of"),
     (found, ["--baseline", "sum", "--steps", 2], "--steps: no effect"),
     (found, ["--baseline", "sum", "--results", "x.json"], "--results: no effect"),
+    (found, ["--baseline", "sum", "--drpt", 0.5], "--drpt: no effect"),
+    (search, ["--device", "meta"], "--device meta"),
+    (search, ["--anchor_scale", 0], "anchor_scale"),
     (found, ["--genotype", "nowhere.json"], "nowhere.json"),
     (found, ["--search_exp_dir", "nowhere"], "nowhere"),
     (found, ["--eval_exp_dir", "nowhere"], "nowhere"),
@@ -306,6 +386,31 @@ def test_a_test_must_agree_with_its_run(searched, in_work, tiny_flir, tiny_confi
     assert "best.pt" in refused(found, capsys, *tested)
 
 
+def test_a_pair_in_both_lists_is_refused(in_work, tmp_path, tiny_config, capsys):
+    data = make_tiny_flir(tmp_path / "flir", seed=0)
+    name = sorted((data / "images_thermal_train/data").iterdir())[2].name
+    meta = data / "meta/thermal/flir_test.json"
+    content = json.loads(meta.read_text())
+    old = content["images"][0]["file_name"]
+    content["images"][0]["file_name"] = name
+    meta.write_text(json.dumps(content))
+    for folder, before, after in (
+        ("images_thermal_test", old, name),
+        ("images_rgb_test", old.replace("PreviewData.jpeg", "RGB.jpg"), name.replace("PreviewData.jpeg", "RGB.jpg")),
+    ):
+        (data / folder / "data" / before).rename(data / folder / "data" / after)
+    assert name in refused(search, capsys, data, "--config", tiny_config)
+
+
+def test_a_file_in_the_place_of_checkpointdir(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert "--checkpointdir file" in refused(
+        pretrain, capsys, tiny_flir, "--config", tiny_config, "--checkpointdir", "file"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
 def test_no_such_data_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for main in (pretrain, search, found):
@@ -320,6 +425,7 @@ def test_a_test_needs_a_training_run_and_a_place_for_its_results(searched, tiny_
     trained = named(run(found, capsys, *tested, "--baseline", "sum", "--epochs", 1), "eval_exp_dir")
     tested += ["--eval_exp_dir", trained, "--results"]
     assert "--results" in refused(found, capsys, *tested, "nowhere/x.json")
+    assert "--results" in refused(found, capsys, *tested, "runs")
     results = named(run(found, capsys, *tested, "x.json"), "results")
     assert Path("x.json").read_bytes() == (results.parent / "detections.json").read_bytes()
 

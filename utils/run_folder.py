@@ -66,12 +66,14 @@ def read_json(path: Path) -> dict:
 
 
 def commit() -> str:
-    """Return the commit of the code, with "+" for uncommitted changes; "unknown" outside a checkout."""
-    folder = Path(__file__).parent
-    git = ["git", "-C", str(folder)]
+    """Return the commit of the code, with "+" for uncommitted changes but of results/; "unknown" outside a checkout."""
+    git, options = (
+        ["git", "-C", str(Path(__file__).parent.parent)],
+        {"capture_output": True, "text": True, "check": True},
+    )
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], **options)
+        dirty = subprocess.run([*git, "status", "--porcelain", "--", ".", ":!results"], **options)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")

@@ -68,6 +68,20 @@ def test_parameters_and_buffers_are_left_as_they_were(problem):
     assert all(w.grad is None for w in weights)
 
 
+def test_both_sides_draw_the_same_dropout_mask(problem):
+    """Two masks would put their difference, divided by 2 eps, into the gradient."""
+    model, weights, train, arch = problem
+    drawn = []
+
+    def train_losses():
+        drawn.append(torch.rand(3))  # as dropout would
+        return losses(model, *train)
+
+    second_order_backward(model, train_losses, lambda: losses(model, *arch), weights, [model.alpha], XI)
+    _, plus, minus = drawn
+    assert torch.equal(plus, minus)
+
+
 def test_the_public_form_of_the_difference_would_fail(problem):
     """`(p - n) / 2. * eps` is the fault: its term vanishes, so it equals the gradient at w' alone."""
     model, weights, train, arch = problem

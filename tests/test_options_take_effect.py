@@ -1,0 +1,144 @@
+"""Options reach what they are for: optimisers, schedule, dropout, augmentation, loaders, sizes."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from main_darts_found_flira import main as found
+from main_darts_searchable_flira import main as search
+from main_pretrain_flira import main as pretrain
+from models.search.cells import SearchableFusion
+from models.search.found_cells import FoundFusion
+
+
+class Seen(dict):
+    """What the commands built, by kind, in order."""
+
+    def add(self, kind: str, value):
+        self.setdefault(kind, []).append(value)
+        return value
+
+
+def wrap(monkeypatch, seen: Seen, place: str, name: str) -> None:
+    """Record every object that `place.name` builds."""
+    owner = importlib.import_module(place)
+    build = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *args, **options: seen.add(name, build(*args, **options)))
+
+
+@pytest.fixture
+def seen(monkeypatch, in_work) -> Seen:
+    built = Seen()
+    for name in ("Adam", "AdamW"):
+        wrap(monkeypatch, built, "torch.optim", name)
+    for name in ("CosineAnnealingWarmRestarts", "OneCycleLR"):
+        wrap(monkeypatch, built, "torch.optim.lr_scheduler", name)
+    wrap(monkeypatch, built, "datasets.parts", "PairTransform")
+    wrap(monkeypatch, built, "datasets.parts", "make_loader")
+    for place in ("main_pretrain_flira", "main_darts_searchable_flira", "main_darts_found_flira"):
+        wrap(monkeypatch, built, place, "pick_compute")
+    for place in ("main_darts_searchable_flira", "main_darts_found_flira", "main_pretrain_flira"):
+        wrap(monkeypatch, built, place, "FusionDetector")
+    return built
+
+
+DATA = ["--hflip", "0.25", "--scale_jitter", "0.5", "2", "--photometric", "0.4", "--workers", "1", "--seed", "11"]
+RUN = ["--batchsize", "4", "--image_size", "96x64", "--anchor_scale", "3", "--norm_momentum", "0.3", "--clip_grad", "2"]
+WEIGHTS = ["--eta_max", "0.002", "--eta_min", "1e-5", "--Ti", "3", "--Tm", "4", "--weight_decay", "0.05"]
+
+
+def check_data_and_run(seen: Seen) -> None:
+    augmented = [t for t in seen["PairTransform"] if t.train]
+    plain = [t for t in seen["PairTransform"] if not t.train]
+    assert augmented
+    assert plain
+    for t in augmented:
+        assert (t.hflip, t.scale_jitter, t.image_size) == (0.25, (0.5, 2.0), (96, 64))
+        assert t.photometry["rgb"].brightness == (0.6, 1.4)
+    for loader in seen["make_loader"]:
+        assert (loader.batch_size, loader.num_workers, loader.sampler.seed) == (4, 1, 11)
+    assert {c.clip_grad for c in seen["pick_compute"]} == {2.0}
+    model = seen["FusionDetector"][-1]
+    assert model.anchor_scale == 3
+    assert {m.momentum for m in model.head.modules() if isinstance(m, nn.BatchNorm2d)} == {0.3}
+
+
+def check_weights(seen: Seen, steps_per_epoch: int) -> None:
+    group = seen["Adam"][0].param_groups[0]
+    assert (group["initial_lr"], group["weight_decay"]) == (0.002, 0.05)
+    (schedule,) = seen["CosineAnnealingWarmRestarts"]
+    assert (schedule.T_0, schedule.T_mult, schedule.eta_min) == (3 * steps_per_epoch, 4, 1e-5)
+
+
+def test_search_options(seen, tiny_flir, tiny_config):
+    space = ["--steps", "1", "--multiplier", "3", "--node_steps", "2", "--node_multiplier", "2", "--drpt", "0.4"]
+    arch = ["--arch_learning_rate", "0.007", "--arch_weight_decay", "0.03", "--epochs", "1"]
+    argv = [str(tiny_flir), "--config", str(tiny_config), *DATA, *RUN, *WEIGHTS, *space, *arch]
+    assert search(argv) == 0
+    check_data_and_run(seen)
+    check_weights(seen, steps_per_epoch=1)
+    logits = seen["Adam"][1].param_groups[0]
+    assert (logits["lr"], logits["weight_decay"], logits["betas"]) == (0.007, 0.03, (0.5, 0.999))
+    fusion = seen["FusionDetector"][-1].fusions[0]
+    assert isinstance(fusion, SearchableFusion)
+    sizes = fusion.space
+    assert (sizes.steps, sizes.multiplier, sizes.node_steps, sizes.node_multiplier) == (1, 3, 2, 2)
+    assert fusion.nodes[0].dropout.p == 0.4
+
+
+def test_found_options(seen, tiny_flir, tiny_config):
+    argv = [str(tiny_flir), "--config", str(tiny_config), *DATA, *RUN, *WEIGHTS, "--drpt", "0.4", "--epochs", "1"]
+    assert found([*argv, "--random_genotype", "3", "--steps", "1", "--node_steps", "2"]) == 0
+    check_data_and_run(seen)
+    check_weights(seen, steps_per_epoch=2)
+    fusion = seen["FusionDetector"][-1].fusions[0]
+    assert isinstance(fusion, FoundFusion)
+    assert len(fusion.nodes) == 1
+    assert len(fusion.nodes[0].ops) == 2
+    assert fusion.nodes[0].dropout.p == 0.4
+
+
+def test_pretraining_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    own = ["--lr", "0.004", "--weight_decay", "0.06", "--warmup", "0.3", "--epochs", "3", "--head_epochs", "2"]
+    sizes = ["--num_input_nodes", "6", "--fusion_levels", "4", "--C", "24", "--checkpointdir", "elsewhere"]
+    names = ["--fullbb_path", "streams.pt", "--head_path", "head.pt", "--num-classes", "5"]
+    argv = [str(tiny_flir), "--config", str(tiny_config), *DATA, *RUN, *own, *sizes, *names]
+    assert pretrain(argv) == 0
+    check_data_and_run(seen)
+    assert [o.param_groups[0]["weight_decay"] for o in seen["AdamW"]] == [0.06] * 3
+    assert [s.total_steps for s in seen["OneCycleLR"]] == [6, 6, 4]
+    assert {o.param_groups[0]["max_lr"] for o in seen["AdamW"]} == {0.004}
+    streams = torch.load("elsewhere/streams.pt", weights_only=True)
+    assert streams["rgb_fpn.cell.2.fnode.5.after_combine.conv.conv_pw.weight"].shape == (24, 24, 1, 1)
+    assert torch.load("elsewhere/head.pt", weights_only=True)["fusion_class_net.predict.conv_pw.bias"].shape == (45,)
+
+
+def test_a_search_hands_its_sizes_on(seen, tiny_flir, tiny_config, capsys):
+    """Not what the pretraining had: the found network is trained at the search's image size and anchors."""
+    common = [str(tiny_flir), "--batchsize", "3", "--workers", "0", "--epochs", "1", "--device", "cpu"]
+    assert search([*common, "--image_size", "96", "--anchor_scale", "3"]) == 0
+    folder = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("search_exp_dir: ")).partition(": ")[
+        2
+    ]
+    assert found([*common, "--search_exp_dir", folder]) == 0
+    assert seen["FusionDetector"][-1].anchor_scale == 3
+    assert seen["PairTransform"][-1].image_size == (96, 96)
+
+
+def test_amp_and_parallel_are_heard(in_work, tiny_flir, tiny_config, capsys):
+    """One changes the numbers a little, the other speaks."""
+    ends = []
+    for extra in ([], ["--amp", "--parallel"]):
+        argv = [str(tiny_flir), "--config", str(tiny_config), "--baseline", "concat_conv", "--epochs", "1", *extra]
+        assert found(argv) == 0
+        text = capsys.readouterr().out
+        assert ("--parallel: " in text) == bool(extra)
+        (folder,) = (x[14:] for x in text.splitlines() if x.startswith("eval_exp_dir: "))
+        state = torch.load(Path(folder) / "last.pt", weights_only=True)["model"]
+        ends.append(torch.cat([v.flatten() for k, v in state.items() if k.startswith("fusions")]))
+    assert not torch.equal(*ends)
+    torch.testing.assert_close(*ends, rtol=0.2, atol=0.02)
