@@ -24,24 +24,18 @@ from utils import checkpoint
 from utils.args import command, inherit, parse, plain
 from utils.errors import UserError
 from utils.experiment import (
-    TASK,
-    Recorder,
     build_head,
     build_streams,
     check_batch,
     check_split,
-    count_parameters,
     inherit_pretrained,
     load_head,
     load_streams,
-    next_command,
     open_data,
     pick_compute,
-    print_dry_run,
-    start_run,
-    validator,
 )
 from utils.options import make_parser
+from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, start_run, validator
 from utils.run_folder import commit, read_json, write_json
 from utils.seed import seed_everything
 from utils.tracking import Tracker

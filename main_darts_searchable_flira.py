@@ -19,22 +19,16 @@ from models.search.parameters import arch_parameters, weight_parameters
 from utils.args import command, parse, plain
 from utils.errors import UserError
 from utils.experiment import (
-    TASK,
-    Recorder,
     check_batch,
     check_split,
-    count_parameters,
     inherit_pretrained,
     load_head,
     load_streams,
-    next_command,
     open_data,
     pick_compute,
-    print_dry_run,
-    start_run,
-    validator,
 )
 from utils.options import make_parser
+from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, start_run, validator
 from utils.run_folder import commit
 from utils.seed import seed_everything
 from utils.tracking import Tracker

@@ -29,22 +29,16 @@ from utils.errors import UserError
 from utils.experiment import (
     FROM_PRETRAINING,
     PRETRAINED,
-    TASK,
-    Recorder,
     build_head,
     build_streams,
     check_batch,
     check_split,
-    count_parameters,
-    next_command,
     open_data,
     pick_compute,
-    print_dry_run,
     recorded_splits,
-    start_run,
-    validator,
 )
 from utils.options import make_parser
+from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, start_run, validator
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 from utils.tracking import Tracker

@@ -20,8 +20,9 @@ from main_darts_found_flira import assemble, head_file, inherit_sizes, load_geno
 from models.search.parameters import weight_parameters
 from utils.args import command, parse
 from utils.errors import UserError
-from utils.experiment import TASK, load_head, load_streams, open_data, pick_compute
+from utils.experiment import load_head, load_streams, open_data, pick_compute
 from utils.options import make_parser
+from utils.reporting import TASK
 from utils.seed import seed_everything
 
 

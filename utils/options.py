@@ -3,8 +3,31 @@
 `--help` is the manual: unit, default, published value. Parsing and configs: args.py.
 """
 
+from collections.abc import Callable
+
 from models.fusion_baselines import BASELINES
 from utils.args import Parser
+
+
+def number(convert: Callable[[str], float], name: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    """Return an argparse type; argparse puts its name into the error: "invalid whole number from 1 value: '-3'"."""
+
+    def read(text: str) -> float:
+        value = convert(text)
+        if not fits(value):
+            raise ValueError(text)
+        return value
+
+    read.__name__ = name
+    return read
+
+
+positive = number(int, "whole number from 1", lambda v: v >= 1)
+count = number(int, "whole number from 0", lambda v: v >= 0)
+not_negative = number(float, "number from 0", lambda v: 0 <= v < float("inf"))
+above_zero = number(float, "number above 0", lambda v: 0 < v < float("inf"))
+share = number(float, "number from 0 to 1", lambda v: 0 <= v <= 1)
+probability = number(float, "number from 0 to below 1", lambda v: 0 <= v < 1)
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -15,56 +38,7 @@ def image_size(text: str) -> tuple[int, int]:
     return sides[0], sides[-1]
 
 
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-def not_negative(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError(text)
-    return value
-
-
-def above_zero(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
-    return value
-
-
-def share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError(text)
-    return value
-
-
-def count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
-
-
-def probability(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise ValueError(text)
-    return value
-
-
-# argparse names the type in its error: "argument --epochs: invalid whole number from 1 value: '-3'"
 image_size.__name__ = "side or height x width of at least 32"
-positive.__name__ = "whole number from 1"
-count.__name__ = "whole number from 0"
-above_zero.__name__ = "number above 0"
-share.__name__ = "number from 0 to 1"
-not_negative.__name__ = "number from 0"
-probability.__name__ = "number from 0 to below 1"
 
 
 def add_data_options(parser: Parser) -> None:
