@@ -1,7 +1,9 @@
 """The README's commands: every one is accepted by the real parsers, and the short ones run."""
 
+import csv
 import re
 import shlex
+import statistics
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from utils.args import parse
 from utils.options import make_parser
 
 REPO = Path(__file__).resolve().parent.parent
+README = (REPO / "README.md").read_text(encoding="utf-8")
 MAINS = {
     "main_pretrain_flira.py": ("pretrain", main_pretrain_flira),
     "main_darts_searchable_flira.py": ("search", main_darts_searchable_flira),
@@ -79,3 +82,17 @@ def test_links_lead_somewhere():
     for page in (REPO / "README.md", *(REPO / "docs").glob("*.md"), REPO / "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_results_are_those_of_the_rows():
+    """Every number of the README's table is the mean over the seeds of results/flir_mini.csv."""
+    with open(REPO / "results/flir_mini.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    table = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$", README, flags=re.MULTILINE)
+    assert {line[0] for line in table} == {row["method"] for row in rows}
+    for method, *numbers, runs in table:
+        own = [row for row in rows if row["method"] == method]
+        assert len(own) == int(runs)
+        for name, number in zip(("AP_val", "AP", "AP50"), numbers, strict=True):
+            mean = statistics.mean(float(row[name]) for row in own)
+            assert float(number) == pytest.approx(mean, abs=5.1e-4), (method, name)
