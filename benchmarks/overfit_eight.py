@@ -1,6 +1,7 @@
-"""Overfit the found network to the first eight training pairs by name: a network that cannot learn these has a fault.
+r"""Overfit the found network to the first eight training pairs by name: a network that cannot learn these has a fault.
 
-    python -m benchmarks.overfit_eight DIR --search_exp_dir RUN --image_size 512 --epochs 60 --drpt 0 --norm_momentum 0.1
+    python -m benchmarks.overfit_eight DIR --search_exp_dir RUN --image_size 512 --epochs 60 --drpt 0 \
+        --norm_momentum 0.1
 
 The streams are those of checkpointdir, frozen, as in every training; no augmentation; AP50 is of the same eight pairs.
 Row: results/overfit_eight.csv.
