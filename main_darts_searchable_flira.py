@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from engine.search import search
+from engine.search import Bilevel, search
 from engine.train import Progress, warm_restarts
 from models.fusion_detector import FusionDetector, searchable_fusions
 from models.search.derive import derive, describe
@@ -71,23 +71,11 @@ def main(argv: list[str]) -> None:
         if is_best:
             run.write_json("genotype.json", genotype_to_json(genotype))
 
-    search(
-        model,
-        TASK,
-        weights,
-        logits,
-        schedule,
-        train_loader,
-        arch_loader,
-        validate,
-        lambda: describe(model.fusions, derived(model, {})),
-        args.epochs,
-        args.alternate,
-        args.strategy == "darts2",
-        compute,
-        progress,
-        on_epoch,
+    second_order = args.strategy == "darts2"
+    sides = Bilevel(
+        model, TASK, weights, logits, schedule, train_loader, arch_loader, args.alternate, second_order, compute
     )
+    search(sides, validate, lambda: describe(model.fusions, derived(model, {})), args.epochs, progress, on_epoch)
     tracker.finish()
     run.log(f"best epoch {progress.best_epoch}, AP_val {progress.best:.4f}")
     run.log(f"search_exp_dir: {run.path}")

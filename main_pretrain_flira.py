@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
     make_folder(args.checkpointdir)
     run = start_run("pretrain", args, parts)
     job = Job(args, parts, loader, compute, run, Tracker(args.wandb, run.path, plain(args)))
-    state = checkpoint.load(streams_file) if streams_file.exists() else {}
+    state = checkpoint.load(streams_file) if args.modality != "both" and streams_file.exists() else {}
     for modality, detector in detectors.items():
         compute.place(detector)
         detector.load_state_dict(fit(job, detector, modality, args.epochs))

@@ -6,94 +6,113 @@ Published NAS-DSF schedule: one epoch of weights, then one of logits (`alternate
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import cycle
 from types import ModuleType
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 
 from engine.step import Compute, Meters, move, optimisation_step, train_epoch
 from engine.train import Progress, Row, run_epochs
 from models.search.architect import second_order_backward
 
 
-def search(
-    model: nn.Module,
-    task: ModuleType,
-    weight_optimizer: Optimizer,
-    arch_optimizer: Optimizer,
-    schedule: LRScheduler,
-    train_loader,
-    arch_loader,
-    validate: Callable[[], dict[str, float | None]],
-    describe: Callable[[], Row],
-    epochs: int,
-    alternate: str,
-    second_order: bool,
-    compute: Compute,
-    progress: Progress,
-    on_epoch: Callable[[Row, bool], None],
-) -> None:
-    """Search for `epochs` epochs.
+@dataclass(frozen=True)
+class Bilevel:
+    """The two sides of a search.
 
     Args:
         weight_optimizer, arch_optimizer: own disjoint sets of parameters; a step moves only its own.
         schedule: learning rate of the weights, moved once per weight step.
-        describe: what the logits say after an epoch (entropy, arg-max, operation counts).
+        train_loader, arch_loader: the parts that weights and logits learn on.
         alternate: "epoch" or "step".
-        second_order: logits by DARTS' second-order gradient, each with the latest or next batch of `train`.
+        second_order: logits by DARTS' second-order gradient, each step with a batch of `train`.
     """
-    weights, logits = (_parameters(o) for o in (weight_optimizer, arch_optimizer))
 
-    def weight_step(batch: dict) -> dict:
-        losses = optimisation_step(model, batch, task, weight_optimizer, compute)
-        schedule.step()
+    model: nn.Module
+    task: ModuleType
+    weight_optimizer: Optimizer
+    arch_optimizer: Optimizer
+    schedule: LRScheduler
+    train_loader: DataLoader
+    arch_loader: DataLoader
+    alternate: str
+    second_order: bool
+    compute: Compute
+
+    def one_epoch(self, epoch: int) -> Row:
+        """Learn for one epoch; returns losses, learning rates and speed."""
+        for loader in (self.train_loader, self.arch_loader):
+            loader.sampler.set_epoch(epoch)
+        rates = {"lr": self.schedule.get_last_lr()[0], "arch_lr": self.arch_optimizer.param_groups[0]["lr"]}
+        started = time.perf_counter()
+        trained, arched = (self._epoch_by_epoch if self.alternate == "epoch" else self._step_by_step)(epoch)
+        speed = {"pairs_per_s": (trained.samples + arched.samples) / (time.perf_counter() - started)}
+        return rates | trained.means("train") | arched.means("arch") | speed
+
+    def _epoch_by_epoch(self, epoch: int) -> tuple[Meters, Meters]:
+        trained = train_epoch(self.model, self.train_loader, self._weight_step, self.compute, f"epoch {epoch} weights")
+        beside = cycle_batches(self.train_loader, self.compute) if self.second_order else cycle([None])
+
+        def step(batch: dict) -> dict[str, Tensor]:
+            return self._arch_step(batch, next(beside))
+
+        return trained, train_epoch(self.model, self.arch_loader, step, self.compute, f"epoch {epoch} logits")
+
+    def _step_by_step(self, epoch: int) -> tuple[Meters, Meters]:
+        arched, arch_batches = Meters(), cycle_batches(self.arch_loader, self.compute)
+
+        def both(batch: dict) -> dict[str, Tensor]:
+            arch_batch = next(arch_batches)
+            arched.add(self._arch_step(arch_batch, batch), arch_batch)
+            return self._weight_step(batch)
+
+        return train_epoch(self.model, self.train_loader, both, self.compute, f"epoch {epoch} search"), arched
+
+    def _weight_step(self, batch: dict) -> dict[str, Tensor]:
+        losses = optimisation_step(self.model, batch, self.task, self.weight_optimizer, self.compute)
+        self.schedule.step()
         return losses
 
-    def arch_step(batch: dict, train_batch: dict | None) -> dict:
-        def losses_of(one: dict):
-            with compute.autocast():
-                return task.losses(model, one)
+    def _arch_step(self, batch: dict, train_batch: dict | None) -> dict[str, Tensor]:
+        def losses_of(one: dict) -> dict[str, Tensor]:
+            with self.compute.autocast():
+                return self.task.losses(self.model, one)
 
-        def backward() -> dict:
+        def backward() -> dict[str, Tensor]:
             sides = (lambda: losses_of(train_batch)), (lambda: losses_of(batch))
-            return second_order_backward(model, *sides, weights, logits, schedule.get_last_lr()[0])
+            weights, logits = (_parameters(o) for o in (self.weight_optimizer, self.arch_optimizer))
+            return second_order_backward(self.model, *sides, weights, logits, self.schedule.get_last_lr()[0])
 
-        return optimisation_step(model, batch, task, arch_optimizer, compute, backward if second_order else None)
+        own = backward if self.second_order else None
+        return optimisation_step(self.model, batch, self.task, self.arch_optimizer, self.compute, own)
 
-    def epoch_by_epoch(epoch: int) -> tuple[Meters, Meters]:
-        trained = train_epoch(model, train_loader, weight_step, compute, f"epoch {epoch} weights")
-        beside = cycle_batches(train_loader, compute) if second_order else cycle([None])
 
-        def step(batch: dict) -> dict:
-            return arch_step(batch, next(beside))
+def search(
+    sides: Bilevel,
+    validate: Callable[[], dict[str, float | None]],
+    describe: Callable[[], Row],
+    epochs: int,
+    progress: Progress,
+    on_epoch: Callable[[Row, bool], None],
+) -> None:
+    """Search until `epochs` epochs are done.
 
-        return trained, train_epoch(model, arch_loader, step, compute, f"epoch {epoch} logits")
-
-    def step_by_step(epoch: int) -> tuple[Meters, Meters]:
-        arch_meters, arch_batches = Meters(), cycle_batches(arch_loader, compute)
-
-        def both(batch: dict) -> dict:
-            arch_batch = next(arch_batches)
-            arch_meters.add(arch_step(arch_batch, batch), arch_batch)
-            return weight_step(batch)
-
-        return train_epoch(model, train_loader, both, compute, f"epoch {epoch} search"), arch_meters
+    Args:
+        describe: what the logits say after an epoch (entropy, arg-max, operation counts).
+        validate, progress, on_epoch: as `run_epochs`.
+    """
 
     def one_epoch(epoch: int) -> Row:
-        for loader in (train_loader, arch_loader):
-            loader.sampler.set_epoch(epoch)
-        started, rates = time.perf_counter(), {"lr": schedule.get_last_lr()[0]}
-        rates["arch_lr"] = arch_optimizer.param_groups[0]["lr"]
-        trained, arched = (epoch_by_epoch if alternate == "epoch" else step_by_step)(epoch)
-        speed = {"pairs_per_s": (trained.samples + arched.samples) / (time.perf_counter() - started)}
-        return rates | trained.means("train") | arched.means("arch") | speed | describe()
+        return sides.one_epoch(epoch) | describe()
 
-    run_epochs(progress, epochs, one_epoch, validate, task.METRIC, on_epoch)
+    run_epochs(progress, epochs, one_epoch, validate, sides.task.METRIC, on_epoch)
 
 
-def cycle_batches(loader, compute: Compute):
+def cycle_batches(loader: DataLoader, compute: Compute):
     """Yield the loader's batches on the device, from the start again when they run out."""
     while True:
         for batch in loader:

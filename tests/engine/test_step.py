@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.search import search
+from engine.search import Bilevel, search
 from engine.step import Compute, Meters, evaluate, move, optimisation_step
 from engine.train import Progress, run_epochs, train, warm_restarts
 from utils.errors import UserError
@@ -165,15 +165,14 @@ def make_training(alternate: str | None):
     progress, rows = Progress(), []
 
     def go(epochs: int) -> None:
-        common = {"epochs": epochs, "compute": CPU, "progress": progress, "on_epoch": lambda row, _: rows.append(row)}
+        def on_epoch(row, _):
+            rows.append(row)
+
         if alternate is None:
-            train(model, TASK, weights, schedule, Batches(1), validate, **common)
+            train(model, TASK, weights, schedule, Batches(1), validate, epochs, CPU, progress, on_epoch)
         else:
-            loaders = Batches(1), Batches(2)
-            search(
-                model, TASK, weights, logits, schedule, *loaders, validate, dict,
-                alternate=alternate, second_order=False, **common,
-            )  # fmt: skip
+            sides = Bilevel(model, TASK, weights, logits, schedule, Batches(1), Batches(2), alternate, False, CPU)
+            search(sides, validate, dict, epochs, progress, on_epoch)
 
     return SimpleNamespace(model=model, owners=(model, weights, logits, schedule), progress=progress, rows=rows, go=go)
 
