@@ -73,7 +73,7 @@ def add_model_options(parser: Parser) -> None:
     add("--num_input_nodes", type=positive, help="taps per level, 2 x BiFPN repeats (from the streams; published 10)")
     add("--fusion_levels", type=positive, help="pyramid levels from P3 on (from the streams; published 5)")
     add("--anchor_scale", type=above_zero, default=4.0, help="side of the smallest anchor in strides (4)")
-    text = "share of a batch in the running statistics of BiFPN and head norms (0.01, published; short runs want more)"
+    text = "share of a batch in the running statistics of BiFPN and head norms (0.01, published)"
     add("--norm_momentum", type=probability, default=0.01, help=text)
     add("--checkpointdir", default="checkpoints/flira", help="folder of pretrained weights (checkpoints/flira)")
     add("--fullbb_path", default="Att_Fusion_Net_Pretrained_Best.pth.tar", help="streams' file in checkpointdir")
