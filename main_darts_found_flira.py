@@ -99,7 +99,7 @@ def train_found(args: argparse.Namespace) -> None:
 
     train(model, TASK, optimizer, schedule, loader, validate, args.epochs, compute, progress, on_epoch)
     tracker.finish()
-    run.log(f"best epoch {progress.best_epoch}, AP_val {progress.best:.4f}")
+    run.log(progress.in_words(TASK.METRIC))
     run.log(f"eval_exp_dir: {run.path}")
     options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}
     options |= {"eval_exp_dir": run.path} | ({} if args.config else {"batchsize": args.batchsize})

@@ -66,9 +66,9 @@ def main(argv: list[str]) -> None:
 
     def on_epoch(row: dict, is_best: bool) -> None:
         record(row, is_best)
-        genotype = derived(model, meta(args, parts, checkpoint_split, row))
-        run.log(f"  genotype {genotype.id}: {row['argmax']}")
+        run.log(f"  genotype {row['genotype']}: {row['argmax']}")
         if is_best:
+            genotype = derived(model, meta(args, parts, checkpoint_split, row))
             run.write_json("genotype.json", genotype_to_json(genotype))
 
     second_order = args.strategy == "darts2"
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> None:
     )
     search(sides, validate, lambda: describe(model.fusions, derived(model, {})), args.epochs, progress, on_epoch)
     tracker.finish()
-    run.log(f"best epoch {progress.best_epoch}, AP_val {progress.best:.4f}")
+    run.log(progress.in_words(TASK.METRIC))
     run.log(f"search_exp_dir: {run.path}")
     options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
     carried = ("config", "allow_split_mismatch", "workers", "device")

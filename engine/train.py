@@ -1,6 +1,5 @@
 """The epoch loop that every phase runs in, and training of weights: pretraining, the head phase, the found network."""
 
-import math
 import resource
 import sys
 import time
@@ -20,20 +19,26 @@ Row = dict[str, float | int | str | None]
 
 @dataclass
 class Progress:
-    """How far a run is: finished epochs, and the best `AP_val` so far with its epoch."""
+    """How far a run is: finished epochs, and the best score on `val` so far with its epoch.
+
+    A score is None where `val` holds nothing to be found; it ranks below every number, so the first epoch stays.
+    """
 
     epochs_done: int = 0
-    best: float = -math.inf
+    best: float | None = None
     best_epoch: int = -1
 
     def update(self, epoch: int, score: float | None) -> bool:
         """Count a finished epoch; return whether it is the best so far (the earlier one on a tie)."""
         self.epochs_done = epoch + 1
-        score = -1.0 if score is None else score  # no ground truth in `val`: the first epoch stays
-        if score <= self.best:
+        if self.best_epoch >= 0 and (score is None or (self.best is not None and score <= self.best)):
             return False
         self.best, self.best_epoch = score, epoch
         return True
+
+    def in_words(self, metric: str) -> str:
+        score = "none: no objects in val" if self.best is None else f"{self.best:.4f}"
+        return f"best epoch {self.best_epoch}, {metric}_val {score}"
 
     def to_dict(self) -> dict:
         return asdict(self)

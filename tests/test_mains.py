@@ -402,6 +402,17 @@ def test_a_pair_in_both_lists_is_refused(in_work, tmp_path, tiny_config, capsys)
     assert name in refused(search, capsys, data, "--config", tiny_config)
 
 
+def test_a_val_part_without_boxes_has_no_score(in_work, tmp_path, tiny_config, capsys):
+    data = make_tiny_flir(tmp_path / "flir", seed=0)
+    meta = data / "meta/thermal/flir_train.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"annotations": []}))
+    common = [data, "--config", tiny_config]
+    text = run(found, capsys, *common, "--baseline", "sum")
+    assert "best epoch 0, AP_val none" in text
+    results = named(run(found, capsys, *common, "--eval_exp_dir", named(text, "eval_exp_dir")), "results")
+    assert json.loads(results.read_text())["AP_val"] is None
+
+
 def test_a_file_in_the_place_of_checkpointdir(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
