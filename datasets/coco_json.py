@@ -52,8 +52,9 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str]) -> Parse
         aliases: other names of classes, as {"bicycle": "bike"}.
     Returns:
         The images in the file's order. `ground_truth` is restricted to `classes`, with the file's own boxes and areas
-        (w * h where there is no area), crowds included, and annotation ids 1, 2, ... `notes` counts images, boxes,
-        clipped and crowd boxes, and `dropped_NAME` boxes of categories outside the class list.
+        (w * h where there is no area), crowds included, and annotation ids 1, 2, ...; its images keep "scene" where
+        they have one, its "info" is the file's, or {} where that is no object. `notes` counts images, boxes, clipped
+        and crowd boxes, and `dropped_NAME` boxes of categories outside the class list.
     Raises:
         UserError: the file cannot be read or an entry is wrong.
     """
@@ -81,7 +82,7 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str]) -> Parse
             kept[image["id"]][1].append(channel)
 
     ground_truth = {
-        "info": data.get("info", {}),  # pycocotools copies it
+        "info": data["info"] if isinstance(data.get("info"), dict) else {},
         "images": list(images.values()),
         "annotations": annotations,
         "categories": [{"id": i, "name": name} for i, name in zip(category_ids, classes)],
@@ -118,7 +119,10 @@ def _entries(path: Path, data: dict, key: str) -> list[dict]:
 
 
 def _read_images(path: Path, items: list[dict]) -> dict[str | int, dict]:
-    """Give {image id: {"id", "file_name", "width", "height"}} with unique ids of one type and unique file names."""
+    """Give {image id: {"id", "file_name", "width", "height"}} with unique ids of one type and unique file names.
+
+    An image with a "scene" keeps it.
+    """
     images, file_names, kind = {}, set(), None
     for number, item in enumerate(items):
         where = f"images[{number}]"
@@ -133,6 +137,8 @@ def _read_images(path: Path, items: list[dict]) -> dict[str | int, dict]:
         file_names.add(file_name)
         sides = {k: _field(path, where, item, k, _is_side, "a positive integer (pixels)") for k in ("width", "height")}
         images[image_id] = {"id": image_id, "file_name": file_name, **sides}
+        if "scene" in item:
+            images[image_id]["scene"] = _field(path, where, item, "scene", _is_name, "a non-empty string")
     if not images:
         raise UserError(f"{path}: images: expected at least one image, found none")
     return images

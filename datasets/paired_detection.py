@@ -10,7 +10,7 @@ boxes in the letterboxed one.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -49,8 +49,9 @@ class PairedData:
     """What every RGB-thermal data set offers.
 
     `category_ids[k]` is the file's id of class channel k, named `classes[k]`. `records`, `ground_truth` (COCO dict for
-    `utils.coco_eval`) and `notes` (counts for the log) have the keys "train" and "test"; `normalization` gives
-    (mean of 3, standard deviation of 3) in 0..1 for "rgb" and "thermal".
+    `utils.coco_eval`) and `notes` (counts and remarks for the log) have the keys "train" and "test", and "val" where
+    the data set brings its own val list. Image ids are unique within one of these only. `normalization` gives (mean of
+    3, standard deviation of 3) in 0..1 for "rgb" and "thermal".
     """
 
     name: str
@@ -58,8 +59,39 @@ class PairedData:
     category_ids: list[int]
     records: dict[str, list[PairRecord]]
     ground_truth: dict[str, dict]
-    notes: dict[str, dict[str, int]]
+    notes: dict[str, dict[str, int | str]]
     normalization: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+
+    @property
+    def info(self) -> dict[str, dict]:
+        """What each annotation file says of itself: its COCO `info`, by the keys of `ground_truth`."""
+        return {origin: truth["info"] for origin, truth in self.ground_truth.items()}
+
+
+def merge_val(data: PairedData) -> PairedData:
+    """Append the data set's own val list, where it has one, to its training list.
+
+    Args:
+        data: with file names that are in one list only.
+    Returns:
+        The data without "val" in `records` and `ground_truth`. The image ids of "train" are then file names, since two
+        files may number their images alike; its `info` is that of the training list.
+    """
+    if "val" not in data.records:
+        return data
+    records = [replace(r, image_id=r.file_name) for origin in ("train", "val") for r in data.records[origin]]
+    images, annotations = [], []
+    for truth in (data.ground_truth["train"], data.ground_truth["val"]):
+        names = {image["id"]: image["file_name"] for image in truth["images"]}
+        images += [{**image, "id": image["file_name"]} for image in truth["images"]]
+        annotations += [{**item, "image_id": names[item["image_id"]]} for item in truth["annotations"]]
+    annotations = [{**item, "id": number} for number, item in enumerate(annotations, 1)]
+    merged = {**data.ground_truth["train"], "images": images, "annotations": annotations}
+    return replace(
+        data,
+        records={"train": records, "test": data.records["test"]},
+        ground_truth={"train": merged, "test": data.ground_truth["test"]},
+    )
 
 
 class PairedDetectionDataset(Dataset):

@@ -1,17 +1,19 @@
 """A data set with its split: which records a part holds, and loaders over parts.
 
-The parts are train, arch and val of the split (splits.py) and test; under the published protocol arch and val are the
-test pairs.
+The parts are train, arch and val of the split (splits.py) and test. val comes from the data set's own val list where it
+has one, else from its training list; under the published protocol arch and val are the test pairs, and a data set's own
+val list belongs to the training list.
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from torch.utils.data import DataLoader
 
 from datasets.flir_aligned import open_flir_aligned
 from datasets.loader import make_loader
-from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord
+from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord, merge_val
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from datasets.splits import PAPER, Split, make_split, paper_split
 from utils.errors import UserError
@@ -62,8 +64,9 @@ class Parts:
         return self.data.ground_truth[self._origin(part)]
 
     def _origin(self, part: str) -> str:
-        from_test = part == "test" or (part != "train" and self.split.protocol == PAPER)
-        return "test" if from_test else "train"
+        if part == "test" or (part != "train" and self.split.protocol == PAPER):
+            return "test"
+        return "val" if part == "val" and "val" in self.data.records else "train"
 
     def loader(self, *parts: str, train: bool) -> DataLoader:
         """Return a loader over the parts; augmented, shuffled and seeded for training, plain otherwise."""
@@ -78,16 +81,26 @@ def open_parts(folder: str, dataset: str, split_seed: int, paper_protocol: bool,
     """Open a data set and cut its training list.
 
     Raises:
-        UserError: the folder is missing or not laid out as the data set, a pair is in both lists, or there are too few.
+        UserError: the folder is missing or not laid out as the data set, a pair is in two lists, or there are too few.
     """
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: no such data folder")
     data = OPEN[dataset](folder)
-    train, test = ([r.file_name for r in data.records[part]] for part in ("train", "test"))
-    shared = sorted(set(train) & set(test))
-    if shared:
-        raise UserError(
-            f"{folder}: expected disjoint training and test lists, found {len(shared)} in both: {shared[0]}"
-        )
-    split = paper_split(train, test) if paper_protocol else make_split(train, split_seed)
+    _check_disjoint(folder, data)
+    data = merge_val(data) if paper_protocol else data
+    names = {origin: [r.file_name for r in records] for origin, records in data.records.items()}
+    if paper_protocol:
+        split = paper_split(names["train"], names["test"])
+    else:
+        split = make_split(names["train"], split_seed, own_val=names.get("val"))
     return Parts(data, split, options)
+
+
+def _check_disjoint(folder: str, data: PairedData) -> None:
+    names = {origin: {r.file_name for r in records} for origin, records in data.records.items()}
+    for one, other in combinations(names, 2):
+        shared = sorted(names[one] & names[other])
+        if shared:
+            raise UserError(
+                f"{folder}: expected disjoint {one} and {other} lists, found {len(shared)} pairs in both: {shared[0]}"
+            )

@@ -1,7 +1,8 @@
 """Cut the training list into train (weights), arch (architecture logits) and val (choosing), without video leaks.
 
 FLIR frames come from video, so neighbours are nearly equal: whole blocks of neighbouring file numbers go to one part.
-The published protocol (`paper_split`) has no such cut: it searches and chooses on the test set.
+Where a data set brings its own val list, that is val, and the training list is cut into train and arch alone. The
+published protocol (`paper_split`) has no such cut: it searches and chooses on the test set.
 """
 
 import hashlib
@@ -50,31 +51,47 @@ class Split:
         return split
 
 
-def make_split(file_names: list[str], seed: int, fractions: tuple[float, float, float] = (0.45, 0.45, 0.10)) -> Split:
+def make_split(
+    file_names: list[str],
+    seed: int,
+    fractions: tuple[float, float, float] = (0.45, 0.45, 0.10),
+    own_val: list[str] | None = None,
+) -> Split:
     """Deal blocks of neighbouring files to the parts.
 
     Args:
         file_names: unique names, in any order; neighbours are found by the numbers in them, then by name.
         seed: orders the blocks, each of which goes to the part that then lacks most files.
-        fractions: of the files for train, arch and val.
+        fractions: of the files for train, arch and val; with `own_val` only the ratio of the first two counts.
+        own_val: the data set's own val list, of other names.
     Returns:
         The split; each part in the order of file numbers.
     Raises:
-        UserError: a part would be empty.
+        UserError: a part would be empty, or a name is there twice.
     """
+    if own_val is None:
+        parts = _deal(file_names, seed, dict(zip(PARTS, fractions)))
+    else:
+        train, arch = (share / sum(fractions[:2]) for share in fractions[:2])
+        parts = _deal(file_names, seed, {"train": train, "arch": arch}) | {"val": own_val}
+    if not all(parts.values()):
+        num = len(file_names)
+        raise UserError(f"training pairs: expected enough for train, arch and val, found too few pairs ({num})")
+    split = Split(seed, BLOCKED, {part: sorted(parts[part], key=_number_key) for part in PARTS})
+    _check_disjoint(split, "training pairs")
+    return split
+
+
+def _deal(file_names: list[str], seed: int, shares: dict[str, float]) -> dict[str, list[str]]:
     names = sorted(file_names, key=_number_key)
     length = min(max(len(names) // 20, 1), MAX_BLOCK)
     blocks = [names[start : start + length] for start in range(0, len(names), length)]
     random.Random(seed).shuffle(blocks)
-    parts = {part: [] for part in PARTS}
+    parts = {part: [] for part in shares}
     for block in blocks:
-        lacking = {part: share * len(names) - len(parts[part]) for part, share in zip(PARTS, fractions)}
-        parts[max(PARTS, key=lacking.get)] += block
-    if not all(parts.values()):
-        raise UserError(f"training pairs: expected enough for train, arch and val, found too few pairs ({len(names)})")
-    split = Split(seed, BLOCKED, {part: sorted(parts[part], key=_number_key) for part in PARTS})
-    _check_disjoint(split, "training pairs")
-    return split
+        lacking = {part: share * len(names) - len(parts[part]) for part, share in shares.items()}
+        parts[max(shares, key=lacking.get)] += block
+    return parts
 
 
 def paper_split(train_names: list[str], test_names: list[str]) -> Split:

@@ -93,6 +93,19 @@ def test_ground_truth_is_complete_where_the_file_is_not(tmp_path):
     assert truth["annotations"] == [expected]
 
 
+def test_scene_is_kept_where_there_is_one(tmp_path):
+    data = make_file()
+    data["images"][1]["scene"] = "warm noon"
+    first, second = parse(tmp_path, data).ground_truth["images"]
+    assert "scene" not in first
+    assert second == {"id": "b", "file_name": "b.jpg", "width": 640, "height": 100, "scene": "warm noon"}
+
+
+@pytest.mark.parametrize(("info", "kept"), [({"hash": "1a"}, {"hash": "1a"}), ("made by hand", {}), (None, {})])
+def test_info(tmp_path, info, kept):
+    assert parse(tmp_path, {**make_file(), "info": info}).ground_truth["info"] == kept
+
+
 def test_integer_ids(tmp_path):
     data = make_file()
     data["images"][0]["id"], data["images"][1]["id"], data["annotations"][0]["image_id"] = 0, 1, 1
@@ -128,6 +141,8 @@ FAULTS = {
     "height text": (edited("images", 0, "height", value="512"), "images[0].height: expected a positive integer"),
     "no file name": (edited("images", 0, "file_name", value=None), "images[0].file_name"),
     "id is a list": (edited("images", 0, "id", value=[1]), "images[0].id"),
+    "scene empty": (edited("images", 1, "scene", value=""), "images[1].scene: expected a non-empty string, found ''"),
+    "scene number": (edited("images", 0, "scene", value=3), "images[0].scene: expected a non-empty string, found 3"),
     "ids of two types": (edited("images", 1, "id", value=3), "images[1].id: expected str"),
     "image id twice": (edited("images", 1, "id", value="a"), "images[1].id: expected each id once, found 'a'"),
     "file name twice": (edited("images", 1, "file_name", value="a.jpg"), "images[1].file_name: expected each"),

@@ -27,6 +27,67 @@ def test_tiny_set(tmp_path, string_ids):
     assert data.notes["train"]["boxes"] == sum(len(r.labels) for r in data.records["train"]) > 0
 
 
+@pytest.mark.parametrize(
+    ("layout", "note", "words"),
+    [
+        ("1", "1", {"train": "train", "test": "val"}),
+        ("1 in three", "1 in three lists", {"train": "train_train", "val": "train_val", "test": "val"}),
+        ("2", "2", {"train": "train", "test": "test"}),
+    ],
+)
+def test_layouts(tmp_path, layout, note, words):
+    data = open_flir_aligned(make_tiny_flir(tmp_path, num_train=5, num_val=3, num_test=2, layout=layout))
+    assert data.notes["train"]["layout"] == note
+    sizes = {"train": 5, "val": 3, "test": 2}
+    assert {origin: len(records) for origin, records in data.records.items()} == {o: sizes[o] for o in words}
+    assert data.records.keys() == data.ground_truth.keys() == data.notes.keys() == data.info.keys()
+    numbers = [record.file_name[5:10] for origin in words for record in data.records[origin]]
+    assert numbers == [f"{i:05d}" for i in range(1, len(numbers) + 1)], "each list in its own file"
+    for origin, word in words.items():
+        for record in data.records[origin]:
+            number = record.file_name[5:10]
+            folders = tmp_path / f"images_rgb_{word}" / "data", tmp_path / f"images_thermal_{word}" / "data"
+            assert Path(record.rgb_path) == folders[0] / f"FLIR_{number}_RGB.jpg"
+            assert Path(record.thermal_path) == folders[1] / f"FLIR_{number}_PreviewData.jpeg"
+            load_pair(record)
+
+
+def test_two_lists_are_read_where_both_forms_of_layout_1_are(tmp_path):
+    make_tiny_flir(tmp_path, num_train=9, num_val=3, layout="1 in three")
+    make_tiny_flir(tmp_path, num_train=12, layout="1")
+    data = open_flir_aligned(tmp_path)
+    assert {origin: len(records) for origin, records in data.records.items()} == {"train": 12, "test": 4}
+    assert data.notes["train"]["layout"] == "1 (its three lists are there as well and are not read)"
+    (tmp_path / "images_thermal_train" / "flir.json").unlink()
+    assert {origin: len(r) for origin, r in open_flir_aligned(tmp_path).records.items()}["val"] == 3
+
+
+@pytest.mark.parametrize("layout", ["1", "1 in three"])
+def test_two_layouts_in_one_folder_are_refused(tmp_path, layout):
+    make_tiny_flir(tmp_path, layout=layout)
+    make_tiny_flir(tmp_path, layout="2")
+    with pytest.raises(UserError, match=r"one layout.*layout 1.*images_thermal_train.*layout 2: meta/thermal") as error:
+        open_flir_aligned(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("layout", ["1", "1 in three", "2"])
+def test_scenes_and_info_are_kept(tmp_path, layout):
+    info = {"renderer": "drawn", "hash": "12ab"}
+    data = open_flir_aligned(make_tiny_flir(tmp_path, layout=layout, scenes=("day", "night"), info=info))
+    assert data.info == {origin: info | {"list": origin} for origin in data.records}
+    for truth in data.ground_truth.values():
+        assert [image["scene"] for image in truth["images"]] == [
+            ("day", "night")[int(image["file_name"][5:10]) % 2] for image in truth["images"]
+        ]
+
+
+def test_no_scenes_and_no_info(tmp_path):
+    data = open_flir_aligned(make_tiny_flir(tmp_path))
+    assert data.info == {"train": {}, "test": {}}
+    assert not any("scene" in image for truth in data.ground_truth.values() for image in truth["images"])
+
+
 def test_nothing_is_written(tmp_path):
     make_tiny_flir(tmp_path)
     before = sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))
@@ -65,19 +126,38 @@ def test_other_layouts_are_refused(tmp_path):
     with pytest.raises(UserError, match="empty folder"):
         open_flir_aligned(tmp_path)
     (tmp_path / "align_train.txt").touch()
-    with pytest.raises(UserError, match=r"flir_train\.json and .*flir_test\.json.*found align_train\.txt"):
+    with pytest.raises(UserError, match=r"known layout.*found align_train\.txt$") as error:
         open_flir_aligned(tmp_path)
+    looked_for = [f"images_thermal_{word}/flir.json" for word in ("train", "train_train", "train_val", "val")]
+    looked_for += [f"meta/thermal/flir_{word}.json" for word in ("train", "test")]
+    assert all(file in str(error.value) for file in looked_for)
     with pytest.raises(UserError, match=r"none_here.*No such file"):
         open_flir_aligned(tmp_path / "none_here")
 
 
-def test_splits_with_other_category_ids_are_refused(tmp_path):
-    make_tiny_flir(tmp_path)
-    path = tmp_path / "meta" / "thermal" / "flir_test.json"
+def test_half_a_layout_is_named(tmp_path):
+    make_tiny_flir(tmp_path, layout="1 in three")
+    (tmp_path / "images_thermal_train_val" / "flir.json").unlink()
+    found = "found only images_thermal_train_train/flir.json, images_thermal_val/flir.json"
+    with pytest.raises(UserError, match=rf"{found}$"):
+        open_flir_aligned(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("2", "meta/thermal/flir_test.json"),
+        ("1", "images_thermal_val/flir.json"),
+        ("1 in three", "images_thermal_train_val/flir.json"),
+    ],
+)
+def test_lists_with_other_category_ids_are_refused(tmp_path, layout, file):
+    make_tiny_flir(tmp_path, layout=layout)
+    path = tmp_path / file
     data = json.loads(path.read_text())
     data["categories"] = [{"id": i, "name": name} for i, name in enumerate(["car", "person", "bike"], 1)]
     path.write_text(json.dumps(data))
-    with pytest.raises(UserError, match=r"flir_test\.json: categories: .*'person': 1.*found.*'person': 2"):
+    with pytest.raises(UserError, match=rf"^{path}: categories: .*'person': 1.*found.*'person': 2"):
         open_flir_aligned(tmp_path)
 
 
@@ -92,6 +172,7 @@ def test_real_pairs(real_data):
     data = open_flir_aligned(real_data / "flir_aligned_mini")
     counts = {split: (note["images"], note["boxes"]) for split, note in data.notes.items()}
     assert counts == {"train": (100, 726), "test": (41, 294)}
+    assert data.notes["train"]["layout"] == "2"
     for records in data.records.values():
         rgb, thermal = load_pair(records[0])
         assert (len(rgb), len(thermal)) == (3, 1)
@@ -104,6 +185,8 @@ REAL_COUNTS = [("test", 1013, 8591, 277), ("train", 4128, 32161, 1086)]
 def test_real_boxes(real_data, split, images, boxes, clipped):
     path = real_data / "flir_aligned_meta" / "thermal" / f"flir_{split}.json"
     begin = time.perf_counter()
-    notes = parse_coco(path, CLASSES, ALIASES).notes
+    parsed = parse_coco(path, CLASSES, ALIASES)
+    notes = parsed.notes
     assert (notes["images"], notes["boxes"], notes["clipped"]) == (images, boxes, clipped)
+    assert {image["scene"] for image in parsed.ground_truth["images"]} == {"day", "night"}
     assert time.perf_counter() - begin < 4  # seconds; two splits and the folders in 5

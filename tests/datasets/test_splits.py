@@ -34,6 +34,54 @@ def test_blocks_are_whole(num):
         assert len({owner[name] for name in names[start : start + block]}) == 1
 
 
+# As dealt when the first results were written: checkpoints and results name their split by these.
+@pytest.mark.parametrize(
+    ("num", "seed", "known"),
+    [
+        (12, 0, "524d8ce4664ac098"),
+        (12, 7, "322277ce1be89af4"),
+        (100, 0, "edfe287098a71703"),
+        (1000, 7, "61a9728e8e4224c3"),
+        (4128, 0, "634a686cc7f079fc"),
+    ],
+)
+def test_splits_of_earlier_results_stay(num, seed, known):
+    assert make_split(make_names(num), seed).hash == known
+
+
+@pytest.mark.parametrize("num", [2, 5, 100, 1000])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_own_val_list_is_val_and_the_rest_is_halved_in_blocks(num, seed):
+    names, own = make_names(num), ["v10.jpg", "v9.jpg", "v1.jpg"]
+    split = make_split(names, seed, own_val=own)
+    assert split.protocol == "train/arch/val"
+    assert split.parts["val"] == ["v1.jpg", "v9.jpg", "v10.jpg"]
+    assert sorted(split.parts["train"] + split.parts["arch"]) == names
+    block = min(max(num // 20, 1), 32)
+    assert abs(len(split.parts["train"]) - len(split.parts["arch"])) <= block
+    owner = {name: part for part in ("train", "arch") for name in split.parts[part]}
+    for start in range(0, num, block):
+        assert len({owner[name] for name in names[start : start + block]}) == 1
+    assert Split.from_json(json.loads(json.dumps(split.to_json())), "split.json") == split
+    assert len({split.hash, make_split(names, seed, own_val=own[:2]).hash, make_split(names + own, seed).hash}) == 3
+
+
+def test_own_val_list_keeps_the_ratio_of_train_and_arch():
+    parts = make_split(make_names(1000), 0, (0.3, 0.6, 0.1), own_val=["v.jpg"]).parts
+    assert abs(len(parts["arch"]) - 2 / 3 * 1000) <= 16, "half a block"
+
+
+def test_own_val_list_shares_no_name():
+    with pytest.raises(UserError, match=r"parts\.val: expected each name once, found FLIR_00003"):
+        make_split(make_names(40), 0, own_val=make_names(2)[1:])
+
+
+@pytest.mark.parametrize(("num", "own"), [(1, ["v.jpg"]), (0, ["v.jpg"]), (40, [])])
+def test_too_few_pairs_beside_an_own_val_list(num, own):
+    with pytest.raises(UserError, match=rf"too few pairs \({num}\)"):
+        make_split(make_names(num), 0, own_val=own)
+
+
 def test_independent_of_order_and_global_random_state():
     names = make_names(200)
     split = make_split(names, 3)
