@@ -1,4 +1,4 @@
-"""Average precision by pycocotools (COCO protocol, boxes), as one flat dict.
+"""Average precision by pycocotools (COCO protocol, boxes), and the miss rate of people, as one flat dict.
 
 Differs from calling COCOeval in that it is silent, accepts no detections and a part of the images, reports each
 class, and says None instead of -1 where there is nothing to find. AP is computed from the rounded dicts that go to
@@ -17,8 +17,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_convert
 
+from utils.miss_rate import PEOPLE, log_average_miss_rate
+
 # Places in COCOeval.stats, then in COCOeval.params.areaRng and maxDets.
 STATS = {"AP": 0, "AP50": 1, "AP75": 2, "AP_small": 3, "AP_medium": 4, "AP_large": 5, "AR100": 8}
+AREA_STATS = ("AP_small", "AP_medium", "AP_large")
 ALL_AREAS, MAX_100 = 0, -1
 
 
@@ -51,8 +54,9 @@ def evaluate_detections(
     image_ids: list[str | int],
     category_ids: list[int],
     class_names: list[str],
+    by_area: bool = True,
 ) -> dict[str, float | None]:
-    """Compute COCO's numbers over some images of a ground truth.
+    """Compute COCO's numbers over some images of a ground truth, and the log-average miss rate of people.
 
     Args:
         ground_truth: COCO dict, as in `PairedData.ground_truth`; it is not changed.
@@ -60,9 +64,11 @@ def evaluate_detections(
         image_ids: the images to evaluate, at least one.
         category_ids: the id of each class to evaluate.
         class_names: their names.
+        by_area: also match small, medium and large objects apart, which takes three quarters of the time.
     Returns:
-        AP, AP50, AP75, AP_small, AP_medium, AP_large, AR100, and AP_NAME and AP50_NAME for each class, in 0..1; None
-        where the images hold no object to find.
+        AP, AP50, AP75, AR100, with `by_area` AP_small, AP_medium and AP_large; AP_NAME and AP50_NAME for each class;
+        LAMR_NAME for classes named as in `miss_rate.PEOPLE` (lower is better). All in 0..1; None where the images hold
+        no object to find.
     """
     assert len(image_ids) > 0, "pycocotools takes an empty list for all images"
     wanted = set(image_ids)
@@ -73,17 +79,56 @@ def evaluate_detections(
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(_index(images, truths, ground_truth), _index(images, found, ground_truth), "bbox")
         evaluation.params.catIds = list(category_ids)
+        if not by_area:
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    numbers = {name: _defined(evaluation.stats[place]) for name, place in STATS.items()}
+    areas = () if by_area else AREA_STATS
+    numbers = {name: _defined(evaluation.stats[place]) for name, place in STATS.items() if name not in areas}
     for category_id, name in zip(category_ids, class_names, strict=True):
         # precision (threshold, recall, category, area, max detections); accumulate sorts the categories.
         place = sorted(category_ids).index(category_id)
         precision = evaluation.eval["precision"][:, :, place, ALL_AREAS, MAX_100]
         numbers[f"AP_{name}"] = _defined(np.mean(precision))
         numbers[f"AP50_{name}"] = _defined(np.mean(precision[0]))
+        if name.lower() in PEOPLE:
+            numbers[f"LAMR_{name}"] = log_average_miss_rate(_of_class(evaluation, place), len(images))
     return numbers
+
+
+def evaluate_by_scene(
+    ground_truth: dict,
+    detections: list[dict[str, Any]],
+    image_ids: list[str | int],
+    category_ids: list[int],
+    class_names: list[str],
+) -> dict[str, float | None]:
+    """Compute AP and AP50 over the images of each scene alone.
+
+    Args:
+        ground_truth, detections, image_ids, category_ids, class_names: as for `evaluate_detections`.
+    Returns:
+        AP_scene_SCENE, AP50_scene_SCENE and pairs_scene_SCENE (how many images) for each "scene" of the images, in
+        alphabetical order. Images without a scene are left out; {} where none has one.
+    """
+    wanted, scenes = set(image_ids), {}
+    for image in ground_truth["images"]:
+        if image["id"] in wanted and "scene" in image:
+            scenes.setdefault(image["scene"], []).append(image["id"])
+    numbers = {}
+    for scene, ids in sorted(scenes.items()):
+        found = evaluate_detections(ground_truth, detections, ids, category_ids, class_names, by_area=False)
+        numbers |= {f"{name}_scene_{scene}": found[name] for name in ("AP", "AP50")}
+        numbers[f"pairs_scene_{scene}"] = len(ids)
+    return numbers
+
+
+def _of_class(evaluation: COCOeval, place: int) -> list[dict | None]:
+    """Give the matches of each image at all areas; evalImgs runs over categories, then areas, then images."""
+    num_images = len(evaluation.params.imgIds)
+    start = (place * len(evaluation.params.areaRng) + ALL_AREAS) * num_images
+    return evaluation.evalImgs[start : start + num_images]
 
 
 def _index(images: list[dict], annotations: list[dict], ground_truth: dict) -> COCO:

@@ -40,7 +40,7 @@ class DetectionEvaluator:
         self.detections += to_coco_detections(predictions, batch["image_ids"], self.category_ids)
 
     def compute(self) -> dict[str, float | None]:
-        """Return AP, AP50, ... in 0..1; None where nothing is there to be found."""
+        """Return AP, AP50, ... and LAMR of people in 0..1; None where nothing is there to be found."""
         return evaluate_detections(
             self.ground_truth, self.detections, self.image_ids, self.category_ids, self.class_names
         )

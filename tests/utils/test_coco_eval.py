@@ -12,7 +12,7 @@ from torchvision.ops import box_convert
 
 from datasets.flir_aligned import open_flir_aligned
 from tests.tiny_data import make_tiny_flir
-from utils.coco_eval import evaluate_detections, to_coco_detections
+from utils.coco_eval import evaluate_by_scene, evaluate_detections, to_coco_detections
 
 NAMES = ["person", "bike", "car"]
 
@@ -42,6 +42,8 @@ def test_perfect_detections(data, capsys):
     for name in ("AP", "AP50", "AP75", "AR100", *(f"AP_{n}" for n in NAMES), *(f"AP50_{n}" for n in NAMES)):
         assert numbers[name] == pytest.approx(1.0), name
     assert numbers["AP_large"] is None, "no object of the tiny set has 96 x 96 px"
+    assert numbers["LAMR_person"] == pytest.approx(1e-10)
+    assert [name for name in numbers if name.startswith("LAMR")] == ["LAMR_person"]
     assert capsys.readouterr().out == ""
 
 
@@ -51,6 +53,7 @@ def test_no_detections(data):
     numbers = evaluate(data, [nothing] * len(records), records)
     assert numbers["AP"] == numbers["AR100"] == numbers["AP50_car"] == 0.0
     assert numbers["AP_large"] is None
+    assert numbers["LAMR_person"] == 1.0
 
 
 def test_part_of_the_images_counts_alone(data):
@@ -68,6 +71,8 @@ def test_absent_class_is_none(data):
     numbers = evaluate(data, [as_found(record)], [record])
     for channel, name in enumerate(NAMES):
         assert (numbers[f"AP_{name}"] is None) == (channel not in record.labels)
+    nobody = next(record for record in data.records["test"] if 0 not in record.labels)
+    assert evaluate(data, [as_found(nobody)], [nobody])["LAMR_person"] is None
 
 
 def test_exact_hand_made_case():
@@ -110,6 +115,56 @@ def test_written_file_gives_the_same_numbers_by_hand(data, tmp_path):
     assert [ours["AP"], ours["AP50"], ours["AP75"], ours["AR100"]] == [by_hand.stats[i] for i in (0, 1, 2, 8)]
     classes = [ours[f"AP_{name}"] for name in NAMES]
     assert sum(classes) / 3 == pytest.approx(ours["AP"])
+
+
+def noisy_results(data, origin: str = "test") -> tuple[list[dict], list]:
+    records = data.records[origin]
+    image_ids = [record.image_id for record in records]
+    noisy = [as_found(record, noise=1.5, seed=i) for i, record in enumerate(records)]
+    return to_coco_detections(noisy, image_ids, data.category_ids), image_ids
+
+
+def test_without_areas_the_other_numbers_stay(data):
+    results, image_ids = noisy_results(data)
+    args = data.ground_truth["test"], results, image_ids, data.category_ids, data.classes
+    all_numbers, fewer = evaluate_detections(*args), evaluate_detections(*args, by_area=False)
+    assert fewer == {k: v for k, v in all_numbers.items() if k not in ("AP_small", "AP_medium", "AP_large")}
+    assert len(fewer) == len(all_numbers) - 3
+
+
+SCENES = ("night", "day", "warm noon")
+
+
+def test_by_scene_is_the_evaluation_of_its_images(tmp_path):
+    data = open_flir_aligned(make_tiny_flir(tmp_path, num_train=5, num_test=15, scenes=SCENES))
+    results, image_ids = noisy_results(data)
+    truth = data.ground_truth["test"]
+    del truth["images"][4]["scene"]  # counts in no scene
+    image_ids = image_ids[:-1]  # not evaluated
+    numbers = evaluate_by_scene(truth, results, image_ids, data.category_ids, data.classes)
+    expected = {}
+    for scene in sorted(SCENES):
+        ids = [i["id"] for i in truth["images"] if i.get("scene") == scene and i["id"] in image_ids]
+        alone = [found for found in results if found["image_id"] in ids]
+        apart = evaluate_detections(truth, alone, ids, data.category_ids, data.classes)
+        expected |= {f"AP_scene_{scene}": apart["AP"], f"AP50_scene_{scene}": apart["AP50"]}
+        expected[f"pairs_scene_{scene}"] = len(ids)
+    assert list(numbers.items()) == list(expected.items())
+    assert sum(numbers[f"pairs_scene_{scene}"] for scene in SCENES) == 13
+    assert len({numbers[f"AP_scene_{scene}"] for scene in SCENES}) == 3
+
+
+def test_by_scene_without_scenes_is_empty(data):
+    results, image_ids = noisy_results(data)
+    assert evaluate_by_scene(data.ground_truth["test"], results, image_ids, data.category_ids, data.classes) == {}
+
+
+def test_scene_with_nothing_to_find_is_none(tmp_path):
+    data = open_flir_aligned(make_tiny_flir(tmp_path, num_train=5, scenes=SCENES))
+    truth = data.ground_truth["train"]
+    empty = {image["id"] for image in truth["images"]} - {box["image_id"] for box in truth["annotations"]}
+    numbers = evaluate_by_scene(truth, [], [*empty], data.category_ids, data.classes)
+    assert numbers == {"AP_scene_warm noon": None, "AP50_scene_warm noon": None, "pairs_scene_warm noon": 1}
 
 
 def test_coco_form():
