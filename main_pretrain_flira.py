@@ -1,11 +1,11 @@
 """Pretrain the single-modality detectors, then the shared head on the mean of both streams' last taps.
 
 Writes, into --checkpointdir, the two files that search and training start from (names and tensors as in the released
-ones), thermal_head.pth, rgb_head.pth, split.json and pretrain.json. Recipe and reasons: docs/pretraining.md.
+ones), thermal_head.pth, rgb_head.pth, split.json and pretrain.json; of `--modality early`, early_stream.pth and
+early_head.pth. Recipe and reasons: docs/pretraining.md.
 """
 
 import argparse
-import copy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,27 +19,17 @@ from engine.step import Compute
 from engine.train import Progress, train
 from models.backbones import create_encoder, encoder_channels
 from models.detection.bifpn import BiFPN
-from models.detection.heads import DetectionHead
 from models.detection.layers import set_norm_momentum
-from models.fusion_detector import MODALITIES, FusionDetector, SingleDetector, baseline_fusions
+from models.fusion_detector import MODALITIES, FusionDetector, SingleDetector, baseline_fusions, input_channels
 from models.search.parameters import weight_parameters
 from utils import checkpoint
 from utils.args import command, parse, plain
 from utils.errors import UserError
-from utils.experiment import (
-    FROM_PRETRAINING,
-    PRETRAINED,
-    build_head,
-    build_streams,
-    check_batch,
-    check_split,
-    open_data,
-    pick_compute,
-    recorded_splits,
-)
+from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, streams_file
 from utils.options import make_parser
+from utils.pretrained import check_others, locked, make_folder, merged_streams, publish
 from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, start_run, validator
-from utils.run_folder import RunFolder, write_json
+from utils.run_folder import RunFolder
 from utils.seed import seed_everything
 from utils.tracking import Tracker
 
@@ -63,14 +53,12 @@ class Job:
 def main(argv: list[str]) -> None:
     args = parse(make_parser, argv, "pretrain")
     check_sizes(args)
-    seed_everything(args.seed)
     compute = pick_compute(args)
     parts = open_data(args)
     check_batch(args, parts, parts.learning)
     modalities = MODALITIES if args.modality == "both" else (args.modality,)
     detectors = {m: build_detector(args, m, parts.data.normalization) for m in modalities}
-    streams_file = Path(args.checkpointdir) / args.fullbb_path
-    check_other_half(args, parts, streams_file, detectors)
+    check_others(args, parts.split, detectors)
     loader = parts.loader(*parts.learning, train=True)
     if args.dry_run:
         sizes = {f"parameters_{m}": count_parameters(d) for m, d in detectors.items()}
@@ -80,28 +68,20 @@ def main(argv: list[str]) -> None:
     make_folder(args.checkpointdir)
     run = start_run("pretrain", args, parts)
     job = Job(args, parts, loader, compute, run, Tracker(args.wandb, run.path, plain(args)))
-    state = checkpoint.load(streams_file) if args.modality != "both" and streams_file.exists() else {}
     for modality, detector in detectors.items():
         compute.place(detector)
         detector.load_state_dict(fit(job, detector, modality, args.epochs))
-        state = {k: v for k, v in state.items() if not k.startswith(f"{modality}_")} | detector.cpu().stream_state()
-    files = {args.fullbb_path: state} | {f"{m}_head.pth": d.head.state_dict() for m, d in detectors.items()}
-    if all(any(k.startswith(f"{m}_") for k in state) for m in MODALITIES):
-        files[args.head_path] = train_shared_head(job, state, copy.deepcopy(detectors[modalities[0]].head))
-    else:
-        run.log("the other modality is not there yet: the shared head is trained once it is")
-    publish(job, files, modalities)
+        detector.cpu()
+    with locked(Path(args.checkpointdir), run.log):
+        check_others(args, parts.split, detectors)  # again: another pretraining may have ended since
+        publish(args, parts.split, finished_files(job, detectors), list(detectors))
     job.tracker.finish()
     run.log(f"checkpointdir: {args.checkpointdir}")
     options = {} if args.config else {"batchsize": 8, "epochs": 10}
-    run.log(next_command("main_darts_searchable_flira.py", args, options, CARRIED))
-
-
-def make_folder(path: str) -> None:
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--checkpointdir {path}: expected a folder that can be written, found: {error}") from None
+    if args.modality in (*MODALITIES, "both"):
+        run.log(next_command("main_darts_searchable_flira.py", args, options, CARRIED))
+    else:
+        run.log(next_command("main_darts_found_flira.py", args, {"baseline": args.modality} | options, CARRIED))
 
 
 def check_sizes(args: argparse.Namespace) -> None:
@@ -115,22 +95,34 @@ def check_sizes(args: argparse.Namespace) -> None:
 
 def build_detector(args: argparse.Namespace, modality: str, normalization: dict) -> SingleDetector:
     """Build one modality's detector with the start weights that the options ask for."""
-    encoder = create_encoder(args.backbone, args.drop_path, imagenet=not (args.no_imagenet or args.init))
+    seed_everything(args.seed)
+    imagenet = not (args.no_imagenet or args.init)
+    encoder = create_encoder(args.backbone, args.drop_path, imagenet, input_channels(modality))
     fpn = BiFPN(encoder_channels(encoder), args.C, args.num_input_nodes // 2, args.fusion_levels)
     set_norm_momentum(fpn, args.norm_momentum)
     detector = SingleDetector(modality, encoder, fpn, build_head(args), normalization, args.anchor_scale)
     if args.init:
-        load_efficientdet(detector, Path(args.init))
+        load_start(detector, read_start(args, modality), f"--init {args.init}")
     return detector
 
 
-def load_efficientdet(detector: SingleDetector, path: Path) -> None:
-    """Load a COCO-pretrained EfficientDet (backbone, fpn, class_net, box_net); a class layer of other size stays new.
+def read_start(args: argparse.Namespace, modality: str) -> checkpoint.State:
+    """Return the tensors of --init under EfficientDet's names: of its own file, or of a checkpointdir's modality."""
+    path = Path(args.init)
+    if not path.is_dir():
+        return checkpoint.load(path)
+    streams = checkpoint.streams_of(checkpoint.load(path / streams_file(args, (modality,))), [modality])
+    head = checkpoint.load(path / f"{modality}_head.pth")
+    named = {k.removeprefix(f"{modality}_"): v for k, v in streams.items()}
+    return named | {k.removeprefix("fusion_"): v for k, v in head.items()}
+
+
+def load_start(detector: SingleDetector, state: checkpoint.State, source: str) -> None:
+    """Load the tensors of an EfficientDet (backbone, fpn, class_net, box_net); a class layer of other size stays new.
 
     Raises:
         UserError: a tensor is missing or of another shape.
     """
-    state = checkpoint.load(path)
     parts = {"backbone": detector.backbone, "fpn": detector.fpn}
     parts |= {"class_net": detector.head.fusion_class_net, "box_net": detector.head.fusion_box_net}
     for name, part in parts.items():
@@ -142,32 +134,13 @@ def load_efficientdet(detector: SingleDetector, path: Path) -> None:
             and own["predict.conv_pw.bias"].shape != fresh["predict.conv_pw.bias"].shape
         ):
             own |= fresh
-        checkpoint.load_state(part, own, f"--init {path}: {name}")
-
-
-def check_other_half(
-    args: argparse.Namespace, parts: Parts, stream_file: Path, detectors: dict[str, SingleDetector]
-) -> None:
-    """Refuse, before anything is trained, a streams file whose other modality does not fit or saw another split."""
-    others = set(MODALITIES) - set(detectors)
-    if not others or not stream_file.exists():
-        return
-    check_split(args, parts.split, tuple(others))
-    (other,), ((own, detector),) = others, detectors.items()
-    state = checkpoint.load(stream_file)
-    expected = {other + k[len(own) :]: tuple(v.shape) for k, v in detector.stream_state().items()}
-    found = {k: tuple(v.shape) for k, v in state.items() if k.startswith(f"{other}_")}
-    for name in [*expected, *found] if found else []:
-        if found.get(name) != expected.get(name):
-            raise UserError(
-                f"{stream_file}: {name}: expected {expected.get(name, 'nothing')} as in the new {own} stream, "
-                f"found {found.get(name, 'nothing')}"
-            )
+        checkpoint.load_state(part, own, f"{source}: {name}")
 
 
 def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
     args, steps = job.args, epochs * len(job.loader)
+    seed_everything(args.seed)  # so that a modality trained alone equals one of both
     optimizer = torch.optim.AdamW(weight_parameters(model), lr=args.lr, weight_decay=args.weight_decay)
     rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
@@ -179,26 +152,39 @@ def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     return checkpoint.load(recorder.best)["model"]
 
 
-def publish(job: Job, files: dict[str, dict], modalities: tuple[str, ...]) -> None:
-    """Write the finished weights, the split and the options, all at the end; replaced files are kept as NAME.bak."""
-    folder = Path(job.args.checkpointdir)
-    splits = {m: h for m, h in recorded_splits(folder).items() if h != "none recorded"}
-    for name, state in files.items():
-        checkpoint.keep_backup(folder / name)
-        checkpoint.save(folder / name, state)
-    write_json(folder / "split.json", job.parts.split.to_json())
-    splits |= dict.fromkeys(modalities, job.parts.split.hash)
-    options = {name: getattr(job.args, name) for name in FROM_PRETRAINING}
-    write_json(folder / PRETRAINED, options | {"splits": splits})
+def finished_files(job: Job, detectors: dict[str, SingleDetector]) -> dict[str, checkpoint.State]:
+    """Return what the run publishes, by file name: its streams and heads, and the shared head if both streams exist."""
+    args = job.args
+    files = {f"{m}_head.pth": d.head.state_dict() for m, d in detectors.items()}
+    if not set(detectors) <= set(MODALITIES):
+        return files | {streams_file(args, (m,)): d.stream_state() for m, d in detectors.items()}
+    files[args.fullbb_path] = streams = merged_streams(args, detectors)
+    if all(checkpoint.streams_of(streams, [m]) for m in MODALITIES):
+        files[args.head_path] = train_shared_head(job, streams, head_start(job, files))
+    else:
+        job.run.log("the other modality is not there yet: the shared head is trained once it is")
+    return files
 
 
-def train_shared_head(job: Job, streams_state: dict, start: DetectionHead) -> dict:
+def head_start(job: Job, files: dict[str, checkpoint.State]) -> checkpoint.State:
+    """Return the thermal head, whichever modality is trained last; the own one where there is none."""
+    thermal, own = (f"{m}_head.pth" for m in MODALITIES)
+    earlier = Path(job.args.checkpointdir) / thermal
+    if thermal not in files and earlier.exists():
+        return checkpoint.load(earlier)
+    if thermal not in files:
+        job.run.log(f"{earlier}: not there, so the shared head starts from {own}")
+    return files[thermal if thermal in files else own]
+
+
+def train_shared_head(job: Job, streams_state: checkpoint.State, start: checkpoint.State) -> checkpoint.State:
     """Train a head on the mean of both last taps, from a modality's head, streams frozen; returns its state dict."""
     args = job.args
-    streams = build_streams(args)
+    streams, head = build_streams(args), build_head(args)
     checkpoint.load_state(streams, streams_state, args.fullbb_path)
-    fusions, modalities = baseline_fusions("mean", args.C, args.fusion_levels)
-    model = FusionDetector(streams, fusions, start, job.parts.data.normalization, args.anchor_scale, modalities)
+    checkpoint.load_state(head, start, "start of the shared head")
+    fusions = baseline_fusions("mean", args.C, args.fusion_levels)
+    model = FusionDetector(streams, fusions, head, job.parts.data.normalization, args.anchor_scale)
     model.load_state_dict(fit(job, job.compute.place(model), "head", args.head_epochs))
     return model.head.cpu().state_dict()
 

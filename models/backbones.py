@@ -25,13 +25,14 @@ STRIDES = [8, 16, 32]
 PROBE_SECONDS = 15
 
 
-def create_encoder(name: str, drop_path: float = 0.0, imagenet: bool = False) -> nn.Module:
+def create_encoder(name: str, drop_path: float = 0.0, imagenet: bool = False, in_channels: int = 3) -> nn.Module:
     """Build a timm encoder.
 
     Args:
         name: timm model name, with or without a pretrained tag.
         drop_path: probability of stochastic depth in training, 0 <= drop_path < 1.
         imagenet: load timm's ImageNet weights, from the local cache or from the network; else the weights are random.
+        in_channels: of the images; timm spreads the ImageNet weights of three over another number.
 
     Returns:
         A `features_only` module; call it through `encode`.
@@ -48,7 +49,7 @@ def create_encoder(name: str, drop_path: float = 0.0, imagenet: bool = False) ->
         options |= {"pretrained": True, "pretrained_cfg_overlay": _weights_within_reach(name)}
     # Of several maps of one stride the last: it is the deepest.
     indices = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES]
-    return _build(name, {**options, "features_only": True, "out_indices": indices})
+    return _build(name, {**options, "features_only": True, "out_indices": indices, "in_chans": in_channels})
 
 
 def encoder_channels(encoder: nn.Module) -> list[int]:
@@ -61,7 +62,8 @@ def encode(encoder: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
 
     Args:
         encoder: of `create_encoder`.
-        images: (B, 3, H, W) float, normalised. Some encoders ask for sides that are multiples of a patch or window.
+        images: (B, 3, H, W) float, normalised; or with the channels that it was built for. Some encoders ask for sides
+            that are multiples of a patch or window.
 
     Returns:
         Three maps (B, C_i, about H / stride, about W / stride) at strides 8, 16, 32, channels first.

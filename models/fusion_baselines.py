@@ -1,10 +1,12 @@
 """Hand-made fusions and single modalities: what every searched network stands beside.
 
-They read the last tap of each stream and run through the same detector, engine and commands as the search.
+They read the last tap of each stream and run through the same detector, engine and commands as the search. `early` is a
+stream of its own, of both images stacked. Any of them can be widened to the number of parameters of a searched network.
 
 Shapes: taps are lists of maps (B, C, H, W), the last one of each stream's share being its last BiFPN repeat.
 """
 
+import torch
 from torch import Tensor, nn
 
 from models.search.operations import FUSION_OPS
@@ -31,27 +33,54 @@ class MeanOfLastTaps(nn.Module):
 
 
 class OpOnLastTaps(nn.Module):
-    """One fusion operation on both last taps."""
+    """One fusion operation on the last taps of the first and the last stream: of one stream, on its last tap twice."""
 
-    def __init__(self, name: str, channels: int):
+    def __init__(self, name: str, channels: int, num_streams: int = 2):
         super().__init__()
+        self.num_streams = num_streams
         self.op = FUSION_OPS[4][name](channels)
 
     def forward(self, taps: list[Tensor]) -> Tensor:
-        return self.op(taps[len(taps) // 2 - 1], taps[-1])
+        return self.op(taps[len(taps) // self.num_streams - 1], taps[-1])
 
 
-def _op(name: str):
-    return lambda channels: OpOnLastTaps(name, channels)
+class Widened(nn.Module):
+    """A fusion followed by a residual bottleneck, y + W2 relu(norm(W1 y)); W2 starts at zero, so as the fusion itself.
+
+    Args:
+        fusion: from a list of taps to one map of `channels`.
+        channels: C.
+        hidden: channels between the two 1x1 convolutions.
+    """
+
+    def __init__(self, fusion: nn.Module, channels: int, hidden: int):
+        super().__init__()
+        self.fusion = fusion
+        self.reduce = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.norm = nn.BatchNorm2d(hidden)
+        self.expand = nn.Conv2d(hidden, channels, 1)
+        nn.init.zeros_(self.expand.weight)
+        nn.init.zeros_(self.expand.bias)
+
+    def forward(self, taps: list[Tensor]) -> Tensor:
+        y = self.fusion(taps)
+        return y + self.expand(torch.relu(self.norm(self.reduce(y))))
+
+
+def _op(name: str, num_streams: int = 2):
+    return lambda channels: OpOnLastTaps(name, channels, num_streams)
 
 
 # name -> (streams that it needs, builder of the module of one level from its number of channels)
 BASELINES = {
     "thermal": (("thermal",), LastTap),
     "rgb": (("rgb",), LastTap),
+    "early": (("early",), LastTap),
+    "rgb_twice": (("rgb",), _op("ConcatConv", num_streams=1)),  # concat_conv without the second sensor
     "mean": (("thermal", "rgb"), MeanOfLastTaps),
     "sum": (("thermal", "rgb"), _op("Sum")),
     "concat_conv": (("thermal", "rgb"), _op("ConcatConv")),
     "eca_attn": (("thermal", "rgb"), _op("ECAAttn")),
     "shuffle_attn": (("thermal", "rgb"), _op("ShuffleAttn")),
 }
+FUSIONS = tuple(name for name, (streams, _) in BASELINES.items() if len(streams) == 2)

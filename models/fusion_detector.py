@@ -4,7 +4,8 @@ Searchable, found and hand-made detectors differ by one argument: the fusion net
 with its own head, as pretraining makes it. Images come as uint8 and are normalised here, with the statistics of the
 data set, which travel in the checkpoint.
 
-Shapes: B batch, C channels, F taps of a level (thermal 1..R, then rgb 1..R), H W of the level, L levels.
+Shapes: B batch, C channels, F taps of a level (thermal 1..R, then rgb 1..R), H W of the level, L levels, N channels of
+a stream's input.
 """
 
 import torch
@@ -13,18 +14,20 @@ from torch import Tensor, nn
 from models.backbones import create_encoder, encode, encoder_channels
 from models.detection.bifpn import BiFPN
 from models.detection.heads import DetectionHead, HeadOutput
-from models.fusion_baselines import BASELINES
+from models.fusion_baselines import BASELINES, Widened
 from models.search.cells import SearchableFusion
 from models.search.found_cells import FoundFusion
 from models.search.genotypes import Genotype, Space
 from models.search.parameters import freeze
 
-MODALITIES = ("thermal", "rgb")  # the order of a level's taps
+MODALITIES = ("thermal", "rgb")  # the streams of the search, in the order of a level's taps
+# stream -> the images that it reads, stacked in this order, and the channels of each; grey becomes as many equal ones
+INPUTS = {"thermal": {"thermal": 3}, "rgb": {"rgb": 3}, "early": {"rgb": 3, "thermal": 1}}
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 
 
 class Normalize(nn.Module):
-    """uint8 images to float, zero mean and unit variance per channel; grey images become three channels."""
+    """uint8 images to a stream's input: float, zero mean and unit variance per channel, stacked as INPUTS says."""
 
     def __init__(self, statistics: Normalization):
         super().__init__()
@@ -32,27 +35,39 @@ class Normalize(nn.Module):
             self.register_buffer(f"{name}_mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
             self.register_buffer(f"{name}_std", torch.tensor(std).view(1, -1, 1, 1) * 255)
 
-    def forward(self, image: Tensor, modality: str) -> Tensor:
-        """Args: image uint8 (B, 1 or 3, H, W). Returns float32 (B, 3, H, W), channels last in memory."""
-        normal = (image.float() - getattr(self, f"{modality}_mean")) / getattr(self, f"{modality}_std")
-        return normal.contiguous(memory_format=torch.channels_last)
+    def forward(self, images: dict[str, Tensor], stream: str) -> Tensor:
+        """Args: images uint8 (B, 1 or 3, H, W). Returns float32 (B, N, H, W), channels last in memory."""
+        parts = [self._one(images[name], name, channels) for name, channels in INPUTS[stream].items()]
+        return torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)
+
+    def _one(self, image: Tensor, name: str, channels: int) -> Tensor:
+        mean, std = getattr(self, f"{name}_mean")[:, :channels], getattr(self, f"{name}_std")[:, :channels]
+        return (image.float() - mean) / std
 
 
 class Streams(nn.Module):
-    """Encoder and BiFPN of each modality, always frozen and in eval mode; names are those of the released files."""
+    """Encoder and BiFPN of each modality, always frozen and in eval mode; names are those of the released files.
 
-    def __init__(self, backbone: str, channels: int, repeats: int, num_levels: int):
+    Args:
+        backbone: timm encoder.
+        channels, repeats, num_levels: of the BiFPN.
+        modalities: which streams, of INPUTS.
+    """
+
+    def __init__(
+        self, backbone: str, channels: int, repeats: int, num_levels: int, modalities: tuple[str, ...] = MODALITIES
+    ):
         super().__init__()
-        self.channels, self.repeats, self.num_levels = channels, repeats, num_levels
-        for modality in MODALITIES:
-            encoder = create_encoder(backbone)
+        self.channels, self.repeats, self.num_levels, self.modalities = channels, repeats, num_levels, modalities
+        for modality in modalities:
+            encoder = create_encoder(backbone, in_channels=input_channels(modality))
             setattr(self, f"{modality}_backbone", encoder)
             setattr(self, f"{modality}_fpn", BiFPN(encoder_channels(encoder), channels, repeats, num_levels))
         freeze(self)
 
     @property
     def tap_names(self) -> tuple[str, ...]:
-        return tuple(f"{m}/bifpn{r + 1}" for m in MODALITIES for r in range(self.repeats))
+        return tuple(f"{m}/bifpn{r + 1}" for m in self.modalities for r in range(self.repeats))
 
     @property
     def level_names(self) -> tuple[str, ...]:
@@ -61,12 +76,12 @@ class Streams(nn.Module):
     def train(self, mode: bool = True) -> "Streams":
         return super().train(False)
 
-    def forward(self, images: dict[str, Tensor], modalities: tuple[str, ...] = MODALITIES) -> list[list[Tensor]]:
-        """Return the taps: L lists of R maps (B, C, H, W) per modality asked for, from float (B, 3, H, W) images."""
+    def forward(self, inputs: dict[str, Tensor]) -> list[list[Tensor]]:
+        """Return the taps: L lists of R maps (B, C, H, W) per stream, from float (B, N, H, W) inputs."""
         taps = [[] for _ in range(self.num_levels)]
-        for modality in modalities:
+        for modality in self.modalities:
             encoder, fpn = getattr(self, f"{modality}_backbone"), getattr(self, f"{modality}_fpn")
-            for repeat in fpn(encode(encoder, images[modality]), images[modality].shape[-2:]):
+            for repeat in fpn(encode(encoder, inputs[modality]), inputs[modality].shape[-2:]):
                 for level, tap in zip(taps, repeat, strict=True):
                     level.append(tap)
         return taps
@@ -79,9 +94,8 @@ class FusionDetector(nn.Module):
         streams: frozen streams.
         fusions: L modules, each from a list of F maps to one map of the same shape.
         head: class and box nets.
-        normalization: mean and standard deviation in 0..1 per modality.
+        normalization: mean and standard deviation in 0..1 per image.
         anchor_scale: side of the smallest anchor in strides.
-        modalities: the streams that the fusions read.
     """
 
     def __init__(
@@ -91,22 +105,20 @@ class FusionDetector(nn.Module):
         head: DetectionHead,
         normalization: Normalization,
         anchor_scale: float,
-        modalities: tuple[str, ...] = MODALITIES,
     ):
         super().__init__()
         self.normalize = Normalize(normalization)
         self.streams, self.fusions, self.head = streams, nn.ModuleList(fusions), head
-        self.anchor_scale, self.modalities = anchor_scale, modalities
+        self.anchor_scale = anchor_scale
 
     def forward(self, images: dict[str, Tensor]) -> HeadOutput:
         """Args: images per modality, uint8 (B, 1 or 3, H, W). Returns class logits and box deltas per level."""
-        floats = {m: self.normalize(images[m], m) for m in self.modalities}
-        taps = self.streams(floats, self.modalities)
+        taps = self.streams({m: self.normalize(images, m) for m in self.streams.modalities})
         return self.head([fusion(level) for fusion, level in zip(self.fusions, taps, strict=True)])
 
 
 class SingleDetector(nn.Module):
-    """One modality's encoder, BiFPN and head, all trainable: what pretraining trains."""
+    """One stream's encoder, BiFPN and head, all trainable: what pretraining trains."""
 
     def __init__(
         self,
@@ -119,18 +131,23 @@ class SingleDetector(nn.Module):
     ):
         super().__init__()
         self.modality, self.anchor_scale = modality, anchor_scale
-        self.normalize = Normalize({modality: normalization[modality]})
+        self.normalize = Normalize({name: normalization[name] for name in INPUTS[modality]})
         self.backbone, self.fpn, self.head = encoder, fpn, head
 
     def forward(self, images: dict[str, Tensor]) -> HeadOutput:
-        """Args: images with the own modality, uint8 (B, 1 or 3, H, W). Returns as FusionDetector."""
-        x = self.normalize(images[self.modality], self.modality)
+        """Args: images that hold what the stream reads, uint8 (B, 1 or 3, H, W). Returns as FusionDetector."""
+        x = self.normalize(images, self.modality)
         return self.head(self.fpn(encode(self.backbone, x), x.shape[-2:])[-1])
 
     def stream_state(self) -> dict[str, Tensor]:
         """Return encoder and BiFPN under the names of the released stream file."""
         parts = {f"{self.modality}_backbone": self.backbone, f"{self.modality}_fpn": self.fpn}
         return {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
+
+
+def input_channels(modality: str) -> int:
+    """Return the channels N of a stream's input."""
+    return sum(INPUTS[modality].values())
 
 
 def searchable_fusions(space: Space, num_levels: int, dropout: float) -> list[nn.Module]:
@@ -143,7 +160,7 @@ def found_fusions(genotype: Genotype, dropout: float) -> list[nn.Module]:
     return [FoundFusion(cell, genotype.channels, dropout) for cell in genotype.cells]
 
 
-def baseline_fusions(name: str, channels: int, num_levels: int) -> tuple[list[nn.Module], tuple[str, ...]]:
-    """Return one hand-made fusion per level, and the modalities that it needs."""
-    modalities, build = BASELINES[name]
-    return [build(channels) for _ in range(num_levels)], modalities
+def baseline_fusions(name: str, channels: int, num_levels: int, widen: int | None = None) -> list[nn.Module]:
+    """Return one hand-made fusion per level, followed by a bottleneck of `widen` hidden channels if that is given."""
+    fusions = [BASELINES[name][1](channels) for _ in range(num_levels)]
+    return fusions if widen is None else [Widened(fusion, channels, widen) for fusion in fusions]

@@ -14,36 +14,13 @@ from pycocotools.cocoeval import COCOeval
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
+from models.fusion_baselines import BASELINES
 from models.search.genotype_io import read_genotype
+from tests.run_commands import named, refused, run
 from tests.tiny_data import make_tiny_flir
 
 REPO = Path(__file__).resolve().parent.parent
 STREAMS = "Att_Fusion_Net_Pretrained_Best.pth.tar"
-
-
-def run(main, capsys, *argv) -> str:
-    """Run a command that must succeed and return what it printed."""
-    code = main([str(a) for a in argv])
-    text = capsys.readouterr()
-    assert code == 0, text.err
-    return text.out
-
-
-def refused(main, capsys, *argv) -> str:
-    """Run a command that must end with code 2 and one line; returns the line."""
-    code = main([str(a) for a in argv])
-    err = capsys.readouterr().err.strip()
-    assert code == 2
-    assert err.startswith("error: ")
-    assert "\n" not in err
-    assert "Traceback" not in err
-    return err
-
-
-def named(text: str, key: str) -> Path:
-    lines = [line for line in text.splitlines() if line.startswith(f"{key}: ")]
-    assert len(lines) == 1
-    return Path(lines[0].partition(": ")[2])
 
 
 @pytest.fixture
@@ -117,14 +94,27 @@ def test_search_repeats_and_follows_its_seed(searched, tiny_flir, capsys):
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
-@pytest.mark.parametrize("baseline", ["thermal", "rgb", "mean", "sum", "concat_conv", "eca_attn", "shuffle_attn"])
+BUFFERS = ("_mean", "_std", "running_var", "num_batches_tracked")  # in the state, but no parameters
+
+
+@pytest.mark.parametrize("baseline", [name for name in BASELINES if name != "early"])
 def test_baselines_train_and_test(in_work, tiny_flir, tiny_config, capsys, baseline):
     config = ["--config", tiny_config, "--epochs", 1]
     text = run(found, capsys, tiny_flir, "--baseline", baseline, *config)
-    assert f"{baseline}_head.pth" in text or baseline not in ("thermal", "rgb")
+    own = {"thermal": "thermal_head.pth", "rgb": "rgb_head.pth", "rgb_twice": "rgb_head.pth"}
+    assert f"head from checkpoints/flira/{own.get(baseline, 'Head_Net_Pretrained_Best.pth.tar')}" in text
     folder = named(text, "eval_exp_dir")
     results = named(run(found, capsys, tiny_flir, "--eval_exp_dir", folder, *config[:2]), "results")
-    assert json.loads(results.read_text())["method"] == baseline
+    tested = json.loads(results.read_text())
+    assert tested["method"] == baseline
+    state = torch.load(folder / "best.pt", weights_only=True)[
+        "model"
+    ]  # buffers of normalisation and norms are no weights
+    weights = {k: v.numel() for k, v in state.items() if not k.endswith(BUFFERS)}
+    assert tested["parameters"] == sum(weights.values())
+    assert tested["parameters_fusion"] == sum(v for k, v in weights.items() if k.startswith("fusions."))
+    assert {"LAMR_person", "AP_person"} <= tested.keys()
+    assert not [k for k in tested if "scene" in k]  # the data say nothing of scenes
 
 
 def test_random_and_given_genotypes(in_work, tiny_flir, tiny_config, capsys):
@@ -349,7 +339,20 @@ BAD = [
     (found, [], "exactly one of"),
     (found, ["--baseline", "sum", "--random_genotype", 1], "exactly one of"),
     (found, ["--baseline", "sum", "--steps", 2], "--steps: no effect"),
-    (found, ["--baseline", "sum", "--results", "x.json"], "--results: no effect"),
+    (found, ["--baseline", "sum", "--results", "x.json"], "--results: expected --eval_exp_dir"),
+    (found, ["--box_fusion", "nms", "--partner_exp_dir", "x"], "--box_fusion, --partner_exp_dir: expected --eval"),
+    (found, ["--eval_exp_dir", "x", "--box_fusion", "nms"], "--box_fusion: expected --partner_exp_dir"),
+    (found, ["--eval_exp_dir", "x", "--partner_exp_dir", "y"], "--partner_exp_dir: expected --box_fusion"),
+    (
+        found,
+        ["--eval_exp_dir", "x", "--partner_exp_dir", "y", "--box_fusion", "nms", "--search_exp_dir", "z"],
+        "--search_exp_dir: no effect",
+    ),
+    (found, ["--eval_exp_dir", "x", "--match_parameters", "y"], "--match_parameters: no effect"),
+    (found, ["--baseline", "rgb_twice", "--match_parameters", "y"], "found --baseline rgb_twice"),
+    (found, ["--random_genotype", 1, "--match_parameters", "y"], "--match_parameters: expected --baseline mean"),
+    (found, ["--baseline", "sum", "--match_parameters", "nowhere.json"], "nowhere.json"),
+    (found, ["--baseline", "early"], "early_stream.pth"),
     (found, ["--baseline", "sum", "--drpt", 0.5], "--drpt: no effect"),
     (search, ["--device", "meta"], "--device meta"),
     (search, ["--anchor_scale", 0], "anchor_scale"),

@@ -10,8 +10,10 @@ from torch import nn
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
+from models.fusion_baselines import Widened
 from models.search.cells import SearchableFusion
 from models.search.found_cells import FoundFusion
+from utils.reporting import count_parameters
 
 
 class Seen(dict):
@@ -40,7 +42,7 @@ def seen(monkeypatch, in_work) -> Seen:
     wrap(monkeypatch, built, "datasets.parts", "make_loader")
     for place in ("main_pretrain_flira", "main_darts_searchable_flira", "main_darts_found_flira"):
         wrap(monkeypatch, built, place, "pick_compute")
-    for place in ("main_darts_searchable_flira", "main_darts_found_flira", "main_pretrain_flira"):
+    for place in ("main_darts_searchable_flira", "utils.found", "main_pretrain_flira"):
         wrap(monkeypatch, built, place, "FusionDetector")
     return built
 
@@ -99,6 +101,19 @@ def test_found_options(seen, tiny_flir, tiny_config):
     assert len(fusion.nodes) == 1
     assert len(fusion.nodes[0].ops) == 2
     assert fusion.nodes[0].dropout.p == 0.4
+
+
+def test_baseline_options(seen, tiny_flir, tiny_config, tmp_path, capsys):
+    """The baseline decides which streams are built, --match_parameters how wide its fusions are."""
+    argv = [str(tiny_flir), "--config", str(tiny_config), "--epochs", "1"]
+    assert found([*argv, "--random_genotype", "3"]) == 0
+    (folder,) = (x[14:] for x in capsys.readouterr().out.splitlines() if x.startswith("eval_exp_dir: "))
+    assert found([*argv, "--baseline", "rgb_twice"]) == 0
+    assert found([*argv, "--baseline", "mean", "--match_parameters", folder]) == 0
+    searched, twice, wide = seen["FusionDetector"]
+    assert (twice.streams.modalities, wide.streams.modalities) == (("rgb",), ("thermal", "rgb"))
+    assert all(isinstance(fusion, Widened) for fusion in wide.fusions)
+    assert count_parameters(wide.fusions) == pytest.approx(count_parameters(searched.fusions), rel=0.1)
 
 
 def test_pretraining_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -59,14 +60,14 @@ def load_state(module: nn.Module, state: State, source: str) -> None:
     module.load_state_dict(state, strict=True)
 
 
-def stream_sizes(state: State, source: str) -> tuple[int, int, int]:
-    """Return channels, BiFPN repeats and levels of a streams file, from its names and shapes.
+def stream_sizes(state: State, source: str, modalities: tuple[str, ...] = ("thermal", "rgb")) -> tuple[int, int, int]:
+    """Return channels, BiFPN repeats and levels of the streams in a file, from its names and shapes.
 
     Raises:
-        UserError: no BiFPN in it, or the two modalities differ in size.
+        UserError: one of these streams is not in it, or they differ in size.
     """
     sizes = {}
-    for modality in ("thermal", "rgb"):
+    for modality in modalities:
         fpn = f"{modality}_fpn.cell."
         nodes = {tuple(k[len(fpn) :].split(".")[:3:2]) for k in state if k.startswith(fpn)}
         if not nodes:
@@ -76,9 +77,14 @@ def stream_sizes(state: State, source: str) -> tuple[int, int, int]:
         repeats = len({repeat for repeat, _ in nodes})
         channels = _tensor(state, f"{fpn}0.fnode.0.after_combine.conv.conv_pw.weight", source).shape[0]
         sizes[modality] = channels, repeats, len(nodes) // repeats // 2 + 1
-    if sizes["thermal"] != sizes["rgb"]:
+    if len(set(sizes.values())) > 1:
         raise UserError(f"{source}: expected two streams of one size, found (C, repeats, levels) {sizes}")
-    return sizes["rgb"]
+    return sizes[modalities[0]]
+
+
+def streams_of(state: State, modalities: Iterable[str]) -> State:
+    """Return the tensors of some streams, in the order of `modalities`, then of the file."""
+    return {k: v for m in modalities for k, v in state.items() if k.startswith(f"{m}_")}
 
 
 def head_classes(state: State, source: str) -> int:

@@ -11,7 +11,7 @@ from engine.step import Compute
 from models.detection.anchors import level_sizes
 from models.detection.heads import DetectionHead
 from models.detection.layers import set_norm_momentum
-from models.fusion_detector import MODALITIES, Streams
+from models.fusion_detector import INPUTS, MODALITIES, Streams
 from utils import checkpoint
 from utils.args import inherit
 from utils.errors import UserError
@@ -56,18 +56,25 @@ def inherit_pretrained(args: argparse.Namespace) -> None:
         inherit(args, read_json(path), FROM_PRETRAINING)
 
 
-def load_streams(args: argparse.Namespace) -> Streams:
-    """Build the frozen streams of checkpointdir; sizes come from the file, given ones must agree."""
-    path = Path(args.checkpointdir) / args.fullbb_path
+def streams_file(args: argparse.Namespace, modalities: tuple[str, ...]) -> str:
+    """Return the name of the file of these streams: the two of the search share the published one."""
+    return args.fullbb_path if set(modalities) <= set(MODALITIES) else f"{modalities[0]}_stream.pth"
+
+
+def load_streams(args: argparse.Namespace, modalities: tuple[str, ...] = MODALITIES) -> Streams:
+    """Build frozen streams of checkpointdir; sizes come from the file, given ones must agree."""
+    path = Path(args.checkpointdir) / streams_file(args, modalities)
     state = checkpoint.load(path)
-    settle_sizes(args, *checkpoint.stream_sizes(state, str(path)), str(path))
-    streams = build_streams(args)
-    checkpoint.load_state(streams, state, f"{path} (--backbone {args.backbone})")
+    settle_sizes(args, *checkpoint.stream_sizes(state, str(path), modalities), str(path))
+    streams = build_streams(args, modalities)
+    others = checkpoint.streams_of(state, set(INPUTS) - set(modalities))
+    wanted = {k: v for k, v in state.items() if k not in others}
+    checkpoint.load_state(streams, wanted, f"{path} (--backbone {args.backbone})")
     return streams
 
 
-def build_streams(args: argparse.Namespace) -> Streams:
-    return Streams(args.backbone, args.C, args.num_input_nodes // 2, args.fusion_levels)
+def build_streams(args: argparse.Namespace, modalities: tuple[str, ...] = MODALITIES) -> Streams:
+    return Streams(args.backbone, args.C, args.num_input_nodes // 2, args.fusion_levels, modalities)
 
 
 def settle_sizes(args: argparse.Namespace, channels: int, repeats: int, levels: int, source: str) -> None:
@@ -113,9 +120,9 @@ def recorded_splits(folder: Path) -> dict[str, str]:
     """
     options, split = folder / PRETRAINED, folder / "split.json"
     if options.exists() and "splits" in (known := read_json(options)):
-        return {m: str(known["splits"].get(m, "none recorded")) for m in MODALITIES}
+        return {m: str(known["splits"].get(m, "none recorded")) for m in INPUTS}
     one = Split.from_json(read_json(split), str(split)).hash if split.exists() else "none recorded"
-    return dict.fromkeys(MODALITIES, one)
+    return dict.fromkeys(INPUTS, one)
 
 
 def check_split(args: argparse.Namespace, split: Split, modalities: tuple[str, ...] = MODALITIES) -> str:

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 
-from models.fusion_baselines import BASELINES
+from models.fusion_baselines import BASELINES, FUSIONS
 from utils.args import Parser
 
 
@@ -123,7 +123,8 @@ def add_weight_options(parser: Parser, epochs: int, dropout: float, weight_decay
 def add_pretrain_options(parser: Parser) -> None:
     group = parser.add_argument_group("pretraining")
     add = group.add_argument
-    add("--modality", choices=["thermal", "rgb", "both"], default="both", help="which detectors to train (both)")
+    text = "which detectors to train; early: one of both images stacked; thermal and rgb may run side by side (both)"
+    add("--modality", choices=["thermal", "rgb", "both", "early"], default="both", help=text)
     add("--batchsize", type=positive, default=16, help="pairs per step (16)")
     add("--epochs", type=positive, default=50, help="epochs per modality (50)")
     add("--head_epochs", type=positive, default=10, help="epochs of the shared head, streams frozen (10)")
@@ -132,7 +133,8 @@ def add_pretrain_options(parser: Parser) -> None:
     add("--warmup", type=probability, default=0.1, help="share of the steps in which the learning rate rises (0.1)")
     add("--drop_path", type=probability, default=0.2, help="stochastic depth of the encoder (0.2)")
     add("--no-imagenet", action="store_true", help="start from random weights, not timm's ImageNet weights")
-    add("--init", metavar="FILE", help="start from a COCO-pretrained EfficientDet's state dict instead")
+    text = "start instead from a COCO-pretrained EfficientDet's state dict, or from another checkpointdir of ours"
+    add("--init", metavar="PATH", help=text)
 
 
 def add_search_options(parser: Parser) -> None:
@@ -150,10 +152,16 @@ def add_found_options(parser: Parser) -> None:
     add("--search_exp_dir", metavar="RUN", help="search run whose genotype.json is trained")
     add("--eval_exp_dir", metavar="RUN", help="training run whose best.pt is tested; nothing is trained")
     add("--genotype", metavar="FILE", help="train this genotype, JSON or public text form")
-    add("--baseline", choices=list(BASELINES), help="train a hand-made fusion of the last taps, or one modality")
+    text = "train a hand-made fusion of the last taps, one modality, both stacked (early), or RGB fused with itself"
+    add("--baseline", choices=list(BASELINES), help=text)
+    text = f"widen {', '.join(FUSIONS)} to the fusion parameters of this search run or genotype, within 10 %%"
+    add("--match_parameters", metavar="PATH", help=text)
     add("--random_genotype", type=count, metavar="SEED", help="train a genotype drawn uniformly")
     add("--results", metavar="FILE", help="with --eval_exp_dir: write the detections (COCO JSON) here as well")
     add("--eval_part", choices=["test", "val"], default="test", help="with --eval_exp_dir: part to test on (test)")
+    text = "fuse the boxes of --eval_exp_dir and --partner_exp_dir, no training: suppression, or weighted boxes fusion"
+    add("--box_fusion", choices=["nms", "wbf"], help=text)
+    add("--partner_exp_dir", metavar="RUN", help="with --box_fusion: the second training run")
 
 
 def make_parser(section: str) -> Parser:

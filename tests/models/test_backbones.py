@@ -108,6 +108,11 @@ def test_imagenet_weights_from_the_cache(monkeypatch, empty_caches):
     encoder = create_encoder("lcnet_050", imagenet=True)
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, weights[name]), name
+    stacked = create_encoder("lcnet_050", imagenet=True, in_channels=4).state_dict()
+    first = weights.pop("conv_stem.weight")
+    # timm repeats the colours and scales, so that the sum over four channels is about that over three
+    torch.testing.assert_close(stacked.pop("conv_stem.weight"), first[:, [0, 1, 2, 0]] * 3 / 4)
+    assert all(torch.equal(value, weights[name]) for name, value in stacked.items())
 
 
 def test_a_failed_download_names_the_way_out(monkeypatch, empty_caches):

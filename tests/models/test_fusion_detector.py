@@ -1,19 +1,23 @@
-"""The fused detector: shapes, names, order of taps, modalities, single images, images without boxes."""
+"""The fused detector: shapes, names, order of taps, streams and what they read, single images, images without boxes."""
 
 import pytest
 import torch
 
 from engine.tasks.detection import losses, predict
+from models.backbones import create_encoder, encoder_channels
 from models.detection.bifpn import BiFPN
 from models.detection.heads import DetectionHead
 from models.fusion_baselines import BASELINES
 from models.fusion_detector import (
+    INPUTS,
+    MODALITIES,
     FusionDetector,
     Normalize,
     SingleDetector,
     Streams,
     baseline_fusions,
     found_fusions,
+    input_channels,
     searchable_fusions,
 )
 from models.search.genotypes import Space, random_genotype
@@ -24,14 +28,14 @@ LEVELS = [(12, 20), (6, 10), (3, 5), (2, 3)]  # of 90 x 154 px by the ceil rule
 
 def detector(kind: str) -> FusionDetector:
     torch.manual_seed(0)
-    streams, modalities = Streams("lcnet_050", 16, 2, 4), ("thermal", "rgb")
+    streams = Streams("lcnet_050", 16, 2, 4, BASELINES[kind][0] if kind in BASELINES else MODALITIES)
     if kind == "search":
         fusions = searchable_fusions(Space(4, 16), 4, 0.0)
     elif kind == "found":
         fusions = found_fusions(random_genotype(Space(4, 16), streams.tap_names, streams.level_names, 1), 0.2)
     else:
-        fusions, modalities = baseline_fusions(kind, 16, 4)
-    return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=4), STATISTICS, 2.0, modalities).eval()
+        fusions = baseline_fusions(kind, 16, 4)
+    return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=4), STATISTICS, 2.0).eval()
 
 
 def batch(num: int = 2, boxes: bool = True) -> dict:
@@ -73,18 +77,36 @@ def test_batched_equals_single(kind):
             torch.testing.assert_close(a[i : i + 1], b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("baseline", ["thermal", "rgb"])
+@pytest.mark.parametrize("baseline", ["thermal", "rgb", "rgb_twice"])
 def test_a_single_modality_reads_nothing_else(baseline):
     model, data = detector(baseline), batch()
-    other = {"thermal": "rgb", "rgb": "thermal"}[baseline]
-    alone = model({baseline: data["images"][baseline]})
-    changed = model(data["images"] | {other: 255 - data["images"][other]})
-    assert all(torch.equal(a, b) for a, b in zip(alone.class_logits, changed.class_logits, strict=True))
+    (own,) = BASELINES[baseline][0]
+    alone = model({own: data["images"][own]})
+    assert alone.class_logits[0].shape == (2, 27, *LEVELS[0])
+    assert {name.split(".")[1].split("_")[0] for name in model.state_dict() if name.startswith("streams.")} == {own}
+
+
+def test_the_stacked_stream_reads_both():
+    model, images = detector("early"), batch()["images"]
+    whole = model(images).class_logits[0]
+    for name in images:
+        assert not torch.equal(model(images | {name: 255 - images[name]}).class_logits[0], whole)
+
+
+@pytest.mark.parametrize("stream", INPUTS)
+def test_streams_get_what_they_read(stream):
+    images = batch()["images"]
+    x = Normalize(STATISTICS)(images, stream)
+    assert x.shape == (2, input_channels(stream), 90, 154)
+    grey, colour = (images["thermal"] / 255 - 0.5) / 0.25, images["rgb"] / 255
+    colour = (colour - torch.tensor(STATISTICS["rgb"][0]).view(3, 1, 1)) / 0.2
+    expected = {"thermal": [grey] * 3, "rgb": [colour], "early": [colour, grey]}[stream]
+    torch.testing.assert_close(x, torch.cat(expected, dim=1), rtol=1e-5, atol=1e-5)
 
 
 def test_taps_are_thermal_then_rgb_and_one_per_repeat():
     model, data = detector("search"), batch()
-    floats = {m: model.normalize(x, m) for m, x in data["images"].items()}
+    floats = {m: model.normalize(data["images"], m) for m in MODALITIES}
     taps = model.streams(floats)
     assert model.streams.tap_names == ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
     assert [len(level) for level in taps] == [4] * 4
@@ -93,19 +115,12 @@ def test_taps_are_thermal_then_rgb_and_one_per_repeat():
         assert [torch.equal(a, b) for a, b in zip(level, other, strict=True)] == [True, True, False, False]
 
 
-def test_last_taps_of_the_hand_made_fusions():
-    taps = [torch.full((1, 8, 2, 2), float(i)) for i in range(6)]  # thermal 0 1 2, rgb 3 4 5
-    assert baseline_fusions("sum", 8, 1)[0][0](taps).unique().tolist() == [7.0]
-    assert baseline_fusions("mean", 8, 1)[0][0](taps).unique().tolist() == [3.5]
-    assert baseline_fusions("thermal", 8, 1)[0][0](taps[:3]).unique().tolist() == [2.0]
-
-
 def test_normalisation_by_modality_and_grey_to_three_channels():
     normalize = Normalize(STATISTICS)
-    grey = normalize(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8), "thermal")
+    grey = normalize({"thermal": torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)}, "thermal")
     assert grey.shape == (1, 3, 2, 2)
     torch.testing.assert_close(grey, torch.full((1, 3, 2, 2), 2.0))
-    colour = normalize(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), "rgb")
+    colour = normalize({"rgb": torch.zeros(1, 3, 2, 2, dtype=torch.uint8)}, "rgb")
     torch.testing.assert_close(colour[0, :, 0, 0], torch.tensor([-2.0, -2.5, -3.0]))
 
 
@@ -118,16 +133,15 @@ def test_images_without_boxes():
     assert all((d["boxes_xyxy"][:, 2:] <= torch.tensor([154.0, 90.0])).all() for d in detections)
 
 
-def test_a_single_detector_gives_its_stream_to_the_fused_one():
+@pytest.mark.parametrize("stream", INPUTS)
+def test_a_single_detector_gives_its_stream_to_the_fused_one(stream):
     torch.manual_seed(1)
-    streams = Streams("lcnet_050", 16, 2, 4)
-    encoder = Streams("lcnet_050", 16, 2, 4).rgb_backbone
-    fpn = BiFPN(encoder.feature_info.channels(), 16, 2, 4)
-    single = SingleDetector("rgb", encoder, fpn, DetectionHead(16, 3, num_levels=4), STATISTICS, 2.0).eval()
-    single.load_state_dict(single.state_dict())
-    streams.load_state_dict(streams.state_dict() | single.stream_state())
-    fusions, modalities = baseline_fusions("rgb", 16, 4)
-    fused = FusionDetector(streams, fusions, single.head, STATISTICS, 2.0, modalities).eval()
+    encoder = create_encoder("lcnet_050", in_channels=input_channels(stream))
+    fpn = BiFPN(encoder_channels(encoder), 16, 2, 4)
+    single = SingleDetector(stream, encoder, fpn, DetectionHead(16, 3, num_levels=4), STATISTICS, 2.0).eval()
+    streams = Streams("lcnet_050", 16, 2, 4, (stream,))
+    streams.load_state_dict(single.stream_state())
+    fused = FusionDetector(streams, baseline_fusions(stream, 16, 4), single.head, STATISTICS, 2.0).eval()
     images = batch()["images"]
     for a, b in zip(single(images).class_logits, fused(images).class_logits, strict=True):
         assert torch.equal(a, b)
