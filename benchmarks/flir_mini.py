@@ -8,12 +8,11 @@ seed is not measured again. Rows: results/flir_mini.csv.
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
+from utils.commands import named, run
 
 METHODS = ("thermal", "rgb", "sum", "concat_conv", "searched")
 COLUMNS = ("AP", "AP50", "AP75", "AP_person", "AP_bike", "AP_car", "AP_val", "epoch", "parameters_fusion", "pairs")
@@ -50,24 +49,6 @@ def measure(common: list[str], config: str, method: str, seed: int) -> None:
     numbers = {k: round(v, 4) if isinstance(v := results[k], float) else v for k in COLUMNS}
     seconds = round(time.perf_counter() - started)
     append_row("flir_mini", facts | numbers | {"split": results["split"], "seconds": seconds, "run": trained})
-
-
-def run(script: str, *options: str) -> str:
-    """Run a command, pass on what it prints, and return it."""
-    print("$ python", script, *options, flush=True)
-    process = subprocess.Popen([sys.executable, script, *options], stdout=subprocess.PIPE, text=True)
-    lines = []
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        lines.append(line)
-    if process.wait() != 0:
-        raise SystemExit(process.returncode)
-    return "".join(lines)
-
-
-def named(text: str, key: str) -> str:
-    """Return what a command printed behind `key: `."""
-    return next(line.partition(": ")[2] for line in text.splitlines() if line.startswith(f"{key}: "))
 
 
 if __name__ == "__main__":

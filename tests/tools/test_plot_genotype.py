@@ -1,0 +1,51 @@
+"""The command that draws a genotype."""
+
+import json
+
+import pytest
+from torchvision.io import decode_image
+
+from models.search.genotypes import Space, genotype_to_json, random_genotype
+from tools.plot_genotype import main
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    inputs = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
+    genotype = random_genotype(Space(4, 16), inputs, ("P3", "P4", "P5"), 3)
+    (tmp_path / "genotype.json").write_text(json.dumps(genotype_to_json(genotype)))
+    return tmp_path
+
+
+def test_a_run_and_a_file_give_the_same_picture(run_folder, capsys):
+    assert main([str(run_folder)]) == 0
+    assert capsys.readouterr().out == f"picture: {run_folder / 'genotype.png'}\n"
+    assert main([str(run_folder / "genotype.json"), "--out", str(run_folder / "other.png")]) == 0
+    first, second = (decode_image(str(run_folder / name)) for name in ("genotype.png", "other.png"))
+    assert first.equal(second)
+
+
+def test_faults_are_one_line(run_folder, capsys):
+    file = run_folder / "genotype.json"
+    good = json.loads(file.read_text())
+
+    def refused(*argv) -> str:
+        assert main([str(a) for a in argv]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        return err
+
+    assert "missing.json" in refused(run_folder / "missing.json")
+    assert "--out" in refused(file, "--out", run_folder / "none" / "g.png")
+    assert "--out" in refused(file, "--out", run_folder / "g.jpg")
+    for wrong, field in (
+        ({"inputs": "thermal"}, "inputs"),
+        ({"levels": []}, "levels"),
+        ({"cells": good["cells"][:2]}, "cells"),
+        ({"format": 9}, "format"),
+    ):
+        file.write_text(json.dumps(good | wrong))
+        assert f"field {field}" in refused(file)
+    file.write_text("not json")
+    assert "genotype.json" in refused(run_folder)

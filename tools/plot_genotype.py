@@ -1,0 +1,44 @@
+"""Draw a genotype: python -m tools.plot_genotype FILE|RUN [--out FILE.png]."""
+
+import sys
+from pathlib import Path
+
+from models.search.draw import draw_genotype
+from models.search.genotype_io import genotype_from_json
+from models.search.genotypes import Genotype
+from utils.args import Parser, command
+from utils.errors import UserError
+from utils.run_folder import read_json
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Draw every level's cell of a genotype into one PNG.")
+    parser.add_argument("genotype", metavar="FILE|RUN", help="a genotype.json, or a run folder that holds one")
+    parser.add_argument("--out", metavar="FILE.png", help="the picture (genotype.png beside the genotype)")
+    args = parser.parse_args(argv)
+    path = Path(args.genotype)
+    path = path / "genotype.json" if path.is_dir() else path
+    out = Path(args.out) if args.out else path.with_suffix(".png")
+    if out.suffix.lower() != ".png" or not out.parent.is_dir():
+        raise UserError(f"--out {out}: expected a .png file in a folder that exists")
+    genotype = read_any(path)
+    print(f"picture: {draw_genotype(genotype, out)}")
+
+
+def read_any(path: Path) -> Genotype:
+    """Read genotype JSON of any streams: inputs, levels and channels are the file's own.
+
+    Raises:
+        UserError: the file is missing or no genotype; names the field.
+    """
+    data = read_json(path)
+    for name in ("inputs", "levels"):
+        names = data.get(name)
+        if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+            raise UserError(f"{path}: field {name}: expected a list of names, found {names!r}")
+    return genotype_from_json(data, str(path), data["inputs"], data["levels"], data.get("C"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
