@@ -1,6 +1,6 @@
 """Write synthetic aligned RGB-thermal road scenes to disk, in FLIR-Aligned's layout 1, with boxes and conditions.
 
-    python -m datasets.road_scenes DIR --seed 1 --train 1200 --val 120 --test 400 --width 192
+    python -m datasets.road_scenes DIR --seed 1 --train 1400 --val 140 --test 420 --width 192
 
 DIR gets `images_thermal_{train_train,train_val,val}/flir.json` for train, val and test, pictures in
 `images_thermal_X/data/` and `images_rgb_X/data/`. Conditions take turns, so every part holds equally many of each. Each
@@ -42,7 +42,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("Render synthetic RGB-thermal road scenes, in FLIR-Aligned's layout.")
     parser.add_argument("folder", metavar="DIR", help="new or empty folder")
     parser.add_argument("--seed", type=int, default=1, help="seed of every scene (1)")
-    for part, number in {"train": 1200, "val": 120, "test": 400}.items():
+    for part, number in {"train": 1400, "val": 140, "test": 420}.items():
         parser.add_argument(f"--{part}", type=int, default=number, help=f"pairs ({number})")
     parser.add_argument("--width", type=int, default=192, help=f"of a picture in pixels, up to {LARGEST} (192)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (one per core)")

@@ -33,7 +33,7 @@ class Ranges:
     # temperature, as the thermal sensor sees it
     air: Range = (8.0, 20.0)
     sun_heat: Range = (0.0, 5.0)  # of roads, walls and roofs above the air
-    clutter: Range = (1.0, 2.0)  # strength of the surfaces' own temperature pattern
+    clutter: Range = (1.2, 2.4)  # strength of the surfaces' own temperature pattern
     wetness: Range = (0.0, 0.0)  # share of its difference to the air that a surface loses
     thermal_visibility: Range = (600.0, 1200.0)
     thermal_noise: Range = (0.4, 0.9)  # degrees, per pixel
@@ -47,7 +47,7 @@ class Ranges:
 
 
 CONDITIONS = {
-    "day": Ranges(warm_wall=0.4, shadow=0.4),
+    "day": Ranges(sun_heat=(0.0, 8.0), warm_wall=0.4, shadow=0.3),
     "night": Ranges(
         sky_light=(0.001, 0.004),
         sun_light=(0.0, 0.0),
@@ -84,7 +84,7 @@ CONDITIONS = {
         streaks=(1.0, 3.0),
         air=(10.0, 18.0),
         sun_heat=(0.0, 1.0),
-        wetness=(0.75, 0.95),
+        wetness=(0.8, 0.95),
         thermal_visibility=(60.0, 150.0),
         thermal_noise=(0.5, 1.0),
         thermal_blur=(1.5, 3.5),
@@ -102,8 +102,8 @@ CONDITIONS = {
     "thermal_noise": Ranges(
         sky_light=(0.3, 0.6),
         sun_light=(0.0, 0.4),
-        thermal_noise=(2.0, 4.5),
-        banding=(1.0, 3.0),
+        thermal_noise=(2.5, 5.5),
+        banding=(1.5, 3.5),
         drift=(3.0, 7.0),
         shadow=0.3,
     ),
