@@ -80,7 +80,7 @@ def train_found(args: argparse.Namespace) -> None:
         run.write_json("genotype.json", genotype_to_json(genotype))
         run.log(f"genotype {genotype.id}: {in_words(genotype)}")
     tracker = Tracker(args.wandb, run.path, plain(args))
-    optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay)
+    optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     schedule = warm_restarts(optimizer, len(loader), args.Ti, args.Tm, args.eta_min)
     validate, detections = validator(model, parts, "val", compute)
     progress = Progress()

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
     run = start_run("search", args, parts)
     run.log(f"split of the checkpoints: {checkpoint_split}")
     tracker = Tracker(args.wandb, run.path, plain(args))
-    weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay)
+    weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     logits = torch.optim.Adam(
         arch_parameters(model), lr=args.arch_learning_rate, betas=(0.5, 0.999), weight_decay=args.arch_weight_decay
     )

@@ -141,7 +141,7 @@ def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
     args, steps = job.args, epochs * len(job.loader)
     seed_everything(args.seed)  # so that a modality trained alone equals one of both
-    optimizer = torch.optim.AdamW(weight_parameters(model), lr=args.lr, weight_decay=args.weight_decay)
+    optimizer = torch.optim.AdamW(weight_parameters(model), lr=args.lr, weight_decay=args.weight_decay, fused=True)
     rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
     validate, _ = validator(model, job.parts, "val", job.compute)
