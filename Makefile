@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test lint clean
+.PHONY: setup demo test lint clean
 
 setup: $(VENV)/.done
 
@@ -17,6 +17,9 @@ $(VENV)/.done: requirements.txt requirements-dev.txt constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --progress-bar off -r requirements-dev.txt -c constraints.txt
 	touch $@
+
+demo: setup
+	$(BIN)/python -m tools.demo
 
 test: setup
 	$(BIN)/python -m pytest

@@ -1,0 +1,99 @@
+"""Every method on synthetic road scenes, over several seeds: the demo's commands, one row per seed and method.
+
+    python -m benchmarks.road_scenes [--seeds 2 3 4] [--methods NAME ...] [--config configs/demo.yaml]
+
+Seed S renders its own scenes and trains with S, in runs/road_scenes-S. Resumable: a row of the same renderer, scenes,
+config, seed and method is not measured again, and a stopped seed goes on with what it has. Rows:
+results/road_scenes.csv.
+"""
+
+import statistics
+import sys
+from dataclasses import replace
+
+from benchmarks.rows import append_row, read_rows
+from datasets.road_scenes import scenes_hash
+from tools.demo import config_hash, exit_codes, run_demo
+from tools.demo_options import METHODS, SCENES, Options, add_options, to_options
+from tools.summary import SCENE, aligned, gains
+from utils.args import Parser, command
+from utils.options import count
+
+NAME = "road_scenes"
+EXTRA = ("search_seconds", "search_pair_passes")  # of the searched rows alone
+
+
+@command
+def main(argv: list[str]) -> None:
+    options, seeds = parse(argv)
+    with exit_codes():
+        for seed in seeds:
+            measure(replace(options, seed=seed, out=f"runs/{NAME}-{seed}"))
+    print(report([r for r in read_rows(NAME) if same(r, conditions(options)) and int(r["seed"]) in seeds]))
+
+
+def parse(argv: list[str]) -> tuple[Options, list[int]]:
+    parser = Parser("Measure every method on road scenes, over several seeds.")
+    add_options(parser, "all")
+    parser.add_argument("--seeds", type=count, nargs="+", default=[2, 3, 4], help="of scenes and training (2 3 4)")
+    parser.set_defaults(methods=METHODS)
+    args = parser.parse_args(argv)
+    return to_options(args), args.seeds
+
+
+def measure(options: Options) -> None:
+    """Run the methods of one seed that have no row yet, and append their rows."""
+    known = conditions(options) | {"seed": options.seed}
+    done = {r["method"] for r in read_rows(NAME) if same(r, known)}
+    methods = tuple(m for m in options.methods if m not in done)
+    if not methods:
+        return
+    summary = run_demo(replace(options, methods=methods), resume=True)
+    for method, row in summary["rows"].items():
+        numbers = {k: round(v, 4) if isinstance(v, float) else v for k, v in (dict.fromkeys(EXTRA) | row).items()}
+        append_row(NAME, known | {"method": method} | numbers)
+
+
+def conditions(options: Options) -> dict[str, object]:
+    """Return what rows must share to be compared."""
+    sizes = {name: getattr(options, name) for name in SCENES}
+    return {"scenes": scenes_hash(), "config": options.config, "config_hash": config_hash(options.config)} | sizes
+
+
+def same(row: dict[str, str], known: dict[str, object]) -> bool:
+    return all(row[name] == str(value) for name, value in known.items())
+
+
+def report(rows: list[dict[str, str]]) -> str:
+    """Return, over the seeds of some rows, mean and spread per method and the gains of the search, in points of 100."""
+    names = [n for n in rows[0] if n in ("AP", "AP50", "LAMR_person") or n.startswith(SCENE)]
+    table = [["method", *(n.removeprefix("AP_scene_") for n in names), "runs"]]
+    for method in [m for m in METHODS if any(r["method"] == m for r in rows)]:
+        mine = [r for r in rows if r["method"] == method]
+        table.append([method, *(spread([float(r[n]) for r in mine if r[n]]) for n in names), str(len(mine))])
+    return "\n".join([aligned(table), "", *report_gains(rows)])
+
+
+def report_gains(rows: list[dict[str, str]]) -> list[str]:
+    """Return the gains of the search per seed, then their mean and spread."""
+    lines, all_gains = [], {}
+    for seed in sorted({int(r["seed"]) for r in rows}):
+        by_method = {r["method"]: {n: float(r[n]) for n in ("AP", "AP50")} for r in rows if int(r["seed"]) == seed}
+        for kind, numbers in gains(by_method).items():
+            for number, g in numbers.items():
+                what = f"searched minus {kind.replace('_', ' ')}, {number}"
+                lines.append(f"seed {seed}: {what}: {100 * g['gain']:+.1f} (over {g['over']})")
+                all_gains.setdefault(what, []).append(g["gain"])
+    return lines + [f"{what}: {spread(values)} ({len(values)} seeds)" for what, values in all_gains.items()]
+
+
+def spread(values: list[float]) -> str:
+    """Return mean and standard deviation, in points of 100."""
+    if not values:
+        return "-"
+    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{deviation}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The whole job on synthetic road scenes in minutes: render, pretrain, search, train, test, compare, draw.
+
+    python -m tools.demo        (`make demo`)
+
+Each step is a command that works alone; its output is OUT/logs/NAME.log. OUT gets summary.json, table.txt, table.md,
+genotype.png, curves.png and detections.png; the runs are in runs/, as always. What a summary holds: tools/summary.py.
+"""
+
+import contextlib
+import hashlib
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from datasets.flir_aligned import open_flir_aligned
+from datasets.road_scenes import scenes_hash
+from tools.demo_jobs import demo_jobs, environment_for, methods_needed
+from tools.demo_options import CORES, Options, parse
+from tools.jobs import JobFailed, run_jobs
+from tools.pictures import draw_pictures
+from tools.summary import in_words, markdown_tables, summarize, text_tables
+from utils.args import command
+from utils.errors import UserError
+from utils.run_folder import commit, read_json, write_json
+
+NEXT = """\
+Your own data, laid out as DIR/meta/thermal/flir_{train,test}.json (COCO boxes, drawn on the thermal images) and
+DIR/images_{thermal,rgb}_{train,test}/data/, file names as in README.md:
+  python main_pretrain_flira.py DIR --modality both --config configs/laptop.yaml
+  python main_darts_searchable_flira.py DIR --config configs/laptop.yaml
+  python main_darts_found_flira.py DIR --config configs/laptop.yaml --search_exp_dir=<dir of search exp>"""
+
+
+@command
+def main(argv: list[str]) -> None:
+    with exit_codes():
+        run_demo(parse(argv))
+    print(f"\n{NEXT}")
+
+
+@contextlib.contextmanager
+def exit_codes():
+    """Leave with the code of a command that failed, or 130 when interrupted, saying what happened."""
+    try:
+        yield
+    except JobFailed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        raise SystemExit(failure.code if failure.code > 0 else 1) from None
+    except KeyboardInterrupt:
+        print("stopped, and all commands with it", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def run_demo(options: Options, resume: bool = False) -> dict:
+    """Run everything, write OUT, and return the summary.
+
+    Args:
+        resume: go on with what an earlier call with `resume` has finished in OUT, if options, code and config are the
+            same (methods aside); else, as without, OUT is renamed and all is done anew.
+
+    Raises:
+        UserError: an option or file is wrong.
+        JobFailed: a command failed; the others were stopped.
+    """
+    started, out = time.perf_counter(), Path(options.out)
+    resume = prepare(out, options, resume)
+    jobs = demo_jobs(options)
+    print(f"{len(jobs)} commands, {options.slots} side by side on {CORES} cores; logs in {out}/logs", flush=True)
+    done = run_jobs(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say)
+    data = open_flir_aligned(options.data or out / "scenes")
+    summary = summarize(options.methods, done, data.info["test"].get("hash"), options.seed)
+    write_summary(out, summary, started)
+    draw_pictures(out, data, summary, done, methods_needed(options.methods))
+    write_summary(out, summary, started)
+    print(f"\n{text_tables(summary)}\n{in_words(summary)}")
+    print(f"{summary['wall_s']:.0f} s on {summary['device']}; table and pictures: {out}/")
+    return summary
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def write_summary(out: Path, summary: dict, started: float) -> None:
+    """Write summary.json and the tables, with the time until now."""
+    summary["wall_s"] = round(time.perf_counter() - started, 1)
+    write_json(out / "summary.json", summary)
+    (out / "table.txt").write_text(f"{text_tables(summary)}\n{in_words(summary)}\n", encoding="utf-8")
+    (out / "table.md").write_text(f"{markdown_tables(summary)}\n{in_words(summary)}\n", encoding="utf-8")
+
+
+def prepare(out: Path, options: Options, resume: bool) -> bool:
+    """Make OUT, an earlier one moved aside unless it is gone on with; returns whether it is."""
+    if options.data and out.resolve() in (Path(options.data).resolve(), *Path(options.data).resolve().parents):
+        raise UserError(f"--data {options.data}: expected a folder outside of --out {out}, which is renamed")
+    stamp = stamp_of(options)
+    resume = resume and finished_part_of(out, stamp)
+    if not resume:
+        move_aside(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: expected a folder that can be written, found: {error}") from None
+    write_json(out / "stamp.json", stamp)
+    return resume
+
+
+def stamp_of(options: Options) -> dict:
+    """Return what the results depend on, methods aside."""
+    facts = {k: v for k, v in asdict(options).items() if k not in ("methods", "slots")}
+    return facts | {"commit": commit(), "renderer": scenes_hash(), "config_hash": config_hash(options.config)}
+
+
+def config_hash(path: str) -> str:
+    """Name the content of a config by 8 hex digits."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+    except OSError as error:
+        raise UserError(f"--config {path}: expected a readable YAML file, found: {error}") from None
+
+
+def finished_part_of(out: Path, stamp: dict) -> bool:
+    """Say whether OUT holds whole scenes and what else was done under the same stamp."""
+    known, rendered = out / "stamp.json", out / "logs" / "render.json"
+    return known.exists() and read_json(known) == stamp and (stamp["data"] is not None or rendered.exists())
+
+
+def move_aside(out: Path) -> None:
+    """Rename an earlier OUT to OUT-TIME, its own time, so that nothing is lost."""
+    if not out.exists():
+        return
+    kept = out.with_name(f"{out.name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(out.stat().st_mtime))}")
+    numbered = (kept if n == 0 else kept.with_name(f"{kept.name}-{n}") for n in range(1000))
+    kept = next(path for path in numbered if not path.exists())
+    out.rename(kept)
+    print(f"{out}: the earlier one is now {kept}")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the commands then, too
+    sys.exit(main())
