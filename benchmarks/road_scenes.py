@@ -14,7 +14,7 @@ from dataclasses import replace
 from benchmarks.rows import append_row, read_rows
 from datasets.road_scenes import scenes_hash
 from tools.demo import config_hash, exit_codes, run_demo
-from tools.demo_options import METHODS, SCENES, Options, add_options, to_options
+from tools.demo_options import METHODS, SIZES, Options, add_options, to_options
 from tools.summary import SCENE, aligned, gains
 from utils.args import Parser, command
 from utils.options import count
@@ -56,7 +56,7 @@ def measure(options: Options) -> None:
 
 def conditions(options: Options) -> dict[str, object]:
     """Return what rows must share to be compared."""
-    sizes = {name: getattr(options, name) for name in SCENES}
+    sizes = {name: getattr(options, name) for name in SIZES}
     return {"scenes": scenes_hash(), "config": options.config, "config_hash": config_hash(options.config)} | sizes
 
 

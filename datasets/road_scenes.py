@@ -28,6 +28,7 @@ from utils.run_folder import write_json
 PARTS = {"train": "train_train", "val": "train_val", "test": "val"}  # as layout 1 calls them
 QUALITY = 95  # of the JPEG files, as a sensor's own
 LARGEST = 640  # pixels across: FLIR's own
+SIZES = {"train": 1400, "val": 140, "test": 420, "width": 192}  # pairs of each part, pixels; as `make demo` has them
 
 
 @command
@@ -42,9 +43,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("Render synthetic RGB-thermal road scenes, in FLIR-Aligned's layout.")
     parser.add_argument("folder", metavar="DIR", help="new or empty folder")
     parser.add_argument("--seed", type=int, default=1, help="seed of every scene (1)")
-    for part, number in {"train": 1400, "val": 140, "test": 420}.items():
-        parser.add_argument(f"--{part}", type=int, default=number, help=f"pairs ({number})")
-    parser.add_argument("--width", type=int, default=192, help=f"of a picture in pixels, up to {LARGEST} (192)")
+    for name, number in SIZES.items():
+        what = f"of a picture in pixels, up to {LARGEST}" if name == "width" else "pairs"
+        parser.add_argument(f"--{name}", type=int, default=number, help=f"{what} ({number})")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (one per core)")
     args = parser.parse_args(argv)
     for name, least in {"seed": 0, "train": 1, "val": 1, "test": 1, "workers": 1}.items():

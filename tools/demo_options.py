@@ -4,6 +4,7 @@ import argparse
 import os
 from dataclasses import dataclass, fields
 
+from datasets.road_scenes import SIZES
 from utils.args import Parser
 from utils.errors import UserError
 from utils.options import count, positive
@@ -15,7 +16,6 @@ TRAINED_FUSIONS = ("mean", "sum", "concat_conv", "eca_attn", "shuffle_attn", "rg
 HAND_MADE = (*TRAINED_FUSIONS, *WIDENED, *BOX_FUSIONS)
 METHODS = (*SINGLE, *HAND_MADE, "random", "searched")
 DEFAULT_METHODS = ("thermal", "rgb", "sum", "concat_conv", "searched")
-SCENES = {"train": 1400, "val": 140, "test": 420, "width": 192}  # pairs of each part, pixels
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -27,10 +27,10 @@ class Options:
     out: str = "runs/demo"
     config: str = "configs/demo.yaml"
     data: str | None = None
-    train: int = SCENES["train"]
-    val: int = SCENES["val"]
-    test: int = SCENES["test"]
-    width: int = SCENES["width"]
+    train: int = SIZES["train"]
+    val: int = SIZES["val"]
+    test: int = SIZES["test"]
+    width: int = SIZES["width"]
     slots: int = min(2, CORES)
     methods: tuple[str, ...] = DEFAULT_METHODS
 
@@ -42,7 +42,7 @@ def parse(argv: list[str]) -> Options:
     parser.add_argument("--out", default=Options.out, help="folder of results; an earlier one is renamed (runs/demo)")
     parser.add_argument("--data", metavar="DIR", help="a FLIR-Aligned folder to use instead of rendered scenes")
     args = parser.parse_args(argv)
-    given = [name for name in SCENES if getattr(args, name) is not None]
+    given = [name for name in SIZES if getattr(args, name) is not None]
     if args.data and given:
         raise UserError(f"--{given[0]}: no effect with --data: its scenes are there already")
     return to_options(args)
@@ -52,7 +52,7 @@ def add_options(parser: Parser, methods: str) -> None:
     """Add what the demo and its benchmark share; `methods` names the default ones."""
     add = parser.add_argument
     add("--config", default=Options.config, help="settings of all commands (configs/demo.yaml)")
-    for name, value in SCENES.items():
+    for name, value in SIZES.items():
         what = "width of a scene in pixels" if name == "width" else f"pairs to render for {name}"
         add(f"--{name}", type=positive, help=f"{what} ({value})")
     add("--slots", type=positive, default=Options.slots, help=f"commands side by side ({Options.slots})")

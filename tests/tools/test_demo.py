@@ -10,8 +10,8 @@ import pytest
 from benchmarks.road_scenes import main as benchmark
 from benchmarks.road_scenes import spread
 from benchmarks.rows import read_rows
+from datasets.road_scenes import SIZES, scenes_hash
 from datasets.road_scenes import parse as parse_scenes
-from datasets.road_scenes import scenes_hash
 from models.search.genotypes import Space, genotype_to_json, random_genotype
 from tests.tiny_data import make_tiny_flir
 from tools.demo import main, run_demo
@@ -94,7 +94,8 @@ def test_the_summary_holds_a_row_per_method_and_the_gains(faked, capsys):
 def test_commands_run_in_an_order_that_works_with_shared_cores(faked, monkeypatch):
     monkeypatch.setattr("tools.demo.CORES", 6)
     run_demo(faked)
-    assert commands()[0] == "datasets.road_scenes out/scenes --seed 5 --train=1200 --val=120 --test=400 --width=192"
+    sizes = " ".join(f"--{name}={value}" for name, value in SIZES.items())
+    assert commands()[0] == f"datasets.road_scenes out/scenes --seed 5 {sizes}"
     assert {place("--modality thermal"), place("--modality rgb")} == {1, 2}
     assert place("searchable") == 3  # the longest chain starts first
     learning = [line for line in commands() if "eval_exp" not in line and "main_" in line]
@@ -215,7 +216,7 @@ def test_every_command_line_is_accepted_by_its_real_parser(faked):
     for line in commands():
         script, *argv = line.split()
         if script == "datasets.road_scenes":
-            assert parse_scenes(argv).test == 400
+            assert parse_scenes(argv).test == SIZES["test"]
         else:
             assert parse_command(make_parser, argv, sections.get(script, "found")).data == "out/scenes"
 
@@ -252,7 +253,7 @@ def test_the_benchmark_measures_what_has_no_row_yet(faked, tmp_path, monkeypatch
     ]
     assert {r["scenes"] for r in rows} == {scenes_hash()}
     assert (rows[3]["AP"], rows[3]["AP_scene_night"], rows[3]["search_pair_passes"]) == ("0.33", "", "18")
-    assert (rows[0]["search_pair_passes"], rows[0]["pair_passes"], rows[0]["train"]) == ("", "18", "1200")
+    assert (rows[0]["search_pair_passes"], rows[0]["pair_passes"], rows[0]["train"]) == ("", "18", str(SIZES["train"]))
     out = capsys.readouterr().out
     assert "searched minus best single, AP: 13.0 ± 0.0 (2 seeds)" in out
     assert "seed 3: searched minus best hand made, AP: +2.0 (over box_nms)" in out
