@@ -49,8 +49,8 @@ def parse(argv: list[str]):
     add("--seeds", type=count, nargs="+", default=[2], help="of scenes and training (2)")
     add("--pairs", type=positive, default=1400, help="road scenes to learn on (1400)")
     add("--width", type=positive, default=320, help="of a scene in pixels (320)")
-    add("--road_epochs", type=positive, default=8, help="epochs on road scenes (8)")
-    add("--epochs", type=positive, default=50, help="epochs on DIR, from either start (50)")
+    add("--road_epochs", type=positive, default=6, help="epochs on road scenes (6)")
+    add("--epochs", type=positive, default=60, help="epochs on DIR, from either start (60)")
     return parser.parse_args(argv)
 
 
