@@ -17,7 +17,7 @@ from tools.demo import config_hash, exit_codes, run_demo
 from tools.demo_options import METHODS, SIZES, Options, add_options, to_options
 from tools.summary import SCENE, aligned, gains
 from utils.args import Parser, command
-from utils.options import count
+from utils.options import seed as as_seed
 
 NAME = "road_scenes"
 EXTRA = ("search_seconds", "search_pair_passes")  # of the searched rows alone
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
 def parse(argv: list[str]) -> tuple[Options, list[int]]:
     parser = Parser("Measure every method on road scenes, over several seeds.")
     add_options(parser, "all")
-    parser.add_argument("--seeds", type=count, nargs="+", default=[2, 3, 4], help="of scenes and training (2 3 4)")
+    parser.add_argument("--seeds", type=as_seed, nargs="+", default=[2, 3, 4], help="of scenes and training (2 3 4)")
     parser.set_defaults(methods=METHODS)
     args = parser.parse_args(argv)
     return to_options(args), args.seeds
@@ -71,7 +71,9 @@ def report(rows: list[dict[str, str]]) -> str:
     for method in [m for m in METHODS if any(r["method"] == m for r in rows)]:
         mine = [r for r in rows if r["method"] == method]
         table.append([method, *(spread([float(r[n]) for r in mine if r[n]]) for n in names), str(len(mine))])
-    return "\n".join([aligned(table), "", *report_gains(rows)])
+    commits = sorted({r["commit"] for r in rows})
+    note = [f"note: rows of {len(commits)} commits: {', '.join(commits)}"] if len(commits) > 1 else []
+    return "\n".join([aligned(table), "", *report_gains(rows), *note])
 
 
 def report_gains(rows: list[dict[str, str]]) -> list[str]:
@@ -82,7 +84,7 @@ def report_gains(rows: list[dict[str, str]]) -> list[str]:
         for kind, numbers in gains(by_method).items():
             for number, g in numbers.items():
                 what = f"searched minus {kind.replace('_', ' ')}, {number}"
-                lines.append(f"seed {seed}: {what}: {100 * g['gain']:+.1f} (over {g['over']})")
+                lines.append(f"seed {seed}: {what}: {round(100 * g['gain'], 1) + 0.0:+.1f} (over {g['over']})")
                 all_gains.setdefault(what, []).append(g["gain"])
     return lines + [f"{what}: {spread(values)} ({len(values)} seeds)" for what, values in all_gains.items()]
 

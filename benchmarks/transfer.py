@@ -12,14 +12,16 @@ from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
 from datasets.road_scenes import scenes_hash
-from tools.demo import exit_codes, say
+from tools.demo import config_hash, exit_codes, say
 from tools.demo_jobs import environment_for
 from tools.demo_options import CORES, SINGLE
 from tools.jobs import Finished, Job, run_jobs
+from tools.out_folder import prepare
 from utils.args import Parser, command
 from utils.commands import command_line, named
-from utils.options import count, positive
-from utils.run_folder import read_json
+from utils.options import positive
+from utils.options import seed as as_seed
+from utils.run_folder import commit, read_json
 
 STARTS = ("scratch", "road_scenes")
 SLOTS = min(2, CORES)
@@ -31,14 +33,17 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
     for seed in args.seeds:
         known = facts(args, seed)
-        if any(all(row[k] == str(v) for k, v in known.items()) for row in read_rows("transfer")):
+        rows = [row for row in read_rows("transfer") if all(row[k] == str(v) for k, v in known.items())]
+        measured = {(row["start"], row["modality"]) for row in rows}
+        missing = [(s, m) for s in STARTS for m in SINGLE if (s, m) not in measured]
+        if not missing:
             continue
         out = Path(f"runs/transfer-{seed}")
         with exit_codes():
-            done = run_jobs(jobs(args, seed, out), SLOTS, out / "logs", environment_for(SLOTS, CORES), True, say)
-        for start in STARTS:
-            for modality in SINGLE:
-                append_row("transfer", known | {"start": start, "modality": modality} | scores(done, start, modality))
+            resume = prepare(out, known | {"commit": commit()}, True, ("logs/render.json",))
+            done = run_jobs(jobs(args, seed, out), SLOTS, out / "logs", environment_for(SLOTS, CORES), resume, say)
+        for start, modality in missing:
+            append_row("transfer", known | {"start": start, "modality": modality} | scores(done, start, modality))
 
 
 def parse(argv: list[str]):
@@ -46,7 +51,7 @@ def parse(argv: list[str]):
     add = parser.add_argument
     add("data", metavar="DIR", help="real data set")
     add("--config", default="configs/laptop.yaml", help="settings of all commands (configs/laptop.yaml)")
-    add("--seeds", type=count, nargs="+", default=[2], help="of scenes and training (2)")
+    add("--seeds", type=as_seed, nargs="+", default=[2], help="of scenes and training (2)")
     add("--pairs", type=positive, default=1400, help="road scenes to learn on (1400)")
     add("--width", type=positive, default=320, help="of a scene in pixels (320)")
     add("--road_epochs", type=positive, default=6, help="epochs on road scenes (6)")
@@ -56,7 +61,8 @@ def parse(argv: list[str]):
 
 def facts(args, seed: int) -> dict[str, object]:
     own = {name: getattr(args, name) for name in ("config", "pairs", "width", "road_epochs", "epochs")}
-    return {"dataset": Path(args.data).name, "scenes": scenes_hash(), "seed": seed} | own
+    named = {"config_hash": config_hash(args.config), "dataset": Path(args.data).name, "scenes": scenes_hash()}
+    return named | {"seed": seed} | own
 
 
 def jobs(args, seed: int, out: Path) -> list[Job]:

@@ -51,9 +51,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for name, least in {"seed": 0, "train": 1, "val": 1, "test": 1, "workers": 1}.items():
         if getattr(args, name) < least:
             raise UserError(f"--{name}: expected a whole number from {least}, found {getattr(args, name)}")
-    if not 64 <= args.width <= LARGEST:
-        raise UserError(f"--width: expected 64 to {LARGEST} pixels, found {args.width}")
+    check_width(args.width)
     return args
+
+
+def check_width(width: int) -> None:
+    if not 64 <= width <= LARGEST:
+        raise UserError(f"--width: expected 64 to {LARGEST} pixels, found {width}")
 
 
 def write_road_scenes(folder: Path, seed: int, counts: dict[str, int], width: int, workers: int = 1) -> None:

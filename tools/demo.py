@@ -15,15 +15,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from datasets.flir_aligned import open_flir_aligned
-from datasets.road_scenes import scenes_hash
+from datasets.road_scenes import check_width, scenes_hash
 from tools.demo_jobs import demo_jobs, environment_for, methods_needed
 from tools.demo_options import CORES, Options, parse
 from tools.jobs import JobFailed, run_jobs
+from tools.out_folder import prepare
 from tools.pictures import draw_pictures
 from tools.summary import in_words, markdown_tables, summarize, text_tables
 from utils.args import command
 from utils.errors import UserError
-from utils.run_folder import commit, read_json, write_json
+from utils.run_folder import commit, write_json
 
 NEXT = """\
 Your own data, laid out as DIR/meta/thermal/flir_{train,test}.json (COCO boxes, drawn on the thermal images) and
@@ -42,7 +43,8 @@ def main(argv: list[str]) -> None:
 
 @contextlib.contextmanager
 def exit_codes():
-    """Leave with the code of a command that failed, or 130 when interrupted, saying what happened."""
+    """Leave with the code of a command that failed, or 130 when interrupted or terminated, saying what happened."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the commands are stopped then, too
     try:
         yield
     except JobFailed as failure:
@@ -51,6 +53,8 @@ def exit_codes():
     except KeyboardInterrupt:
         print("stopped, and all commands with it", file=sys.stderr)
         raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_demo(options: Options, resume: bool = False) -> dict:
@@ -65,7 +69,8 @@ def run_demo(options: Options, resume: bool = False) -> dict:
         JobFailed: a command failed; the others were stopped.
     """
     started, out = time.perf_counter(), Path(options.out)
-    resume = prepare(out, options, resume)
+    check_data(options)
+    resume = prepare(out, stamp_of(options), resume, () if options.data else ("logs/render.json",))
     jobs = demo_jobs(options)
     print(f"{len(jobs)} commands, {options.slots} side by side on {CORES} cores; logs in {out}/logs", flush=True)
     done = run_jobs(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say)
@@ -91,20 +96,17 @@ def write_summary(out: Path, summary: dict, started: float) -> None:
     (out / "table.md").write_text(f"{markdown_tables(summary)}\n{in_words(summary)}\n", encoding="utf-8")
 
 
-def prepare(out: Path, options: Options, resume: bool) -> bool:
-    """Make OUT, an earlier one moved aside unless it is gone on with; returns whether it is."""
-    if options.data and out.resolve() in (Path(options.data).resolve(), *Path(options.data).resolve().parents):
-        raise UserError(f"--data {options.data}: expected a folder outside of --out {out}, which is renamed")
-    stamp = stamp_of(options)
-    resume = resume and finished_part_of(out, stamp)
-    if not resume:
-        move_aside(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: expected a folder that can be written, found: {error}") from None
-    write_json(out / "stamp.json", stamp)
-    return resume
+def check_data(options: Options) -> None:
+    """Refuse, before anything is moved aside, data that is not there or would be moved, and scenes that cannot be."""
+    if options.data:
+        data, out = Path(options.data).resolve(), Path(options.out).resolve()
+        if not data.is_dir():
+            raise UserError(f"--data {options.data}: no such data folder")
+        if out in (data, *data.parents):
+            raise UserError(
+                f"--data {options.data}: expected a folder outside of --out {options.out}, which is renamed"
+            )
+    check_width(options.width)
 
 
 def stamp_of(options: Options) -> dict:
@@ -121,23 +123,5 @@ def config_hash(path: str) -> str:
         raise UserError(f"--config {path}: expected a readable YAML file, found: {error}") from None
 
 
-def finished_part_of(out: Path, stamp: dict) -> bool:
-    """Say whether OUT holds whole scenes and what else was done under the same stamp."""
-    known, rendered = out / "stamp.json", out / "logs" / "render.json"
-    return known.exists() and read_json(known) == stamp and (stamp["data"] is not None or rendered.exists())
-
-
-def move_aside(out: Path) -> None:
-    """Rename an earlier OUT to OUT-TIME, its own time, so that nothing is lost."""
-    if not out.exists():
-        return
-    kept = out.with_name(f"{out.name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(out.stat().st_mtime))}")
-    numbered = (kept if n == 0 else kept.with_name(f"{kept.name}-{n}") for n in range(1000))
-    kept = next(path for path in numbered if not path.exists())
-    out.rename(kept)
-    print(f"{out}: the earlier one is now {kept}")
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the commands then, too
     sys.exit(main())

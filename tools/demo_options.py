@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datasets.road_scenes import SIZES
 from utils.args import Parser
 from utils.errors import UserError
-from utils.options import count, positive
+from utils.options import positive, seed
 
 SINGLE = ("thermal", "rgb")
 WIDENED = {"sum_widened": "sum", "concat_conv_widened": "concat_conv"}  # to the searched network's parameters
@@ -38,7 +38,7 @@ class Options:
 def parse(argv: list[str]) -> Options:
     parser = Parser("Render road scenes, pretrain, search, train, test, compare and draw.")
     add_options(parser, " ".join(DEFAULT_METHODS))
-    parser.add_argument("--seed", type=count, default=Options.seed, help="of scenes and of all training (2)")
+    parser.add_argument("--seed", type=seed, default=Options.seed, help="of scenes and of all training (2)")
     parser.add_argument("--out", default=Options.out, help="folder of results; an earlier one is renamed (runs/demo)")
     parser.add_argument("--data", metavar="DIR", help="a FLIR-Aligned folder to use instead of rendered scenes")
     args = parser.parse_args(argv)

@@ -67,7 +67,8 @@ def run_jobs(
         jobs: each behind those that it waits for.
         logs: folder of the log files, NAME.log.
         env: variables for the commands, on top of ours.
-        resume: take jobs that finished in an earlier call with the same command line as they are.
+        resume: take jobs that finished in an earlier call with the same command line as they are, unless one that
+            they wait for ran anew.
         say: gets one line per finished job.
 
     Raises:
@@ -76,16 +77,17 @@ def run_jobs(
     """
     _check_order(jobs)
     logs.mkdir(parents=True, exist_ok=True)
-    waiting, running, done = list(jobs), {}, {}
+    waiting, running, done, fresh = list(jobs), {}, {}, set()
     try:
         while waiting or running:
             for job in [job for job in waiting if all(name in done for name in job.after)]:
                 argv = job.line(done)
-                if resume and (earlier := _earlier(logs, job.name, argv)):
+                if resume and not fresh & set(job.after) and (earlier := _earlier(logs, job.name, argv)):
                     done[job.name] = earlier
                     say(_progress(job.name, done, jobs, "as before"))
                 elif len(running) < slots:
                     running[job.name] = _start(logs, job.name, argv, env)
+                    fresh.add(job.name)
                 else:
                     break
                 waiting.remove(job)

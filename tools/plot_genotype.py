@@ -23,7 +23,10 @@ def main(argv: list[str]) -> None:
     if out.suffix.lower() != ".png" or not out.parent.is_dir():
         raise UserError(f"--out {out}: expected a .png file in a folder that exists")
     genotype = read_any(path)
-    print(f"picture: {draw_genotype(genotype, out)}")
+    try:
+        print(f"picture: {draw_genotype(genotype, out)}")
+    except OSError as error:
+        raise UserError(f"--out {out}: expected a file that can be written, found: {error}") from None
 
 
 def read_any(path: Path) -> Genotype:
@@ -37,7 +40,10 @@ def read_any(path: Path) -> Genotype:
         names = data.get(name)
         if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
             raise UserError(f"{path}: field {name}: expected a list of names, found {names!r}")
-    return genotype_from_json(data, str(path), data["inputs"], data["levels"], data.get("C"))
+    channels = data.get("C")
+    if type(channels) is not int or channels < 1:
+        raise UserError(f"{path}: field C: expected a whole number from 1, found {channels!r}")
+    return genotype_from_json(data, str(path), data["inputs"], data["levels"], channels)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def gains(rows: dict[str, dict]) -> dict:
     The best of a kind is chosen by the very number that is compared, so it is the hardest to beat.
     """
     found = {}
-    for name, kind in {"best_single": SINGLE, "best_hand_made": HAND_MADE}.items():
+    for name, kind in {"best_single": SINGLE, "best_hand_made": HAND_MADE, "random": ("random",)}.items():
         others = [m for m in kind if m in rows]
         if "searched" in rows and others:
             found[name] = {number: gain(rows, others, number) for number in ("AP", "AP50")}
@@ -79,7 +79,7 @@ def in_words(summary: dict) -> str:
     """Return the gains in sentences, in points of 100."""
     lines = []
     for kind, found in summary["gains"].items():
-        parts = [f"{100 * g['gain']:+.1f} {number} (over {g['over']})" for number, g in found.items()]
+        parts = [f"{round(100 * g['gain'], 1) + 0.0:+.1f} {number} (over {g['over']})" for number, g in found.items()]
         lines.append(f"searched minus {kind.replace('_', ' ')}: {', '.join(parts)}")
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import struct
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,9 @@ from models.detection.anchors import NUM_ANCHORS
 from utils.errors import UserError
 
 State = dict[str, Tensor]
+# What torch.load raises on files that are no checkpoints, depending on their first bytes.
+UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError, struct.error)
+UNREADABLE += (pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 def save(path: Path, data: dict) -> None:
@@ -33,7 +37,7 @@ def load(path: Path) -> dict:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint file") from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: expected a checkpoint of tensors and plain values, found: {reason}") from None
     if not isinstance(data, dict):

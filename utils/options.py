@@ -24,6 +24,7 @@ def number(convert: Callable[[str], float], name: str, fits: Callable[[float], b
 
 positive = number(int, "whole number from 1", lambda v: v >= 1)
 count = number(int, "whole number from 0", lambda v: v >= 0)
+seed = number(int, "whole number from 0 to 4294967295", lambda v: 0 <= v < 2**32)
 not_negative = number(float, "number from 0", lambda v: 0 <= v < float("inf"))
 above_zero = number(float, "number above 0", lambda v: 0 < v < float("inf"))
 share = number(float, "number from 0 to 1", lambda v: 0 <= v <= 1)
@@ -84,7 +85,7 @@ def add_run_options(parser: Parser) -> None:
     group = parser.add_argument_group("run")
     add = group.add_argument
     add("--config", metavar="FILE", help="YAML of option names; sections pretrain, search, found; typed options win")
-    add("--seed", type=count, default=2, help="seed of every random draw but the split's (2)")
+    add("--seed", type=seed, default=2, help="seed of every random draw but the split's (2)")
     add("--save", default="EXP", help="name in the run folder's name (EXP)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
     add("--amp", action="store_true", help="bfloat16 autocast (off)")
@@ -156,7 +157,7 @@ def add_found_options(parser: Parser) -> None:
     add("--baseline", choices=list(BASELINES), help=text)
     text = f"widen {', '.join(FUSIONS)} to the fusion parameters of this search run or genotype, within 10 %%"
     add("--match_parameters", metavar="PATH", help=text)
-    add("--random_genotype", type=count, metavar="SEED", help="train a genotype drawn uniformly")
+    add("--random_genotype", type=seed, metavar="SEED", help="train a genotype drawn uniformly")
     add("--results", metavar="FILE", help="with --eval_exp_dir: write the detections (COCO JSON) here as well")
     add("--eval_part", choices=["test", "val"], default="test", help="with --eval_exp_dir: part to test on (test)")
     text = "fuse the boxes of --eval_exp_dir and --partner_exp_dir, no training: suppression, or weighted boxes fusion"

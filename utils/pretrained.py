@@ -1,4 +1,4 @@
-"""What pretraining writes into checkpointdir, and how: complete or not at all, one process at a time.
+"""What pretraining writes into checkpointdir, and how: all at the end, one process at a time.
 
 Two pretrainings may share a folder (`--modality thermal` and `rgb` side by side): each trains by itself, then reads
 what is there, adds its part and writes, all under a lock. So the later one finds both streams, whichever it is.
@@ -98,13 +98,18 @@ def check_shapes(path: Path, found: State, expected: State, modality: str) -> No
 
 
 def publish(args: argparse.Namespace, split: Split, files: dict[str, State], modalities: list[str]) -> None:
-    """Write the finished weights, the split and the options, all at the end; replaced files are kept as NAME.bak."""
+    """Write the finished weights, the split and the options, all at the end; replaced files are kept as NAME.bak.
+
+    The split of what is replaced is struck from pretrain.json first, so that a stop in between cannot leave new weights
+    under an old split.
+    """
     folder = Path(args.checkpointdir)
     splits = {m: h for m, h in recorded_splits(folder).items() if h != "none recorded"}
+    options = {name: getattr(args, name) for name in FROM_PRETRAINING}
+    write_json(folder / PRETRAINED, options | {"splits": {m: h for m, h in splits.items() if m not in modalities}})
     for name, state in files.items():
         checkpoint.keep_backup(folder / name)
         checkpoint.save(folder / name, state)
     write_json(folder / "split.json", split.to_json())
     splits |= dict.fromkeys(modalities, split.hash)
-    options = {name: getattr(args, name) for name in FROM_PRETRAINING}
     write_json(folder / PRETRAINED, options | {"splits": {m: splits[m] for m in INPUTS if m in splits}})

@@ -80,7 +80,9 @@ class Panel:
         self.middle = bottom + (self.height - TITLE_HEIGHT + (0.3 if self.bypassing else 0)) / 2
         _box(axes, left - PAD, bottom, self.width, self.height, "#F7F7F7", "#E2E2E2", zorder=0)
         title = f"{level}   (stride {2 ** int(level[1:])})" if level[1:].isdigit() else level
-        axes.text(left, bottom + self.height - 0.2, title, size=13, weight="bold", color=INK, va="center")
+        axes.text(
+            left, bottom + self.height - 0.2, title, size=13, weight="bold", color=INK, va="center", parse_math=False
+        )
         self._draw_taps()
         for number, step in enumerate(self.cell.steps):
             self._draw_step(number, step)
@@ -112,7 +114,16 @@ class Panel:
             edge = self._colour(tap) if tap in used else FAINT
             y = self._tap_y(tap)
             _box(self.axes, self.left, y - TAP_HEIGHT / 2, TAP_WIDTH, TAP_HEIGHT, fill, edge)
-            self.axes.text(self.left + TAP_WIDTH / 2, y, text, size=9, color=ink, ha="center", va="center_baseline")
+            self.axes.text(
+                self.left + TAP_WIDTH / 2,
+                y,
+                text,
+                size=9,
+                color=ink,
+                ha="center",
+                va="center_baseline",
+                parse_math=False,
+            )
 
     def _draw_edge(self, step: int, port: int, operation: str, state: int) -> None:
         """Draw what feeds a step: from a tap, or from an earlier step around its box."""
@@ -180,7 +191,9 @@ class Panel:
         x, tall = self.left + self.out_left, 0.62
         _box(self.axes, x, self.middle - tall / 2, OUT_WIDTH, tall, "white", INK, line=1.4)
         text = f"concat\n1×1 conv\n→ {level}"
-        self.axes.text(x + OUT_WIDTH / 2, self.middle, text, size=9, color=INK, ha="center", va="center")
+        self.axes.text(
+            x + OUT_WIDTH / 2, self.middle, text, size=9, color=INK, ha="center", va="center", parse_math=False
+        )
         for place, state in enumerate(self.cell.concat):
             y = self.middle + tall * (0.5 - (place + 1) / (len(self.cell.concat) + 1))
             if state >= len(self.inputs):
@@ -197,7 +210,7 @@ def _head_and_foot(axes, genotype: Genotype, size: tuple[float, float]) -> None:
     facts = {"seed": genotype.meta.get("seed"), "AP on val": genotype.meta.get("AP_val")}
     words = [f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items() if v is not None]
     text = "   ".join([f"Genotype {genotype.id}", *words])
-    axes.text(MARGIN - PAD, size[1] - FOOT / 2, text, size=15, weight="bold", color=INK, va="center")
+    axes.text(MARGIN - PAD, size[1] - FOOT / 2, text, size=15, weight="bold", color=INK, va="center", parse_math=False)
     foot = (
         "Left: feature maps of the frozen streams (warm: thermal, cool: RGB, white: not used).  "
         "Step: bar = concat and, of several states, 1×1 conv, norm, ReLU; then + x, norm."

@@ -48,6 +48,7 @@ def test_only_the_start_differs(lines):
 def test_rows_that_exist_are_not_measured_again(monkeypatch):
     args = transfer.parse(["real"])
     row = {k: str(v) for k, v in transfer.facts(args, 2).items()}
-    monkeypatch.setattr(transfer, "read_rows", lambda name: [row])
+    rows = [row | {"start": start, "modality": m} for start in transfer.STARTS for m in transfer.SINGLE]
+    monkeypatch.setattr(transfer, "read_rows", lambda name: rows)
     monkeypatch.setattr(transfer, "run_jobs", lambda *a: pytest.fail("measured again"))
     assert transfer.main(["real"]) == 0

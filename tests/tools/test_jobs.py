@@ -99,6 +99,22 @@ def test_resume_takes_what_finished_with_the_same_command_line(tmp_path):
     assert runs.read_text().split() == ["a", "b", "c", "a", "c"]
 
 
+def test_resume_runs_what_hangs_on_a_job_that_ran_anew(tmp_path):
+    source, quiet = tmp_path / "source", {"say": lambda line: None}
+
+    def jobs(word: str) -> list[Job]:
+        copy = f"print(open({str(source)!r}).read())"  # the same command line whatever "a" wrote
+        return [
+            python("a", f"open({str(source)!r}, 'w').write({word!r})"),
+            python("b", copy, "a"),
+            python("c", "", "b"),
+        ]
+
+    run_jobs(jobs("old"), 1, tmp_path / "logs", **quiet)
+    done = run_jobs(jobs("new"), 1, tmp_path / "logs", resume=True, **quiet)
+    assert done["b"].text.strip() == "new"
+
+
 def test_a_job_that_failed_again_is_not_taken_later(tmp_path):
     """Its earlier success is forgotten as soon as it starts anew."""
     gate = tmp_path / "gate"

@@ -39,13 +39,24 @@ def test_faults_are_one_line(run_folder, capsys):
     assert "missing.json" in refused(run_folder / "missing.json")
     assert "--out" in refused(file, "--out", run_folder / "none" / "g.png")
     assert "--out" in refused(file, "--out", run_folder / "g.jpg")
+    (run_folder / "folder.png").mkdir()
+    assert "expected a file that can be written" in refused(file, "--out", run_folder / "folder.png")
     for wrong, field in (
         ({"inputs": "thermal"}, "inputs"),
         ({"levels": []}, "levels"),
         ({"cells": good["cells"][:2]}, "cells"),
         ({"format": 9}, "format"),
+        ({"C": "48"}, "C"),
+        ({"C": 0}, "C"),
     ):
         file.write_text(json.dumps(good | wrong))
         assert f"field {field}" in refused(file)
     file.write_text("not json")
     assert "genotype.json" in refused(run_folder)
+
+
+def test_names_are_text_not_formulas(run_folder):
+    file = run_folder / "genotype.json"
+    data = json.loads(file.read_text())
+    file.write_text(json.dumps(data | {"levels": [r"$\frac$", *data["levels"][1:]]}))
+    assert main([str(file)]) == 0

@@ -36,7 +36,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path):
     assert load(path) == {"epoch": 1}
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", pickle.dumps(Evil()), pickle.dumps([1, 2])])
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"epochs: 1\n", pickle.dumps(Evil()), pickle.dumps([1, 2])])
 def test_bad_files_are_one_line_and_run_nothing(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.pt").write_bytes(content)

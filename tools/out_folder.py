@@ -1,0 +1,61 @@
+"""The folder that the demo or a benchmark works in: an earlier one is moved aside, or gone on with, never mixed.
+
+`stamp.json` says what the content depends on. Only a folder that holds one is ever renamed.
+"""
+
+import time
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.run_folder import read_json, write_json
+
+STAMP = "stamp.json"
+
+
+def prepare(out: Path, stamp: dict, resume: bool, needed: tuple[str, ...] = ()) -> bool:
+    """Make OUT; returns whether it is gone on with.
+
+    Args:
+        stamp: what the results depend on: options, commit, renderer, content of the config.
+        resume: go on with an OUT of the same stamp, unless its code cannot be named (uncommitted changes).
+        needed: files in OUT without which it is not gone on with.
+    Raises:
+        UserError: OUT is no folder of ours, or cannot be written.
+    """
+    check(out)
+    named = not stamp["commit"].endswith("+") and stamp["commit"] != "unknown"
+    resume = resume and named and _same(out, stamp) and all((out / name).exists() for name in needed)
+    try:
+        if not resume:
+            _move_aside(out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / STAMP, stamp)
+    except OSError as error:
+        raise UserError(f"--out {out}: expected a folder that can be written, found: {error}") from None
+    return resume
+
+
+def check(out: Path) -> None:
+    """Refuse a place that is not ours to rename: a file, a folder above us, one with other things in it."""
+    here = Path.cwd().resolve()
+    if out.resolve() in (here, *here.parents):
+        raise UserError(f"--out {out}: expected a folder of its own, found the one we work in or one above it")
+    if not out.exists():
+        return
+    if not out.is_dir() or (any(out.iterdir()) and not (out / STAMP).exists()):
+        raise UserError(f"--out {out}: expected a new folder or one of an earlier run ({STAMP}), found other files")
+
+
+def _same(out: Path, stamp: dict) -> bool:
+    return (out / STAMP).exists() and read_json(out / STAMP) == stamp
+
+
+def _move_aside(out: Path) -> None:
+    """Rename an earlier OUT to OUT-TIME, its own time, so that nothing is lost."""
+    if not out.exists():
+        return
+    kept = out.with_name(f"{out.name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(out.stat().st_mtime))}")
+    numbered = (kept if n == 0 else kept.with_name(f"{kept.name}-{n}") for n in range(1000))
+    kept = next(path for path in numbered if not path.exists())
+    out.rename(kept)
+    print(f"{out}: the earlier one is now {kept}")
