@@ -74,11 +74,15 @@ def main(argv: list[str]) -> None:
         detector.cpu()
     with locked(Path(args.checkpointdir), run.log):
         check_others(args, parts.split, detectors)  # again: another pretraining may have ended since
-        publish(args, parts.split, finished_files(job, detectors), list(detectors))
+        files = finished_files(job, detectors)
+        publish(args, parts.split, files, list(detectors))
     job.tracker.finish()
     run.log(f"checkpointdir: {args.checkpointdir}")
     options = {} if args.config else {"batchsize": 8, "epochs": 10}
-    if args.modality in (*MODALITIES, "both"):
+    if args.modality in MODALITIES and args.head_path not in files:
+        (other,) = (m for m in MODALITIES if m != args.modality)
+        run.log(f"next: the same command with --modality {other}")
+    elif args.modality in (*MODALITIES, "both"):
         run.log(next_command("main_darts_searchable_flira.py", args, options, CARRIED))
     else:
         run.log(next_command("main_darts_found_flira.py", args, {"baseline": args.modality} | options, CARRIED))

@@ -215,7 +215,8 @@ def test_the_stacked_stream(tiny_flir, tiny_config, tmp_path, monkeypatch, capsy
 
 def test_a_single_modality_needs_no_other(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run(pretrain, capsys, tiny_flir, "--modality", "rgb", "--config", tiny_config)
+    text = run(pretrain, capsys, tiny_flir, "--modality", "rgb", "--config", tiny_config)
+    assert "next: the same command with --modality thermal" in text  # a search needs both
     common = [tiny_flir, "--config", tiny_config, "--dry_run", "--baseline"]
     for baseline in ("rgb", "rgb_twice"):
         run(found, capsys, *common, baseline)

@@ -158,11 +158,11 @@ def finish(
     run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - started, 3)})
     args, parts = trained.args, trained.parts
     metrics = metrics | evaluate_by_scene(*truth(parts, args.eval_part, detections))
-    scenes = parts.data.info["test"].get("hash")
+    scenes = parts.data.info["test"].get("hash")  # of a renderer; a plain name
     run.write_json("detections.json", detections)
     if args.results:
         write_json(Path(args.results), detections)
-    results = run.write_json("results.json", metrics | facts | ({"scenes": scenes} if scenes else {}))
+    results = run.write_json("results.json", metrics | facts | ({"scenes": scenes} if isinstance(scenes, str) else {}))
     tracker = Tracker(args.wandb, run.path, plain(args))
     tracker.log({"epoch": 0} | metrics)
     tracker.finish()
