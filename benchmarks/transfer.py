@@ -3,29 +3,35 @@
     python -m benchmarks.transfer DIR [--config configs/laptop.yaml] [--seeds 2]
 
 Renders road scenes, pretrains both streams on them, then on DIR, from random weights and from these streams, for as
-many epochs; each stream's own detector is then trained and tested as the baselines thermal and rgb are. Logs are in
-runs/transfer-SEED/logs; a stopped run goes on from its finished commands. Rows: results/transfer.csv.
+many epochs. Scored is each modality's own detector at its best epoch on `val`. Logs are in runs/transfer-SEED/logs; a
+stopped run goes on from its finished commands. Rows: results/transfer.csv.
 """
 
+import argparse
+import re
 import sys
 from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
 from datasets.road_scenes import scenes_hash
+from main_pretrain_flira import build_detector
 from tools.demo import config_hash, exit_codes, say
 from tools.demo_jobs import environment_for
 from tools.demo_options import CORES, SINGLE
 from tools.jobs import Finished, Job, run_jobs
 from tools.out_folder import prepare
+from utils import checkpoint
 from utils.args import Parser, command
-from utils.commands import command_line, named
+from utils.commands import command_line
+from utils.experiment import open_data, pick_compute
 from utils.options import positive
 from utils.options import seed as as_seed
-from utils.run_folder import commit, read_json
+from utils.reporting import validator
+from utils.run_folder import commit
 
 STARTS = ("scratch", "road_scenes")
 SLOTS = min(2, CORES)
-NUMBERS = ("AP", "AP50", "AP_person", "AP_car", "LAMR_person", "AP_val", "epoch", "pairs")
+NUMBERS = ("AP", "AP50", "AP_person", "AP_car", "LAMR_person")
 
 
 @command
@@ -43,7 +49,8 @@ def main(argv: list[str]) -> None:
             resume = prepare(out, known | {"commit": commit()}, True, ("logs/render.json",))
             done = run_jobs(jobs(args, seed, out), SLOTS, out / "logs", environment_for(SLOTS, CORES), resume, say)
         for start, modality in missing:
-            append_row("transfer", known | {"start": start, "modality": modality} | scores(done, start, modality))
+            found = scores(trained_in(done, start, modality), modality)
+            append_row("transfer", known | {"start": start, "modality": modality} | found)
 
 
 def parse(argv: list[str]):
@@ -82,12 +89,6 @@ def jobs(args, seed: int, out: Path) -> list[Job]:
             own = ("--modality", m, *learn, args.epochs, *into(out / start, f"{start}-{m}"), *init)
             line = command_line("main_pretrain_flira.py", args.data, *own)
             found.append(Job(f"pretrain_{start}_{m}", lambda _, line=line: line, after))
-    both = tuple(f"pretrain_{start}_{m}" for start in STARTS for m in SINGLE)
-    for start in STARTS:
-        for m in SINGLE:
-            name, own = f"{start}_{m}", ("--baseline", m, *into(out / start, f"{start}-{m}"))
-            line = command_line("main_darts_found_flira.py", args.data, *common, *own)
-            found += [Job(f"train_{name}", lambda _, line=line: line, both), test(args, name)]
     return found
 
 
@@ -95,19 +96,23 @@ def into(folder: Path, name: str) -> tuple:
     return "--checkpointdir", folder, "--save", name
 
 
-def test(args, name: str) -> Job:
-    def line(done: Finished) -> list[str]:
-        trained = named(done[f"train_{name}"].text, "eval_exp_dir")
-        options = ("--config", args.config, "--save", name, "--eval_exp_dir", trained)
-        return command_line("main_darts_found_flira.py", args.data, *options)
+def scores(run: Path, modality: str) -> dict[str, object]:
+    """Return the metrics of a pretraining run's detector on `test`, and its AP on `val`."""
+    state = checkpoint.load(run / f"best_{modality}.pt")
+    args = argparse.Namespace(**state["args"] | {"no_imagenet": True, "init": None})
+    compute, parts = pick_compute(args), open_data(args)
+    detector = build_detector(args, modality, parts.data.normalization)
+    detector.load_state_dict(state["model"])
+    compute.place(detector)
+    test, val = (validator(detector, parts, part, compute)[0]() for part in ("test", "val"))
+    facts = {"AP_val": val["AP"], "epoch": state["progress"]["best_epoch"], "split": parts.split.hash}
+    numbers = {n: test[n] for n in NUMBERS} | facts
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()} | {"run": str(run)}
 
-    return Job(f"test_{name}", line, (f"train_{name}",))
 
-
-def scores(done: Finished, start: str, modality: str) -> dict[str, object]:
-    results = read_json(Path(named(done[f"test_{start}_{modality}"].text, "results")))
-    numbers = {n: round(v, 4) if isinstance(v := results[n], float) else v for n in NUMBERS}
-    return numbers | {"split": results["split"], "run": results["eval_exp_dir"]}
+def trained_in(done: Finished, start: str, modality: str) -> Path:
+    """Return the run folder of a pretraining, which its log names first: `pretrain in RUN`."""
+    return Path(re.search(r"^pretrain in (.+)$", done[f"pretrain_{start}_{modality}"].text, re.MULTILINE).group(1))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The transfer benchmark: its command lines are taken by the real parsers, in an order that works."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def lines():
     done = {}
     for job in transfer.jobs(args, 3, Path("runs/transfer-3")):
         assert set(job.after) <= set(done)
-        done[job.name] = Done(" ".join(map(str, job.line(done))) + f"\neval_exp_dir: runs/{job.name}\n", 1.0)
+        done[job.name] = Done(" ".join(map(str, job.line(done))) + f"\n{job.name}\n", 1.0)
     return {name: text.text.splitlines()[0].split() for name, text in done.items()}
 
 
@@ -33,8 +34,7 @@ def test_every_command_is_taken_by_its_parser(lines):
         if script == "datasets.road_scenes":
             assert parse_scenes(argv).train == 1400
         else:
-            section = "pretrain" if "pretrain" in script else "found"
-            assert parse(make_parser, argv, section).data in ("real", "runs/transfer-3/scenes")
+            assert parse(make_parser, argv, "pretrain").data in ("real", "runs/transfer-3/scenes")
 
 
 def test_only_the_start_differs(lines):
@@ -52,3 +52,12 @@ def test_rows_that_exist_are_not_measured_again(monkeypatch):
     monkeypatch.setattr(transfer, "read_rows", lambda name: rows)
     monkeypatch.setattr(transfer, "run_jobs", lambda *a: pytest.fail("measured again"))
     assert transfer.main(["real"]) == 0
+
+
+def test_a_detector_scores_on_val_what_its_run_recorded(pretrained, monkeypatch):
+    monkeypatch.chdir(pretrained)
+    (run,) = Path("runs").glob("pretrain-*")
+    for modality in transfer.SINGLE:
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        recorded = max(row["AP_val"] for row in rows if row["phase"] == modality)
+        assert transfer.scores(run, modality)["AP_val"] == round(recorded, 4)
