@@ -12,7 +12,7 @@ import torch
 from torchvision.ops import box_iou
 
 from benchmarks.rows import append_row
-from datasets.flir_aligned import open_flir_aligned
+from datasets.registry import open_data_set
 from models.detection.anchors import make_anchors
 from utils.options import image_size
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def scaled_boxes(folder: str, size: tuple[int, int]) -> list[torch.Tensor]:
     """Return each training pair's boxes (N, 4) in pixels of the letterboxed input."""
-    records = open_flir_aligned(folder).records["train"]
+    records = open_data_set(folder).records["train"]
     return [torch.tensor(r.boxes_xyxy) * min(size[0] / r.height, size[1] / r.width) for r in records]
 
 

@@ -1,90 +1,109 @@
 """FLIR-Aligned: aligned RGB-thermal street scenes, 640x512, with the classes person, bike and car.
 
-FLIR ADAS v1 as aligned by Zhang et al. (2020). Of the layouts in circulation this reads those in `LAYOUTS`, recognised
-by their annotation files: two with COCO files, of which the first also comes in three lists. Where both forms of it lie
-side by side, the two lists are read, since they hold all pairs and the training list is then cut in blocks of video
-(splits.py); any other two layouts in one folder are refused. Boxes were drawn on the thermal image. Differs from the
-public NAS-DSF code in that thermal has its own mean and standard deviation, and bicycles count as bikes.
+FLIR ADAS v1 as aligned by Zhang et al. (2020). All forms in circulation are read, recognised by their annotation files:
+those of `LAYOUTS` with COCO files, of which each may have lists of day or night alone, and the original `align/` form
+with Pascal VOC files (layout 3). Where both forms of layout 1 lie side by side, the two lists are read, since they hold
+all pairs and the training list is then cut in blocks of video (splits.py); any other two layouts in one folder are
+refused. Boxes were drawn on the thermal image. Differs from the public NAS-DSF code in that thermal has its own mean
+and standard deviation, and bicycles count as bikes.
 """
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.coco_json import ParsedAnnotations, parse_coco
-from datasets.paired_detection import PairedData, PairRecord, pair_images
+from datasets.sources import MODALITIES, PairList, Source, same_name, without_suffix
+from datasets.voc_xml import read_names
 from utils.errors import UserError
 
-CLASSES = ["person", "bike", "car"]
+CLASSES = ("person", "bike", "car")
 ALIASES = {"bicycle": "bike"}
-# Paper's public code: the RGB values for both; here: thermal has its own, because the encoders were trained with those.
-NORMALIZATION = {
-    "rgb": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "thermal": ((0.519, 0.519, 0.519), (0.225, 0.225, 0.225)),
-}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A way the files lie: `lists` gives the data set's word for each of our lists, `annotations` the path with a word.
+    """A way the files lie: `lists` gives the data set's word for each of our lists.
 
-    The images of a list lie in images_{rgb,thermal}_WORD/data/.
+    Args:
+        annotations: the path of a list's COCO file, with its {word}.
+        subset: "day" or "night", where the lists hold such pairs alone.
     """
 
     annotations: str
     lists: dict[str, str]
+    subset: str = ""
 
     def files(self) -> dict[str, str]:
         return {origin: self.annotations.format(word) for origin, word in self.lists.items()}
 
+    def pair_list(self, folder: Path, origin: str) -> PairList:
+        word = self.lists[origin]
+        folders = {m: folder / f"images_{m}_{word}" / "data" for m in MODALITIES}
+        for modality in MODALITIES:
+            own = folder / f"images_{modality}_{word}_{self.subset}" / "data"
+            if self.subset and own.is_dir():
+                folders[modality] = own
+        return PairList(folder / self.files()[origin], folders)
+
 
 TWO_LISTS, THREE_LISTS = "1", "1 in three lists"
+IN_TWO, IN_THREE = {"train": "train", "test": "val"}, {"train": "train_train", "val": "train_val", "test": "val"}
 LAYOUTS = {
-    TWO_LISTS: Layout("images_thermal_{}/flir.json", {"train": "train", "test": "val"}),
-    THREE_LISTS: Layout("images_thermal_{}/flir.json", {"train": "train_train", "val": "train_val", "test": "val"}),
+    TWO_LISTS: Layout("images_thermal_{}/flir.json", IN_TWO),
+    THREE_LISTS: Layout("images_thermal_{}/flir.json", IN_THREE),
     "2": Layout("meta/thermal/flir_{}.json", {"train": "train", "test": "test"}),
+    "1, day": Layout("images_thermal_{}_day/day_flir.json", IN_TWO, "day"),
+    "1, night": Layout("images_thermal_{}_night/night_flir.json", IN_TWO, "night"),
+    "2, day": Layout("meta/thermal/day_flir_{}.json", {"train": "train", "test": "test"}, "day"),
+    "2, night": Layout("meta/thermal/night_flir_{}.json", {"train": "train", "test": "test"}, "night"),
 }
+ALIGN = {"train": "align_train.txt", "test": "align_validation.txt"}  # layout 3, in the folder or in align/ below it
 
 
-def open_flir_aligned(folder: str | Path) -> PairedData:
-    """Index the data set; images are only looked up, nothing is written.
+def locate_flir_aligned(folder: Path, subset: str = "") -> Source:
+    """Find out which layout the folder has.
 
     Args:
-        folder: the folder that holds the image folders and annotation files of one of `LAYOUTS`.
+        folder: the folder that holds the image folders and annotation files of one layout.
+        subset: "day" or "night": the lists with such pairs alone. Without it they are taken where there is no other.
     Returns:
-        The training and test pairs, and "val" of layout 1 in three lists; the notes of "train" name the layout.
+        Where the lists lie: train and test, and val of layout 1 in three lists.
     Raises:
-        UserError: the folder has another layout or two, a file is missing or wrong, or the lists number classes
-            differently.
+        UserError: the folder has no known layout, or two.
     """
-    folder = Path(folder)
-    name = _recognise(folder)
-    layout = LAYOUTS[name]
-    parsed = {origin: parse_coco(folder / file, CLASSES, ALIASES) for origin, file in layout.files().items()}
-    _check_same_categories(folder, layout, parsed)
-    notes = {origin: annotations.notes for origin, annotations in parsed.items()}
-    return PairedData(
-        name="flir_aligned",
-        classes=list(CLASSES),
-        category_ids=parsed["train"].category_ids,
-        records={origin: _pair(folder, word, parsed[origin]) for origin, word in layout.lists.items()},
-        ground_truth={origin: annotations.ground_truth for origin, annotations in parsed.items()},
-        notes=notes | {"train": {"layout": _remark(folder, name)} | notes["train"]},
-        normalization=NORMALIZATION,
+    name = _recognise(folder, subset)
+    if name == "3":
+        lists = _align_lists(_align_folder(folder))
+    else:
+        lists = {origin: LAYOUTS[name].pair_list(folder, origin) for origin in LAYOUTS[name].lists}
+    return Source(
+        name=f"flir_aligned_{subset}" if subset else "flir_aligned",
+        folder=folder,
+        classes=CLASSES,
+        aliases=ALIASES,
+        lists=lists,
+        layout=_remark(folder, name),
+        names={"thermal": same_name, "rgb": lambda name: name.replace("PreviewData", "RGB")},
     )
 
 
-def _recognise(folder: Path) -> str:
-    whole = [name for name, layout in LAYOUTS.items() if _is_whole(folder, layout)]
-    if {TWO_LISTS, THREE_LISTS} <= set(whole):
-        whole.remove(THREE_LISTS)
-    if not whole:
-        known = "; ".join(_in_words(name) for name in LAYOUTS)
-        raise UserError(f"{folder}: expected a known layout of FLIR-Aligned ({known}), found {_found(folder)}")
-    if len(whole) > 1:
-        found = " and ".join(_in_words(name) for name in whole)
-        raise UserError(f"{folder}: expected the annotation files of one layout of FLIR-Aligned, found {found}")
-    return whole[0]
+def _recognise(folder: Path, subset: str) -> str:
+    whole = {name: layout.subset for name, layout in LAYOUTS.items() if _is_whole(folder, layout)}
+    if all((_align_folder(folder) / file).is_file() for file in ALIGN.values()):
+        whole["3"] = ""
+    wanted = [name for name, theirs in whole.items() if theirs == subset] or (list(whole) if not subset else [])
+    if {TWO_LISTS, THREE_LISTS} <= set(wanted):
+        wanted.remove(THREE_LISTS)
+    if not wanted:
+        theirs = [name for name, layout in LAYOUTS.items() if layout.subset == subset] + ([] if subset else ["3"])
+        known = "; ".join([_in_words(name) for name in theirs] + ([] if subset else ["day or night lists of 1 or 2"]))
+        what = f"{subset} lists of FLIR-Aligned" if subset else "a known layout of FLIR-Aligned"
+        raise UserError(f"{folder}: expected {what} ({known}), found {_found(folder)}")
+    if len(wanted) > 1:
+        found = " and ".join(_in_words(name) for name in wanted)
+        hint = ": pass --dataset flir_aligned_day or flir_aligned_night" if any(whole[name] for name in wanted) else ""
+        raise UserError(f"{folder}: expected the annotation files of one layout of FLIR-Aligned, found {found}{hint}")
+    return wanted[0]
 
 
 def _is_whole(folder: Path, layout: Layout) -> bool:
@@ -92,7 +111,8 @@ def _is_whole(folder: Path, layout: Layout) -> bool:
 
 
 def _in_words(name: str) -> str:
-    return f"layout {name}: {', '.join(LAYOUTS[name].files().values())}"
+    files = ALIGN if name == "3" else LAYOUTS[name].files()
+    return f"layout {name}: {', '.join(files.values())}"
 
 
 def _found(folder: Path) -> str:
@@ -101,7 +121,7 @@ def _found(folder: Path) -> str:
         found = sorted(os.listdir(folder))
     except OSError as error:
         raise UserError(f"{folder}: expected a FLIR-Aligned folder, found none to read ({error.strerror})") from error
-    there = sorted(file for file in wanted if (folder / file).is_file())
+    there = sorted(file for file in wanted | set(ALIGN.values()) if (folder / file).is_file())
     return f"only {', '.join(there)}" if there else ", ".join(found[:6]) or "an empty folder"
 
 
@@ -110,20 +130,20 @@ def _remark(folder: Path, name: str) -> str:
     return f"{name} (its three lists are there as well and are not read)" if beside else name
 
 
-def _check_same_categories(folder: Path, layout: Layout, parsed: dict[str, ParsedAnnotations]) -> None:
-    files = layout.files()
-    train = parsed["train"].category_ids
-    for origin, annotations in parsed.items():
-        if annotations.category_ids != train:
-            expected, found = (dict(zip(CLASSES, ids)) for ids in (train, annotations.category_ids))
-            wanted = f"expected the ids of {files['train']}, {expected}"
-            raise UserError(f"{folder / files[origin]}: categories: {wanted}, found {found}")
+def _align_folder(folder: Path) -> Path:
+    inner = folder / "align"
+    return inner if inner.is_dir() else folder
 
 
-def _pair(folder: Path, word: str, annotations: ParsedAnnotations) -> list[PairRecord]:
-    return pair_images(
-        annotations.images,
-        folder / f"images_rgb_{word}" / "data",
-        folder / f"images_thermal_{word}" / "data",
-        lambda stem: stem.replace("PreviewData", "RGB"),
-    )
+def _align_lists(folder: Path) -> dict[str, PairList]:
+    lists = {}
+    for origin, file in ALIGN.items():
+        xml_files = tuple(_xml_file(folder, name) for name in read_names(folder / file))
+        lists[origin] = PairList(folder / file, dict.fromkeys(MODALITIES, folder / "JPEGImages"), xml_files)
+    return lists
+
+
+def _xml_file(folder: Path, name: str) -> Path:
+    """Give the annotations of a listed image; lists name it with or without what follows its number."""
+    stem = str(without_suffix(name.removesuffix(".xml")))
+    return folder / "Annotations" / f"{stem if stem.endswith('_PreviewData') else f'{stem}_PreviewData'}.xml"

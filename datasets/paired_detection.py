@@ -1,35 +1,32 @@
 """Aligned RGB-thermal pairs with boxes: records, what a data set offers, and the torch Dataset over them.
 
-A data set file (`flir_aligned.py`, ...) turns a folder into `PairedData`; nothing here knows its layout. Thermal
-files have one channel or three equal ones and always leave here with one. All randomness of a sample comes from the
-seed in its key, so a sample does not depend on the number of workers nor on what was drawn before.
+`sources.py` turns a folder into `PairedData`; nothing here knows a layout. Thermal files have one channel or three
+equal ones and always leave here with one. All randomness of a sample comes from the seed in its key, so a sample does
+not depend on the number of workers nor on what was drawn before.
 
 Shapes: H, W letterboxed size; N boxes of one image. Boxes are xyxy pixels; record boxes in the original image, sample
 boxes in the letterboxed one.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_image
 
-from datasets.coco_json import AnnotatedImage
+from datasets.images import Counts, read_rgb, read_thermal
 from utils.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_GREY_DIFFERENCE = 8  # levels of 255 by which the channels of a grey picture may differ after JPEG
+Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 
 
 @dataclass(frozen=True, eq=False)
 class PairRecord:
-    """One pair: `file_name` as annotated (thermal), boxes (N, 4) float32 clipped to the image, labels (N,) int64
-    channels.
+    """One pair, with its annotated file name.
+
+    Boxes (N, 4) are float32, clipped to the image, labels (N,) int64 channels.
 
     Boxes are NumPy arrays, since thousands of tensors cannot be sent to spawned workers (one file handle each).
     """
@@ -51,7 +48,8 @@ class PairedData:
     `category_ids[k]` is the file's id of class channel k, named `classes[k]`. `records`, `ground_truth` (COCO dict for
     `utils.coco_eval`) and `notes` (counts and remarks for the log) have the keys "train" and "test", and "val" where
     the data set brings its own val list. Image ids are unique within one of these only. `normalization` gives (mean of
-    3, standard deviation of 3) in 0..1 for "rgb" and "thermal".
+    3, standard deviation of 3) in 0..1 for "rgb" and "thermal"; `thermal_counts` the 16-bit values that become black
+    and white, where the data set names them. `remarks` are lines on what was left out or is odd without being wrong.
     """
 
     name: str
@@ -60,7 +58,9 @@ class PairedData:
     records: dict[str, list[PairRecord]]
     ground_truth: dict[str, dict]
     notes: dict[str, dict[str, int | str]]
-    normalization: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+    normalization: Normalization
+    thermal_counts: Counts | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def info(self) -> dict[str, dict]:
@@ -81,9 +81,10 @@ def merge_val(data: PairedData) -> PairedData:
         return data
     records = [replace(r, image_id=r.file_name) for origin in ("train", "val") for r in data.records[origin]]
     images, annotations = [], []
-    for truth in (data.ground_truth["train"], data.ground_truth["val"]):
-        names = {image["id"]: image["file_name"] for image in truth["images"]}
-        images += [{**image, "id": image["file_name"]} for image in truth["images"]]
+    for origin in ("train", "val"):
+        truth = data.ground_truth[origin]
+        names = {record.image_id: record.file_name for record in data.records[origin]}
+        images += [{**image, "id": names[image["id"]]} for image in truth["images"]]
         annotations += [{**item, "image_id": names[item["image_id"]]} for item in truth["annotations"]]
     annotations = [{**item, "id": number} for number, item in enumerate(annotations, 1)]
     merged = {**data.ground_truth["train"], "images": images, "annotations": annotations}
@@ -101,11 +102,15 @@ class PairedDetectionDataset(Dataset):
         records: the pairs.
         transform: called as (rgb (3, h, w), thermal (1, h, w), boxes_xyxy (N, 4), labels (N,)), returns the sample
             dict without "image_id" and "original_size", as `paired_transforms.PairTransform`.
+        thermal_counts: as in `PairedData`.
     """
 
-    def __init__(self, records: list[PairRecord], transform: Callable[..., dict[str, Any]]):
+    def __init__(
+        self, records: list[PairRecord], transform: Callable[..., dict[str, Any]], thermal_counts: Counts | None = None
+    ):
         self.records = records
         self.transform = transform
+        self.thermal_counts = thermal_counts
 
     def __len__(self) -> int:
         return len(self.records)
@@ -123,7 +128,7 @@ class PairedDetectionDataset(Dataset):
         """
         index, seed = key if isinstance(key, tuple) else (key, 0)
         record = self.records[index]
-        rgb, thermal = load_pair(record)
+        rgb, thermal = load_pair(record, self.thermal_counts)
         boxes_xyxy, labels = torch.tensor(record.boxes_xyxy), torch.tensor(record.labels)
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also reseed the GPUs, which nothing here restores.
@@ -132,73 +137,17 @@ class PairedDetectionDataset(Dataset):
         return {**sample, "image_id": record.image_id, "original_size": (record.height, record.width)}
 
 
-def load_pair(record: PairRecord) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decode rgb (3, h, w) and thermal (1, h, w), uint8, of the annotated size; UserError where a file is not so."""
-    rgb = _decode(record.rgb_path, ImageReadMode.RGB)
-    thermal = _one_channel(_decode(record.thermal_path, ImageReadMode.UNCHANGED), record.thermal_path)
+def load_pair(record: PairRecord, thermal_counts: Counts | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decode rgb (3, h, w) and thermal (1, h, w), uint8, of the annotated size; UserError where a file is not so.
+
+    Args:
+        thermal_counts: as in `PairedData`.
+    """
+    rgb = read_rgb(record.rgb_path)
+    thermal = read_thermal(record.thermal_path, thermal_counts)
     for path, image in ((record.thermal_path, thermal), (record.rgb_path, rgb)):
         height, width = image.shape[-2:]
         if (width, height) != (record.width, record.height):
             expected = f"{record.width}x{record.height} px, as annotated for {record.file_name} and as its partner"
             raise UserError(f"{path}: size: expected {expected}, found {width}x{height} px")
     return rgb, thermal
-
-
-def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
-    try:
-        image = decode_image(path, mode=mode)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: expected a JPEG or PNG image, found one that cannot be decoded ({reason})") from error
-    if image.dtype != torch.uint8:
-        raise UserError(f"{path}: expected 8 bits per channel, found {image.dtype}")
-    return image
-
-
-def _one_channel(image: torch.Tensor, path: str) -> torch.Tensor:
-    if len(image) <= 2:  # a second or fourth channel is opacity
-        return image[:1].contiguous()
-    red, green, blue = image[:3].short()
-    difference = max((red - green).abs().max().item(), (green - blue).abs().max().item())
-    if difference > MAX_GREY_DIFFERENCE:
-        found = f"channels that differ by up to {difference} of 255"
-        raise UserError(f"{path}: expected a thermal image with one channel or three equal ones, found {found}")
-    return image[:1].contiguous()
-
-
-def pair_images(
-    images: list[AnnotatedImage], rgb_folder: Path, thermal_folder: Path, rgb_stem: Callable[[str], str]
-) -> list[PairRecord]:
-    """Find both files of each annotated image by name, whatever their image suffix; no file is opened.
-
-    Args:
-        images: the annotated (thermal) images.
-        rgb_folder, thermal_folder: where the files lie; may be one folder.
-        rgb_stem: gives the RGB name from the thermal name, both without suffix.
-    Returns:
-        The pairs, in the order of `images`.
-    Raises:
-        UserError: a folder or an image is missing in one modality.
-    """
-    stems = [PurePosixPath(image.file_name).stem for image in images]
-    thermal_paths = _find(thermal_folder, stems, "thermal")
-    rgb_paths = _find(rgb_folder, [rgb_stem(stem) for stem in stems], "RGB")
-    return [
-        PairRecord(i.image_id, i.file_name, rgb_path, thermal_path, i.width, i.height, i.boxes_xyxy, i.labels)
-        for i, rgb_path, thermal_path in zip(images, rgb_paths, thermal_paths)
-    ]
-
-
-def _find(folder: Path, stems: list[str], modality: str) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            paths = sorted((entry.name, entry.path) for entry in entries)
-    except OSError as error:
-        raise UserError(f"{folder}: expected the folder of the {modality} images ({error.strerror})") from error
-    known = {Path(name).stem: path for name, path in paths if Path(name).suffix.lower() in IMAGE_SUFFIXES}
-    missing = [stem for stem in stems if stem not in known]
-    if missing:
-        wanted = f"{missing[0]}{{{','.join(IMAGE_SUFFIXES)}}}"
-        more = f"; {len(missing) - 1} more {modality} images are missing" if len(missing) > 1 else ""
-        raise UserError(f"{folder}: expected the {modality} image {wanted}, found none{more}")
-    return [known[stem] for stem in stems]

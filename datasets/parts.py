@@ -7,18 +7,15 @@ val list belongs to the training list.
 
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from datasets.flir_aligned import open_flir_aligned
 from datasets.loader import make_loader
 from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord, merge_val
 from datasets.paired_transforms import PairTransform, fill_from_mean
+from datasets.registry import open_data_set
 from datasets.splits import PAPER, Split, make_split, paper_split
 from utils.errors import UserError
-
-OPEN = {"flir_aligned": open_flir_aligned}  # one entry per data set
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Parts:
         o = self.options
         fill = fill_from_mean(self.data.normalization)
         transform = PairTransform(o.image_size, fill, train, o.hflip, o.scale_jitter, o.photometric)
-        dataset = PairedDetectionDataset(self.records(*parts), transform)
+        dataset = PairedDetectionDataset(self.records(*parts), transform, self.data.thermal_counts)
         return make_loader(dataset, o.batch_size, o.seed, train, o.workers, o.pin_memory)
 
 
@@ -83,9 +80,7 @@ def open_parts(folder: str, dataset: str, split_seed: int, paper_protocol: bool,
     Raises:
         UserError: the folder is missing or not laid out as the data set, a pair is in two lists, or there are too few.
     """
-    if not Path(folder).is_dir():
-        raise UserError(f"{folder}: no such data folder")
-    data = OPEN[dataset](folder)
+    data = open_data_set(folder, dataset)
     _check_disjoint(folder, data)
     data = merge_val(data) if paper_protocol else data
     names = {origin: [r.file_name for r in records] for origin, records in data.records.items()}

@@ -134,9 +134,9 @@ def images_read(monkeypatch) -> set[str]:
     module, seen = importlib.import_module("datasets.paired_detection"), set()
     original = module.load_pair
 
-    def spy(record):
+    def spy(record, counts):
         seen.update({Path(record.rgb_path).parent.parent.name, Path(record.thermal_path).parent.parent.name})
-        return original(record)
+        return original(record, counts)
 
     monkeypatch.setattr(module, "load_pair", spy)
     return seen

@@ -11,6 +11,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from datasets.splits import make_split
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
@@ -408,7 +409,11 @@ def test_a_pair_in_both_lists_is_refused(in_work, tmp_path, tiny_config, capsys)
 def test_a_val_part_without_boxes_has_no_score(in_work, tmp_path, tiny_config, capsys):
     data = make_tiny_flir(tmp_path / "flir", seed=0)
     meta = data / "meta/thermal/flir_train.json"
-    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"annotations": []}))
+    content = json.loads(meta.read_text())
+    val = make_split([image["file_name"] for image in content["images"]], seed=0).parts["val"]
+    ids = {image["id"] for image in content["images"] if image["file_name"] in val}
+    content["annotations"] = [item for item in content["annotations"] if item["image_id"] not in ids]
+    meta.write_text(json.dumps(content))
     common = [data, "--config", tiny_config]
     text = run(found, capsys, *common, "--baseline", "sum")
     assert "best epoch 0, AP_val none" in text

@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from datasets.flir_aligned import open_flir_aligned
+from datasets.registry import open_data_set
 from datasets.road_scenes import check_width, scenes_hash
 from tools.demo_jobs import demo_jobs, environment_for, methods_needed
 from tools.demo_options import CORES, Options, parse
@@ -74,7 +74,7 @@ def run_demo(options: Options, resume: bool = False) -> dict:
     jobs = demo_jobs(options)
     print(f"{len(jobs)} commands, {options.slots} side by side on {CORES} cores; logs in {out}/logs", flush=True)
     done = run_jobs(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say)
-    data = open_flir_aligned(options.data or out / "scenes")
+    data = open_data_set(options.data or out / "scenes")
     summary = summarize(options.methods, done, data.info["test"].get("hash"), options.seed)
     write_summary(out, summary, started)
     draw_pictures(out, data, summary, done, methods_needed(options.methods))

@@ -156,7 +156,6 @@ FAULTS = {
     "no bbox": (edited(*BBOX, value=None), "annotations[0].bbox: expected [x, y, width, height]"),
     "bbox of three": (edited(*BBOX, value=[1, 2, 3]), "found [1, 2, 3]"),
     "bbox not finite": (edited(*BBOX, value=[1, 2, float("nan"), 4]), "finite"),
-    "zero size": (edited(*BBOX, value=[10, 10, 0, 5]), "above 0"),
     "negative size": (edited(*BBOX, value=[10, 10, 4, -5]), "above 0"),
     "no overlap": (edited(*BBOX, value=[640, 10, 2, 5]), "overlaps its image"),
     "no overlap, above": (edited(*BBOX, value=[6, -5, 2, 5]), "overlaps its image"),
@@ -174,6 +173,33 @@ def test_each_fault_is_one_line_that_names_the_file(tmp_path, name):
     assert message.startswith(f"{tmp_path / 'flir.json'}: ")
     assert expected in message
     assert "\n" not in message
+
+
+def test_boxes_without_size_are_left_out_and_counted(tmp_path):
+    parsed = parse(tmp_path, add_box(add_box(make_file(), bbox=[10, 10, 0, 5]), bbox=[10, 10, 5, 0]))
+    assert (parsed.notes["boxes"], parsed.notes["empty"]) == (1, 2)
+    assert len(parsed.images[0].labels) == len(parsed.ground_truth["annotations"]) == 1
+    assert "annotations[1].bbox: [10, 10, 0, 5] in a.jpg" in parsed.remarks[0]
+
+
+def test_the_same_box_twice_is_kept_and_remarked(tmp_path):
+    parsed = parse(tmp_path, add_box(add_box(make_file(), category_id=3), id=5))
+    assert len(parsed.images[0].labels) == 3
+    assert len(parsed.remarks) == 1
+    assert "annotations[2].bbox" in parsed.remarks[0]
+    assert "the same person again" in parsed.remarks[0]
+
+
+def test_faults_are_handed_on_one_by_one(tmp_path):
+    data = add_box(add_box(add_box(make_file(), category_id=9), bbox=[900, 0, 5, 5]), image_id="b")
+    data["images"].append({"id": "c", "file_name": "c.jpg", "width": 0, "height": 5})
+    (tmp_path / "flir.json").write_text(json.dumps(add_box(data, image_id="c")))
+    faults = []
+    parsed = parse_coco(tmp_path / "flir.json", CLASSES, ALIASES, faults.append)
+    assert [str(f).partition("json: ")[2].partition(":")[0] for f in faults] == [
+        "images[2].width", "annotations[1].category_id", "annotations[2].bbox",
+    ]  # fmt: skip
+    assert [len(image.labels) for image in parsed.images] == [1, 1]
 
 
 def test_missing_file_and_folder(tmp_path):

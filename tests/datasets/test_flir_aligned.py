@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from datasets.coco_json import parse_coco
-from datasets.flir_aligned import ALIASES, CLASSES, open_flir_aligned
+from datasets.flir_aligned import ALIASES, CLASSES
 from datasets.paired_detection import load_pair
+from datasets.registry import open_data_set
 from tests.tiny_data import make_tiny_flir
 from utils.errors import UserError
 
 
 @pytest.mark.parametrize("string_ids", [True, False])
 def test_tiny_set(tmp_path, string_ids):
-    data = open_flir_aligned(make_tiny_flir(tmp_path, string_ids=string_ids))
+    data = open_data_set(make_tiny_flir(tmp_path, string_ids=string_ids))
     assert (data.classes, data.category_ids) == (["person", "bike", "car"], [1, 2, 3])
     assert {split: len(records) for split, records in data.records.items()} == {"train": 12, "test": 4}
     first = data.records["train"][0]
@@ -36,7 +37,7 @@ def test_tiny_set(tmp_path, string_ids):
     ],
 )
 def test_layouts(tmp_path, layout, note, words):
-    data = open_flir_aligned(make_tiny_flir(tmp_path, num_train=5, num_val=3, num_test=2, layout=layout))
+    data = open_data_set(make_tiny_flir(tmp_path, num_train=5, num_val=3, num_test=2, layout=layout))
     assert data.notes["train"]["layout"] == note
     sizes = {"train": 5, "val": 3, "test": 2}
     assert {origin: len(records) for origin, records in data.records.items()} == {o: sizes[o] for o in words}
@@ -55,11 +56,11 @@ def test_layouts(tmp_path, layout, note, words):
 def test_two_lists_are_read_where_both_forms_of_layout_1_are(tmp_path):
     make_tiny_flir(tmp_path, num_train=9, num_val=3, layout="1 in three")
     make_tiny_flir(tmp_path, num_train=12, layout="1")
-    data = open_flir_aligned(tmp_path)
+    data = open_data_set(tmp_path)
     assert {origin: len(records) for origin, records in data.records.items()} == {"train": 12, "test": 4}
     assert data.notes["train"]["layout"] == "1 (its three lists are there as well and are not read)"
     (tmp_path / "images_thermal_train" / "flir.json").unlink()
-    assert {origin: len(r) for origin, r in open_flir_aligned(tmp_path).records.items()}["val"] == 3
+    assert {origin: len(r) for origin, r in open_data_set(tmp_path).records.items()}["val"] == 3
 
 
 @pytest.mark.parametrize("layout", ["1", "1 in three"])
@@ -67,14 +68,14 @@ def test_two_layouts_in_one_folder_are_refused(tmp_path, layout):
     make_tiny_flir(tmp_path, layout=layout)
     make_tiny_flir(tmp_path, layout="2")
     with pytest.raises(UserError, match=r"one layout.*layout 1.*images_thermal_train.*layout 2: meta/thermal") as error:
-        open_flir_aligned(tmp_path)
+        open_data_set(tmp_path)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("layout", ["1", "1 in three", "2"])
 def test_scenes_and_info_are_kept(tmp_path, layout):
     info = {"renderer": "drawn", "hash": "12ab"}
-    data = open_flir_aligned(make_tiny_flir(tmp_path, layout=layout, scenes=("day", "night"), info=info))
+    data = open_data_set(make_tiny_flir(tmp_path, layout=layout, scenes=("day", "night"), info=info))
     assert data.info == {origin: info | {"list": origin} for origin in data.records}
     for truth in data.ground_truth.values():
         assert [image["scene"] for image in truth["images"]] == [
@@ -83,7 +84,7 @@ def test_scenes_and_info_are_kept(tmp_path, layout):
 
 
 def test_no_scenes_and_no_info(tmp_path):
-    data = open_flir_aligned(make_tiny_flir(tmp_path))
+    data = open_data_set(make_tiny_flir(tmp_path))
     assert data.info == {"train": {}, "test": {}}
     assert not any("scene" in image for truth in data.ground_truth.values() for image in truth["images"])
 
@@ -91,7 +92,7 @@ def test_no_scenes_and_no_info(tmp_path):
 def test_nothing_is_written(tmp_path):
     make_tiny_flir(tmp_path)
     before = sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))
-    open_flir_aligned(tmp_path)
+    open_data_set(tmp_path)
     assert sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
 
 
@@ -99,7 +100,7 @@ def test_other_suffixes_are_found(tmp_path):
     make_tiny_flir(tmp_path)
     folder = tmp_path / "images_thermal_test" / "data"
     (folder / "FLIR_00013_PreviewData.jpeg").rename(folder / "FLIR_00013_PreviewData.JPG")
-    assert open_flir_aligned(tmp_path).records["test"][0].thermal_path.endswith("FLIR_00013_PreviewData.JPG")
+    assert open_data_set(tmp_path).records["test"][0].thermal_path.endswith("FLIR_00013_PreviewData.JPG")
 
 
 @pytest.mark.parametrize(
@@ -110,8 +111,8 @@ def test_missing_images_of_one_modality_are_named(tmp_path, modality, name):
     folder = tmp_path / f"images_{modality}_test" / "data"
     for path in folder.glob("*0001[34]*"):
         path.unlink()
-    with pytest.raises(UserError, match=rf"{folder}.*{name}.*found none; 1 more"):
-        open_flir_aligned(tmp_path)
+    with pytest.raises(UserError, match=rf"{folder}.*{name}.*found none .and 1 more: python -m tools"):
+        open_data_set(tmp_path)
 
 
 def test_missing_image_folder(tmp_path):
@@ -119,20 +120,20 @@ def test_missing_image_folder(tmp_path):
     folder = tmp_path / "images_rgb_test"
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=f"{folder}.*RGB images"):
-        open_flir_aligned(tmp_path)
+        open_data_set(tmp_path)
 
 
 def test_other_layouts_are_refused(tmp_path):
     with pytest.raises(UserError, match="empty folder"):
-        open_flir_aligned(tmp_path)
+        open_data_set(tmp_path)
     (tmp_path / "align_train.txt").touch()
-    with pytest.raises(UserError, match=r"known layout.*found align_train\.txt$") as error:
-        open_flir_aligned(tmp_path)
+    with pytest.raises(UserError, match=r"known layout.*found only align_train\.txt$") as error:
+        open_data_set(tmp_path)
     looked_for = [f"images_thermal_{word}/flir.json" for word in ("train", "train_train", "train_val", "val")]
     looked_for += [f"meta/thermal/flir_{word}.json" for word in ("train", "test")]
     assert all(file in str(error.value) for file in looked_for)
-    with pytest.raises(UserError, match=r"none_here.*No such file"):
-        open_flir_aligned(tmp_path / "none_here")
+    with pytest.raises(UserError, match=r"none_here: no such data folder"):
+        open_data_set(tmp_path / "none_here")
 
 
 def test_half_a_layout_is_named(tmp_path):
@@ -140,7 +141,7 @@ def test_half_a_layout_is_named(tmp_path):
     (tmp_path / "images_thermal_train_val" / "flir.json").unlink()
     found = "found only images_thermal_train_train/flir.json, images_thermal_val/flir.json"
     with pytest.raises(UserError, match=rf"{found}$"):
-        open_flir_aligned(tmp_path)
+        open_data_set(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_lists_with_other_category_ids_are_refused(tmp_path, layout, file):
     data["categories"] = [{"id": i, "name": name} for i, name in enumerate(["car", "person", "bike"], 1)]
     path.write_text(json.dumps(data))
     with pytest.raises(UserError, match=rf"^{path}: categories: .*'person': 1.*found.*'person': 2"):
-        open_flir_aligned(tmp_path)
+        open_data_set(tmp_path)
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def real_data() -> Path:
 
 
 def test_real_pairs(real_data):
-    data = open_flir_aligned(real_data / "flir_aligned_mini")
+    data = open_data_set(real_data / "flir_aligned_mini")
     counts = {split: (note["images"], note["boxes"]) for split, note in data.notes.items()}
     assert counts == {"train": (100, 726), "test": (41, 294)}
     assert data.notes["train"]["layout"] == "2"

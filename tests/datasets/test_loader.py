@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from datasets.flir_aligned import open_flir_aligned
 from datasets.loader import SeededSampler, make_loader
 from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
+from datasets.registry import open_data_set
 from tests.tiny_data import make_tiny_flir
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    data = open_flir_aligned(make_tiny_flir(tmp_path_factory.mktemp("tiny")))
+    data = open_data_set(make_tiny_flir(tmp_path_factory.mktemp("tiny")))
     fill = fill_from_mean(data.normalization)
     transform = PairTransform((64, 64), fill, train=True, scale_jitter=(0.7, 1.4), photometric=0.3)
     return PairedDetectionDataset(data.records["train"], transform)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from datasets import road_scenes
-from datasets.flir_aligned import open_flir_aligned
 from datasets.paired_detection import load_pair
+from datasets.registry import open_data_set
 from datasets.scenes import scenes_hash
 from datasets.scenes.canvas import MARGIN, ON_THE_GROUND, SUBPIXELS, Camera, Canvas
 from datasets.scenes.conditions import CONDITIONS
@@ -176,7 +176,7 @@ def test_local_failures_are_named_and_happen():
 
 
 def test_written_scenes_are_read_as_flir_aligned(written):
-    data = open_flir_aligned(written)
+    data = open_data_set(written)
     assert {part: len(records) for part, records in data.records.items()} == COUNTS
     assert data.classes == list(CLASSES)
     for part in COUNTS:

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_convert
 
-from datasets.flir_aligned import open_flir_aligned
+from datasets.registry import open_data_set
 from tests.tiny_data import make_tiny_flir
 from utils.coco_eval import evaluate_by_scene, evaluate_detections, to_coco_detections
 
@@ -19,7 +19,7 @@ NAMES = ["person", "bike", "car"]
 
 @pytest.fixture(params=[True, False], ids=["string ids", "integer ids"])
 def data(tmp_path, request):
-    return open_flir_aligned(make_tiny_flir(tmp_path, num_train=10, num_test=8, string_ids=request.param))
+    return open_data_set(make_tiny_flir(tmp_path, num_train=10, num_test=8, string_ids=request.param))
 
 
 def as_found(record, noise: float = 0.0, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -136,7 +136,7 @@ SCENES = ("night", "day", "warm noon")
 
 
 def test_by_scene_is_the_evaluation_of_its_images(tmp_path):
-    data = open_flir_aligned(make_tiny_flir(tmp_path, num_train=5, num_test=15, scenes=SCENES))
+    data = open_data_set(make_tiny_flir(tmp_path, num_train=5, num_test=15, scenes=SCENES))
     results, image_ids = noisy_results(data)
     truth = data.ground_truth["test"]
     del truth["images"][4]["scene"]  # counts in no scene
@@ -160,7 +160,7 @@ def test_by_scene_without_scenes_is_empty(data):
 
 
 def test_scene_with_nothing_to_find_is_none(tmp_path):
-    data = open_flir_aligned(make_tiny_flir(tmp_path, num_train=5, scenes=SCENES))
+    data = open_data_set(make_tiny_flir(tmp_path, num_train=5, scenes=SCENES))
     truth = data.ground_truth["train"]
     empty = {image["id"] for image in truth["images"]} - {box["image_id"] for box in truth["annotations"]}
     numbers = evaluate_by_scene(truth, [], [*empty], data.category_ids, data.classes)

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from torchvision.io import ImageReadMode, decode_image
 
-from datasets.flir_aligned import open_flir_aligned
+from datasets.registry import open_data_set
 from tests.tiny_data import make_tiny_flir
 from utils import plots
 from utils.errors import UserError
@@ -77,7 +77,7 @@ def test_curves_refuse_what_is_no_run(trained, tmp_path):
 def tiny(tmp_path):
     """Test pairs of two scenes, and detections that hit every object."""
     folder = make_tiny_flir(tmp_path / "flir", num_test=6, layout="1 in three", scenes=("day", "night"), info={})
-    data = open_flir_aligned(folder)
+    data = open_data_set(folder)
     truth = data.ground_truth["test"]
     return data.records["test"], truth, [hit(item) for item in truth["annotations"]]
 

@@ -1,0 +1,77 @@
+"""The data sets by name, and opening one: `--dataset NAME`, or a YAML file that describes an own one."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from datasets.flir_aligned import locate_flir_aligned
+from datasets.llvip import locate_llvip
+from datasets.m3fd import locate_m3fd
+from datasets.own_set import locate_own_set
+from datasets.paired_detection import PairedData
+from datasets.sources import Source, open_source
+from utils.errors import UserError, near
+
+LOCATE = {  # one entry per data set
+    "flir_aligned": locate_flir_aligned,
+    "flir_aligned_day": partial(locate_flir_aligned, subset="day"),
+    "flir_aligned_night": partial(locate_flir_aligned, subset="night"),
+    "llvip": locate_llvip,
+    "m3fd": locate_m3fd,
+}
+DESCRIPTIONS = (".yaml", ".yml")
+
+
+def dataset_name(text: str) -> str:
+    """Return what --dataset may be: a known name, or the path of a YAML file."""
+    if text in LOCATE or Path(text).suffix.lower() in DESCRIPTIONS:
+        return text
+    known = f"{', '.join(LOCATE)} or a file .yaml"
+    raise argparse.ArgumentTypeError(f"expected {known}, found {text!r}{near(text, LOCATE)}")
+
+
+def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:
+    """Find where the files of a data set lie.
+
+    Args:
+        folder: the data set's.
+        dataset: a name of `LOCATE`, or the path of a YAML file.
+    Raises:
+        UserError: no such folder, or not laid out so; names the data sets that it looks like.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such data folder")
+    if dataset not in LOCATE:
+        return locate_own_set(folder, dataset)
+    try:
+        return LOCATE[dataset](folder)
+    except UserError as error:
+        others = [f"--dataset {name}" for name in LOCATE if name != dataset and _is_one(folder, name)]
+        if not others:
+            raise
+        raise UserError(f"{error} (it can be read with {' or '.join(others)})") from error
+
+
+def open_data_set(folder: str | Path, dataset: str = "flir_aligned") -> PairedData:
+    """Index a data set; images are only looked up, nothing is written.
+
+    Args:
+        folder, dataset: as for `locate`.
+    Raises:
+        UserError: as `locate`, or a file is missing or wrong: the first fault, and how many more there are.
+    """
+    faults = []
+    data = open_source(locate(folder, dataset), faults.append)
+    if not faults:
+        return data
+    more = f" (and {len(faults) - 1} more: python -m tools.check_data lists them)" if len(faults) > 1 else ""
+    raise UserError(f"{faults[0]}{more}") from faults[0]
+
+
+def _is_one(folder: Path, name: str) -> bool:
+    try:
+        LOCATE[name](folder)
+    except UserError:
+        return False
+    return True
