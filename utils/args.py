@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from utils.errors import UserError
+from utils.errors import UserError, near
 
 SECTIONS = ("pretrain", "search", "found")
 
@@ -23,8 +23,16 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, description: str):
         super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.HelpFormatter)
 
+    def parse_args(self, args: list[str] | None = None, namespace: argparse.Namespace | None = None):
+        """Parse a whole command line; an option that is not known is named, with the one that may be meant."""
+        namespace, unknown = self.parse_known_args(args, namespace)
+        if not unknown:
+            return namespace
+        name = unknown[0].partition("=")[0]
+        self.error(f"{name}: no such option{near(name, self._option_string_actions)}")
+
     def error(self, message: str):
-        raise UserError(f"{message} (see {self.prog} --help)")
+        raise UserError(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
 
 
 def command(main):
@@ -35,9 +43,7 @@ def command(main):
         try:
             main(sys.argv[1:] if argv is None else argv)
         except UserError as error:
-            # A loader process hands its error on with a traceback in front; the last line is what the user needs.
-            line = str(error).strip().splitlines()[-1].rpartition("UserError: ")[2]
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
             return 2
         return 0
 
@@ -86,9 +92,10 @@ def read_config(path: str, parsers: dict[str, Parser], section: str) -> dict:
     known = {name: _options(parser) for name, parser in parsers.items()}
     layers = {name: _names(data.get(name) or {}) for name in SECTIONS}
     top = _names({k: v for k, v in data.items() if k not in SECTIONS})
-    anywhere = {key for options in known.values() for key in options}
-    unknown = [key for key in top if key not in anywhere]
-    unknown += [f"{name}: {key}" for name, layer in layers.items() for key in layer if key not in known[name]]
+    anywhere = dict.fromkeys(key for options in known.values() for key in options)
+    unknown = [key + near(key, anywhere) for key in top if key not in anywhere]
+    for name, layer in layers.items():
+        unknown += [f"{name}: {key}{near(key, known[name])}" for key in layer if key not in known[name]]
     if unknown:
         raise UserError(
             f"--config {path}: expected option names, found {', '.join(unknown)} (data folders do not belong here)"
@@ -130,9 +137,10 @@ def _convert(action: argparse.Action, value, path: str):
     convert = action.type or str
     try:
         done = [convert(str(v)) for v in values]
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"--config {path}: {action.dest}: {error}") from None
     except ValueError:
-        name = getattr(convert, "__name__", "value")
-        raise UserError(f"--config {path}: {action.dest}: expected {name}, found {value!r}") from None
+        raise UserError(f"--config {path}: {action.dest}: expected {convert.__name__}, found {value!r}") from None
     if action.choices and done[0] not in action.choices:
         raise UserError(f"--config {path}: {action.dest}: expected one of {', '.join(action.choices)}, found {value!r}")
     return tuple(done) if isinstance(action.nargs, int) else done[0]

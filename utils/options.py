@@ -3,53 +3,55 @@
 `--help` is the manual: unit, default, published value. Parsing and configs: args.py.
 """
 
+import argparse
 from collections.abc import Callable
 
+from datasets.registry import LOCATE, dataset_name
 from models.fusion_baselines import BASELINES, FUSIONS
 from utils.args import Parser
 
 
 def number(convert: Callable[[str], float], name: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
-    """Return an argparse type; argparse puts its name into the error: "invalid whole number from 1 value: '-3'"."""
+    """Return an argparse type that says what it expected: "expected a whole number from 1, found '-3'"."""
 
     def read(text: str) -> float:
-        value = convert(text)
-        if not fits(value):
-            raise ValueError(text)
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or not fits(value):
+            raise argparse.ArgumentTypeError(f"expected {name}, found {text!r}")
         return value
 
-    read.__name__ = name
     return read
 
 
-positive = number(int, "whole number from 1", lambda v: v >= 1)
-count = number(int, "whole number from 0", lambda v: v >= 0)
-seed = number(int, "whole number from 0 to 4294967295", lambda v: 0 <= v < 2**32)
-not_negative = number(float, "number from 0", lambda v: 0 <= v < float("inf"))
-above_zero = number(float, "number above 0", lambda v: 0 < v < float("inf"))
-share = number(float, "number from 0 to 1", lambda v: 0 <= v <= 1)
-probability = number(float, "number from 0 to below 1", lambda v: 0 <= v < 1)
+positive = number(int, "a whole number from 1", lambda v: v >= 1)
+count = number(int, "a whole number from 0", lambda v: v >= 0)
+seed = number(int, "a whole number from 0 to 4294967295", lambda v: 0 <= v < 2**32)
+not_negative = number(float, "a number from 0", lambda v: 0 <= v < float("inf"))
+above_zero = number(float, "a number above 0", lambda v: 0 < v < float("inf"))
+share = number(float, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+probability = number(float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
 
 
 def image_size(text: str) -> tuple[int, int]:
     """Read `256` (square) or `256x320` (height x width)."""
-    sides = [int(side) for side in str(text).split("x")]
+    sides = [int(side) if side.isdecimal() else 0 for side in text.split("x")]
     if len(sides) > 2 or min(sides) < 32:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"expected N or HxW, each of at least 32 pixels, found {text!r}")
     return sides[0], sides[-1]
-
-
-image_size.__name__ = "side or height x width of at least 32"
 
 
 def add_data_options(parser: Parser) -> None:
     group = parser.add_argument_group("data")
     add = group.add_argument
     add("data", metavar="DIR", help="folder of the data set")
-    add("--dataset", choices=["flir_aligned"], default="flir_aligned", help="how DIR is laid out (flir_aligned)")
+    text = f"how DIR is laid out: {', '.join(LOCATE)}, or a YAML file that says so, docs/own_data.md (flir_aligned)"
+    add("--dataset", type=dataset_name, default="flir_aligned", metavar="NAME|FILE", help=text)
     add("--num-classes", type=positive, help="class channels of the head (from the data; published 90)")
     add("--image_size", type=image_size, default=(768, 768), help="input, N or HxW, in pixels (768, as published)")
-    add("--split_seed", type=int, default=0, help="seed of the cut into train, arch and val (0)")
+    add("--split_seed", type=count, default=0, help="seed of the cut into train, arch and val (0)")
     add("--paper-protocol", action="store_true", help="published protocol: test serves as arch and val; results say so")
     add("--hflip", type=share, default=0.5, help="probability of a mirrored training pair (0.5)")
     add(
@@ -61,6 +63,8 @@ def add_data_options(parser: Parser) -> None:
         help="training pairs are scaled by a factor between, then cropped or padded (1 1: off)",
     )
     add("--photometric", type=not_negative, default=0.0, help="strength of brightness and contrast changes (0: off)")
+    text = "pairs that training may leave out, in all, since a file of them cannot be read; a test leaves out none (0)"
+    add("--max_bad_files", type=count, default=0, metavar="N", help=text)
     add("--workers", type=count, default=4, help="loader processes (4, as published)")
     add("--pin-mem", action="store_true", help="pin loader memory, for CUDA (off)")
     add("--no-prefetcher", action="store_true", help="published flag without effect here")
