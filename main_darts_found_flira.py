@@ -85,9 +85,9 @@ def train_found(args: argparse.Namespace) -> None:
     validate, detections = validator(model, parts, "val", compute)
     progress = Progress()
     facts = {"kind": "found", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
-    facts["checkpoint_split"] = checkpoint_split
+    facts |= {"checkpoint_split": checkpoint_split, "classes": parts.data.classes}
     facts["genotype"] = genotype_to_json(genotype) if genotype else None
-    record = Recorder(run, tracker, model, progress, facts)
+    record = Recorder(run, tracker, model, progress, facts, parts.bad_files)
 
     def on_epoch(row: dict, is_best: bool) -> None:
         record(row, is_best)

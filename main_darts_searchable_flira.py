@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
     progress = Progress()
     facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
     facts["checkpoint_split"] = checkpoint_split
-    record = Recorder(run, tracker, model, progress, facts)
+    record = Recorder(run, tracker, model, progress, facts, parts.bad_files)
 
     def on_epoch(row: dict, is_best: bool) -> None:
         record(row, is_best)

@@ -151,7 +151,7 @@ def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     validate, _ = validator(model, job.parts, "val", job.compute)
     progress = Progress()
     facts = {"kind": "pretrain", "args": plain(args)}
-    recorder = Recorder(job.run, job.tracker, model, progress, facts, phase)
+    recorder = Recorder(job.run, job.tracker, model, progress, facts, job.parts.bad_files, phase)
     train(model, TASK, optimizer, schedule, job.loader, validate, epochs, job.compute, progress, recorder)
     return checkpoint.load(recorder.best)["model"]
 

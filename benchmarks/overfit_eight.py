@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
 
     def score() -> dict:
         classes = parts.data.category_ids, parts.data.classes
-        evaluator = TASK.make_evaluator(parts.ground_truth("train"), [r.image_id for r in records], *classes)
+        evaluator = TASK.make_evaluator(parts.ground_truth("train"), *classes)
         return evaluate(model, loaders[1], TASK, evaluator, compute, "evaluate")
 
     started, best = time.perf_counter(), {"AP50": -1.0}

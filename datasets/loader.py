@@ -1,18 +1,44 @@
 """Batches of RGB-thermal samples that depend on (seed, epoch) only, never on the number of workers.
 
-Each sample carries its own seed, so it can be made anywhere at any time: resumed and whole runs see the same.
+Each sample carries its own seed, so it can be made anywhere at any time: resumed and whole runs see the same. A pair
+with a file that cannot be read ends the run, or is left out of its batch while not too many are.
 
 Shapes: B batch; H, W letterboxed size; N_i boxes of image i. Boxes are xyxy pixels of the letterboxed image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
 from datasets.paired_detection import PairedDetectionDataset
+from utils.errors import UserError
+
+
+class BadFiles:
+    """The pairs of a run that are left out because a file of them cannot be read; each is named once.
+
+    Args:
+        limit: how many may be left out; None: none, and no advice to allow it, since a score is one over all pairs.
+    """
+
+    def __init__(self, limit: int | None):
+        self.limit = limit
+        self.names: list[str] = []
+        self.log: Callable[[str], None] = tqdm.write
+
+    def add(self, name: str, fault: str) -> None:
+        """Count a pair; UserError where it is one too many."""
+        if name in self.names:
+            return
+        if len(self.names) >= (self.limit or 0):
+            known = {None: "", 0: " (--max_bad_files N leaves out up to N such pairs)"}
+            raise UserError(fault + known.get(self.limit, f" (--max_bad_files {self.limit} were left out before)"))
+        self.names.append(name)
+        self.log(f"left out, {len(self.names)} of at most {self.limit}: {fault}")
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -64,9 +90,63 @@ class SeededSampler(Sampler[tuple[int, int]]):
         return iter([(i, words[i][0]) for i in order])
 
 
+class _Caught(Dataset):
+    """The same samples; in the place of one that cannot be read, (name of the pair, what is wrong)."""
+
+    def __init__(self, dataset: PairedDetectionDataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any] | tuple[str, str]:
+        try:
+            return self.dataset[key]
+        except UserError as error:
+            return self.dataset.records[key[0]].file_name, str(error)
+
+
+def _collate_readable(samples: list[dict[str, Any] | tuple[str, str]]) -> tuple[dict[str, Any] | None, list]:
+    whole = [sample for sample in samples if isinstance(sample, dict)]
+    faults = [sample for sample in samples if not isinstance(sample, dict)]
+    return collate(whole) if whole else None, faults
+
+
+class PairLoader(DataLoader):
+    """A DataLoader without the pairs that cannot be read.
+
+    Args:
+        least: pairs that a batch must have after some are left out; smaller ones are skipped.
+        bad_files: counts what is left out.
+        options: of DataLoader.
+    """
+
+    def __init__(self, dataset: PairedDetectionDataset, least: int, bad_files: BadFiles, **options: Any):
+        super().__init__(_Caught(dataset), collate_fn=_collate_readable, **options)
+        self.least = least
+        self.bad_files = bad_files
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        given = 0
+        for batch, faults in super().__iter__():
+            for name, fault in faults:
+                self.bad_files.add(name, fault)
+            if batch is not None and (not faults or len(batch["image_ids"]) >= self.least):
+                given += 1
+                yield batch
+        if not given:
+            raise UserError(f"expected pairs to read, found none left without {', '.join(self.bad_files.names[:3])}")
+
+
 def make_loader(
-    dataset: PairedDetectionDataset, batch_size: int, seed: int, train: bool, workers: int, pin_memory: bool
-) -> DataLoader:
+    dataset: PairedDetectionDataset,
+    batch_size: int,
+    seed: int,
+    train: bool,
+    workers: int,
+    pin_memory: bool,
+    bad_files: BadFiles | None = None,
+) -> PairLoader:
     """Build the loader; call `loader.sampler.set_epoch(epoch)` before each epoch.
 
     Args:
@@ -76,15 +156,17 @@ def make_loader(
         train: shuffle, and drop the last incomplete batch unless it is the only one.
         workers: processes that decode; 0 is this one.
         pin_memory: speed up copies to a GPU.
+        bad_files: counts pairs that cannot be read; None: the first one is an error.
     Returns:
         Batches as from `collate`.
     """
-    return DataLoader(
+    return PairLoader(
         dataset,
+        least=min(2, batch_size) if train else 1,  # a batch of one upsets the norms
+        bad_files=bad_files or BadFiles(None),
         batch_size=batch_size,
         sampler=SeededSampler(len(dataset), seed, shuffle=train),
         num_workers=workers,
-        collate_fn=collate,
         pin_memory=pin_memory,
         drop_last=train and len(dataset) >= batch_size,
         persistent_workers=workers > 0,

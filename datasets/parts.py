@@ -10,7 +10,7 @@ from itertools import combinations
 
 from torch.utils.data import DataLoader
 
-from datasets.loader import make_loader
+from datasets.loader import BadFiles, make_loader
 from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord, merge_val
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from datasets.registry import open_data_set
@@ -20,7 +20,10 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How pairs are prepared: image_size (height, width), augmentation as in PairTransform, loader processes."""
+    """How pairs are prepared: image_size (height, width), augmentation as in PairTransform, loader processes.
+
+    max_bad_files: pairs that may be left out, in all, because a file of them cannot be read; None: in a test, none.
+    """
 
     image_size: tuple[int, int]
     batch_size: int
@@ -30,15 +33,17 @@ class LoaderOptions:
     hflip: float
     scale_jitter: tuple[float, float]
     photometric: float
+    max_bad_files: int | None
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Records, ground truth and loaders by part."""
+    """Records, ground truth and loaders by part, which share the count of bad files."""
 
     data: PairedData
     split: Split
     options: LoaderOptions
+    bad_files: BadFiles
 
     @property
     def learning(self) -> tuple[str, ...]:
@@ -71,7 +76,7 @@ class Parts:
         fill = fill_from_mean(self.data.normalization)
         transform = PairTransform(o.image_size, fill, train, o.hflip, o.scale_jitter, o.photometric)
         dataset = PairedDetectionDataset(self.records(*parts), transform, self.data.thermal_counts)
-        return make_loader(dataset, o.batch_size, o.seed, train, o.workers, o.pin_memory)
+        return make_loader(dataset, o.batch_size, o.seed, train, o.workers, o.pin_memory, self.bad_files)
 
 
 def open_parts(folder: str, dataset: str, split_seed: int, paper_protocol: bool, options: LoaderOptions) -> Parts:
@@ -88,7 +93,7 @@ def open_parts(folder: str, dataset: str, split_seed: int, paper_protocol: bool,
         split = paper_split(names["train"], names["test"])
     else:
         split = make_split(names["train"], split_seed, own_val=names.get("val"))
-    return Parts(data, split, options)
+    return Parts(data, split, options, BadFiles(options.max_bad_files))
 
 
 def _check_disjoint(folder: str, data: PairedData) -> None:

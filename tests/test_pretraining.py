@@ -148,7 +148,7 @@ def test_what_appears_during_training_is_checked_again(tiny_flir, tiny_config, t
 def detector(data: Path, config: Path, *options: str):
     args = parse(make_parser, [str(data), "--config", str(config), "--num-classes", "3", *options], "pretrain")
     check_sizes(args)
-    loading = LoaderOptions(args.image_size, 1, 0, 0, False, 0.0, (1.0, 1.0), 0.0)
+    loading = LoaderOptions(args.image_size, 1, 0, 0, False, 0.0, (1.0, 1.0), 0.0, 0)
     parts = open_parts(str(data), "flir_aligned", 0, False, loading)
     return build_detector(args, args.modality, parts.data.normalization)
 

@@ -15,6 +15,7 @@ from models.detection.anchors import NUM_ANCHORS
 from utils.errors import UserError
 
 State = dict[str, Tensor]
+FORMAT = 1  # of the checkpoints in run folders
 # What torch.load raises on files that are no checkpoints, depending on their first bytes.
 UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError, struct.error)
 UNREADABLE += (pickle.UnpicklingError, zipfile.BadZipFile)

@@ -23,8 +23,8 @@ FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale")
 
 def open_data(args: argparse.Namespace) -> Parts:
     """Open the data set and settle the number of classes (`args.num_classes`)."""
-    augmentation = args.hflip, tuple(args.scale_jitter), args.photometric
-    options = LoaderOptions(args.image_size, args.batchsize, args.seed, args.workers, args.pin_mem, *augmentation)
+    rest = args.hflip, tuple(args.scale_jitter), args.photometric, args.max_bad_files
+    options = LoaderOptions(args.image_size, args.batchsize, args.seed, args.workers, args.pin_mem, *rest)
     parts = open_parts(args.data, args.dataset, args.split_seed, args.paper_protocol, options)
     found = len(parts.data.classes)
     args.num_classes = args.num_classes or found

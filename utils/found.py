@@ -26,6 +26,8 @@ from utils.reporting import count_parameters, validator
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
 DATA = ("dataset", "split_seed", "paper_protocol")
+OPTIONS = (*STREAMS, *DATA, "baseline", "widen")  # that a trained detector is rebuilt from
+FIELDS = ("args", "split", "protocol", "checkpoint_split", "classes", "genotype", "bad_files", "model", "progress")
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
 
 
@@ -84,10 +86,11 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
     """
     path = Path(folder) / "best.pt"
     state = checkpoint.load(path)
-    if state.get("kind") != "found":
-        raise UserError(f"{path}: expected a run of main_darts_found_flira.py, found {state.get('kind')!r}")
+    check_fields(state, path)
     args = options_of_run(args, state["args"], folder)
     parts = open_data(args)
+    if parts.data.classes != state["classes"]:
+        raise UserError(f"{path}: classes: expected {state['classes']}, found {parts.data.classes} in {args.data}")
     if args.eval_part == "val" and parts.split.hash != state["split"]:
         raise UserError(f"--eval_part val: expected split {state['split']} as in training, found {parts.split.hash}")
     streams = build_streams(args, needed_modalities(args))
@@ -98,14 +101,27 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
     return Trained(Path(folder), state, args, parts, model, genotype)
 
 
+def check_fields(state: dict, path: Path) -> None:
+    """Refuse a checkpoint that is not of a training run, or of another format."""
+    if state.get("kind") != "found":
+        raise UserError(f"{path}: expected a run of main_darts_found_flira.py, found {state.get('kind')!r}")
+    if state.get("format") != checkpoint.FORMAT:
+        raise UserError(f"{path}: format: expected {checkpoint.FORMAT}, found {state.get('format')!r}")
+    missing = [name for name in FIELDS if name not in state]
+    missing = missing or [f"args.{name}" for name in (*OPTIONS, "seed") if name not in state["args"]]
+    if missing:
+        raise UserError(f"{path}: {missing[0]}: expected this field, found nothing: a file of another version")
+
+
 def options_of_run(args: argparse.Namespace, run_args: dict, folder: str) -> argparse.Namespace:
     """Return the options with those in place that a run's detector was built with; typed ones must agree."""
     for name in (*STREAMS, *DATA):
         ours, theirs = (json.loads(json.dumps(value)) for value in (getattr(args, name), run_args[name]))
         if name in args.typed and ours != theirs:
             raise UserError(f"--{name}: expected {theirs} as in {folder}, found {ours}")
-    args = argparse.Namespace(**vars(args) | {"widen": None})
-    inherit(args, run_args, (*STREAMS, *DATA, "baseline", "widen"), over_config=True)
+    # A test leaves out no pair: a score is one over all of them.
+    args = argparse.Namespace(**vars(args) | {"widen": None, "max_bad_files": None})
+    inherit(args, run_args, OPTIONS, over_config=True)
     return args
 
 

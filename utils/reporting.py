@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from datasets.loader import BadFiles
 from datasets.parts import Parts
 from engine.step import Compute, evaluate
 from engine.tasks import TASKS
@@ -29,6 +30,7 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
     run.describe(plain(args))
     write_json(run.path / "split.json", parts.split.to_json())
     run.log(f"{kind} in {run.path}")
+    parts.bad_files.log = run.log
     if getattr(args, "L", None) is not None:
         run.log(f"--L {args.L} and --no-prefetcher ({args.no_prefetcher}) have no effect here")
     else:
@@ -47,8 +49,7 @@ def validator(model: nn.Module, parts: Parts, part: str, compute: Compute) -> tu
     loader, detections = parts.loader(part, train=False), []
 
     def validate() -> dict[str, float | None]:
-        ids = [record.image_id for record in parts.records(part)]
-        evaluator = TASK.make_evaluator(parts.ground_truth(part), ids, parts.data.category_ids, parts.data.classes)
+        evaluator = TASK.make_evaluator(parts.ground_truth(part), parts.data.category_ids, parts.data.classes)
         metrics = evaluate(model, loader, TASK, evaluator, compute, f"evaluate {part}")
         detections[:] = evaluator.detections
         return metrics
@@ -61,14 +62,22 @@ class Recorder:
 
     Args:
         facts: plain values that every checkpoint carries beside the model.
+        bad_files: of the run's data; rows count them, checkpoints name them.
         phase: put into rows and file names where a run has several phases.
     """
 
     def __init__(
-        self, run: RunFolder, tracker: Tracker, model: nn.Module, progress: Progress, facts: dict, phase: str = ""
+        self,
+        run: RunFolder,
+        tracker: Tracker,
+        model: nn.Module,
+        progress: Progress,
+        facts: dict,
+        bad_files: BadFiles,
+        phase: str = "",
     ):
         self.run, self.tracker, self.model, self.progress, self.facts = run, tracker, model, progress, facts
-        self.phase = phase
+        self.bad_files, self.phase = bad_files, phase
         self.started = time.perf_counter()
         earlier = run.path / "timing.json"  # of the phases before
         self.timing = read_json(earlier) if earlier.exists() else {}
@@ -81,10 +90,12 @@ class Recorder:
         return self.run.path / (f"{name}_{self.phase}.pt" if self.phase else f"{name}.pt")
 
     def __call__(self, row: Row, is_best: bool) -> None:
+        row = row | {"bad_files": len(self.bad_files.names)}
         self.run.append_metrics(({"phase": self.phase} if self.phase else {}) | row)
         self.tracker.log(row, self.phase)
         self.run.log(self._line(row, is_best))
-        state = self.facts | {"format": 1, "model": self.model.state_dict(), "progress": self.progress.to_dict()}
+        state = self.facts | {"format": checkpoint.FORMAT, "bad_files": list(self.bad_files.names)}
+        state |= {"model": self.model.state_dict(), "progress": self.progress.to_dict()}
         checkpoint.save(self._file("last"), state)
         if is_best:
             checkpoint.save(self.best, state)

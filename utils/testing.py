@@ -112,6 +112,7 @@ def facts_of(trained: Trained, part: str) -> dict[str, object]:
         "epoch": state["progress"]["best_epoch"],
         "AP_val": state["progress"]["best"],
         "seed": state["args"]["seed"],
+        "bad_files": len(state["bad_files"]),
         "parameters": count_parameters(trained.model),
         "parameters_fusion": count_parameters(trained.model.fusions),
         "protocol": state["protocol"],

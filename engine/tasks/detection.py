@@ -29,14 +29,18 @@ def predict(model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:
 
 
 class DetectionEvaluator:
-    """Collect detections in COCO form and score them with pycocotools; what is scored is what can be written."""
+    """Collect detections in COCO form and score them with pycocotools; what is scored is what can be written.
 
-    def __init__(self, ground_truth: dict, image_ids: list, category_ids: list[int], class_names: list[str]):
-        self.ground_truth, self.image_ids = ground_truth, image_ids
-        self.category_ids, self.class_names = category_ids, class_names
+    The images that are scored are those that were added.
+    """
+
+    def __init__(self, ground_truth: dict, category_ids: list[int], class_names: list[str]):
+        self.ground_truth, self.category_ids, self.class_names = ground_truth, category_ids, class_names
+        self.image_ids: list[str | int] = []
         self.detections: list[dict] = []
 
     def add(self, batch: dict, predictions: list[dict[str, Tensor]]) -> None:
+        self.image_ids += batch["image_ids"]
         self.detections += to_coco_detections(predictions, batch["image_ids"], self.category_ids)
 
     def compute(self) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from tests.tiny_data import make_tiny_flir
 from utils.coco_eval import evaluate_detections, to_coco_detections
 from utils.errors import UserError
 
-OPTIONS = LoaderOptions((64, 80), 2, 0, 0, False, 0.0, (1.0, 1.0), 0.0)
+OPTIONS = LoaderOptions((64, 80), 2, 0, 0, False, 0.0, (1.0, 1.0), 0.0, 0)
 LISTS = {"train": "images_thermal_train_train", "val": "images_thermal_train_val", "test": "images_thermal_val"}
 
 
