@@ -1,13 +1,16 @@
 """Batches depend on seed and epoch, not on workers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from datasets.loader import SeededSampler, make_loader
+from datasets.loader import BadFiles, SeededSampler, make_loader
 from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from datasets.registry import open_data_set
 from tests.tiny_data import make_tiny_flir
+from utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +89,52 @@ def test_sampler():
     second = dict(sampler)
     assert all(second[index] != seed for index, seed in first)
     assert dict(SeededSampler(1000, seed=3, shuffle=False)) == dict(first)
+
+
+def damaged(dataset, *indices: int) -> PairedDetectionDataset:
+    """The same pairs, of which some name a file that is not there."""
+    records = [replace(r, rgb_path="gone.jpg") if i in indices else r for i, r in enumerate(dataset.records)]
+    return PairedDetectionDataset(records, dataset.transform)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pairs_that_cannot_be_read_are_missing_from_their_batch_alone(dataset, workers):
+    bad = BadFiles(2)
+    bad.log = lambda line: None
+    whole = read(make_loader(dataset, 4, 1, True, 0, False), 0)
+    rest = read(make_loader(damaged(dataset, 2, 7), 4, 1, True, workers, False, bad), 0)
+    gone = {dataset.records[i].image_id for i in (2, 7)}
+    assert sorted(bad.names) == sorted(dataset.records[i].file_name for i in (2, 7))
+    for one, other in zip(whole, rest, strict=True):
+        keep = [i for i, image_id in enumerate(one["image_ids"]) if image_id not in gone]
+        assert other["image_ids"] == [one["image_ids"][i] for i in keep]
+        assert torch.equal(other["images"]["rgb"], one["images"]["rgb"][keep])
+        assert all(torch.equal(other["boxes_xyxy"][n], one["boxes_xyxy"][i]) for n, i in enumerate(keep))
+
+
+def test_a_pair_counts_once_and_one_too_many_is_an_error(dataset):
+    bad = BadFiles(1)
+    said = []
+    bad.log = said.append
+    loader = make_loader(damaged(dataset, 2), 4, 1, False, 0, False, bad)
+    for _ in range(2):
+        assert sum(len(batch["image_ids"]) for batch in loader) == len(dataset) - 1
+    assert len(said) == len(bad.names) == 1
+    with pytest.raises(UserError, match=r"gone\.jpg.*--max_bad_files 1 were left out before"):
+        list(make_loader(damaged(dataset, 2, 3), 4, 1, False, 0, False, bad))
+
+
+@pytest.mark.parametrize(("limit", "advice"), [(None, ""), (0, r" \(--max_bad_files N leaves.*\)")])
+def test_without_a_limit_the_first_one_is_an_error(dataset, limit, advice):
+    loader = make_loader(damaged(dataset, 2), 4, 1, False, 0, False, BadFiles(limit))
+    with pytest.raises(UserError, match=rf"gone\.jpg.*cannot be decoded.*\){advice}$"):
+        list(loader)
+
+
+def test_a_batch_of_one_that_is_left_is_skipped_in_training(dataset):
+    few = PairedDetectionDataset(dataset.records[:2], dataset.transform)
+    bad = BadFiles(9)
+    bad.log = lambda line: None
+    assert len(list(make_loader(damaged(few, 0), 2, 1, False, 0, False, bad))) == 1
+    with pytest.raises(UserError, match=f"found none left without {dataset.records[0].file_name}"):
+        list(make_loader(damaged(few, 0), 2, 1, True, 0, False, bad))
