@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
     run.log(progress.in_words(TASK.METRIC))
     run.log(f"search_exp_dir: {run.path}")
     options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
-    carried = ("config", "allow_split_mismatch", "workers", "device")
+    carried = ("config", "allow_split_mismatch", "max_bad_files", "workers", "device")
     run.log(next_command("main_darts_found_flira.py", args, options, carried))
 
 

@@ -34,7 +34,7 @@ from utils.seed import seed_everything
 from utils.tracking import Tracker
 
 CARRIED = ("config", "dataset", "checkpointdir", "fullbb_path", "head_path", "num_classes", "split_seed")
-CARRIED += ("paper_protocol", "workers", "device")
+CARRIED += ("paper_protocol", "max_bad_files", "workers", "device")
 
 
 @dataclass(frozen=True)

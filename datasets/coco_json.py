@@ -38,7 +38,7 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: 
 
 def _read_dict(path: Path) -> dict:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: expected a COCO annotation file, found none to read ({error.strerror})") from error
     except UnicodeDecodeError as error:

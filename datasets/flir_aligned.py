@@ -101,7 +101,8 @@ def _recognise(folder: Path, subset: str) -> str:
         raise UserError(f"{folder}: expected {what} ({known}), found {_found(folder)}")
     if len(wanted) > 1:
         found = " and ".join(_in_words(name) for name in wanted)
-        hint = ": pass --dataset flir_aligned_day or flir_aligned_night" if any(whole[name] for name in wanted) else ""
+        both = {"day", "night"} <= {whole[name] for name in wanted}
+        hint = ": pass --dataset flir_aligned_day or flir_aligned_night" if both else ""
         raise UserError(f"{folder}: expected the annotation files of one layout of FLIR-Aligned, found {found}{hint}")
     return wanted[0]
 
@@ -138,12 +139,13 @@ def _align_folder(folder: Path) -> Path:
 def _align_lists(folder: Path) -> dict[str, PairList]:
     lists = {}
     for origin, file in ALIGN.items():
-        xml_files = tuple(_xml_file(folder, name) for name in read_names(folder / file))
+        names = read_names(folder / file, _thermal_name)
+        xml_files = {name: folder / "Annotations" / f"{name}.xml" for name in names}
         lists[origin] = PairList(folder / file, dict.fromkeys(MODALITIES, folder / "JPEGImages"), xml_files)
     return lists
 
 
-def _xml_file(folder: Path, name: str) -> Path:
-    """Give the annotations of a listed image; lists name it with or without what follows its number."""
-    stem = str(without_suffix(name.removesuffix(".xml")))
-    return folder / "Annotations" / f"{stem if stem.endswith('_PreviewData') else f'{stem}_PreviewData'}.xml"
+def _thermal_name(listed: str) -> str:
+    """Give the name of a listed image; lists have it with or without what follows its number."""
+    name = str(without_suffix(listed.removesuffix(".xml")))
+    return name if name.endswith("_PreviewData") else f"{name}_PreviewData"

@@ -1,13 +1,12 @@
-"""Decoding: JPEG, PNG and TIFF files, of 8 or 16 bits, to uint8 tensors.
+"""Decoding: JPEG, PNG and TIFF files, of 8 or 16 bits, to uint8 tensors; what a file is, its first bytes say.
 
-torchvision decodes JPEG and PNG, Pillow TIFF, which torchvision does not know. Sixteen bits become eight: RGB by its
-full scale; thermal linearly between two counts, those of the data set where it names them, else those of the image
-itself, below and above which a thousandth of its pixels lies, as thermal counts fill a small part of their scale.
+torchvision decodes JPEG and PNG, Pillow TIFF and tables of colours, which torchvision does not know. Sixteen bits
+become eight: RGB by its full scale; thermal linearly between two counts, those of the data set where it names them,
+else those of the image itself, below and above which a thousandth of its pixels lies, as thermal counts fill a small
+part of their scale.
 
 Shapes: h, w size of the image.
 """
-
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +16,12 @@ from torchvision.io import ImageReadMode, decode_image
 from utils.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
-TIFF = (".tif", ".tiff")
+SIGNATURES = {
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+PALETTE = 3  # colour type of a PNG, byte 25 of the file
 MAX_GREY_DIFFERENCE = 8  # levels of 255 by which the channels of a grey picture may differ after JPEG
 BITS_PER_SAMPLE = 258  # TIFF tag
 # What the two libraries raise on files that are no images, or are cut.
@@ -35,7 +39,7 @@ def read_rgb(path: str) -> torch.Tensor:
     """
     image = _decode(path, ImageReadMode.RGB)
     if image.dtype == torch.uint16:
-        image = torch.from_numpy(_eight_bits(image.numpy(), (0, 65535)))
+        image = torch.from_numpy(eight_bits(image.numpy(), (0, 65535)))
     return image[:1].expand(3, -1, -1).contiguous() if len(image) < 3 else image[:3]
 
 
@@ -47,47 +51,58 @@ def read_thermal(path: str, counts: Counts | None = None) -> torch.Tensor:
     Raises:
         UserError: the file cannot be decoded, or is a picture in colours.
     """
-    image = _one_channel(_decode(path, ImageReadMode.UNCHANGED), path)
+    image = read_thermal_values(path)
     if image.dtype == torch.uint16:
         values = image.numpy()
-        image = torch.from_numpy(_eight_bits(values, counts or tuple(np.percentile(values, STRETCH))))
+        image = torch.from_numpy(eight_bits(values, counts or tuple(np.percentile(values, STRETCH))))
     return image
+
+
+def read_thermal_values(path: str) -> torch.Tensor:
+    """Decode a thermal image as it is stored, uint8 or uint16 (1, h, w); errors as `read_thermal`."""
+    return _one_channel(_decode(path, ImageReadMode.UNCHANGED), path)
 
 
 def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
     """Give uint8 or uint16 (channels, h, w)."""
-    suffix = Path(path).suffix.lower()
     try:
-        by_pillow = suffix in TIFF or (suffix == ".png" and _has_palette(path))
-        image = _decode_with_pillow(path, mode) if by_pillow else decode_image(path, mode=mode)
+        with open(path, "rb") as file:
+            head = file.read(26)
+        kind = next((kind for kind, starts in SIGNATURES.items() if head.startswith(starts)), "")
+        if not kind:
+            raise ValueError("neither JPEG nor PNG nor TIFF" if head else "an empty file")
+        if kind == "PNG":
+            _verify(path)
+        if kind == "TIFF" or (kind == "PNG" and head[25] == PALETTE):
+            return _decode_with_pillow(path, mode)
+        return decode_image(path, mode=mode)
     except UserError:
         raise
     except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torchvision puts the place in its own code in front, on the same line.
+        reason = str(error).partition("\n")[0].rpartition(".cpp:")[2].lstrip("0123456789, ") or type(error).__name__
         raise UserError(f"{path}: expected an image, found one that cannot be decoded ({reason})") from error
-    return image
 
 
-def _has_palette(path: str) -> bool:
-    """Tell whether a PNG holds places in a table of colours, which torchvision would give as if they were grey."""
-    with open(path, "rb") as file:
-        head = file.read(26)  # signature, then the IHDR chunk, in which byte 25 is the colour type
-    return len(head) == 26 and head[25] == 3
+def _verify(path: str) -> None:
+    """Compare the check sums of a PNG: torchvision reads some cut ones, and damaged ones can end the process."""
+    with Image.open(path, formats=["PNG"]) as image:
+        image.verify()
 
 
 def _decode_with_pillow(path: str, mode: ImageReadMode) -> torch.Tensor:
-    with Image.open(path) as image:
-        bits = max(image.tag_v2.get(BITS_PER_SAMPLE, (8,))) if hasattr(image, "tag_v2") else 8
+    with Image.open(path, formats=["PNG", "TIFF"]) as image:
+        sixteen = hasattr(image, "tag_v2") and 16 in image.tag_v2.get(BITS_PER_SAMPLE, ())
         image.load()
-        grey = len(image.getbands()) <= 2
-        # Pillow cuts sixteen bits of three channels to the upper eight: all of a photograph, little of thermal counts.
-        if bits > 16 or (bits == 16 and not grey and mode is ImageReadMode.UNCHANGED):
-            raise UserError(
-                f"{path}: expected a TIFF image of 8 bits per channel, or one channel of 16, "
-                f"found {len(image.getbands())} of {bits}"
-            )
-        if bits == 16 and grey:
+        grey = image.mode in ("1", "L", "LA")
+        if image.mode.startswith("I;16"):
             return torch.from_numpy(np.asarray(image).astype(np.uint16)[None])
+        # Pillow cuts sixteen bits of three channels to the upper eight: all of a photograph, little of thermal counts.
+        if image.mode in ("I", "F") or (sixteen and mode is ImageReadMode.UNCHANGED):
+            raise UserError(
+                f"{path}: expected a TIFF image of 8 bits per channel, or one channel of 16 without sign, "
+                f"found {len(image.getbands())} of {'16 bits' if sixteen else '32 bits'}"
+            )
         pixels = np.array(image.convert("L" if grey else "RGB"))
     return torch.from_numpy(pixels[None] if grey else pixels.transpose(2, 0, 1).copy())
 
@@ -104,7 +119,7 @@ def _one_channel(image: torch.Tensor, path: str) -> torch.Tensor:
     return image[:1].contiguous()
 
 
-def _eight_bits(values: np.ndarray, counts: Counts) -> np.ndarray:
+def eight_bits(values: np.ndarray, counts: Counts) -> np.ndarray:
     """Map 16-bit values linearly, (dark, bright) to 0 and 255, to the nearest integer; those outside are cut."""
     dark, bright = counts
     share = (values.astype(np.float64) - dark) / max(bright - dark, 1)

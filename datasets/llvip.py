@@ -36,7 +36,7 @@ def _pair_list(folder: Path, origin: str, coco_file: Path | None) -> PairList:
     folders = {modality: folder / name / origin for modality, name in FOLDERS.items()}
     if coco_file:
         return PairList(coco_file, folders)
-    xml_files = tuple(folder / "Annotations" / f"{name}.xml" for name in image_names(folders["thermal"]))
+    xml_files = {name: folder / "Annotations" / f"{name}.xml" for name in image_names(folders["thermal"])}
     return PairList(folders["thermal"], folders, xml_files)
 
 

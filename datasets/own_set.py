@@ -10,7 +10,7 @@ import yaml
 
 from datasets.annotations import is_name, is_number, short
 from datasets.images import Counts
-from datasets.sources import MODALITIES, NORMALIZATION, PairList, Source, same_name
+from datasets.sources import MODALITIES, NORMALIZATION, PairList, Source, same_name, without_suffix
 from datasets.voc_xml import read_names
 from utils.errors import UserError, near
 
@@ -38,6 +38,8 @@ def locate_own_set(folder: Path, file: str) -> Source:
         own = {m: folder / folders[m][origin] for m in MODALITIES}
         path = folder / _text(file, f"annotations.{origin}", annotations)
         lists[origin] = PairList(path, own, _xml_files(file, folder, path, data.get("xml")))
+    if "xml" in data and not any(one.xml_files and one.annotations.is_file() for one in lists.values()):
+        raise UserError(f"{file}: xml: expected only beside a list of names, found {short(data['xml'])} without one")
     return Source(
         name=file,
         folder=folder,
@@ -68,12 +70,12 @@ def _read(file: str) -> dict:
     return data
 
 
-def _xml_files(file: str, folder: Path, path: Path, xml: Any) -> tuple[Path, ...]:
+def _xml_files(file: str, folder: Path, path: Path, xml: Any) -> dict[str, Path]:
     """Give the XML files of a list that is no COCO file: those in a folder, or those that a list names."""
     if path.suffix.lower() == ".json":
-        return ()
+        return {}
     if path.is_dir():
-        found = tuple(sorted(path.glob("*.xml")))
+        found = {xml_file.stem: xml_file for xml_file in sorted(path.glob("*.xml"))}
         if not found:
             raise UserError(f"{path}: expected Pascal VOC files (*.xml), found none")
         return found
@@ -82,7 +84,8 @@ def _xml_files(file: str, folder: Path, path: Path, xml: Any) -> tuple[Path, ...
     if xml is None:
         raise UserError(f"{file}: xml: expected the folder of the XML files that {path} lists, found no such field")
     below = folder / _text(file, "xml", xml)
-    return tuple(below / f"{name.removesuffix('.xml')}.xml" for name in read_names(path))
+    names = read_names(path, lambda listed: str(without_suffix(listed.removesuffix(".xml"))))
+    return {name: below / f"{name}.xml" for name in names}
 
 
 def _folders(file: str, field: str, value: Any, origins: list[str]) -> dict[str, str]:

@@ -24,10 +24,15 @@ DESCRIPTIONS = (".yaml", ".yml")
 
 def dataset_name(text: str) -> str:
     """Return what --dataset may be: a known name, or the path of a YAML file."""
-    if text in LOCATE or Path(text).suffix.lower() in DESCRIPTIONS:
+    if text in LOCATE or is_description(text):
         return text
     known = f"{', '.join(LOCATE)} or a file .yaml"
     raise argparse.ArgumentTypeError(f"expected {known}, found {text!r}{near(text, LOCATE)}")
+
+
+def is_description(dataset: str) -> bool:
+    """Tell whether --dataset is the YAML file of an own set."""
+    return Path(dataset).suffix.lower() in DESCRIPTIONS
 
 
 def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:
@@ -42,7 +47,7 @@ def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such data folder")
-    if dataset not in LOCATE:
+    if is_description(dataset):
         return locate_own_set(folder, dataset)
     try:
         return LOCATE[dataset](folder)

@@ -37,12 +37,12 @@ class PairList:
     Attributes:
         annotations: the COCO file, or the file or folder that names the images of a Pascal VOC list.
         folders: of the images, by modality; may be one.
-        xml_files: one per image, where the annotations are Pascal VOC.
+        xml_files: by the image's name without suffix, where the annotations are Pascal VOC.
     """
 
     annotations: Path
     folders: dict[str, Path]
-    xml_files: tuple[Path, ...] = ()
+    xml_files: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def open_source(source: Source, report: Report = refuse) -> PairedData:
 def _parse(source: Source, one: PairList, report: Report) -> ParsedAnnotations:
     classes = list(source.classes)
     if one.xml_files:
-        return parse_voc(list(one.xml_files), classes, source.aliases, report)
+        return parse_voc(one.xml_files, classes, source.aliases, report)
     return parse_coco(one.annotations, classes, source.aliases, report)
 
 
@@ -143,7 +143,7 @@ def find_lists(folders: list[Path]) -> dict[str, Path]:
     """Find the COCO files of the lists by the words train, val and test in their names.
 
     Args:
-        folders: where to look; what is below them is not.
+        folders: where to look; what is below them is not. A name with two of the words is passed over.
     Returns:
         Those that are there, by our name of the list. Where there is no test list, val is tested on.
     Raises:
@@ -151,10 +151,13 @@ def find_lists(folders: list[Path]) -> dict[str, Path]:
     """
     lists = {}
     for path in [path for folder in folders for path in sorted(folder.glob("*.json"))]:
-        for origin in {"train", "val", "test"} & set(re.split(r"[^a-z]+", path.stem.lower())):
-            if origin in lists:
-                raise UserError(f"{path}: expected one list of {origin} pairs, found {lists[origin]} as well")
-            lists[origin] = path
+        words = {"train", "val", "test"} & set(re.split(r"[^a-z]+", path.stem.lower()))
+        if len(words) != 1:  # train_val.json is no list of ours: it holds two of them
+            continue
+        (origin,) = words
+        if origin in lists:
+            raise UserError(f"{path}: expected one list of {origin} pairs, found {lists[origin]} as well")
+        lists[origin] = path
     if "val" in lists and "test" not in lists:
         lists["test"] = lists.pop("val")
     return lists
@@ -181,7 +184,7 @@ def pair_images(
         images: the annotated images; their file names may have folders, below those of `folders`.
         folders, names: as in `PairList` and `Source`.
         prefix: put before the pairs' names.
-        report: gets a UserError for each pair of which an image is missing.
+        report: gets a UserError for each pair of which an image is missing, or is another pair's.
     Returns:
         The pairs, in the order of `images`.
     Raises:
@@ -191,11 +194,12 @@ def pair_images(
         if not folders[modality].is_dir():
             report(UserError(f"{folders[modality]}: expected the folder of the {SPELLED[modality]} images, found none"))
             return []
-    look_up, records = cache(_images_in), []
+    look_up, owners, records = cache(_images_in), {}, []
     for image in images:
         with reported(report):
             paths = {m: _find(folders[m], image.file_name, names[m], m, look_up) for m in MODALITIES}
-            name, boxes = prefix + image.file_name, (image.boxes_xyxy, image.labels)
+            _check_owner(owners, paths, image.file_name)
+            name, boxes = prefix + _with_suffix(image.file_name, paths["thermal"]), (image.boxes_xyxy, image.labels)
             records.append(
                 PairRecord(image.image_id, name, paths["rgb"], paths["thermal"], image.width, image.height, *boxes)
             )
@@ -206,6 +210,21 @@ def without_suffix(file_name: str) -> PurePosixPath:
     """Return the name without its image suffix; another dot in it is no suffix."""
     path = PurePosixPath(file_name)
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+
+
+def _check_owner(owners: dict[str, str], paths: dict[str, str], annotated: str) -> None:
+    """Refuse an image that another annotated name has found: folders are missing, or the rule of names is wrong."""
+    for modality, path in paths.items():
+        owner = owners.setdefault(path, annotated)
+        if owner != annotated:
+            raise UserError(
+                f"{path}: expected one {SPELLED[modality]} image per pair, found it for {owner} and {annotated}"
+            )
+
+
+def _with_suffix(annotated: str, path: str) -> str:
+    """Give the annotated name with the suffix of its image where it has none, as splits go by whole names."""
+    return annotated if str(without_suffix(annotated)) != annotated else annotated + Path(path).suffix
 
 
 def _find(

@@ -5,7 +5,7 @@ its count from 1: only so are FLIR-Aligned's boxes the same in all its layouts. 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -17,46 +17,49 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def parse_voc(
-    files: list[Path], classes: list[str], aliases: dict[str, str], report: Report = refuse
+    files: dict[str, Path], classes: list[str], aliases: dict[str, str], report: Report = refuse
 ) -> ParsedAnnotations:
     """Read and check the XML files of one list.
 
     Args:
-        files: one per image, at least one, of different names.
+        files: at least one, by the image's name without suffix, which may have folders.
         classes: names of the class channels, in order.
         aliases: other names of classes, as {"bicycle": "bike"}.
         report: gets a UserError for each file or object that is wrong; that image or box is left out.
     Returns:
-        The images in the order of `files`, with the boxes of `classes`. Image ids are the files' names without suffix;
-        class channel k has category id k + 1.
+        The images in the order of `files`, with the boxes of `classes`. Image ids are the keys of `files`; class
+        channel k has category id k + 1.
     """
     images, boxes = {}, []
-    for path in files:
+    for name, path in files.items():
         with reported(report):
             root = _read_root(path)
-            image = _read_image(path, root)
-            images[image["id"]] = image
-            boxes += _boxes(path, root, image["id"], aliases, report)
+            images[name] = _read_image(path, root, PurePosixPath(name))
+            boxes += _boxes(path, root, name, aliases, report)
     return collect(images, boxes, classes, list(range(1, len(classes) + 1)), {}, report)
 
 
-def read_names(path: Path) -> list[str]:
-    """Read a list of image names, one a line, without suffix.
+def read_names(path: Path, name_of: Callable[[str], str] = str) -> list[str]:
+    """Read a list of image names, one a line.
 
+    Args:
+        path: the list.
+        name_of: gives the name that a line stands for.
     Raises:
         UserError: the file cannot be read, is empty, or has a name twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: expected a list of image names, found none to read ({error})") from None
     names = {}
     for number, line in enumerate(lines, 1):
-        name = line.strip()
+        if not line.strip():
+            continue
+        name = name_of(line.strip())
         if name in names:
-            raise UserError(f"{path}: line {number}: expected each name once, found {name} again")
-        if name:
-            names[name] = number
+            raise UserError(f"{path}: line {number}: expected each name once, found {name} of line {names[name]} again")
+        names[name] = number
     if not names:
         raise UserError(f"{path}: expected a list of image names, found an empty file")
     return list(names)
@@ -67,7 +70,7 @@ def _read_root(path: Path) -> Element:
         root = ElementTree.parse(path).getroot()
     except OSError as error:
         raise UserError(f"{path}: expected a Pascal VOC file, found none to read ({error.strerror})") from error
-    except (ElementTree.ParseError, UnicodeDecodeError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an encoding that expat lacks
         found = "an empty file" if path.stat().st_size == 0 else f"text that stops making sense ({error})"
         raise UserError(f"{path}: expected whole Pascal VOC XML, found {found}") from error
     if root.tag != "annotation":
@@ -75,15 +78,15 @@ def _read_root(path: Path) -> Element:
     return root
 
 
-def _read_image(path: Path, root: Element) -> dict:
+def _read_image(path: Path, root: Element, name: PurePosixPath) -> dict:
     sides = {side: _number(f"{path}: size", root.find("size"), side) for side in ("width", "height")}
     for side, value in sides.items():
         if value < 1 or value != int(value):
             raise UserError(f"{path}: size.{side}: expected a positive integer (pixels), found {value:g}")
     # Many sets have wrong file names in it (copied, renamed), so it is believed where the rest of the name fits.
     said = PurePosixPath((root.findtext("filename") or "").strip())
-    file_name = said.name if said.stem == path.stem else path.stem
-    return {"id": path.stem, "file_name": file_name, **{side: int(value) for side, value in sides.items()}}
+    file_name = name.with_name(said.name) if said.stem == name.name else name
+    return {"id": str(name), "file_name": str(file_name), **{side: int(value) for side, value in sides.items()}}
 
 
 def _boxes(path: Path, root: Element, image_id: str, aliases: dict[str, str], report: Report) -> Iterator[Box]:

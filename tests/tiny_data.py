@@ -1,12 +1,16 @@
 """A tiny FLIR-Aligned data set, drawn: real JPEGs in one of the layouts with COCO files, layout 2 unless told.
 
+Other layouts and data sets of the same pairs: tiny_sets.py.
+
 Objects are bright rectangles on a dark noisy ground, at the same place in both modalities: persons tall and red,
 bikes square and green, cars wide and blue; each class has its own thermal level.
 """
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torchvision.io import write_jpeg
@@ -24,6 +28,14 @@ LAYOUTS = {
     "1 in three": ("images_thermal_{}/flir.json", {"train": "train_train", "val": "train_val", "test": "val"}),
     "2": ("meta/thermal/flir_{}.json", {"train": "train", "test": "test"}),
 }
+
+
+class Pair(NamedTuple):
+    """A drawn pair: its file number, its objects as (class name, [x, y, width, height]), its images by modality."""
+
+    number: int
+    objects: list[tuple[str, list[int]]]
+    images: dict[str, torch.Tensor]
 
 
 def make_tiny_flir(
@@ -53,37 +65,39 @@ def make_tiny_flir(
     """
     numbers = {"train": num_train, "val": num_val, "test": num_test}
     annotation_file, words = LAYOUTS[layout]
-    draws = random.Random(seed)
-    noise = torch.Generator().manual_seed(seed)
-    first = 1
-    for split, word in words.items():
-        images, annotations = [], []
-        for number in range(first, first + numbers[split]):
-            stem = f"FLIR_{number:05d}_PreviewData"
-            image_id = stem if string_ids else number
-            images.append({"id": image_id, "file_name": f"{stem}.jpeg", "width": size[1], "height": size[0]})
-            if scenes:
-                images[-1]["scene"] = scenes[number % len(scenes)]
-            objects = [] if split == "train" and number % 5 == 0 else draw_objects(draws, size)
-            write_pair(Path(folder), word, number, size, objects, noise)
-            for name, bbox in objects:
-                entry = {"id": len(annotations) + 1, "image_id": image_id, "category_id": [*LOOKS].index(name) + 1}
-                annotations.append({**entry, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0})
-        first += numbers[split]
-        content = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+    for split, pairs in draw_lists({split: numbers[split] for split in words}, size, seed).items():
+        content = coco_content(pairs, size, thermal_name, string_ids)
+        for image, pair in zip(content["images"], pairs if scenes else ()):
+            image["scene"] = scenes[pair.number % len(scenes)]
         if info is not None:
             content["info"] = info | {"list": split}
-        meta = Path(folder) / annotation_file.format(word)
-        meta.parent.mkdir(parents=True, exist_ok=True)
-        meta.write_text(json.dumps(content))
+        write_json(Path(folder) / annotation_file.format(words[split]), content)
+        write_flir_images(Path(folder), words[split], pairs)
     return Path(folder)
 
 
-def draw_objects(draws: random.Random, size: tuple[int, int]) -> list[tuple[str, list[int]]]:
+def draw_lists(
+    numbers: dict[str, int], size: tuple[int, int] = (64, 80), seed: int = 0, classes: tuple[str, ...] = (*LOOKS,)
+) -> dict[str, list[Pair]]:
+    """Draw the pairs of each list, given how many; the same arguments give the same pairs."""
+    draws, noise = random.Random(seed), torch.Generator().manual_seed(seed)
+    lists, first = {}, 1
+    for split, num in numbers.items():
+        lists[split] = []
+        for number in range(first, first + num):
+            objects = [] if split == "train" and number % 5 == 0 else draw_objects(draws, size, classes)
+            lists[split].append(Pair(number, objects, draw_images(size, objects, noise)))
+        first += num
+    return lists
+
+
+def draw_objects(
+    draws: random.Random, size: tuple[int, int], classes: tuple[str, ...] = (*LOOKS,)
+) -> list[tuple[str, list[int]]]:
     """Draw one to three (class name, [x, y, width, height]), each in its own third of the width."""
     third, objects = size[1] // 3, []
     for column in draws.sample(range(3), draws.randint(1, 3)):
-        name = draws.choice(list(LOOKS))
+        name = draws.choice(classes)
         width = round(LOOKS[name][0] * third * draws.uniform(0.8, 1.1))
         height = round(LOOKS[name][1] * size[0] * draws.uniform(0.8, 1.2))
         x, y = column * third + draws.randint(0, third - width), draws.randint(0, size[0] - height)
@@ -91,17 +105,48 @@ def draw_objects(draws: random.Random, size: tuple[int, int]) -> list[tuple[str,
     return objects
 
 
-def write_pair(
-    folder: Path, word: str, number: int, size: tuple[int, int], objects: list, noise: torch.Generator
-) -> None:
-    """Write both files of one pair."""
+def draw_images(size: tuple[int, int], objects: list, noise: torch.Generator) -> dict[str, torch.Tensor]:
+    """Draw uint8 "rgb" (3, h, w) and "thermal" (1, h, w)."""
     rgb = torch.randint(20, 60, (3, *size), generator=noise, dtype=torch.uint8)
     thermal = torch.randint(20, 60, (1, *size), generator=noise, dtype=torch.uint8)
     for name, (x, y, width, height) in objects:
         rgb[:, y : y + height, x : x + width] = torch.tensor(LOOKS[name][2], dtype=torch.uint8)[:, None, None]
         thermal[:, y : y + height, x : x + width] = LOOKS[name][3]
-    names = {"rgb": f"FLIR_{number:05d}_RGB.jpg", "thermal": f"FLIR_{number:05d}_PreviewData.jpeg"}
-    for modality, image in (("rgb", rgb), ("thermal", thermal)):
-        path = folder / f"images_{modality}_{word}" / "data" / names[modality]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_jpeg(image, str(path), quality=95)
+    return {"rgb": rgb, "thermal": thermal}
+
+
+def coco_content(pairs: list[Pair], size: tuple[int, int], name: Callable[[int], str], string_ids: bool = True) -> dict:
+    """Give the COCO file of a list; `name` gives the annotated file name from the number."""
+    images, annotations = [], []
+    for number, objects, _ in pairs:
+        image_id = name(number).rpartition(".")[0] if string_ids else number
+        images.append({"id": image_id, "file_name": name(number), "width": size[1], "height": size[0]})
+        for kind, bbox in objects:
+            entry = {"id": len(annotations) + 1, "image_id": image_id, "category_id": [*LOOKS].index(kind) + 1}
+            annotations.append({**entry, "bbox": bbox, "area": bbox[2] * bbox[3], "iscrowd": 0})
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}
+
+
+def thermal_name(number: int) -> str:
+    return f"FLIR_{number:05d}_PreviewData.jpeg"
+
+
+def rgb_name(number: int) -> str:
+    return f"FLIR_{number:05d}_RGB.jpg"
+
+
+def write_flir_images(folder: Path, word: str, pairs: list[Pair]) -> None:
+    """Write the images of one list of layout 1 or 2."""
+    for pair in pairs:
+        write_image(folder / f"images_rgb_{word}" / "data" / rgb_name(pair.number), pair.images["rgb"])
+        write_image(folder / f"images_thermal_{word}" / "data" / thermal_name(pair.number), pair.images["thermal"])
+
+
+def write_image(path: Path, image: torch.Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_jpeg(image, str(path), quality=95)
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import nn
 
 from datasets.loader import BadFiles
 from datasets.parts import Parts
+from datasets.registry import is_description
 from engine.step import Compute, evaluate
 from engine.tasks import TASKS
 from engine.train import Progress, Row
@@ -29,6 +31,8 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
     run = RunFolder(kind, args.save)
     run.describe(plain(args))
     write_json(run.path / "split.json", parts.split.to_json())
+    if is_description(args.dataset):
+        shutil.copyfile(args.dataset, run.path / "dataset.yaml")
     run.log(f"{kind} in {run.path}")
     parts.bad_files.log = run.log
     if getattr(args, "L", None) is not None:

@@ -12,6 +12,7 @@ from datasets.flir_aligned import ALIASES, CLASSES
 from datasets.paired_detection import load_pair
 from datasets.registry import open_data_set
 from tests.tiny_data import make_tiny_flir
+from tests.tiny_sets import make_tiny_align, make_tiny_llvip, make_tiny_m3fd, make_tiny_subset
 from utils.errors import UserError
 
 
@@ -160,6 +161,67 @@ def test_lists_with_other_category_ids_are_refused(tmp_path, layout, file):
     path.write_text(json.dumps(data))
     with pytest.raises(UserError, match=rf"^{path}: categories: .*'person': 1.*found.*'person': 2"):
         open_data_set(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["1", "2"])
+def test_day_and_night_beside_the_full_lists(tmp_path, layout):
+    make_tiny_flir(tmp_path, 14, layout=layout)
+    for subset in ("day", "night"):
+        make_tiny_subset(tmp_path, subset, layout, own_images=layout == "1")
+    assert len(open_data_set(tmp_path).records["train"]) == 14
+    for subset in ("day", "night"):
+        data = open_data_set(tmp_path, f"flir_aligned_{subset}")
+        assert (data.name, data.notes["train"]["layout"]) == (f"flir_aligned_{subset}", f"{layout}, {subset}")
+        assert len(data.records["train"]) == 12
+        folder = f"images_thermal_train{f'_{subset}' if layout == '1' else ''}"
+        assert Path(data.records["train"][0].thermal_path).parent == tmp_path / folder / "data"
+
+
+@pytest.mark.parametrize("layout", ["1", "2"])
+def test_the_only_subset_is_read_without_being_named(tmp_path, layout):
+    make_tiny_subset(tmp_path, "night", layout)
+    assert open_data_set(tmp_path).notes["train"]["layout"] == f"{layout}, night"
+    with pytest.raises(UserError, match=r"expected day lists of FLIR-Aligned .layout 1, day: .*flir_aligned_night\)$"):
+        open_data_set(tmp_path, "flir_aligned_day")
+
+
+def test_two_subsets_without_full_lists_must_be_named(tmp_path):
+    make_tiny_subset(tmp_path, "night", "2")
+    make_tiny_subset(tmp_path, "day", "2")
+    with pytest.raises(UserError, match=r"pass --dataset flir_aligned_day or flir_aligned_night") as error:
+        open_data_set(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_xml_and_images_of_layout_3(tmp_path):
+    make_tiny_align(tmp_path)
+    paths = [tmp_path / "Annotations" / f"FLIR_0000{n}_PreviewData.xml" for n in (2, 3)]
+    paths[0].unlink()
+    with pytest.raises(UserError, match=rf"^{paths[0]}: expected a Pascal VOC file, found none to read \(No such file"):
+        open_data_set(tmp_path)
+    (tmp_path / "JPEGImages" / "FLIR_00003_RGB.jpg").unlink()
+    with pytest.raises(UserError, match="and 1 more: python -m tools.check_data lists them"):
+        open_data_set(tmp_path)
+
+
+@pytest.mark.parametrize("listed", ["FLIR_{:05d}_PreviewData.jpeg", "FLIR_{:05d}_PreviewData.xml", "FLIR_{:05d}"])
+def test_names_in_the_lists_of_layout_3(tmp_path, listed):
+    data = open_data_set(make_tiny_align(tmp_path, listed=listed))
+    assert data.records["test"][0].file_name == "FLIR_00013_PreviewData.jpeg"
+    with (tmp_path / "align_train.txt").open("a") as file:
+        file.write("FLIR_00001_PreviewData\n")
+    with pytest.raises(UserError, match="line 13: expected each name once, found FLIR_00001_PreviewData of line 1"):
+        open_data_set(tmp_path)
+
+
+@pytest.mark.parametrize(("make", "name"), [(make_tiny_llvip, "llvip"), (make_tiny_m3fd, "m3fd")])
+def test_another_data_set_is_recognised(tmp_path, make, name):
+    make(tmp_path)
+    with pytest.raises(UserError, match=rf"a known layout.*found .* \(it can be read with --dataset {name}\)$"):
+        open_data_set(tmp_path)
+    make_tiny_flir(tmp_path / "flir")
+    with pytest.raises(UserError, match=r"\(it can be read with --dataset flir_aligned\)$"):
+        open_data_set(tmp_path / "flir", name)
 
 
 @pytest.fixture
