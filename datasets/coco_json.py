@@ -26,7 +26,7 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: 
     Raises:
         UserError: the file cannot be read, or its lists or categories are not as they must be.
     """
-    data = _read_dict(path)
+    data = read_coco(path)
     items = _entries(path, data, "annotations")
     images, faulty = _read_images(path, _entries(path, data, "images"), report)
     names = _read_categories(path, _entries(path, data, "categories"), aliases)
@@ -36,7 +36,8 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: 
     return collect(images, boxes, classes, category_ids, info, report)
 
 
-def _read_dict(path: Path) -> dict:
+def read_coco(path: Path) -> dict:
+    """Read a JSON file that holds an object; UserError where it does not."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:

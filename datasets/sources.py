@@ -25,6 +25,10 @@ FLIR_THERMAL = ((0.519, 0.519, 0.519), (0.225, 0.225, 0.225))
 NORMALIZATION = {"rgb": IMAGENET, "thermal": FLIR_THERMAL}  # where a data set does not name its own
 
 
+class MissingImage(UserError):
+    """An image, or a folder of images, that is not there."""
+
+
 def same_name(name: str) -> str:
     """Return the name of the other image where both have one."""
     return name
@@ -192,7 +196,8 @@ def pair_images(
     """
     for modality in MODALITIES:
         if not folders[modality].is_dir():
-            report(UserError(f"{folders[modality]}: expected the folder of the {SPELLED[modality]} images, found none"))
+            message = f"{folders[modality]}: expected the folder of the {SPELLED[modality]} images, found none"
+            report(MissingImage(message))
             return []
     look_up, owners, records = cache(_images_in), {}, []
     for image in images:
@@ -239,7 +244,7 @@ def _find(
         return (exact or found)[0]
     names = ", ".join(Path(path).name for path in found) or "none"
     pattern = f"{wanted.name}{{{','.join(SUFFIXES)}}}"
-    raise UserError(f"{folder}: expected the {SPELLED[modality]} image {pattern}, found {names}")
+    raise MissingImage(f"{folder}: expected the {SPELLED[modality]} image {pattern}, found {names}")
 
 
 def _images_in(folder: Path) -> dict[str, list[str]]:
@@ -251,6 +256,6 @@ def _images_in(folder: Path) -> dict[str, list[str]]:
         raise UserError(f"{folder}: expected a folder of images, found none to read ({error.strerror})") from error
     images = {}
     for name, path in paths:
-        if Path(name).suffix.lower() in SUFFIXES:
+        if Path(name).suffix.lower() in SUFFIXES and name[0] != ".":  # macOS leaves ._NAME beside NAME
             images.setdefault(str(without_suffix(name)), []).append(path)
     return images

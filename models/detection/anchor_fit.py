@@ -1,0 +1,62 @@
+"""How many boxes of a data set fit an anchor, and which `anchor_scale` fits most.
+
+A box "owns" an anchor whose IoU with it is IOU_THRESHOLD or more (targets.py). Of the equal shapes of one level, the
+one with the nearest centre overlaps a box most, along either axis, so that levels x 9 anchors per box are looked at
+instead of all; the result is that of all.
+
+Shapes: M boxes; boxes are xyxy pixels of the letterboxed input.
+"""
+
+import torch
+
+from models.detection.anchors import NUM_ANCHORS, level_sizes, make_anchors
+from models.detection.targets import IOU_THRESHOLD
+
+SCALES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+WORTH = 0.01  # share of the boxes by which another scale must be better to be named
+
+
+def anchor_shares(
+    boxes_xyxy: torch.Tensor, image_size: tuple[int, int], num_levels: int, scales: tuple[float, ...] = SCALES
+) -> dict[float, float]:
+    """Give the share of the boxes that own an anchor, by anchor scale.
+
+    Args:
+        boxes_xyxy: (M, 4) float32, M at least 1.
+        image_size: (height, width) of the input.
+        num_levels: pyramid levels, from P3 up.
+        scales: to try.
+    """
+    owners = {s: best_ious(boxes_xyxy, image_size, num_levels, s) >= IOU_THRESHOLD for s in scales}
+    return {scale: own.double().mean().item() for scale, own in owners.items()}
+
+
+def better_scale(shares: dict[float, float], given: float) -> float | None:
+    """Return the scale with the highest share where it is WORTH more than the `given` one's, else None."""
+    best = max(shares, key=shares.get)
+    return best if shares[best] - shares[given] >= WORTH else None
+
+
+def best_ious(
+    boxes_xyxy: torch.Tensor, image_size: tuple[int, int], num_levels: int, anchor_scale: float
+) -> torch.Tensor:
+    """Give each box's highest IoU with any anchor, (M,)."""
+    anchors = make_anchors(image_size, num_levels, anchor_scale)
+    centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    best, first = boxes_xyxy.new_zeros(len(boxes_xyxy)), 0
+    for rows, columns in level_sizes(image_size, num_levels):
+        column = (centres[:, 0] * columns / image_size[1]).long().clamp(0, columns - 1)
+        row = (centres[:, 1] * rows / image_size[0]).long().clamp(0, rows - 1)
+        nearest = first + (row * columns + column) * NUM_ANCHORS
+        for shape in range(NUM_ANCHORS):
+            best = torch.maximum(best, _iou(boxes_xyxy, anchors[nearest + shape]))
+        first += rows * columns * NUM_ANCHORS
+    return best
+
+
+def _iou(boxes_xyxy: torch.Tensor, others_xyxy: torch.Tensor) -> torch.Tensor:
+    """Give the IoU of each box with the other of its row, (M,), in the order of operations of torchvision's table."""
+    inside = torch.minimum(boxes_xyxy[:, 2:], others_xyxy[:, 2:]) - torch.maximum(boxes_xyxy[:, :2], others_xyxy[:, :2])
+    overlap = inside.clamp(min=0).prod(dim=1)
+    areas = ((boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (boxes_xyxy, others_xyxy))
+    return overlap / (sum(areas) - overlap)

@@ -1,0 +1,58 @@
+"""Measure mean and deviation of a training list: python -m tools.dataset_stats DIR [--out FILE].
+
+Gives the lines that the YAML file of an own set takes (datasets/own_set.py).
+"""
+
+import shlex
+import sys
+
+from datasets.paired_detection import PairedData
+from datasets.pixel_statistics import PixelStatistics, pixel_statistics
+from datasets.registry import open_data_set
+from tools.check_report import show
+from tools.data_options import add_data_options, check_output
+from utils.args import Parser, command
+from utils.errors import UserError
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Measure the training pixels' mean and standard deviation, as YAML for an own set.")
+    add_data_options(parser)
+    parser.add_argument("--out", metavar="FILE", help="write it here (to the terminal)")
+    args = parser.parse_args(argv)
+    out = check_output("--out", args.out, args.data) if args.out else None
+    data = open_data_set(args.data, args.dataset)
+    measured = pixel_statistics(data.records["train"], data.thermal_counts, args.workers)
+    text = in_yaml(data, measured, f"python -m tools.dataset_stats {shlex.join(argv)}")
+    if out is None:
+        show(text)
+        return
+    try:
+        out.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {out}: expected a file that can be written, found: {error}") from None
+    print(f"statistics: {out}")
+
+
+def in_yaml(data: PairedData, measured: PixelStatistics, typed: str) -> str:
+    """Return what was measured, with comments that say on what; `typed` is the command."""
+    lines = [
+        f"# Measured on all pixels of the {len(data.records['train']):,} training pairs, in 0..1, by:",
+        f"# {typed}",
+    ]
+    lines.append("normalization:")
+    for modality, (mean, std) in measured.normalization.items():
+        lines.append(f"  {modality}: {{mean: [{_four(mean)}], std: [{_four(std)}]}}")
+    if measured.thermal_counts:
+        dark, bright = measured.thermal_counts
+        lines.append(f"thermal_counts: [{dark:.10g}, {bright:.10g}]")
+    return "\n".join(lines)
+
+
+def _four(numbers: tuple[float, ...]) -> str:
+    return ", ".join(f"{number:.4f}" for number in numbers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
