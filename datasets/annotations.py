@@ -6,7 +6,6 @@ Every fault a user can mend is one line: file, entry, expected, found; a reader 
 Shapes: N boxes of one image. `bbox` is [x, y, width, height], boxes_xyxy are corners; pixels of the original image.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from utils.errors import Report, UserError, refuse, reported
 
 MAX_OUTSIDE_PX = 2.0  # a box may reach out of the image by this, or by the share below, whichever is more
 MAX_OUTSIDE_SHARE = 0.01
+MAX_SIDE = 65535  # pixels; JPEG's own limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,7 @@ def short(value: Any) -> str:
 
 
 def is_int(value: Any) -> bool:
-    return type(value) is int
+    return type(value) is int and abs(value) < 2**53  # what JSON's readers agree on
 
 
 def is_name(value: Any) -> bool:
@@ -145,11 +145,11 @@ def is_name(value: Any) -> bool:
 
 
 def is_side(value: Any) -> bool:
-    return is_int(value) and value > 0
+    return is_int(value) and 0 < value <= MAX_SIDE
 
 
 def is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < 2**53  # not true of infinity or NaN
 
 
 def _clip(box: Box, image: dict) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """What the three commands share: from options to data, device, streams and head, and the check of splits."""
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -54,6 +55,14 @@ def inherit_pretrained(args: argparse.Namespace) -> None:
     path = Path(args.checkpointdir) / PRETRAINED
     if path.exists():
         inherit(args, read_json(path), FROM_PRETRAINING)
+
+
+def unlike_pretraining(args: argparse.Namespace) -> dict[str, tuple]:
+    """Return {option: (ours, theirs)} where ours differ from those that checkpointdir's streams were trained with."""
+    path = Path(args.checkpointdir) / PRETRAINED
+    known = read_json(path) if path.exists() else {}
+    ours = {name: json.loads(json.dumps(getattr(args, name))) for name in FROM_PRETRAINING}
+    return {name: (value, known[name]) for name, value in ours.items() if known.get(name, value) != value}
 
 
 def streams_file(args: argparse.Namespace, modalities: tuple[str, ...]) -> str:

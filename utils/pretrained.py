@@ -7,7 +7,6 @@ what is there, adds its part and writes, all under a lock. So the later one find
 import argparse
 import contextlib
 import fcntl
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from models.fusion_detector import INPUTS, MODALITIES, SingleDetector
 from utils import checkpoint
 from utils.checkpoint import State
 from utils.errors import UserError
-from utils.experiment import FROM_PRETRAINING, PRETRAINED, check_split, recorded_splits
+from utils.experiment import FROM_PRETRAINING, PRETRAINED, check_split, recorded_splits, unlike_pretraining
 from utils.run_folder import read_json, write_json
 
 LOCK = ".lock"
@@ -79,13 +78,11 @@ def check_options(args: argparse.Namespace, folder: Path, others: list[str]) -> 
     """Refuse options that differ from those that the folder's other streams were trained with and stand for all."""
     known = read_json(folder / PRETRAINED) if (folder / PRETRAINED).exists() else {}
     others = [m for m in others if m in known.get("splits", {})]
-    for name in FROM_PRETRAINING if others else ():
-        ours = json.loads(json.dumps(getattr(args, name)))
-        if name in known and known[name] != ours:
-            raise UserError(
-                f"--{name}: expected {known[name]} as for {', '.join(others)} in {folder / PRETRAINED}, found {ours}: "
-                "one checkpointdir has one; pass that, or another --checkpointdir"
-            )
+    for name, (ours, theirs) in unlike_pretraining(args).items() if others else ():
+        raise UserError(
+            f"--{name}: expected {theirs} as for {', '.join(others)} in {folder / PRETRAINED}, found {ours}: "
+            "one checkpointdir has one; pass that, or another --checkpointdir"
+        )
 
 
 def check_shapes(path: Path, found: State, expected: State, modality: str) -> None:

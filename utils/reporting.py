@@ -19,6 +19,7 @@ from engine.tasks import TASKS
 from engine.train import Progress, Row
 from utils import checkpoint
 from utils.args import plain
+from utils.experiment import unlike_pretraining
 from utils.run_folder import RunFolder, read_json, write_json
 from utils.tracking import Tracker
 
@@ -41,6 +42,8 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
         run.log(f"--no-prefetcher ({args.no_prefetcher}) has no effect here")
     if args.parallel:
         run.log(f"--parallel: {torch.cuda.device_count()} GPUs found; runs on one device, several are not built yet")
+    for name, (ours, theirs) in unlike_pretraining(args).items() if kind in ("search", "found") else ():
+        run.log(f"--{name}: {ours}, though the streams were pretrained with {theirs}")
     sizes = ", ".join(f"{part} {len(names)}" for part, names in parts.split.parts.items())
     run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} pairs")
     for origin, notes in parts.data.notes.items():
