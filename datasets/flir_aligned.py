@@ -12,7 +12,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.sources import MODALITIES, PairList, Source, same_name, without_suffix
+from datasets.pairing import MODALITIES, same_name, without_suffix
+from datasets.sources import PairList, Source
 from datasets.voc_xml import read_names
 from utils.errors import UserError
 

@@ -18,8 +18,8 @@ import torch
 
 from datasets.images import read_rgb, read_thermal_values
 from datasets.paired_detection import PairRecord
+from datasets.pairing import MODALITIES, SPELLED
 from datasets.registration import correlate
-from datasets.sources import MODALITIES, SPELLED
 from utils.errors import UserError, reported
 
 

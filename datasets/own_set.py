@@ -10,7 +10,8 @@ import yaml
 
 from datasets.annotations import is_name, is_number, short
 from datasets.images import Counts
-from datasets.sources import MODALITIES, NORMALIZATION, PairList, Source, same_name, without_suffix
+from datasets.pairing import MODALITIES, same_name, without_suffix
+from datasets.sources import NORMALIZATION, PairList, Source
 from datasets.voc_xml import read_names
 from utils.errors import UserError, near
 

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from datasets.coco_json import read_coco
 from datasets.images import SUFFIXES
 from datasets.inspection import Problem
-from datasets.sources import MODALITIES, SPELLED, PairList, Source, without_suffix
+from datasets.pairing import MODALITIES, SPELLED, without_suffix
+from datasets.sources import PairList, Source
 from utils.errors import UserError
 
 Folders = dict[str, Path]  # by modality
@@ -91,7 +92,7 @@ def _images(folder: Path, claimed: set[Path]) -> dict[Path, Path]:
 
 
 def _path(folder: Path, name: str) -> Path:
-    """Give where `sources.pair_images` looks for a name: some sets name folders of the place where they were made."""
+    """Give where `pairing.pair_images` looks for a name: some sets name folders of the place where they were made."""
     wanted = PurePosixPath(name)
     below = folder / wanted.parent
     return (below if below.is_dir() else folder) / wanted.name

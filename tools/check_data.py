@@ -9,9 +9,10 @@ from tqdm import tqdm
 from datasets.box_statistics import letterboxed_boxes, list_statistics
 from datasets.inspection import Pair, Problem, duplicates, inspect_pairs
 from datasets.paired_detection import PairedData
+from datasets.pairing import MissingImage
 from datasets.registration import AGREE_PX, Registration, working_factor
 from datasets.registry import locate
-from datasets.sources import MissingImage, Source, open_source
+from datasets.sources import Source, open_source
 from datasets.splits import make_split
 from datasets.unlisted import named_images, unlisted_files
 from models.detection.anchor_fit import SCALES, anchor_shares, better_scale
