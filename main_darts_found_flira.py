@@ -19,6 +19,7 @@ from utils.args import command, inherit, parse, plain
 from utils.errors import UserError
 from utils.experiment import (
     check_batch,
+    check_facts,
     check_split,
     inherit_pretrained,
     load_head,
@@ -63,6 +64,7 @@ def train_found(args: argparse.Namespace) -> None:
     parts = open_data(args)
     modalities = needed_modalities(args)
     checkpoint_split = check_split(args, parts.split, modalities)
+    check_facts(args, parts.data)
     streams = load_streams(args, modalities)
     check_batch(args, parts, parts.learning)
     args.widen = matching_width(args, streams)
@@ -85,7 +87,7 @@ def train_found(args: argparse.Namespace) -> None:
     validate, detections = validator(model, parts, "val", compute)
     progress = Progress()
     facts = {"kind": "found", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
-    facts |= {"checkpoint_split": checkpoint_split, "classes": parts.data.classes}
+    facts |= {"checkpoint_split": checkpoint_split, "data": parts.data.facts}
     facts["genotype"] = genotype_to_json(genotype) if genotype else None
     record = Recorder(run, tracker, model, progress, facts, parts.bad_files)
 

@@ -20,6 +20,7 @@ from utils.args import command, parse, plain
 from utils.errors import UserError
 from utils.experiment import (
     check_batch,
+    check_facts,
     check_split,
     inherit_pretrained,
     load_head,
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> None:
     compute = pick_compute(args)
     parts = open_data(args)
     checkpoint_split = check_split(args, parts.split)
+    check_facts(args, parts.data)
     model = compute.place(build_model(args, parts))
     check_batch(args, parts, ("train",), ("arch",))
     train_loader, arch_loader = (parts.loader(part, train=True) for part in ("train", "arch"))

@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
     check_batch(args, parts, parts.learning)
     modalities = MODALITIES if args.modality == "both" else (args.modality,)
     detectors = {m: build_detector(args, m, parts.data.normalization) for m in modalities}
-    check_others(args, parts.split, detectors)
+    check_others(args, parts, detectors)
     loader = parts.loader(*parts.learning, train=True)
     if args.dry_run:
         sizes = {f"parameters_{m}": count_parameters(d) for m, d in detectors.items()}
@@ -73,9 +73,9 @@ def main(argv: list[str]) -> None:
         detector.load_state_dict(fit(job, detector, modality, args.epochs))
         detector.cpu()
     with locked(Path(args.checkpointdir), run.log):
-        check_others(args, parts.split, detectors)  # again: another pretraining may have ended since
+        check_others(args, parts, detectors)  # again: another pretraining may have ended since
         files = finished_files(job, detectors)
-        publish(args, parts.split, files, list(detectors))
+        publish(args, parts, files, list(detectors))
     job.tracker.finish()
     run.log(f"checkpointdir: {args.checkpointdir}")
     options = {} if args.config else {"batchsize": 8, "epochs": 10}

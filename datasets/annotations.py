@@ -94,7 +94,7 @@ def collect(
             notes[f"dropped_{box.name}"] += 1
             continue
         image, channel = images[box.image_id], classes.index(box.name)
-        if min(box.bbox[2:]) == 0:
+        if _is_empty(box.bbox):
             notes["empty"] += 1
             remarks.append(f"{_given(box, image)}: no width or height: left out")
             continue
@@ -150,6 +150,12 @@ def is_side(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 2**53  # not true of infinity or NaN
+
+
+def _is_empty(bbox: list[float]) -> bool:
+    """Tell whether nothing is left of a box in float32, as training sees it; a negative size is another fault."""
+    x1, y1, x2, y2 = map(np.float32, _corners(bbox))
+    return min(bbox[2:]) >= 0 and bool(x1 == x2 or y1 == y2)
 
 
 def _clip(box: Box, image: dict) -> tuple[float, ...]:

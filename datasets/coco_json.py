@@ -5,8 +5,9 @@ categories can be renamed or dropped.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datasets.annotations import Box, ParsedAnnotations, checked, collect, is_int, is_name, is_number, is_side, short
@@ -51,8 +52,8 @@ def read_coco(path: Path) -> dict:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: expected whole COCO JSON, found text that stops making sense at line {error.lineno}, "
                         f"column {error.colno} of {len(text)} characters ({error.msg})") from error  # fmt: skip
-    except RecursionError:
-        raise UserError(f"{path}: expected COCO JSON, found lists nested too deeply to read") from None
+    except (RecursionError, ValueError) as error:  # lists nested too deeply, numbers of thousands of digits
+        raise UserError(f"{path}: expected COCO JSON, found what cannot be read ({error})") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a JSON object with images, annotations and categories, found {short(data)}")
     return data
@@ -79,8 +80,9 @@ def _read_images(path: Path, items: list[dict], report: Report) -> tuple[dict[st
         if image is not None:
             file_names.add(image["file_name"])
             images[image["id"]] = image
-        elif _is_id(item.get("id")) and item["id"] not in images:
-            faulty.add(item["id"])
+        else:
+            # Boxes of it may name it by its id, or, where that is what is wrong, by its file.
+            faulty |= {i for i in (item.get("id"), _stem(item)) if _is_id(i) and i not in images}
     if not items:
         raise UserError(f"{path}: images: expected at least one image, found none")
     return images, faulty
@@ -125,26 +127,41 @@ def _match_classes(path: Path, names: dict[int, str], classes: list[str]) -> lis
 def _boxes(
     path: Path, items: list[dict], images: dict, faulty: set, names: dict[int, str], report: Report
 ) -> Iterator[Box]:
+    told = set(faulty)
+    lost = Counter(i["image_id"] for i in items if _is_id(i.get("image_id")) and i["image_id"] not in images)
     for number, item in enumerate(items):
-        if _is_id(item.get("image_id")) and item["image_id"] in faulty:
+        image_id = item.get("image_id")
+        if _is_id(image_id) and image_id in lost:
+            if image_id not in told:
+                told.add(image_id)  # so that many boxes of one image that is not listed are one fault
+                place = f"{path}: annotations[{number}].image_id"
+                boxes = f"{lost[image_id]} box{'es' * (lost[image_id] > 1)}"
+                expected = f"expected the id of a listed image, found {short(image_id)} ({boxes})"
+                report(UserError(f"{place}: {expected}"))
             continue
         box = None
         with reported(report):
-            box = _read_box(f"{path}: annotations[{number}]", item, images, names)
+            box = _read_box(f"{path}: annotations[{number}]", item, names)
         if box is not None:
             yield box
 
 
-def _read_box(place: str, item: dict, images: dict, names: dict[int, str]) -> Box:
+def _read_box(place: str, item: dict, names: dict[int, str]) -> Box:
     image_id = checked(place, item, "image_id", _is_id, "an image id")
-    if image_id not in images:
-        raise UserError(f"{place}.image_id: expected the id of a listed image, found {short(image_id)}")
     category_id = checked(place, item, "category_id", is_int, "a category id")
     if category_id not in names:
         raise UserError(f"{place}.category_id: expected one of {list(names)}, found {category_id}")
     bbox = checked(place, item, "bbox", _is_bbox, "[x, y, width, height] in finite numbers")
-    area = item["area"] if is_number(item.get("area")) else None
-    return Box(place, "bbox", image_id, names[category_id], bbox, bool(item.get("iscrowd", 0)), area)
+    area, crowd = item.get("area"), item.get("iscrowd", 0)
+    if area is not None:
+        checked(place, item, "area", lambda value: is_number(value) and value >= 0, "a number from 0, or none")
+    if crowd not in (0, 1) or type(crowd) not in (int, bool):
+        raise UserError(f"{place}.iscrowd: expected 0 or 1, found {short(crowd)}")
+    return Box(place, "bbox", image_id, names[category_id], bbox, bool(crowd), area)
+
+
+def _stem(item: dict) -> str | None:
+    return PurePosixPath(item["file_name"]).stem if is_name(item.get("file_name")) else None
 
 
 def _is_id(value: Any) -> bool:

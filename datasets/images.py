@@ -1,12 +1,15 @@
 """Decoding: JPEG, PNG and TIFF files, of 8 or 16 bits, to uint8 tensors; what a file is, its first bytes say.
 
-torchvision decodes JPEG and PNG, Pillow TIFF and tables of colours, which torchvision does not know. Sixteen bits
+torchvision decodes JPEG, Pillow PNG and TIFF, since torchvision does not know TIFF, gives the places in a PNG's table
+of colours as if they were grey, and ends the process at some damaged PNG. Sixteen bits
 become eight: RGB by its full scale; thermal linearly between two counts, those of the data set where it names them,
 else those of the image itself, below and above which a thousandth of its pixels lies, as thermal counts fill a small
 part of their scale.
 
 Shapes: h, w size of the image.
 """
+
+import os
 
 import numpy as np
 import torch
@@ -21,7 +24,7 @@ SIGNATURES = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
 }
-PALETTE = 3  # colour type of a PNG, byte 25 of the file
+BIT_DEPTH = 24  # the byte of a PNG that holds it
 MAX_GREY_DIFFERENCE = 8  # levels of 255 by which the channels of a grey picture may differ after JPEG
 BITS_PER_SAMPLE = 258  # TIFF tag
 # What the two libraries raise on files that are no images, or are cut.
@@ -66,16 +69,22 @@ def read_thermal_values(path: str) -> torch.Tensor:
 def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
     """Give uint8 or uint16 (channels, h, w)."""
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("a folder or a pipe")  # which opening would wait at for ever
         with open(path, "rb") as file:
             head = file.read(26)
         kind = next((kind for kind, starts in SIGNATURES.items() if head.startswith(starts)), "")
         if not kind:
             raise ValueError("neither JPEG nor PNG nor TIFF" if head else "an empty file")
+        if kind == "JPEG":
+            return decode_image(path, mode=mode)
         if kind == "PNG":
             _verify(path)
-        if kind == "TIFF" or (kind == "PNG" and head[25] == PALETTE):
-            return _decode_with_pillow(path, mode)
-        return decode_image(path, mode=mode)
+        image = _decode_with_pillow(path, mode)
+        # Pillow cuts sixteen bits of three channels to eight. Only what it could read goes to torchvision: a PNG of
+        # too little or damaged content ends the process there.
+        cut = kind == "PNG" and head[BIT_DEPTH] == 16 and image.dtype == torch.uint8
+        return decode_image(path, mode=mode) if cut else image
     except UserError:
         raise
     except UNREADABLE as error:
@@ -85,7 +94,7 @@ def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
 
 
 def _verify(path: str) -> None:
-    """Compare the check sums of a PNG: torchvision reads some cut ones, and damaged ones can end the process."""
+    """Compare the check sums of a PNG, which Pillow does not when it decodes."""
     with Image.open(path, formats=["PNG"]) as image:
         image.verify()
 

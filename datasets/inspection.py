@@ -22,6 +22,8 @@ from datasets.pairing import MODALITIES, SPELLED
 from datasets.registration import correlate
 from utils.errors import UserError, reported
 
+SIZES = "sizes"
+
 
 class Problem(NamedTuple):
     """A fault; `kind` heads those of its like, `message` names the file, what was expected and found."""
@@ -98,7 +100,10 @@ def inspect_pair(origin: str, record: PairRecord, factor: int) -> tuple[Pair, np
 
 
 def duplicates(pairs: list[Pair]) -> list[Problem]:
-    """Find pairs that are there twice, within a list or in two: each once, with the first that it equals."""
+    """Find pairs that are there twice, within a list or in two: each once, with the first that it equals.
+
+    What is wrong with the size of such a pair follows from that, and is struck from its problems.
+    """
     first, problems = {}, []
     for pair in pairs:
         keys = [("name", pair.record.file_name)]
@@ -106,6 +111,7 @@ def duplicates(pairs: list[Pair]) -> list[Problem]:
         known = {what: first[what, value] for what, value in keys if (what, value) in first}
         if known:
             problems.append(_duplicate(pair, known))
+            pair.problems = [problem for problem in pair.problems if problem.kind != SIZES]
         for key in keys:
             first.setdefault(key, pair)
     return problems
@@ -178,4 +184,4 @@ def _wrong_size(pair: Pair) -> Problem | None:
     found = " and ".join(f"{SPELLED[m]} of {width}x{height} px" for m, (width, height) in wrong.items())
     partner = " and as its partner" if len(wrong) == 1 and len(pair.sizes) == 2 else ""
     expected = f"{record.width}x{record.height} px, as annotated for {record.file_name}{partner}"
-    return Problem("sizes", f"{pair.path(next(iter(wrong)))}: size: expected {expected}, found {found}")
+    return Problem(SIZES, f"{pair.path(next(iter(wrong)))}: size: expected {expected}, found {found}")

@@ -37,7 +37,8 @@ def _pair_list(folder: Path, origin: str, coco_file: Path | None) -> PairList:
     folders = {modality: folder / name / origin for modality, name in FOLDERS.items()}
     if coco_file:
         return PairList(coco_file, folders)
-    xml_files = {name: folder / "Annotations" / f"{name}.xml" for name in image_names(folders["thermal"])}
+    names = sorted({name for modality in FOLDERS for name in image_names(folders[modality])})
+    xml_files = {name: folder / "Annotations" / f"{name}.xml" for name in names}
     return PairList(folders["thermal"], folders, xml_files)
 
 

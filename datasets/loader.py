@@ -135,7 +135,9 @@ class PairLoader(DataLoader):
                 given += 1
                 yield batch
         if not given:
-            raise UserError(f"expected pairs to read, found none left without {', '.join(self.bad_files.names[:3])}")
+            without = ", ".join(self.bad_files.names[:3])
+            expected = f"expected a batch of {self.least} or more pairs"
+            raise UserError(f"{expected}, found none left in this pass: without {without}")
 
 
 def make_loader(

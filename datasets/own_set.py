@@ -10,7 +10,7 @@ import yaml
 
 from datasets.annotations import is_name, is_number, short
 from datasets.images import Counts
-from datasets.pairing import MODALITIES, same_name, without_suffix
+from datasets.pairing import MODALITIES, is_folder, same_name, without_suffix
 from datasets.sources import NORMALIZATION, PairList, Source
 from datasets.voc_xml import read_names
 from utils.errors import UserError, near
@@ -75,16 +75,21 @@ def _xml_files(file: str, folder: Path, path: Path, xml: Any) -> dict[str, Path]
     """Give the XML files of a list that is no COCO file: those in a folder, or those that a list names."""
     if path.suffix.lower() == ".json":
         return {}
-    if path.is_dir():
+    if is_folder(path):
         found = {xml_file.stem: xml_file for xml_file in sorted(path.glob("*.xml"))}
         if not found:
-            raise UserError(f"{path}: expected Pascal VOC files (*.xml), found none")
+            raise UserError(
+                f"{path}: expected Pascal VOC files (*.xml) directly in it, found none; files in folders below it are "
+                "named by a list (docs/own_data.md)"
+            )
         return found
-    if not path.exists():
+    if not path.is_file():
         raise UserError(f"{path}: expected a COCO file, a list of names or a folder of XML files, found nothing")
     if xml is None:
         raise UserError(f"{file}: xml: expected the folder of the XML files that {path} lists, found no such field")
     below = folder / _text(file, "xml", xml)
+    if not is_folder(below):
+        raise UserError(f"{file}: xml: expected a folder, found none at {below}")
     names = read_names(path, lambda listed: str(without_suffix(listed.removesuffix(".xml"))))
     return {name: below / f"{name}.xml" for name in names}
 
@@ -167,7 +172,7 @@ def _list(file: str, field: str, value: Any) -> list[str]:
 
 
 def _text(file: str, field: str, value: Any) -> str:
-    if not is_name(value):
+    if not is_name(value) or "\0" in value:
         raise UserError(f"{file}: {field}: expected a path, found {short(value)}")
     return value
 

@@ -63,6 +63,15 @@ class PairedData:
     remarks: tuple[str, ...] = ()
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What a network learns beside the pairs, in plain values: it must be tested with the same."""
+        return {
+            "classes": self.classes,
+            "normalization": {m: [list(numbers) for numbers in both] for m, both in self.normalization.items()},
+            "thermal_counts": list(self.thermal_counts) if self.thermal_counts else None,
+        }
+
+    @property
     def info(self) -> dict[str, dict]:
         """What each annotation file says of itself: its COCO `info`, by the keys of `ground_truth`."""
         return {origin: truth["info"] for origin, truth in self.ground_truth.items()}

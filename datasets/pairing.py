@@ -78,21 +78,29 @@ def pair_images(
     Raises:
         UserError: one of the folders cannot be read.
     """
-    for modality in MODALITIES:
-        if not folders[modality].is_dir():
-            message = f"{folders[modality]}: expected the folder of the {SPELLED[modality]} images, found none"
-            report(MissingImage(message))
-            return []
+    missing = [modality for modality in MODALITIES if not is_folder(folders[modality])]
+    for modality in missing:
+        report(MissingImage(f"{folders[modality]}: expected the folder of the {SPELLED[modality]} images, found none"))
+    if missing:
+        return []
     look_up, owners, records = cache(_images_in), {}, []
     for image in images:
         with reported(report):
             paths = {m: _find(folders[m], image.file_name, names[m], m, look_up) for m in MODALITIES}
-            _check_owner(owners, paths, image.file_name)
+            _check_paths(owners, paths, image.file_name)
             name, boxes = prefix + _with_suffix(image.file_name, paths["thermal"]), (image.boxes_xyxy, image.labels)
             records.append(
                 PairRecord(image.image_id, name, paths["rgb"], paths["thermal"], image.width, image.height, *boxes)
             )
     return records
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a folder is there; names that no file can have, or folders that are closed to us, are none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def without_suffix(file_name: str) -> PurePosixPath:
@@ -101,8 +109,13 @@ def without_suffix(file_name: str) -> PurePosixPath:
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
 
 
-def _check_owner(owners: dict[str, str], paths: dict[str, str], annotated: str) -> None:
-    """Refuse an image that another annotated name has found: folders are missing, or the rule of names is wrong."""
+def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) -> None:
+    """Refuse one image as both of a pair, or in two pairs: folders are missing, or the rule of names is wrong."""
+    if paths["rgb"] == paths["thermal"]:
+        raise UserError(
+            f"{paths['rgb']}: expected two images of {annotated}, found this one as RGB and as thermal: "
+            "which part of the name tells them apart (names in the YAML)?"
+        )
     for modality, path in paths.items():
         owner = owners.setdefault(path, annotated)
         if owner != annotated:
@@ -122,13 +135,13 @@ def _find(
     wanted = PurePosixPath(rename(str(without_suffix(annotated))))
     # Some sets name folders of the place where they were made: then the bare name counts.
     below = folder / wanted.parent
-    found = look_up(below if below.is_dir() else folder).get(wanted.name, [])
+    found = look_up(below if is_folder(below) else folder).get(wanted.name, [])
     exact = [path for path in found if Path(path).name == PurePosixPath(annotated).name]
     if len(exact or found) == 1:
         return (exact or found)[0]
     names = ", ".join(Path(path).name for path in found) or "none"
-    pattern = f"{wanted.name}{{{','.join(SUFFIXES)}}}"
-    raise MissingImage(f"{folder}: expected the {SPELLED[modality]} image {pattern}, found {names}")
+    pattern = f"{wanted}{{{','.join(SUFFIXES)}}}"
+    raise MissingImage(f"{folder}: expected the {SPELLED[modality]} image {pattern} of {annotated}, found {names}")
 
 
 def _images_in(folder: Path) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """The data sets by name, and opening one: `--dataset NAME`, or a YAML file that describes an own one."""
 
 import argparse
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from datasets.llvip import locate_llvip
 from datasets.m3fd import locate_m3fd
 from datasets.own_set import locate_own_set
 from datasets.paired_detection import PairedData
+from datasets.pairing import is_folder
 from datasets.sources import Source, open_source
 from utils.errors import UserError, near
 
@@ -20,6 +22,7 @@ LOCATE = {  # one entry per data set
     "m3fd": locate_m3fd,
 }
 DESCRIPTIONS = (".yaml", ".yml")
+OWN_SET = "--dataset my_set.yaml, docs/own_data.md"
 
 
 def dataset_name(text: str) -> str:
@@ -45,17 +48,17 @@ def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:
         UserError: no such folder, or not laid out so; names the data sets that it looks like.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such data folder")
+    if not is_folder(folder):
+        found = "a file" if folder.is_file() else "nothing"
+        raise UserError(f"{folder}: no such data folder: expected the folder of the data set, found {found}")
     if is_description(dataset):
         return locate_own_set(folder, dataset)
     try:
         return LOCATE[dataset](folder)
     except UserError as error:
         others = [f"--dataset {name}" for name in LOCATE if name != dataset and _is_one(folder, name)]
-        if not others:
-            raise
-        raise UserError(f"{error} (it can be read with {' or '.join(others)})") from error
+        hint = f"it can be read with {' or '.join(others)}" if others else f"for an own set: {OWN_SET}"
+        raise UserError(f"{error} ({hint})") from error
 
 
 def open_data_set(folder: str | Path, dataset: str = "flir_aligned") -> PairedData:
@@ -70,7 +73,8 @@ def open_data_set(folder: str | Path, dataset: str = "flir_aligned") -> PairedDa
     data = open_source(locate(folder, dataset), faults.append)
     if not faults:
         return data
-    more = f" (and {len(faults) - 1} more: python -m tools.check_data lists them)" if len(faults) > 1 else ""
+    tool = shlex.join(["python", "-m", "tools.check_data", str(folder), "--dataset", dataset])
+    more = f" (and {len(faults) - 1} more: {tool})" if len(faults) > 1 else ""
     raise UserError(f"{faults[0]}{more}") from faults[0]
 
 

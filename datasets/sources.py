@@ -14,7 +14,7 @@ from datasets.images import Counts
 from datasets.paired_detection import Normalization, PairedData
 from datasets.pairing import MODALITIES, pair_images, same_name
 from datasets.voc_xml import parse_voc
-from utils.errors import Report, UserError, refuse, reported
+from utils.errors import Report, UserError, near, refuse, reported
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FLIR_THERMAL = ((0.519, 0.519, 0.519), (0.225, 0.225, 0.225))
@@ -78,12 +78,16 @@ def open_source(source: Source, report: Report = refuse) -> PairedData:
         parsed[origin] = _nothing(source)
         with reported(report):
             parsed[origin] = _parse(source, one, report)
-    _check_boxes_and_categories(source, parsed, report)
+    _check_boxes(source, parsed["train"], report)
+    _check_categories(source, parsed, report)
     records = {}
     for origin, one in source.lists.items():
         prefix = f"{origin}/" if source.names_repeat else ""
         records[origin] = pair_images(parsed[origin].images, one.folders, source.names, prefix, report)
     notes = {origin: annotations.notes for origin, annotations in parsed.items()}
+    remarks = [remark for annotations in parsed.values() for remark in annotations.remarks]
+    if unseen := _never_seen(source, parsed["train"]):
+        remarks.append(f"{source.lists['train'].annotations}: no box of {', '.join(unseen)}")
     return PairedData(
         name=source.name,
         classes=list(source.classes),
@@ -93,7 +97,7 @@ def open_source(source: Source, report: Report = refuse) -> PairedData:
         notes=notes | {"train": {"layout": source.layout} | notes["train"]},
         normalization=source.normalization,
         thermal_counts=source.thermal_counts,
-        remarks=tuple(remark for annotations in parsed.values() for remark in annotations.remarks),
+        remarks=tuple(remarks),
     )
 
 
@@ -109,17 +113,30 @@ def _nothing(source: Source) -> ParsedAnnotations:
     return ParsedAnnotations([], list(range(1, len(source.classes) + 1)), truth, {"images": 0, "boxes": 0})
 
 
-def _check_boxes_and_categories(source: Source, parsed: dict[str, ParsedAnnotations], report: Report) -> None:
-    """Refuse a training list without boxes, and lists that number classes differently."""
-    train, file = parsed["train"], source.lists["train"].annotations
+def _check_boxes(source: Source, train: ParsedAnnotations, report: Report) -> None:
+    """Refuse a training list without boxes, or without those of a class that its files seem to spell differently."""
+    file = source.lists["train"].annotations
+    missing = _never_seen(source, train)
+    dropped = {k.removeprefix("dropped_"): v for k, v in train.notes.items() if k.startswith("dropped_")}
+    found = f" (but {', '.join(f'{v} of {k}' for k, v in dropped.items())})" if dropped else ""
     with reported(report):
-        if train.images and not any(len(image.labels) for image in train.images):
-            dropped = {k.removeprefix("dropped_"): v for k, v in train.notes.items() if k.startswith("dropped_")}
-            found = ", ".join(f"{v} of {k}" for k, v in dropped.items())
+        if train.images and len(missing) == len(source.classes):
             raise UserError(
-                f"{file}: annotations: expected at least one box of {', '.join(source.classes)} to train on, "
-                f"found none{f' (but {found})' if found else ''}"
+                f"{file}: annotations: expected at least one box of {', '.join(missing)} to train on, found none{found}"
             )
+        for name in missing:
+            if meant := near(name, dropped):
+                raise UserError(f"{file}: annotations: expected boxes of {name}, found none{found}{meant}")
+
+
+def _never_seen(source: Source, train: ParsedAnnotations) -> list[str]:
+    seen = {int(label) for image in train.images for label in image.labels}
+    return [name for channel, name in enumerate(source.classes) if channel not in seen]
+
+
+def _check_categories(source: Source, parsed: dict[str, ParsedAnnotations], report: Report) -> None:
+    """Refuse lists that number classes differently."""
+    train, file = parsed["train"], source.lists["train"].annotations
     for origin, annotations in parsed.items():
         with reported(report):
             if annotations.images and train.images and annotations.category_ids != train.category_ids:

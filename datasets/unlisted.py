@@ -7,10 +7,11 @@ read says nothing of the files in its folders, so those are left alone.
 
 from pathlib import Path, PurePosixPath
 
+from datasets.annotations import is_name
 from datasets.coco_json import read_coco
 from datasets.images import SUFFIXES
 from datasets.inspection import Problem
-from datasets.pairing import MODALITIES, SPELLED, without_suffix
+from datasets.pairing import MODALITIES, SPELLED, is_folder, without_suffix
 from datasets.sources import PairList, Source
 from utils.errors import UserError
 
@@ -22,10 +23,11 @@ def named_images(one: PairList) -> set[str] | None:
     if one.xml_files:
         return set(one.xml_files)
     try:
-        images = read_coco(one.annotations)["images"]
-        return {image["file_name"] for image in images if isinstance(image["file_name"], str)}
-    except (UserError, LookupError, TypeError):
+        images = read_coco(one.annotations).get("images")
+    except UserError:
         return None
+    entries = [image for image in images if isinstance(image, dict)] if isinstance(images, list) else []
+    return {image["file_name"] for image in entries if is_name(image.get("file_name"))} or None
 
 
 def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
@@ -42,7 +44,7 @@ def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
     claimed, closed = set(), set()
     for origin, one in source.lists.items():
         for modality, folder in one.folders.items():
-            if listed[origin] is None or not folder.is_dir():
+            if listed[origin] is None or not is_folder(folder):
                 closed |= set(one.folders.values())
             claimed |= {_path(folder, source.names[modality](_stem(name))) for name in listed[origin] or ()}
     halves, whole = {}, {}
@@ -95,7 +97,7 @@ def _path(folder: Path, name: str) -> Path:
     """Give where `pairing.pair_images` looks for a name: some sets name folders of the place where they were made."""
     wanted = PurePosixPath(name)
     below = folder / wanted.parent
-    return (below if below.is_dir() else folder) / wanted.name
+    return (below if is_folder(below) else folder) / wanted.name
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from datasets.annotations import Box, ParsedAnnotations, collect
+from datasets.annotations import Box, ParsedAnnotations, collect, is_number, is_side
 from utils.errors import Report, UserError, refuse, reported
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -54,6 +54,8 @@ def read_names(path: Path, name_of: Callable[[str], str] = str) -> list[str]:
         raise UserError(f"{path}: expected a list of image names, found none to read ({error})") from None
     names = {}
     for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise UserError(f"{path}: line {number}: expected a name, found a NUL character: no text file")
         if not line.strip():
             continue
         name = name_of(line.strip())
@@ -81,7 +83,7 @@ def _read_root(path: Path) -> Element:
 def _read_image(path: Path, root: Element, name: PurePosixPath) -> dict:
     sides = {side: _number(f"{path}: size", root.find("size"), side) for side in ("width", "height")}
     for side, value in sides.items():
-        if value < 1 or value != int(value):
+        if value != int(value) or not is_side(int(value)):
             raise UserError(f"{path}: size.{side}: expected a positive integer (pixels), found {value:g}")
     # Many sets have wrong file names in it (copied, renamed), so it is believed where the rest of the name fits.
     said = PurePosixPath((root.findtext("filename") or "").strip())
@@ -107,7 +109,7 @@ def _number(place: str, parent: Element | None, key: str) -> float:
         value = float(text) if text is not None else math.nan
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not is_number(value):
         found = "no such field" if text is None else repr(text.strip())
         raise UserError(f"{place}.{key}: expected a finite number, found {found}")
     return value

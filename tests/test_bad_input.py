@@ -249,7 +249,12 @@ STATES = {
     "no options": (without("args"), "args: expected this field"),
     "an option less": (lambda state: state["args"].pop("backbone"), "args.backbone: expected this field"),
     "other sizes": (lambda state: state["args"].update(C=24), "expected shape"),
-    "other classes": (lambda state: state.update(classes=["bike", "person", "car"]), "classes: expected ['bike'"),
+    "other classes": (lambda state: state["data"].update(classes=["bike", "person", "car"]), "found ['bike', 'person'"),
+    "other pixels": (lambda state: state["data"].update(thermal_counts=[1, 2]), "data.thermal_counts: expected None"),
+    "options that are none": (lambda state: state.update(args=5), "args: expected this field"),
+    "no best epoch": (lambda state: state.update(progress={}), "progress.best: expected this field"),
+    "a genotype of nothing": (lambda state: state.update(genotype={"C": 16}), "field format"),
+    "a model of nothing": (lambda state: state.update(model={}), "found nothing"),
 }
 
 

@@ -137,7 +137,7 @@ def test_a_search_hands_its_sizes_on(seen, tiny_flir, tiny_config, capsys):
     common = [str(tiny_flir), "--batchsize", "3", "--workers", "0", "--epochs", "1", "--device", "cpu"]
     assert search([*common, "--image_size", "96", "--anchor_scale", "3"]) == 0
     text = capsys.readouterr().out
-    assert "--image_size: [96, 96], though the streams were pretrained with [64, 80]" in text
+    assert "--image_size: (96, 96), though the streams were pretrained with [64, 80]" in text
     (folder,) = (x[16:] for x in text.splitlines() if x.startswith("search_exp_dir: "))
     assert found([*common, "--search_exp_dir", folder]) == 0
     assert seen["FusionDetector"][-1].anchor_scale == 3

@@ -29,7 +29,7 @@ SHIFT_SHARE = 0.0075  # of the longer side, beyond which a shift is named: 5 px 
 @command
 def main(argv: list[str]) -> None:
     args = parse(argv)
-    out = check_output("--json", args.json, args.data) if args.json else None
+    out = None if args.json is None else check_output("--json", args.json, args.data, args.dataset)
     report = check(args)
     show(in_words(report))
     if out:
@@ -65,9 +65,10 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     kinds = {True: "missing images", False: "annotations"}
     problems = [Problem(kinds[isinstance(error, MissingImage)], str(error)) for error in faults]
     problems += _split_problems(source)
-    problems += [problem for pair in pairs for problem in pair.problems] + duplicates(pairs) + halves
+    twice = duplicates(pairs)  # first, since that explains a wrong size
+    problems += [problem for pair in pairs for problem in pair.problems] + twice + halves
     compared = [pair for pair in pairs if pair.compared]
-    remarks = [*data.remarks, *_never_seen(data), *_blank(pairs), *_shifts(data, compared, registration)]
+    remarks = [*data.remarks, *_blank(pairs), *_shifts(data, compared, registration)]
     if unlisted:
         number = f"{len(unlisted)} pair{'s' * (len(unlisted) > 1)}"
         remarks.append(f"{source.folder}: {number} that no list names, the first {unlisted[0]}")
@@ -133,13 +134,6 @@ def _split_problems(source: Source) -> list[Problem]:
 def _bits(origin: str, pairs: list[Pair]) -> dict[str, Any]:
     bits = sorted({pair.thermal_bits for pair in pairs if pair.origin == origin and pair.thermal_bits})
     return {"thermal_bits": bits}
-
-
-def _never_seen(data: PairedData) -> list[str]:
-    """Name the classes that no training pair shows, where any is shown."""
-    seen = {int(label) for record in data.records["train"] for label in record.labels}
-    missing = [name for channel, name in enumerate(data.classes) if channel not in seen]
-    return [f"{data.name}: no training box of {', '.join(missing)}"] if missing and seen else []
 
 
 def _blank(pairs: list[Pair]) -> list[str]:

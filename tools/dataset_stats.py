@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     add_data_options(parser)
     parser.add_argument("--out", metavar="FILE", help="write it here (to the terminal)")
     args = parser.parse_args(argv)
-    out = check_output("--out", args.out, args.data) if args.out else None
+    out = None if args.out is None else check_output("--out", args.out, args.data, args.dataset)
     data = open_data_set(args.data, args.dataset)
     measured = pixel_statistics(data.records["train"], data.thermal_counts, args.workers)
     text = in_yaml(data, measured, f"python -m tools.dataset_stats {shlex.join(argv)}")

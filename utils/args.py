@@ -6,6 +6,7 @@ over the default. `args.given` holds the names set by command line or config, `a
 
 import argparse
 import functools
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,10 +41,13 @@ def command(main):
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names in data may hold what a terminal cannot show
         try:
             main(sys.argv[1:] if argv is None else argv)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            # Names in data may hold line ends.
+            print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
             return 2
         return 0
 

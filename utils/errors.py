@@ -28,5 +28,6 @@ def reported(report: Report) -> Iterator[None]:
 
 def near(word: str, known: Iterable[str]) -> str:
     """Return ' (did you mean X?)' for the known word nearest to `word`, or nothing where none is near."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    by_small = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), by_small, n=1)
+    return f" (did you mean {by_small[close[0]]}?)" if close else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from datasets.paired_detection import PairedData
 from datasets.parts import LoaderOptions, Parts, open_parts
 from datasets.splits import Split
 from engine.step import Compute
@@ -16,14 +17,16 @@ from models.fusion_detector import INPUTS, MODALITIES, Streams
 from utils import checkpoint
 from utils.args import inherit
 from utils.errors import UserError
-from utils.run_folder import read_json
+from utils.run_folder import RUNS, read_json
 
 PRETRAINED = "pretrain.json"  # beside the weights in checkpointdir: the options that made them
 FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale")
 
 
 def open_data(args: argparse.Namespace) -> Parts:
-    """Open the data set and settle the number of classes (`args.num_classes`)."""
+    """Open the data set and settle the number of classes (`args.num_classes`); nothing is to be written into it."""
+    check_outside(args.data, "the folder of the runs", RUNS)
+    check_outside(args.data, "--checkpointdir", args.checkpointdir)
     rest = args.hflip, tuple(args.scale_jitter), args.photometric, args.max_bad_files
     options = LoaderOptions(args.image_size, args.batchsize, args.seed, args.workers, args.pin_mem, *rest)
     parts = open_parts(args.data, args.dataset, args.split_seed, args.paper_protocol, options)
@@ -32,6 +35,12 @@ def open_data(args: argparse.Namespace) -> Parts:
     if args.num_classes < found:
         raise UserError(f"--num-classes: expected at least the data set's {found} classes, found {args.num_classes}")
     return parts
+
+
+def check_outside(data: str, what: str, path: str) -> None:
+    """Refuse a place below the data folder."""
+    if Path(path).resolve().is_relative_to(Path(data).resolve()):
+        raise UserError(f"{what}: expected a place outside the data folder {data}, found {Path(path).resolve()}")
 
 
 def pick_compute(args: argparse.Namespace) -> Compute:
@@ -52,17 +61,34 @@ def pick_compute(args: argparse.Namespace) -> Compute:
 
 def inherit_pretrained(args: argparse.Namespace) -> None:
     """Take backbone, image size and anchor scale from the pretraining that made checkpointdir, unless given."""
-    path = Path(args.checkpointdir) / PRETRAINED
-    if path.exists():
-        inherit(args, read_json(path), FROM_PRETRAINING)
+    inherit(args, pretrained_with(args), FROM_PRETRAINING)
 
 
-def unlike_pretraining(args: argparse.Namespace) -> dict[str, tuple]:
-    """Return {option: (ours, theirs)} where ours differ from those that checkpointdir's streams were trained with."""
+def pretrained_with(args: argparse.Namespace) -> dict:
+    """Return what pretrain.json of checkpointdir holds; {} where there is none, as beside the released files."""
     path = Path(args.checkpointdir) / PRETRAINED
-    known = read_json(path) if path.exists() else {}
-    ours = {name: json.loads(json.dumps(getattr(args, name))) for name in FROM_PRETRAINING}
-    return {name: (value, known[name]) for name, value in ours.items() if known.get(name, value) != value}
+    return read_json(path) if path.exists() else {}
+
+
+def unlike(known: dict, ours: dict) -> dict:
+    """Return what is known, where ours is another; tuples are lists in JSON."""
+    ours = json.loads(json.dumps(ours))
+    return {name: known[name] for name in ours if name in known and known[name] != ours[name]}
+
+
+def unlike_pretraining(args: argparse.Namespace) -> dict:
+    """Return the options that checkpointdir's streams were trained with, where ours differ."""
+    return unlike(pretrained_with(args), {name: getattr(args, name) for name in FROM_PRETRAINING})
+
+
+def check_facts(args: argparse.Namespace, data: PairedData) -> None:
+    """Refuse streams that were pretrained for other classes or other values of the pixels, unless that is allowed."""
+    for name, theirs in unlike(pretrained_with(args).get("data", {}), data.facts).items():
+        if not args.allow_split_mismatch:
+            raise UserError(
+                f"{Path(args.checkpointdir) / PRETRAINED}: data.{name}: expected {data.facts[name]} as --dataset says, "
+                f"found {theirs}: pretrain again, or pass --allow_split_mismatch"
+            )
 
 
 def streams_file(args: argparse.Namespace, modalities: tuple[str, ...]) -> str:
@@ -73,6 +99,11 @@ def streams_file(args: argparse.Namespace, modalities: tuple[str, ...]) -> str:
 def load_streams(args: argparse.Namespace, modalities: tuple[str, ...] = MODALITIES) -> Streams:
     """Build frozen streams of checkpointdir; sizes come from the file, given ones must agree."""
     path = Path(args.checkpointdir) / streams_file(args, modalities)
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such checkpoint file: run main_pretrain_flira.py first, or name the folder of yours with "
+            "--checkpointdir"
+        )
     state = checkpoint.load(path)
     settle_sizes(args, *checkpoint.stream_sizes(state, str(path), modalities), str(path))
     streams = build_streams(args, modalities)

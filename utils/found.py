@@ -7,10 +7,12 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 from torch import nn
 
 from datasets.parts import Parts
+from datasets.registry import is_description
 from engine.step import Compute
 from models.detection.heads import DetectionHead
 from models.fusion_baselines import BASELINES, FUSIONS
@@ -21,13 +23,14 @@ from models.search.genotypes import Genotype
 from utils import checkpoint
 from utils.args import inherit
 from utils.errors import UserError
-from utils.experiment import build_head, build_streams, open_data
+from utils.experiment import build_head, build_streams, open_data, unlike
 from utils.reporting import count_parameters, validator
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
 DATA = ("dataset", "split_seed", "paper_protocol")
 OPTIONS = (*STREAMS, *DATA, "baseline", "widen")  # that a trained detector is rebuilt from
-FIELDS = ("args", "split", "protocol", "checkpoint_split", "classes", "genotype", "bad_files", "model", "progress")
+FIELDS = {"args": dict, "split": str, "protocol": str, "checkpoint_split": str, "data": dict, "bad_files": list}
+FIELDS |= {"genotype": (dict, NoneType), "model": dict, "progress": dict}
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
 
 
@@ -89,8 +92,8 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
     check_fields(state, path)
     args = options_of_run(args, state["args"], folder)
     parts = open_data(args)
-    if parts.data.classes != state["classes"]:
-        raise UserError(f"{path}: classes: expected {state['classes']}, found {parts.data.classes} in {args.data}")
+    for name, theirs in unlike(state["data"], parts.data.facts).items():
+        raise UserError(f"{path}: data.{name}: expected {parts.data.facts[name]} as --dataset says, found {theirs}")
     if args.eval_part == "val" and parts.split.hash != state["split"]:
         raise UserError(f"--eval_part val: expected split {state['split']} as in training, found {parts.split.hash}")
     streams = build_streams(args, needed_modalities(args))
@@ -107,17 +110,20 @@ def check_fields(state: dict, path: Path) -> None:
         raise UserError(f"{path}: expected a run of main_darts_found_flira.py, found {state.get('kind')!r}")
     if state.get("format") != checkpoint.FORMAT:
         raise UserError(f"{path}: format: expected {checkpoint.FORMAT}, found {state.get('format')!r}")
-    missing = [name for name in FIELDS if name not in state]
-    missing = missing or [f"args.{name}" for name in (*OPTIONS, "seed") if name not in state["args"]]
-    if missing:
-        raise UserError(f"{path}: {missing[0]}: expected this field, found nothing: a file of another version")
+    wrong = [name for name, kind in FIELDS.items() if name not in state or not isinstance(state[name], kind)]
+    inner = {"args": (*OPTIONS, "seed"), "progress": ("best", "best_epoch")}
+    wrong = wrong or [f"{field}.{name}" for field, names in inner.items() for name in names if name not in state[field]]
+    if wrong:
+        raise UserError(f"{path}: {wrong[0]}: expected this field of a checkpoint of format 1, found nothing like it")
 
 
 def options_of_run(args: argparse.Namespace, run_args: dict, folder: str) -> argparse.Namespace:
     """Return the options with those in place that a run's detector was built with; typed ones must agree."""
     for name in (*STREAMS, *DATA):
         ours, theirs = (json.loads(json.dumps(value)) for value in (getattr(args, name), run_args[name]))
-        if name in args.typed and ours != theirs:
+        # The copy of an own set's YAML in a run folder may stand for one that has moved: the facts in it count.
+        copy = name == "dataset" and is_description(ours) and is_description(theirs)
+        if name in args.typed and ours != theirs and not copy:
             raise UserError(f"--{name}: expected {theirs} as in {folder}, found {ours}")
     # A test leaves out no pair: a score is one over all of them.
     args = argparse.Namespace(**vars(args) | {"widen": None, "max_bad_files": None})

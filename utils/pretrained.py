@@ -7,16 +7,26 @@ what is there, adds its part and writes, all under a lock. So the later one find
 import argparse
 import contextlib
 import fcntl
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from datasets.splits import Split
+from datasets.paired_detection import PairedData
+from datasets.parts import Parts
 from models.fusion_detector import INPUTS, MODALITIES, SingleDetector
 from utils import checkpoint
 from utils.checkpoint import State
 from utils.errors import UserError
-from utils.experiment import FROM_PRETRAINING, PRETRAINED, check_split, recorded_splits, unlike_pretraining
-from utils.run_folder import read_json, write_json
+from utils.experiment import (
+    FROM_PRETRAINING,
+    PRETRAINED,
+    check_facts,
+    check_split,
+    pretrained_with,
+    recorded_splits,
+    unlike_pretraining,
+)
+from utils.run_folder import write_json
 
 LOCK = ".lock"
 
@@ -52,7 +62,7 @@ def merged_streams(args: argparse.Namespace, detectors: dict[str, SingleDetector
     return checkpoint.streams_of(state, MODALITIES)
 
 
-def check_others(args: argparse.Namespace, split: Split, detectors: dict[str, SingleDetector]) -> None:
+def check_others(args: argparse.Namespace, parts: Parts, detectors: dict[str, SingleDetector]) -> None:
     """Refuse what checkpointdir holds beside these detectors and does not go with them.
 
     Raises:
@@ -60,12 +70,12 @@ def check_others(args: argparse.Namespace, split: Split, detectors: dict[str, Si
             starts from, is of another shape or (unless allowed) saw another split.
     """
     folder = Path(args.checkpointdir)
-    check_options(args, folder, [m for m in recorded_splits(folder) if m not in detectors])
+    check_options(args, parts.data, folder, [m for m in recorded_splits(folder) if m not in detectors])
     (modality, detector), *more = detectors.items()
     if more or modality not in MODALITIES or not (folder / args.fullbb_path).exists():
         return
     (other,) = (m for m in MODALITIES if m != modality)
-    check_split(args, split, (other,))
+    check_split(args, parts.split, (other,))
     half = checkpoint.streams_of(checkpoint.load(folder / args.fullbb_path), [other])
     expected = {other + name[len(modality) :]: value for name, value in detector.stream_state().items()}
     if half:
@@ -74,15 +84,18 @@ def check_others(args: argparse.Namespace, split: Split, detectors: dict[str, Si
         check_shapes(head, checkpoint.load(head), detector.head.state_dict(), modality)
 
 
-def check_options(args: argparse.Namespace, folder: Path, others: list[str]) -> None:
-    """Refuse options that differ from those that the folder's other streams were trained with and stand for all."""
-    known = read_json(folder / PRETRAINED) if (folder / PRETRAINED).exists() else {}
-    others = [m for m in others if m in known.get("splits", {})]
-    for name, (ours, theirs) in unlike_pretraining(args).items() if others else ():
+def check_options(args: argparse.Namespace, data: PairedData, folder: Path, others: list[str]) -> None:
+    """Refuse options and data unlike those of the folder's other streams: it has one of each."""
+    others = [m for m in others if m in pretrained_with(args).get("splits", {})]
+    if not others:
+        return
+    for name, theirs in unlike_pretraining(args).items():
         raise UserError(
-            f"--{name}: expected {theirs} as for {', '.join(others)} in {folder / PRETRAINED}, found {ours}: "
+            f"--{name}: expected {theirs} as for {', '.join(others)} in {folder / PRETRAINED}, "
+            f"found {json.loads(json.dumps(getattr(args, name)))}: "
             "one checkpointdir has one; pass that, or another --checkpointdir"
         )
+    check_facts(args, data)
 
 
 def check_shapes(path: Path, found: State, expected: State, modality: str) -> None:
@@ -94,7 +107,7 @@ def check_shapes(path: Path, found: State, expected: State, modality: str) -> No
             raise UserError(f"{path}: {name}: expected {ours} as in the new {modality} detector, found {theirs}")
 
 
-def publish(args: argparse.Namespace, split: Split, files: dict[str, State], modalities: list[str]) -> None:
+def publish(args: argparse.Namespace, parts: Parts, files: dict[str, State], modalities: list[str]) -> None:
     """Write the finished weights, the split and the options, all at the end; replaced files are kept as NAME.bak.
 
     The split of what is replaced is struck from pretrain.json first, so that a stop in between cannot leave new weights
@@ -102,11 +115,11 @@ def publish(args: argparse.Namespace, split: Split, files: dict[str, State], mod
     """
     folder = Path(args.checkpointdir)
     splits = {m: h for m, h in recorded_splits(folder).items() if h != "none recorded"}
-    options = {name: getattr(args, name) for name in FROM_PRETRAINING}
+    options = {name: getattr(args, name) for name in FROM_PRETRAINING} | {"data": parts.data.facts}
     write_json(folder / PRETRAINED, options | {"splits": {m: h for m, h in splits.items() if m not in modalities}})
     for name, state in files.items():
         checkpoint.keep_backup(folder / name)
         checkpoint.save(folder / name, state)
-    write_json(folder / "split.json", split.to_json())
-    splits |= dict.fromkeys(modalities, split.hash)
+    write_json(folder / "split.json", parts.split.to_json())
+    splits |= dict.fromkeys(modalities, parts.split.hash)
     write_json(folder / PRETRAINED, options | {"splits": {m: splits[m] for m in INPUTS if m in splits}})

@@ -24,6 +24,7 @@ from utils.run_folder import RunFolder, read_json, write_json
 from utils.tracking import Tracker
 
 TASK = TASKS["detection"]
+SHOWN_REMARKS = 5
 PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
 
 
@@ -42,10 +43,14 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
         run.log(f"--no-prefetcher ({args.no_prefetcher}) has no effect here")
     if args.parallel:
         run.log(f"--parallel: {torch.cuda.device_count()} GPUs found; runs on one device, several are not built yet")
-    for name, (ours, theirs) in unlike_pretraining(args).items() if kind in ("search", "found") else ():
-        run.log(f"--{name}: {ours}, though the streams were pretrained with {theirs}")
+    for name, theirs in unlike_pretraining(args).items() if kind in ("search", "found") else ():
+        run.log(f"--{name}: {getattr(args, name)}, though the streams were pretrained with {theirs}")
     sizes = ", ".join(f"{part} {len(names)}" for part, names in parts.split.parts.items())
     run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} pairs")
+    for remark in parts.data.remarks[:SHOWN_REMARKS]:
+        run.log(f"remark: {remark}")
+    if (more := len(parts.data.remarks) - SHOWN_REMARKS) > 0:
+        run.log(f"{more} more remarks: python -m tools.check_data lists them")
     for origin, notes in parts.data.notes.items():
         run.log(f"{origin} annotations: {', '.join(f'{name} {value}' for name, value in notes.items())}")
     return run

@@ -13,11 +13,13 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 
+RUNS = "runs"  # where run folders lie, below the folder that a command is run in
+
 
 class RunFolder:
     """One run's folder: plain files that are whole at any moment, a log that the terminal shows too."""
 
-    def __init__(self, kind: str, save: str, root: str = "runs"):
+    def __init__(self, kind: str, save: str, root: str = RUNS):
         if not save or any(c in save for c in "/\\") or save.startswith("."):
             raise UserError(f"--save {save!r}: expected a name without slashes")
         self.path = _make(Path(root), f"{kind}-{save}-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -25,7 +27,7 @@ class RunFolder:
     def log(self, line: str) -> None:
         """Print a line beside any progress bar and append it to log.txt."""
         tqdm.write(line)
-        with open(self.path / "log.txt", "a", encoding="utf-8") as file:
+        with open(self.path / "log.txt", "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")
 
     def append_metrics(self, row: dict) -> None:

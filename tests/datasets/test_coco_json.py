@@ -155,6 +155,11 @@ FAULTS = {
     "no image id": (edited("annotations", 0, "image_id", value=None), "annotations[0].image_id"),
     "no bbox": (edited(*BBOX, value=None), "annotations[0].bbox: expected [x, y, width, height]"),
     "bbox of three": (edited(*BBOX, value=[1, 2, 3]), "found [1, 2, 3]"),
+    "crowd in words": (edited("annotations", 0, "iscrowd", value="0"), "annotations[0].iscrowd: expected 0 or 1"),
+    "crowd of two": (edited("annotations", 0, "iscrowd", value=2), "found 2"),
+    "negative area": (edited("annotations", 0, "area", value=-5), "annotations[0].area: expected a number from 0"),
+    "area in words": (edited("annotations", 0, "area", value="big"), "found 'big'"),
+    "thousands of digits": ('{"images": ' + "9" * 5000 + "}", "expected COCO JSON"),
     "bbox beyond all numbers": (edited(*BBOX, value=[1, 2, 10**400, 4]), "finite"),
     "width beyond all numbers": (edited("images", 0, "width", value=10**400), "images[0].width"),
     "id beyond all numbers": (edited("categories", 0, "id", value=10**400), "categories[0].id"),
@@ -179,7 +184,7 @@ def test_each_fault_is_one_line_that_names_the_file(tmp_path, name):
 
 
 def test_boxes_without_size_are_left_out_and_counted(tmp_path):
-    parsed = parse(tmp_path, add_box(add_box(make_file(), bbox=[10, 10, 0, 5]), bbox=[10, 10, 5, 0]))
+    parsed = parse(tmp_path, add_box(add_box(make_file(), bbox=[10, 10, 0, 5]), bbox=[10, 10, 5, 1e-30]))
     assert (parsed.notes["boxes"], parsed.notes["empty"]) == (1, 2)
     assert len(parsed.images[0].labels) == len(parsed.ground_truth["annotations"]) == 1
     assert "annotations[1].bbox: [10, 10, 0, 5] in a.jpg" in parsed.remarks[0]

@@ -1,5 +1,6 @@
 """Decoding: each kind of file gives the values that another library reads, and each damaged one a line of error."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -26,15 +27,20 @@ def save(folder: Path, name: str, pixels: np.ndarray, mode: str | None = None, *
     return str(folder / name)
 
 
+def write_png(path: Path, size: tuple[int, int], depth: int, colour_type: int, rows: bytes) -> str:
+    """Write a PNG of (width, height) with right check sums, whatever its rows are."""
+    head = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    content = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(content))
+    return str(path)
+
+
 def save_png_16(folder: Path, pixels: np.ndarray) -> str:
     """Write 16 bits of 2, 3 or 4 channels, which Pillow cannot."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     colour_type = {2: 4, 3: 2, 4: 6}[pixels.shape[2]]
-    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, colour_type, 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    content = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
-    (folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(content))
-    return str(folder / "a.png")
+    return write_png(folder / "a.png", (WIDTH, HEIGHT), 16, colour_type, rows)
 
 
 def save_tiff(folder: Path, pixels: np.ndarray, sample_format: int = 1, order: str = "<") -> str:
@@ -262,3 +268,16 @@ def test_the_reason_names_no_place_in_a_library(tmp_path):
     path = Path(save(tmp_path, "a.jpg", SMOOTH))
     path.write_bytes(path.read_bytes()[:-300])
     check_refused(read_rgb, str(path), "cannot be decoded (Image is incomplete or truncated)")
+
+
+@pytest.mark.parametrize(("colour_type", "depth"), [(2, 8), (0, 8), (0, 16), (2, 16)])
+def test_png_of_too_few_pixels(tmp_path, colour_type, depth):
+    """These end a process that hands them to torchvision."""
+    path = write_png(tmp_path / "few.png", (80, 64), depth, colour_type, bytes(1000))
+    for read in (read_rgb, read_thermal):
+        check_refused(read, path, "cannot be decoded")
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    check_refused(read_rgb, str(tmp_path / "pipe.png"), "a folder or a pipe")

@@ -48,9 +48,9 @@ def edit(tmp_path, fault: str) -> None:
     ("fault", "words"),
     [
         ("two train lists", r"infrared/train.json: expected one list of train pairs, found .*train.json as well"),
-        ("no test list", r"expected COCO files of train and test, found .*train.json$"),
-        ("no list", r"expected \*train\*.json and \*test\*.json, or Annotations/\*.xml, found neither$"),
-        ("no folder", r"expected LLVIP's folders infrared/train.*, found no visible/test$"),
+        ("no test list", r"expected COCO files of train and test, found .*train.json .for an own set"),
+        ("no list", r"expected \*train\*.json and \*test\*.json, or Annotations/\*.xml, found neither .for an own set"),
+        ("no folder", r"expected LLVIP's folders infrared/train.*, found no visible/test .for an own set"),
         ("no image", r"visible/train: expected the RGB image 000003\{.jpg.*, found none$"),
     ],
 )

@@ -136,5 +136,5 @@ def test_a_batch_of_one_that_is_left_is_skipped_in_training(dataset):
     bad = BadFiles(9)
     bad.log = lambda line: None
     assert len(list(make_loader(damaged(few, 0), 2, 1, False, 0, False, bad))) == 1
-    with pytest.raises(UserError, match=f"found none left without {dataset.records[0].file_name}"):
+    with pytest.raises(UserError, match=f"found none left in this pass: without {dataset.records[0].file_name}"):
         list(make_loader(damaged(few, 0), 2, 1, True, 0, False, bad))

@@ -31,9 +31,12 @@ def test_lists(tmp_path, words, sizes):
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
-        ("Vis", r"expected M3FD's folders Ir, Vis and meta, found no Vis$"),
-        ("meta", r"expected M3FD's folders Ir, Vis and meta, found no meta$"),
-        ("meta/m3fd_train.json", r"meta: expected \*train\*.json, and \*test\*.json or .*, found m3fd_val.json$"),
+        ("Vis", r"expected M3FD's folders Ir, Vis and meta, found no Vis .for an own set"),
+        ("meta", r"expected M3FD's folders Ir, Vis and meta, found no meta .for an own set"),
+        (
+            "meta/m3fd_train.json",
+            r"meta: expected \*train\*.json, and \*test\*.json or .*, found m3fd_val.json .for an",
+        ),
     ],
 )
 def test_faults(tmp_path, missing, words):

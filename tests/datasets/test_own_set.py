@@ -138,7 +138,7 @@ def test_two_images_with_one_stem_are_told_apart_by_the_whole_name(tmp_path):
         open_own(tmp_path)
     (tmp_path / "rgb" / "train" / "000001.jpg").rename(tmp_path / "rgb" / "train" / "000001.tif")
     shutil.copy(tmp_path / "rgb/train/000001.tif", tmp_path / "rgb/train/000001.jpeg")
-    with pytest.raises(UserError, match=r"RGB image 000001\{.*\}, found 000001.jpeg, 000001.tif .and 1 more"):
+    with pytest.raises(UserError, match=r"000001\{.*\} of 000001.jpg, found 000001.jpeg, 000001.tif .and 1 more"):
         open_own(tmp_path)
 
 
@@ -282,7 +282,7 @@ def test_wrong_description(tmp_path, text, words):
     [
         ("none.json", r"none.json: expected a COCO annotation file, found none to read"),
         ("none.txt", r"none.txt: expected a COCO file, a list of names or a folder of XML files, found nothing$"),
-        ("rgb", r"rgb: expected Pascal VOC files \(\*.xml\), found none$"),
+        ("rgb", r"rgb: expected Pascal VOC files \(\*.xml\) directly in it, found none;"),
         ("lists/train.txt", r"my_set.yaml: xml: expected the folder of the XML files that .*, found no such field$"),
     ],
 )

@@ -97,7 +97,8 @@ def test_names_that_neither_modality_bears_give_nothing(tmp_path):
 
 def test_names_are_read_whatever_else_is_wrong(tmp_path):
     path = tmp_path / "train.json"
-    path.write_text(json.dumps({"images": [{"file_name": "a.png", "width": "wide"}, {"file_name": "b.png"}]}))
+    images = [{"file_name": "a.png", "width": "wide"}, {"id": 3}, 7, {"file_name": 7}, {"file_name": "b.png"}]
+    path.write_text(json.dumps({"images": images}))
     assert named_images(PairList(path, {})) == {"a.png", "b.png"}
     assert named_images(PairList(path, {}, {"x": Path("x.xml")})) == {"x"}
     for text in ("", "[]", '{"images": 3}', '{"images": [3]}', '{"images": [{}]}', "[" * 100000):

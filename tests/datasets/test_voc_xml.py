@@ -171,6 +171,7 @@ def test_names(tmp_path, text):
         (b"\n \n", "expected a list of image names, found an empty file"),
         (b"\xff\xfe\xfd", "expected a list of image names, found none to read"),
         (b"a\nb\n\na\n", "line 4: expected each name once, found a of line 1 again"),
+        (b"a\n\0b\n", "line 2: expected a name, found a NUL character"),
     ],
 )
 def test_faults_of_name_lists(tmp_path, content, words):

@@ -120,6 +120,39 @@ def test_one_name_in_two_lists_is_one_fault(folder, capsys):
     assert kinds(check(folder, capsys)) == {"pairs in two lists": 1}
 
 
+def test_a_pair_copied_over_one_of_another_size_is_one_fault(tmp_path, capsys):
+    folder = make_tiny_flir(tmp_path / "data", num_train=12, num_test=2, size=(64, 80))
+    small = make_tiny_flir(tmp_path / "small", num_train=12, num_test=2, size=(32, 40))
+    edit(folder, "test", lambda data: data.update(json.loads((small / "meta/thermal/flir_test.json").read_text())))
+    for modality in ("rgb", "thermal"):
+        shutil.rmtree(folder / f"images_{modality}_test")
+        shutil.copytree(small / f"images_{modality}_test", folder / f"images_{modality}_test")
+    assert not kinds(check(folder, capsys))
+    data = open_data_set(folder)
+    for modality in ("rgb", "thermal"):
+        source, target = (getattr(data.records[o][0], f"{modality}_path") for o in ("train", "test"))
+        shutil.copy(source, target)
+    assert kinds(check(folder, capsys)) == {"pairs in two lists": 1}
+
+
+def test_many_boxes_of_an_image_that_is_not_listed_are_one_fault(folder, capsys):
+    edit(folder, "train", lambda data: data["images"].pop(0))
+    report = check(folder, capsys)
+    assert kinds(report) == {"annotations": 1}
+    assert "found 'FLIR_00001_PreviewData'" in report["problems"][0]["message"]
+
+
+def test_an_image_whose_id_is_wrong_is_one_fault(folder, capsys):
+    edit(folder, "train", lambda data: data["images"][1].update(id=3.5))
+    assert kinds(check(folder, capsys)) == {"annotations": 1}
+
+
+def test_both_image_folders_missing_are_two_faults(folder, capsys):
+    for modality in ("rgb", "thermal"):
+        shutil.rmtree(folder / f"images_{modality}_train")
+    assert kinds(check(folder, capsys)) == {"missing images": 2}
+
+
 def test_too_few_pairs_for_the_split(tmp_path, capsys):
     folder = make_tiny_flir(tmp_path / "data", num_train=2, num_test=1)
     assert kinds(check(folder, capsys)) == {"split": 1}
@@ -139,7 +172,7 @@ def test_what_is_odd_is_a_remark(folder, capsys):
 
 def test_a_class_that_training_never_sees_is_a_remark(folder, capsys):
     edit(folder, "train", lambda d: d.update(annotations=[a for a in d["annotations"] if a["category_id"] != 2]))
-    assert check(folder, capsys)["remarks"] == ["flir_aligned: no training box of bike"]
+    assert check(folder, capsys)["remarks"] == [f"{folder}/meta/thermal/flir_train.json: no box of bike"]
 
 
 def test_thermal_of_sixteen_bits_is_named(folder, capsys):
