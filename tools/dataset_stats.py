@@ -46,7 +46,7 @@ def in_yaml(data: PairedData, measured: PixelStatistics, typed: str) -> str:
         lines.append(f"  {modality}: {{mean: [{_four(mean)}], std: [{_four(std)}]}}")
     if measured.thermal_counts:
         dark, bright = measured.thermal_counts
-        lines.append(f"thermal_counts: [{dark:.10g}, {bright:.10g}]")
+        lines.append(f"thermal_counts: [{dark:.10g}, {bright:.10g}]  # applied when thermal was measured: paste both")
     return "\n".join(lines)
 
 
