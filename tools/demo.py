@@ -27,8 +27,8 @@ from utils.errors import UserError
 from utils.run_folder import commit, write_json
 
 NEXT = """\
-Your own data, laid out as DIR/meta/thermal/flir_{train,test}.json (COCO boxes, drawn on the thermal images) and
-DIR/images_{thermal,rgb}_{train,test}/data/, file names as in README.md:
+Your own data: FLIR-Aligned in any layout, or a YAML file that describes your set (--dataset, docs/own_data.md):
+  python -m tools.check_data DIR
   python main_pretrain_flira.py DIR --modality both --config configs/laptop.yaml
   python main_darts_searchable_flira.py DIR --config configs/laptop.yaml
   python main_darts_found_flira.py DIR --config configs/laptop.yaml --search_exp_dir=<dir of search exp>"""
