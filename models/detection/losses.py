@@ -6,12 +6,12 @@ Shapes: B images, N anchors, K classes.
 
 import torch
 from torch.nn import functional as F
-from torchvision.ops import sigmoid_focal_loss
 
 from models.detection.heads import HeadOutput, flatten_levels
 from models.detection.targets import Targets
 
 BOX_LOSS_WEIGHT = 50.0
+ALPHA, GAMMA = 0.25, 1.5
 
 
 def detection_losses(output: HeadOutput, targets: Targets, num_classes: int) -> dict[str, torch.Tensor]:
@@ -33,10 +33,36 @@ def detection_losses(output: HeadOutput, targets: Targets, num_classes: int) -> 
 
 
 def _class_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Sum the focal loss of logits (B, N, K) over everything; background (-1) is a negative of every class."""
-    positive = (classes >= 0).unsqueeze(-1)
-    one_hot = torch.zeros_like(logits).scatter_(-1, classes.clamp(min=0).unsqueeze(-1), positive.to(logits.dtype))
-    return sigmoid_focal_loss(logits, one_hot, alpha=0.25, gamma=1.5, reduction="sum")
+    """Sum the focal loss of logits (B, N, K) over everything; background (-1) is a negative of every class.
+
+    Everything is summed as negatives first; the few positives, one class of some anchors, are put right after that.
+    """
+    positive = logits.gather(-1, classes.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    p = positive.sigmoid()
+    as_positive = ALPHA * (1 - p) ** GAMMA * F.softplus(-positive)
+    as_negative = (1 - ALPHA) * p**GAMMA * F.softplus(positive)
+    return (1 - ALPHA) * _Negatives.apply(logits) + ((as_positive - as_negative) * (classes >= 0)).sum()
+
+
+class _Negatives(torch.autograd.Function):
+    """Sum p^1.5 softplus(x), p = sigmoid(x), over all logits x, with its gradient p^1.5 (1.5 (1 - p) softplus(x) + p).
+
+    The gradient is made beside the value, in few passes over the memory: the loss of 90 classes at every anchor is a
+    third of a step on cached features, and torchvision's sigmoid_focal_loss four times as slow.
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        p, loss = x.sigmoid(), F.softplus(x)
+        power = p.sqrt().mul_(p)
+        total = (power * loss).sum()
+        ctx.save_for_backward(loss.mul_(GAMMA).mul_(1 - p).add_(p).mul_(power))
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        return ctx.saved_tensors[0] * gradient
 
 
 def _box_loss(deltas: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
