@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.search.genotypes import Space
-from models.search.operations import EDGE_OPS, FUSION_OPS, SKIP
+from models.search.operations import EDGE_OPS, FUSION_OPS, SKIP, conv_of_concat
 from models.search.relaxations import softmax
 
 
@@ -40,9 +40,9 @@ class SearchableNode(nn.Module):
             v = mix_skips(states, edge_weights[edge : edge + len(states)])
             edge += len(states)
             states.append(sum(w * op(v, v) for w, op in zip(weights, ops, strict=True)))
-        out = torch.cat(states[-self.num_out :], dim=1)
+        out = states[-1]
         if self.num_out > 1:
-            out = self.dropout(self.out_bn(self.out_conv(out)))
+            out = self.dropout(self.out_bn(conv_of_concat(self.out_conv, states[-self.num_out :])))
         return self.bn(out + x)
 
 
@@ -68,17 +68,26 @@ class SearchableFusion(nn.Module):
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """Fuse F maps (B, C, H, W) into one of that shape."""
         edges, inner, ops = (self.relaxation(a) for a in (self.alpha_edges, self.alpha_inner_edges, self.alpha_ops))
-        states, edge = list(inputs), 0
-        for i, node in enumerate(self.nodes):
-            u = mix_skips(states, edges[edge : edge + len(states)])
-            edge += len(states)
-            states.append(node(u, u, inner[i], ops[i]))
-        return self.out_conv(torch.cat(states[-self.space.multiplier :], dim=1))
+        of_node = edges.split([len(inputs) + i for i in range(len(self.nodes))])
+        from_inputs = mix_all(inputs, torch.stack([weights[: len(inputs)] for weights in of_node]))
+        states = []
+        for node, u, weights, *own in zip(self.nodes, from_inputs, of_node, inner, ops, strict=True):
+            if states:
+                u = u + mix_skips(states, weights[len(inputs) :])
+            states.append(node(u, u, *own))
+        states = [*inputs, *states][-self.space.multiplier :]
+        return conv_of_concat(self.out_conv, states)
 
 
 def mix_skips(states: list[Tensor], weights: Tensor) -> Tensor:
     """Sum the states by their skip weights (len(states), 2); the share of `none` is lost."""
     return sum(w * state for w, state in zip(weights[:, SKIP], states, strict=True))
+
+
+def mix_all(states: list[Tensor], weights: Tensor) -> list[Tensor]:
+    """Sum the states by each of S sets of skip weights (S, len(states), 2), in one matrix product."""
+    stacked = torch.stack([state.movedim(1, -1) for state in states])  # no copy where channels are last in memory
+    return [mixed.movedim(-1, 1) for mixed in torch.tensordot(weights[..., SKIP], stacked, dims=1)]
 
 
 def _logits(*shape: int) -> nn.Parameter:

@@ -3,7 +3,8 @@
 Gates after ECA-Net (1910.03151), SA-Net (2102.00240) and CBAM (1807.06521).
 
 Edges carry a state or nothing; a fusion operation turns two tensors of one shape into one of that shape.
-Each operation is one entry of its table, and one parametrised test runs over the tables.
+Each operation is one entry of its table, and one parametrised test runs over the tables. In the supernet x and y are
+one tensor; the operations then fold what they would do twice, with the same result but for rounding.
 
 Shapes: x, y (B, C, H, W); B batch, C channels, H W spatial.
 """
@@ -12,9 +13,21 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 EDGE_OPS = ("none", "skip")  # column order of the logits; `none` has no module: its share of the weights is lost
 SKIP = EDGE_OPS.index("skip")
+
+
+def conv_of_concat(conv: nn.Conv2d, tensors: list[Tensor]) -> Tensor:
+    """Convolve the concatenation (B, n C, H, W); a tensor that is there twice is convolved once, by summed weights."""
+    weights: dict[int, Tensor] = {}
+    for tensor, weight in zip(tensors, conv.weight.split([t.shape[1] for t in tensors], dim=1), strict=True):
+        weights[id(tensor)] = weights[id(tensor)] + weight if id(tensor) in weights else weight
+    if len(weights) == len(tensors):
+        return conv(torch.cat(tensors, dim=1))
+    once = list({id(tensor): tensor for tensor in tensors}.values())
+    return F.conv2d(torch.cat(once, dim=1), torch.cat(list(weights.values()), dim=1), conv.bias)
 
 
 class Sum(nn.Module):
@@ -35,7 +48,7 @@ class ConcatConv(nn.Module):
         self.conv = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.conv(torch.cat((x, y), dim=1))
+        return conv_of_concat(self.conv, [x, y])
 
 
 class SpatialGate(nn.Module):
@@ -63,10 +76,22 @@ class ECAAttn(nn.Module):
         self.spatial = SpatialGate()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        both = torch.cat((x, y), dim=1)
-        pooled = both.mean(dim=(2, 3)), both.amax(dim=(2, 3))
-        logits = sum(self.channel_conv(p.unsqueeze(1)).squeeze(1) for p in pooled)
-        return self.spatial(self.combine(both * torch.sigmoid(logits)[:, :, None, None]))
+        inputs = [x] if x is y else [x, y]
+        pooled = [torch.cat([pool(t, dim=(2, 3)) for t in inputs], dim=1) for pool in (torch.mean, torch.amax)]
+        if x is y:
+            pooled = [p.repeat(1, 2) for p in pooled]
+        gates = torch.sigmoid(sum(self.channel_conv(p.unsqueeze(1)).squeeze(1) for p in pooled))
+        if x is y:
+            return self.spatial(self._combine_one(x, gates))
+        return self.spatial(self.combine(torch.cat((x, y), dim=1) * gates[:, :, None, None]))
+
+    def _combine_one(self, v: Tensor, gates: Tensor) -> Tensor:
+        """Mix the two gated copies of v: gates (B, 2C) scale the weights of each sample instead of both copies."""
+        weights = self.combine.weight.flatten(1) * gates[:, None]  # (B, C, 2C)
+        weights = weights[:, :, : v.shape[1]] + weights[:, :, v.shape[1] :]
+        places = v.movedim(1, -1)  # no copy where channels are last in memory
+        mixed = torch.baddbmm(self.combine.bias, places.flatten(1, 2), weights.transpose(1, 2))
+        return mixed.reshape(places.shape).movedim(-1, 1)
 
 
 class ShuffleAttn(nn.Module):
@@ -87,6 +112,8 @@ class ShuffleAttn(nn.Module):
         self.combine = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if x is y and self.groups % 2 == 0:
+            return self._forward_one(x)
         batch, channels, height, width = x.shape
         grouped = torch.cat((x, y), dim=1).reshape(batch * self.groups, -1, height, width)
         by_channel, by_place = grouped.chunk(2, dim=1)
@@ -95,6 +122,22 @@ class ShuffleAttn(nn.Module):
         by_place = by_place * torch.sigmoid(self.spatial_weight * self.norm(by_place) + self.spatial_bias)
         gated = torch.cat((by_channel, by_place), dim=1).reshape(batch, 2, channels, height, width)
         return self.combine(gated.transpose(1, 2).reshape(batch, 2 * channels, height, width))
+
+    def _forward_one(self, v: Tensor) -> Tensor:
+        """Gate v once, as both copies get the same gates, and mix by the summed weights of the channel pairs.
+
+        Every gate is sigmoid(a v + d): a is 0 where a channel is gated as a whole; where positions are, the norm, which
+        is of each channel alone, and its weights come down to one factor and one shift.
+        """
+        var, mean = torch.var_mean(v, dim=(2, 3), correction=0)
+        var, mean = (t.reshape(len(v), self.groups // 2, 2, -1) for t in (var, mean))  # (B, group, half, channel)
+        places = self.norm.weight * self.spatial_weight.flatten() * (var[:, :, 1] + self.norm.eps).rsqrt()
+        shifts = self.norm.bias * self.spatial_weight.flatten() + self.spatial_bias.flatten() - places * mean[:, :, 1]
+        channels = self.channel_weight.flatten() * mean[:, :, 0] + self.channel_bias.flatten()
+        a = torch.stack((torch.zeros_like(places), places), dim=2).reshape(*v.shape[:2], 1, 1)
+        d = torch.stack((channels, shifts), dim=2).reshape(*v.shape[:2], 1, 1)
+        weight = self.combine.weight[:, 0::2] + self.combine.weight[:, 1::2]
+        return F.conv2d(v * torch.sigmoid(a * v + d), weight, self.combine.bias)
 
 
 # By tensor rank, since a task's features decide which operations fit: 4 is maps (B, C, H, W).

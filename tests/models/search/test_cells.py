@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.search.cells import SearchableFusion, mix_skips
+from models.search.cells import SearchableFusion, mix_all, mix_skips
 from models.search.found_cells import FoundFusion
 from models.search.genotypes import CellGenotype, Space, StepGenotype
 from models.search.operations import SKIP
@@ -51,6 +51,15 @@ def test_none_takes_its_share():
     weights = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.0, 1.0]])
     assert SKIP == 1
     torch.testing.assert_close(mix_skips(states, weights), 0.1 * states[0] + 0.5 * states[1] + states[2])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_all_mixtures_at_once(layout):
+    states = [t.contiguous(memory_format=layout) for t in torch.randn(3, 2, 4, 5, 6)]
+    weights = torch.rand(2, 3, 2)
+    for mixed, own in zip(mix_all(states, weights), weights, strict=True):
+        torch.testing.assert_close(mixed, mix_skips(states, own))
+        assert mixed.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_gradient_reaches_every_weight_and_logit():

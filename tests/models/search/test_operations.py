@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.search.operations import FUSION_OPS, ConcatConv, ECAAttn, ShuffleAttn
+from models.search.operations import FUSION_OPS, ConcatConv, ECAAttn, ShuffleAttn, conv_of_concat
 
 SHAPES = {4: [(2, 32, 6, 5), (2, 48, 3, 4), (3, 20, 2, 1)]}
 CASES = [(rank, name, shape) for rank, ops in FUSION_OPS.items() for name in ops for shape in SHAPES[rank]]
@@ -29,6 +29,29 @@ def test_batched_equals_single(rank, name, shape):
     x, y = torch.randn(2, *shape)
     single = torch.cat([op(a[None], b[None]) for a, b in zip(x, y, strict=True)])
     torch.testing.assert_close(op(x, y), single)
+
+
+@pytest.mark.parametrize(("rank", "name", "shape"), CASES)
+def test_one_tensor_as_both_is_folded(rank, name, shape):
+    """The supernet gives one tensor twice: values and all gradients are those of two equal ones."""
+    op = FUSION_OPS[rank][name](shape[1]).double()
+    for p in op.parameters():
+        nn.init.normal_(p)
+    v = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    x, y = (v.detach().clone().requires_grad_() for _ in range(2))
+    ends = []
+    for out, inputs in ((op(v, v), [v]), (op(x, y), [x, y])):
+        grads = torch.autograd.grad(out.square().sum(), [*inputs, *op.parameters()])
+        ends.append([out, sum(grads[: len(inputs)]), *grads[len(inputs) :]])
+    for folded, plain in zip(*ends, strict=True):
+        torch.testing.assert_close(folded, plain, rtol=1e-9, atol=1e-9)
+
+
+def test_a_concatenation_of_some_equal_tensors():
+    conv = nn.Conv2d(24, 5, 1).double()
+    u, s = torch.randn(2, 2, 8, 3, 4, dtype=torch.float64)
+    torch.testing.assert_close(conv_of_concat(conv, [u, u, s]), conv(torch.cat((u, u, s), dim=1)))
+    assert torch.equal(conv_of_concat(conv, [u, s, s.clone()]), conv(torch.cat((u, s, s), dim=1)))
 
 
 @pytest.mark.parametrize(("channels", "kernel"), [(32, 3), (64, 5), (128, 5), (16, 3), (256, 5)])
