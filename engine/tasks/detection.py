@@ -3,6 +3,9 @@
 Shapes: batch as collated by datasets/loader.py; model output as models/detection/heads.py.
 """
 
+from functools import lru_cache
+
+import torch
 from torch import Tensor, nn
 
 from models.detection.anchors import make_anchors
@@ -58,5 +61,9 @@ def _image_size(batch: dict) -> tuple[int, int]:
 
 
 def _anchors(model: nn.Module, batch: dict) -> Tensor:
-    device = batch["scales"].device
-    return make_anchors(_image_size(batch), model.head.num_levels, model.anchor_scale, device=device)
+    return _make_anchors(_image_size(batch), model.head.num_levels, model.anchor_scale, batch["scales"].device)
+
+
+@lru_cache(maxsize=4)  # a run has one image size, or two
+def _make_anchors(image_size: tuple[int, int], num_levels: int, anchor_scale: float, device: torch.device) -> Tensor:
+    return make_anchors(image_size, num_levels, anchor_scale, device=device)
