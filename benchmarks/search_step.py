@@ -1,0 +1,104 @@
+"""Time a weight step and a logit step of the published search, in units that travel between machines.
+
+    python -m benchmarks.search_step [--image_size 256] [--batch 2] [--runs 9]
+
+The unit is one forward pass of the two backbones and BiFPNs of effdet (efficientdetv2_dt, contiguous, no gradients) on
+the same batch: what the frozen streams cost in the implementation that the public code builds on. All are timed in turn
+in one process; medians. Prints JSON. Rows: results/search_step.csv.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import effdet
+import torch
+
+from benchmarks.rows import append_row
+from engine.step import Compute, optimisation_step
+from engine.tasks import detection
+from engine.train import peak_memory_mb
+from models.detection.heads import DetectionHead
+from models.fusion_detector import MODALITIES, FusionDetector, Streams, searchable_fusions
+from models.search.genotypes import Space
+from models.search.parameters import arch_parameters, weight_parameters
+
+BACKBONE, CHANNELS, REPEATS, LEVELS, CLASSES = "efficientnetv2_rw_t", 128, 5, 5, 90  # as published
+STATISTICS = ((0.5,) * 3, (0.25,) * 3)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image_size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=9)
+    args = parser.parse_args(argv)
+    torch.manual_seed(0)
+    batch = make_batch(args.batch, args.image_size)
+    timed = {"unit": make_unit(batch, args.image_size), **make_steps(batch)}
+    seconds = {name: [] for name in timed}
+    for _ in range(args.runs + 1):  # the first of each warms up
+        for name, run in timed.items():
+            seconds[name].append(seconds_of(run))
+    medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    units = {f"{name}_units": round(medians[name] / medians["unit"], 3) for name in timed if name != "unit"}
+    sizes = {"image_size": args.image_size, "batch": args.batch, "runs": args.runs}
+    row = sizes | {"unit_s": round(medians["unit"], 4)} | units | {"peak_mb": round(peak_memory_mb())}
+    append_row("search_step", row)
+    print(json.dumps(row))
+
+
+def make_unit(batch: dict, image_size: int) -> Callable[[], None]:
+    """Return effdet's two streams as a function of nothing."""
+    config = effdet.get_efficientdet_config("efficientdetv2_dt")
+    config.image_size = (image_size, image_size)
+    models = [effdet.EfficientDet(config, pretrained_backbone=False).eval() for _ in MODALITIES]
+    images = [batch["images"][m].float().expand(-1, 3, -1, -1).contiguous() for m in MODALITIES]
+
+    @torch.no_grad()
+    def unit() -> None:
+        for model, x in zip(models, images):
+            model.fpn(model.backbone(x))
+
+    return unit
+
+
+def make_steps(batch: dict) -> dict[str, Callable[[], None]]:
+    """Return the two steps of the supernet at published sizes."""
+    streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
+    space = Space(len(streams.tap_names), CHANNELS)
+    head = DetectionHead(CHANNELS, CLASSES)
+    fusions = searchable_fusions(space, LEVELS, 0.0)
+    compute = Compute(torch.device("cpu"), clip_grad=10.0)
+    model = compute.place(FusionDetector(streams, fusions, head, dict.fromkeys(MODALITIES, STATISTICS), 4.0)).train()
+    weights = torch.optim.Adam(weight_parameters(model), lr=1e-6, fused=True)
+    logits = torch.optim.Adam(arch_parameters(model), lr=1e-6)
+    return {
+        "weight_step": lambda: optimisation_step(model, batch, detection, weights, compute),
+        "logit_step": lambda: optimisation_step(model, batch, detection, logits, compute),
+    }
+
+
+def make_batch(size: int, side: int) -> dict:
+    """Return noise with two boxes an image."""
+    boxes = torch.tensor([[10.0, 10, 60, 60], [100, 100, 140, 200]])
+    channels = {"rgb": 3, "thermal": 1}
+    return {
+        "images": {m: torch.randint(256, (size, n, side, side)).byte() for m, n in channels.items()},
+        "boxes_xyxy": [boxes] * size,
+        "labels": [torch.tensor([0, 1])] * size,
+        "image_ids": list(range(size)),
+        "scales": torch.ones(size),
+    }
+
+
+def seconds_of(run: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
