@@ -52,13 +52,18 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         (height, width).
     """
     return {
-        "images": {modality: torch.stack([sample[modality] for sample in samples]) for modality in ("rgb", "thermal")},
+        "images": {modality: _stack([sample[modality] for sample in samples]) for modality in ("rgb", "thermal")},
         "boxes_xyxy": [sample["boxes_xyxy"] for sample in samples],
         "labels": [sample["labels"] for sample in samples],
         "image_ids": [sample["image_id"] for sample in samples],
         "scales": torch.tensor([sample["scale"] for sample in samples], dtype=torch.float32),
         "original_sizes": torch.tensor([sample["original_size"] for sample in samples], dtype=torch.int64),
     }
+
+
+def _stack(images: list[torch.Tensor]) -> torch.Tensor:
+    """Join images (C, H, W) into (B, C, H, W), channels last in memory like each of them."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 class SeededSampler(Sampler[tuple[int, int]]):

@@ -48,7 +48,7 @@ class PairTransform:
     ):
         _check_options(hflip, scale_jitter, photometric)
         self.image_size = image_size
-        self.fill = fill
+        self.canvases = {modality: _filled(image_size, values) for modality, values in fill.items()}
         self.train = train
         self.hflip = hflip
         self.scale_jitter = scale_jitter
@@ -103,7 +103,7 @@ class PairTransform:
         image = F.crop(image, max(-top, 0), max(-left, 0), min(height, resized[0]), min(width, resized[1]))
         if self.train:
             image = self.photometry[modality](image)
-        canvas = torch.stack([torch.full((height, width), value, dtype=torch.uint8) for value in self.fill[modality]])
+        canvas = self.canvases[modality].clone()
         top, left = max(top, 0), max(left, 0)
         canvas[:, top : top + image.shape[-2], left : left + image.shape[-1]] = image.as_subclass(torch.Tensor)
         return canvas
@@ -116,6 +116,11 @@ class PairTransform:
         sides = visible[:, 2:] - visible[:, :2]
         keep = (box_area(visible) >= MIN_VISIBLE * box_area(moved)) & (sides >= MIN_SIDE_PX).all(dim=1)
         return visible[keep], labels[keep]
+
+
+def _filled(image_size: tuple[int, int], values: list[int]) -> torch.Tensor:
+    """Give (C, H, W) uint8 of one colour, channels last in memory as decoded images are: copies go row by row."""
+    return torch.tensor(values, dtype=torch.uint8).expand(*image_size, -1).contiguous().permute(2, 0, 1)
 
 
 def fill_from_mean(normalization: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]) -> dict[str, list[int]]:
