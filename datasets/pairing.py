@@ -83,7 +83,7 @@ def pair_images(
         report(MissingImage(f"{folders[modality]}: expected the folder of the {SPELLED[modality]} images, found none"))
     if missing:
         return []
-    look_up, owners, records = cache(_images_in), {}, []
+    look_up, owners, records = cache(_images_below), {}, []
     for image in images:
         with reported(report):
             paths = {m: _find(folders[m], image.file_name, names[m], m, look_up) for m in MODALITIES}
@@ -130,18 +130,22 @@ def _with_suffix(annotated: str, path: str) -> str:
 
 
 def _find(
-    folder: Path, annotated: str, rename: Callable[[str], str], modality: str, look_up: Callable[[Path], dict]
+    folder: Path, annotated: str, rename: Callable[[str], str], modality: str, look_up: Callable[..., dict]
 ) -> str:
     wanted = PurePosixPath(rename(str(without_suffix(annotated))))
-    # Some sets name folders of the place where they were made: then the bare name counts.
-    below = folder / wanted.parent
-    found = look_up(below if is_folder(below) else folder).get(wanted.name, [])
+    found = look_up(folder, wanted.parent).get(wanted.name, [])
     exact = [path for path in found if Path(path).name == PurePosixPath(annotated).name]
     if len(exact or found) == 1:
         return (exact or found)[0]
     names = ", ".join(Path(path).name for path in found) or "none"
     pattern = f"{wanted}{{{','.join(SUFFIXES)}}}"
     raise MissingImage(f"{folder}: expected the {SPELLED[modality]} image {pattern} of {annotated}, found {names}")
+
+
+def _images_below(folder: Path, inner: PurePosixPath) -> dict[str, list[str]]:
+    """Give the images of an inner folder, or of the folder itself: some sets name folders of where they were made."""
+    below = folder / inner
+    return _images_in(below if is_folder(below) else folder)
 
 
 def _images_in(folder: Path) -> dict[str, list[str]]:
