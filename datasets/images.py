@@ -14,7 +14,7 @@ import os
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_image
+from torchvision.io import ImageReadMode, decode_image, decode_jpeg
 
 from utils.errors import UserError
 
@@ -73,11 +73,11 @@ def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
             raise ValueError("a folder or a pipe")  # which opening would wait at for ever
         with open(path, "rb") as file:
             head = file.read(26)
-        kind = next((kind for kind, starts in SIGNATURES.items() if head.startswith(starts)), "")
+            kind = next((kind for kind, starts in SIGNATURES.items() if head.startswith(starts)), "")
+            if kind == "JPEG":  # torchvision's own reading of the file takes a tenth of the time of its decoding
+                return decode_jpeg(torch.frombuffer(bytearray(head + file.read()), dtype=torch.uint8), mode=mode)
         if not kind:
             raise ValueError("neither JPEG nor PNG nor TIFF" if head else "an empty file")
-        if kind == "JPEG":
-            return decode_image(path, mode=mode)
         if kind == "PNG":
             _verify(path)
         image = _decode_with_pillow(path, mode)

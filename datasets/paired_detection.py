@@ -8,7 +8,8 @@ Shapes: H, W letterboxed size; N boxes of one image. Boxes are xyxy pixels; reco
 boxes in the letterboxed one.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from datasets.images import Counts, read_rgb, read_thermal
+from datasets.paired_transforms import PairTransform
 from utils.errors import UserError
 
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
@@ -109,14 +111,11 @@ class PairedDetectionDataset(Dataset):
 
     Args:
         records: the pairs.
-        transform: called as (rgb (3, h, w), thermal (1, h, w), boxes_xyxy (N, 4), labels (N,)), returns the sample
-            dict without "image_id" and "original_size", as `paired_transforms.PairTransform`.
+        transform: makes the samples, and the boxes alone.
         thermal_counts: as in `PairedData`.
     """
 
-    def __init__(
-        self, records: list[PairRecord], transform: Callable[..., dict[str, Any]], thermal_counts: Counts | None = None
-    ):
+    def __init__(self, records: list[PairRecord], transform: PairTransform, thermal_counts: Counts | None = None):
         self.records = records
         self.transform = transform
         self.thermal_counts = thermal_counts
@@ -131,19 +130,39 @@ class PairedDetectionDataset(Dataset):
             key: an index (its draws use seed 0), or (index, seed).
         Returns:
             "rgb" uint8 (3, H, W), "thermal" uint8 (1, H, W), "boxes_xyxy" float32 (N, 4), "labels" int64 (N,),
-            "image_id", "scale" (letterboxed = original * scale), "original_size" (height, width).
+            "image_id", "scale" (letterboxed = original * scale), "flip", "original_size" (height, width).
         Raises:
             UserError: a file cannot be decoded, or its size or channels are not as expected.
         """
-        index, seed = key if isinstance(key, tuple) else (key, 0)
-        record = self.records[index]
+        record, seed = self._find(key)
         rgb, thermal = load_pair(record, self.thermal_counts)
-        boxes_xyxy, labels = torch.tensor(record.boxes_xyxy), torch.tensor(record.labels)
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would also reseed the GPUs, which nothing here restores.
-            torch.default_generator.manual_seed(seed)
-            sample = self.transform(rgb, thermal, boxes_xyxy, labels)
+        with _draws_from(seed):
+            sample = self.transform(rgb, thermal, torch.tensor(record.boxes_xyxy), torch.tensor(record.labels))
         return {**sample, "image_id": record.image_id, "original_size": (record.height, record.width)}
+
+    def target(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        """Give the sample of a key without "rgb" and "thermal", by the same draws; no file is opened."""
+        record, seed = self._find(key)
+        size = (record.height, record.width)
+        boxes_xyxy, labels = torch.tensor(record.boxes_xyxy), torch.tensor(record.labels)
+        with _draws_from(seed):
+            placement = self.transform.draw(size)
+        boxes_xyxy, labels = self.transform.move_boxes(boxes_xyxy, labels, size, placement)
+        sample = {"boxes_xyxy": boxes_xyxy, "labels": labels, "scale": placement.scale, "flip": placement.flip}
+        return {**sample, "image_id": record.image_id, "original_size": size}
+
+    def _find(self, key: int | tuple[int, int]) -> tuple[PairRecord, int]:
+        index, seed = key if isinstance(key, tuple) else (key, 0)
+        return self.records[index], seed
+
+
+@contextmanager
+def _draws_from(seed: int) -> Iterator[None]:
+    """Seed torch's global CPU generator for a while."""
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would also reseed the GPUs, which nothing here restores.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def load_pair(record: PairRecord, thermal_counts: Counts | None = None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -99,3 +99,26 @@ def test_thermal_in_colour(tmp_path):
     colour[0] = 90
     write_png(colour, record.thermal_path)
     check_refused(record, record.thermal_path, "three equal ones", "90 of 255")
+
+
+def test_a_target_is_a_sample_without_images(tmp_path):
+    dataset = make_dataset(tmp_path)
+    samples = {seed: dataset[0, seed] for seed in range(20)}
+    for path in tmp_path.iterdir():
+        path.unlink()  # no file may be opened from here on
+    for seed, sample in samples.items():
+        target = dataset.target((0, seed))
+        assert set(sample) - set(target) == {"rgb", "thermal"}
+        for name, value in target.items():
+            assert torch.equal(value, sample[name]) if isinstance(value, torch.Tensor) else value == sample[name]
+    assert {sample["flip"] for sample in samples.values()} == {True, False}
+    assert len({sample["scale"] for sample in samples.values()}) == len(samples)
+
+
+def test_a_target_leaves_the_global_generator(tmp_path):
+    dataset = make_dataset(tmp_path)
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    dataset.target(0)
+    assert torch.equal(torch.rand(1), expected)

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from torchvision.ops import box_area, clip_boxes_to_image
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import BoundingBoxes
 
-from datasets.paired_transforms import MIN_VISIBLE, PairTransform, fill_from_mean
+from datasets.paired_transforms import MIN_SIDE_PX, MIN_VISIBLE, PairTransform, fill_from_mean
 from utils.errors import UserError
 
 FILL = {"rgb": [10, 20, 30], "thermal": [15]}
@@ -95,6 +98,54 @@ def test_shrinking_averages():
     stripes[:, :, ::4] = 200
     sample = PairTransform((16, 16), FILL, train=False)(stripes, stripes[:1], *EMPTY)
     assert (sample["rgb"][:, 1:-1, 1:-1].int() - 50).abs().max() < 20
+
+
+@pytest.mark.parametrize("size", [(512, 640), (37, 53), (3, 5), (1, 1), (130, 64)])
+@pytest.mark.parametrize("image_size", [(256, 256), (61, 77), (64, 40), (205, 2)])
+def test_thermal_is_resized_like_rgb(size, image_size):
+    """They take different ways; torchvision's is the reference of both."""
+    thermal = torch.randint(256, (1, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    transform = PairTransform(image_size, FILL, train=False)
+    sample = transform(thermal.expand(3, -1, -1).contiguous(), thermal, *EMPTY)
+    height, width = resized = transform.draw(size).resized
+    expected = F.resize(thermal, list(resized), antialias=True)
+    assert torch.equal(sample["thermal"][:, :height, :width], expected)
+    assert all(torch.equal(channel, expected[0]) for channel in sample["rgb"][:, :height, :width])
+
+
+def test_draw_gives_the_placement_of_the_sample_drawn_from_the_same_seed():
+    transform = PairTransform((60, 80), FILL, train=True, scale_jitter=(0.5, 2.0), photometric=0.3)
+    placements = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        sample = transform(*make_pair())
+        torch.manual_seed(seed)
+        placement = transform.draw((HEIGHT, WIDTH))
+        boxes_xyxy, labels = transform.move_boxes(*make_pair()[2:], (HEIGHT, WIDTH), placement)
+        assert torch.equal(boxes_xyxy, sample["boxes_xyxy"])
+        assert torch.equal(labels, sample["labels"])
+        assert (placement.scale, placement.flip) == (sample["scale"], sample["flip"])
+        placements.add(placement)
+    assert len(placements) == 20
+
+
+def test_boxes_move_as_with_torchvision():
+    torch.manual_seed(0)
+    size, image_size = (HEIGHT, WIDTH), (60, 80)
+    corners = torch.rand(50, 2, 2).sort(dim=1).values * torch.tensor([WIDTH, HEIGHT])
+    boxes = corners.reshape(-1, 4)
+    transform = PairTransform(image_size, FILL, train=True, scale_jitter=(0.3, 3.0))
+    for _ in range(20):
+        at = transform.draw(size)
+        expected = BoundingBoxes(boxes, format="XYXY", canvas_size=size)
+        expected = F.horizontal_flip(expected) if at.flip else expected
+        expected = expected.as_subclass(torch.Tensor) * at.scale + torch.tensor([at.left, at.top, at.left, at.top])
+        visible = clip_boxes_to_image(expected, image_size)
+        keep = box_area(visible) >= MIN_VISIBLE * box_area(expected)
+        keep &= (visible[:, 2:] - visible[:, :2] >= MIN_SIDE_PX).all(1)
+        moved, labels = transform.move_boxes(boxes, torch.arange(50), size, at)
+        assert torch.equal(moved, visible[keep])
+        assert torch.equal(labels, keep.nonzero()[:, 0])
 
 
 def test_same_size_is_unchanged():

@@ -1,0 +1,119 @@
+"""Time the way from files to samples, ours beside that of effdet's loader, on the same pairs and one thread.
+
+    python -m benchmarks.data_path [DIR] [--dataset flir_aligned] [--image_size 256 768] [--pairs 32] [--runs 7]
+
+Ours is `PairedDetectionDataset` without augmentation. effdet's is Pillow, `convert("RGB")` and `transforms_coco_eval`,
+which returns uint8 as ours does, once for RGB and once for thermal: that loader makes three channels of every file. All
+pairs are prepared by one, then by the other, RUNS times; medians. Without DIR, road scenes of 640 px are rendered.
+Prints a JSON object per image size. Rows: results/data_path.csv.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from benchmarks.rows import append_row
+from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord
+from datasets.paired_transforms import PairTransform, fill_from_mean
+from datasets.registry import dataset_name, open_data_set
+from datasets.road_scenes import LARGEST, write_road_scenes
+from utils.args import Parser, command
+from utils.errors import UserError
+from utils.options import positive
+
+MODALITIES = ("rgb", "thermal")
+
+Prepare = Callable[[int], object]  # the index of a record
+
+
+@command
+def main(argv: list[str]) -> None:
+    args = parse(argv)
+    effdet_path = import_effdet_path()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = args.folder or render(Path(scratch), args.pairs)
+        data = open_data_set(folder, args.dataset)
+        records = data.records["train"][: args.pairs]
+        for side in args.image_size:
+            paths = {"ours": our_path(data, records, side), "effdet": effdet_path(records, side)}
+            rates = {name: round(len(records) / s, 1) for name, s in seconds(paths, len(records), args.runs).items()}
+            row = {"image_size": side, "pairs": len(records), "runs": args.runs}
+            row["files"] = Path(args.folder).resolve().name if args.folder else f"road scenes of {LARGEST} px"
+            row |= {f"{name}_pairs_per_s": rate for name, rate in rates.items()}
+            row["ratio"] = round(rates["ours"] / rates["effdet"], 2)
+            append_row("data_path", row)
+            print(json.dumps(row), flush=True)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser("Time the way from files to samples, beside that of effdet's loader.")
+    parser.add_argument("folder", metavar="DIR", nargs="?", help="of the data set (road scenes, rendered for it)")
+    parser.add_argument("--dataset", type=dataset_name, default="flir_aligned", help="what DIR holds (flir_aligned)")
+    parser.add_argument("--image_size", type=positive, nargs="+", default=[256, 768], help="pixels (256 768)")
+    parser.add_argument("--pairs", type=positive, default=32, help="of the training list, from its start (32)")
+    parser.add_argument("--runs", type=positive, default=7, help="passes over the pairs by each, after one (7)")
+    return parser.parse_args(argv)
+
+
+def render(folder: Path, pairs: int) -> Path:
+    write_road_scenes(folder, 1, {"train": pairs, "val": 1, "test": 1}, LARGEST, os.cpu_count())
+    return folder
+
+
+def our_path(data: PairedData, records: list[PairRecord], side: int) -> Prepare:
+    transform = PairTransform((side, side), fill_from_mean(data.normalization), train=False)
+    return PairedDetectionDataset(records, transform, data.thermal_counts).__getitem__
+
+
+def import_effdet_path() -> Callable[[list[PairRecord], int], Prepare]:
+    """Return the other path as (records, side) -> function of an index.
+
+    Raises:
+        UserError: effdet is not installed, as it is for tests alone.
+    """
+    try:
+        from effdet.data.transforms import transforms_coco_eval
+    except ImportError as error:
+        raise UserError(
+            f"effdet: expected it installed (pip install -r requirements-dev.txt), found: {error}"
+        ) from None
+
+    def effdet_path(records: list[PairRecord], side: int) -> Prepare:
+        transform = transforms_coco_eval((side, side), use_prefetcher=True)
+        return lambda index: {modality: effdet_sample(transform, records[index], modality) for modality in MODALITIES}
+
+    return effdet_path
+
+
+def effdet_sample(transform: Callable, record: PairRecord, modality: str) -> tuple:
+    """Return uint8 (3, side, side) and the annotation with moved boxes of one file of a pair."""
+    with Image.open(getattr(record, f"{modality}_path")) as file:
+        image = file.convert("RGB")
+    boxes_yxyx = record.boxes_xyxy[:, [1, 0, 3, 2]]  # a copy, as that path clips in place, to (height, width)
+    return transform(image, {"bbox": boxes_yxyx, "cls": record.labels.copy(), "img_size": image.size})
+
+
+def seconds(paths: dict[str, Prepare], pairs: int, runs: int) -> dict[str, float]:
+    """Return the median time of each path for all pairs."""
+    times = {name: [] for name in paths}
+    for _ in range(runs + 1):  # the first of each warms up
+        for name, prepare in paths.items():
+            started = time.perf_counter()
+            for index in range(pairs):
+                prepare(index)
+            times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
