@@ -4,9 +4,10 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
+from models.detection import postprocess
 from models.detection.anchors import NUM_ANCHORS, level_sizes, make_anchors
 from models.detection.heads import HeadOutput
-from models.detection.postprocess import decode_boxes, detect, stable_topk
+from models.detection.postprocess import best_pairs, decode_boxes, detect, stable_topk
 from models.detection.targets import encode_boxes
 
 IMAGE_SIZE = (64, 96)
@@ -99,6 +100,34 @@ def test_stable_topk_on_ties():
     expected = sorted(range(2000), key=lambda i: (-values[i].item(), i))
     for k in (1, 700, 2000, 5000):
         assert stable_topk(values, k).tolist() == expected[:k]
+
+
+def test_best_pairs_on_ties():
+    torch.manual_seed(0)
+    logits = torch.randint(0, 9, (700, 4)).float()
+    for k in (1, 256, 2000, 5000):
+        assert torch.equal(best_pairs(logits, k), stable_topk(logits.flatten(), k))
+
+
+@pytest.mark.parametrize(("growth", "most_tried"), [(-1.0, 256), (0.0, 1024), (1.0, 5000)])
+def test_a_few_candidates_give_what_all_give(growth, most_tried, monkeypatch):
+    """The larger the boxes, the more candidates it takes to find 100 that do not overlap; at last there are fewer."""
+    torch.manual_seed(0)
+    logits = (torch.randn(3, len(ANCHORS), NUM_CLASSES) * 8).round() / 8
+    deltas = torch.randn(3, len(ANCHORS), 4) * 0.1 + torch.tensor([0.0, 0.0, growth, growth])
+    tried = []
+    monkeypatch.setattr(postprocess, "best_pairs", lambda logits, k: tried.append(k) or best_pairs(logits, k))
+    few = run_detect(logits, deltas, 0.7, (80, 130))
+    monkeypatch.setattr(postprocess, "NUM_CANDIDATES", (5000,))
+    for one, other in zip(few, run_detect(logits, deltas, 0.7, (80, 130)), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert max(tried[:-3]) == most_tried
+    assert (len(few[0]["scores"]) < 100) == (growth > 0)
+
+
+def test_logits_that_are_no_numbers_give_no_detections():
+    logits = torch.full((2, len(ANCHORS), NUM_CLASSES), float("nan"))
+    assert [len(found["scores"]) for found in run_detect(logits, torch.zeros(2, len(ANCHORS), 4))] == [0, 0]
 
 
 def test_batched_equals_single():
