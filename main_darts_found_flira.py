@@ -71,9 +71,9 @@ def train_found(args: argparse.Namespace) -> None:
     genotype = load_genotype(args, source, streams.tap_names, streams.level_names)
     head = load_head(args, head_file(args))
     model = compute.place(assemble(args, streams, head, genotype, parts))
-    loader = parts.loader(*parts.learning, train=True)
     if args.dry_run:
-        print_dry_run(describe(model, genotype) | {"steps_per_epoch": len(loader), "epochs": args.epochs})
+        steps = {"steps_per_epoch": compute.num_steps(parts.loader(*parts.learning, train=True)), "epochs": args.epochs}
+        print_dry_run(describe(model, genotype) | steps)
         return
 
     run = start_run("found", args, parts)
@@ -81,9 +81,10 @@ def train_found(args: argparse.Namespace) -> None:
     if genotype:
         run.write_json("genotype.json", genotype_to_json(genotype))
         run.log(f"genotype {genotype.id}: {in_words(genotype)}")
+    loader = parts.loader(*parts.learning, train=True)
     tracker = Tracker(args.wandb, run.path, plain(args))
     optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
-    schedule = warm_restarts(optimizer, len(loader), args.Ti, args.Tm, args.eta_min)
+    schedule = warm_restarts(optimizer, compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
     validate, detections = validator(model, parts, "val", compute)
     progress = Progress()
     facts = {"kind": "found", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}

@@ -47,19 +47,19 @@ def main(argv: list[str]) -> None:
     check_facts(args, parts.data)
     model = compute.place(build_model(args, parts))
     check_batch(args, parts, ("train",), ("arch",))
-    train_loader, arch_loader = (parts.loader(part, train=True) for part in ("train", "arch"))
     if args.dry_run:
-        print_dry_run(sizes(model) | {"weight_steps_per_epoch": len(train_loader), "epochs": args.epochs})
+        steps = {"weight_steps_per_epoch": compute.num_steps(parts.loader("train", train=True)), "epochs": args.epochs}
+        print_dry_run(sizes(model) | steps)
         return
 
     run = start_run("search", args, parts)
     run.log(f"split of the checkpoints: {checkpoint_split}")
+    train_loader, arch_loader = (parts.loader(part, train=True) for part in ("train", "arch"))
     tracker = Tracker(args.wandb, run.path, plain(args))
     weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
-    logits = torch.optim.Adam(
-        arch_parameters(model), lr=args.arch_learning_rate, betas=(0.5, 0.999), weight_decay=args.arch_weight_decay
-    )
-    schedule = warm_restarts(weights, len(train_loader), args.Ti, args.Tm, args.eta_min)
+    rates = {"lr": args.arch_learning_rate, "weight_decay": args.arch_weight_decay}
+    logits = torch.optim.Adam(arch_parameters(model), betas=(0.5, 0.999), fused=True, **rates)
+    schedule = warm_restarts(weights, compute.num_steps(train_loader), args.Ti, args.Tm, args.eta_min)
     validate, _ = validator(model, parts, "val", compute)
     progress = Progress()
     facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
@@ -94,6 +94,8 @@ def check_combinations(args: argparse.Namespace) -> None:
         )
     if args.amp and args.strategy == "darts2":
         raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
+    if args.accum > 1 and args.strategy == "darts2":
+        raise UserError(f"--strategy darts2: expected --accum 1 (its gradient is of one batch), found {args.accum}")
 
 
 def build_model(args: argparse.Namespace, parts) -> FusionDetector:

@@ -26,8 +26,9 @@ from utils import checkpoint
 from utils.args import command, parse, plain
 from utils.errors import UserError
 from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, streams_file
+from utils.lock import locked
 from utils.options import make_parser
-from utils.pretrained import check_others, locked, make_folder, merged_streams, publish
+from utils.pretrained import check_others, make_folder, merged_streams, publish
 from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, start_run, validator
 from utils.run_folder import RunFolder
 from utils.seed import seed_everything
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> None:
     loader = parts.loader(*parts.learning, train=True)
     if args.dry_run:
         sizes = {f"parameters_{m}": count_parameters(d) for m, d in detectors.items()}
-        print_dry_run(sizes | {"steps_per_epoch": len(loader), "epochs": args.epochs})
+        print_dry_run(sizes | {"steps_per_epoch": compute.num_steps(loader), "epochs": args.epochs})
         return
 
     make_folder(args.checkpointdir)
@@ -72,7 +73,7 @@ def main(argv: list[str]) -> None:
         compute.place(detector)
         detector.load_state_dict(fit(job, detector, modality, args.epochs))
         detector.cpu()
-    with locked(Path(args.checkpointdir), run.log):
+    with locked(Path(args.checkpointdir), run.log, "another pretraining"):
         check_others(args, parts, detectors)  # again: another pretraining may have ended since
         files = finished_files(job, detectors)
         publish(args, parts, files, list(detectors))
@@ -143,7 +144,7 @@ def load_start(detector: SingleDetector, state: checkpoint.State, source: str) -
 
 def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
-    args, steps = job.args, epochs * len(job.loader)
+    args, steps = job.args, epochs * job.compute.num_steps(job.loader)
     seed_everything(args.seed)  # so that a modality trained alone equals one of both
     optimizer = torch.optim.AdamW(weight_parameters(model), lr=args.lr, weight_decay=args.weight_decay, fused=True)
     rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step

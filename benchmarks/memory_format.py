@@ -57,8 +57,9 @@ def make_batch(height: int, width: int) -> dict:
     boxes = torch.tensor([[10.0, 10, 60, 60], [100, 100, 140, 200]])
     return {
         "images": {"rgb": torch.randint(256, (BATCH, 3, height, width)).byte()},
-        "boxes_xyxy": [boxes] * BATCH,
-        "labels": [torch.tensor([0, 1])] * BATCH,
+        "image_size": (height, width),
+        "boxes_xyxy": boxes.repeat(BATCH, 1, 1),
+        "labels": torch.tensor([0, 1]).repeat(BATCH, 1),
         "scales": torch.ones(BATCH),
     }
 

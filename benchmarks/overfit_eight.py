@@ -16,6 +16,7 @@ from benchmarks.rows import append_row
 from datasets.loader import make_loader
 from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
+from engine.guard import Guard
 from engine.step import evaluate, optimisation_step, train_epoch
 from main_darts_found_flira import assemble, head_file, inherit_sizes, load_genotype
 from models.search.parameters import weight_parameters
@@ -43,10 +44,10 @@ def main(argv: list[str]) -> None:
     streams = load_streams(args)
     genotype = load_genotype(args, "search_exp_dir", streams.tap_names, streams.level_names)
     model = compute.place(assemble(args, streams, load_head(args, head_file(args)), genotype, parts))
-    optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max)
+    optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, fused=True)
 
-    def step(batch: dict) -> dict:
-        return optimisation_step(model, batch, TASK, optimizer, compute)
+    def step(batches: list[dict], guard: Guard) -> list[dict]:
+        return optimisation_step(model, batches, TASK, optimizer, compute, guard)
 
     def score() -> dict:
         classes = parts.data.category_ids, parts.data.classes

@@ -3,7 +3,8 @@
 Each sample carries its own seed, so it can be made anywhere at any time: resumed and whole runs see the same. A pair
 with a file that cannot be read ends the run, or is left out of its batch while not too many are.
 
-Shapes: B batch; H, W letterboxed size; N_i boxes of image i. Boxes are xyxy pixels of the letterboxed image.
+Shapes: B batch; H, W letterboxed size; M the most boxes of one image of the batch, at least 1. Boxes are xyxy pixels of
+the letterboxed image.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,14 +48,30 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     Args:
         samples: as from `PairedDetectionDataset`.
     Returns:
-        "images": {"rgb": uint8 (B, 3, H, W), "thermal": uint8 (B, 1, H, W)}, "boxes_xyxy": list of (N_i, 4),
-        "labels": list of (N_i,), "image_ids": list, "scales": float32 (B,), "original_sizes": int64 (B, 2) as
-        (height, width).
+        As of `collate_targets`, and "images": {"rgb": uint8 (B, 3, H, W), "thermal": uint8 (B, 1, H, W)},
+        "image_size": (H, W).
     """
+    images = {modality: _stack([sample[modality] for sample in samples]) for modality in ("rgb", "thermal")}
+    return {"images": images, "image_size": tuple(images["rgb"].shape[-2:])} | collate_targets(samples)
+
+
+def collate_targets(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join all of the samples but their images.
+
+    Args:
+        samples: as from `PairedDetectionDataset`; "rgb" and "thermal" are not read.
+    Returns:
+        "boxes_xyxy": float32 (B, M, 4) and "labels": int64 (B, M), filled up with zero boxes of label -1;
+        "image_ids": list, "scales": float32 (B,), "original_sizes": int64 (B, 2) as (height, width).
+    """
+    most = max(1, *(len(sample["labels"]) for sample in samples))
+    boxes_xyxy, labels = torch.zeros(len(samples), most, 4), torch.full((len(samples), most), -1)
+    for i, sample in enumerate(samples):
+        boxes_xyxy[i, : len(sample["labels"])] = sample["boxes_xyxy"]
+        labels[i, : len(sample["labels"])] = sample["labels"]
     return {
-        "images": {modality: _stack([sample[modality] for sample in samples]) for modality in ("rgb", "thermal")},
-        "boxes_xyxy": [sample["boxes_xyxy"] for sample in samples],
-        "labels": [sample["labels"] for sample in samples],
+        "boxes_xyxy": boxes_xyxy,
+        "labels": labels,
         "image_ids": [sample["image_id"] for sample in samples],
         "scales": torch.tensor([sample["scale"] for sample in samples], dtype=torch.float32),
         "original_sizes": torch.tensor([sample["original_size"] for sample in samples], dtype=torch.int64),
@@ -126,7 +143,9 @@ class PairLoader(DataLoader):
         options: of DataLoader.
     """
 
-    def __init__(self, dataset: PairedDetectionDataset, least: int, bad_files: BadFiles, **options: Any):
+    def __init__(
+        self, dataset: PairedDetectionDataset, least: int, bad_files: BadFiles, **options: Any
+    ):
         super().__init__(_Caught(dataset), collate_fn=_collate_readable, **options)
         self.least = least
         self.bad_files = bad_files

@@ -7,7 +7,7 @@ Published NAS-DSF schedule: one epoch of weights, then one of logits (`alternate
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
 from types import ModuleType
 
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from engine.guard import Guard
 from engine.step import Compute, Meters, move, optimisation_step, train_epoch
 from engine.train import Progress, Row, run_epochs
 from models.search.architect import second_order_backward
@@ -29,7 +30,7 @@ class Bilevel:
         schedule: learning rate of the weights, moved once per weight step.
         train_loader, arch_loader: the parts that weights and logits learn on.
         alternate: "epoch" or "step".
-        second_order: logits by DARTS' second-order gradient, each step with a batch of `train`.
+        second_order: logits by DARTS' second-order gradient, each step with a batch of `train`; not with `accum`.
     """
 
     model: nn.Module
@@ -55,40 +56,42 @@ class Bilevel:
 
     def _epoch_by_epoch(self, epoch: int) -> tuple[Meters, Meters]:
         trained = train_epoch(self.model, self.train_loader, self._weight_step, self.compute, f"epoch {epoch} weights")
-        beside = cycle_batches(self.train_loader, self.compute) if self.second_order else cycle([None])
+        beside = cycle_batches(self.train_loader) if self.second_order else cycle([None])
 
-        def step(batch: dict) -> dict[str, Tensor]:
-            return self._arch_step(batch, next(beside))
+        def step(batches: list[dict], guard: Guard) -> list[dict[str, Tensor]]:
+            return self._arch_step(batches, next(beside), guard)
 
         return trained, train_epoch(self.model, self.arch_loader, step, self.compute, f"epoch {epoch} logits")
 
     def _step_by_step(self, epoch: int) -> tuple[Meters, Meters]:
-        arched, arch_batches = Meters(), cycle_batches(self.arch_loader, self.compute)
+        arched, arch_batches = Meters(), cycle_batches(self.arch_loader)
 
-        def both(batch: dict) -> dict[str, Tensor]:
-            arch_batch = next(arch_batches)
-            arched.add(self._arch_step(arch_batch, batch), arch_batch)
-            return self._weight_step(batch)
+        def both(batches: list[dict], guard: Guard) -> list[dict[str, Tensor]]:
+            group = list(islice(arch_batches, self.compute.accum))
+            arched.add(self._arch_step(group, batches[0], guard), group)
+            return self._weight_step(batches, guard)
 
         return train_epoch(self.model, self.train_loader, both, self.compute, f"epoch {epoch} search"), arched
 
-    def _weight_step(self, batch: dict) -> dict[str, Tensor]:
-        losses = optimisation_step(self.model, batch, self.task, self.weight_optimizer, self.compute)
+    def _weight_step(self, batches: list[dict], guard: Guard) -> list[dict[str, Tensor]]:
+        losses = optimisation_step(self.model, batches, self.task, self.weight_optimizer, self.compute, guard)
         self.schedule.step()
         return losses
 
-    def _arch_step(self, batch: dict, train_batch: dict | None) -> dict[str, Tensor]:
+    def _arch_step(self, batches: list[dict], train_batch: dict | None, guard: Guard) -> list[dict[str, Tensor]]:
         def losses_of(one: dict) -> dict[str, Tensor]:
             with self.compute.autocast():
                 return self.task.losses(self.model, one)
 
         def backward() -> dict[str, Tensor]:
-            sides = (lambda: losses_of(train_batch)), (lambda: losses_of(batch))
+            (arch_batch,) = batches
+            trained, arched = (move(batch, self.compute.device) for batch in (train_batch, arch_batch))
+            sides = (lambda: losses_of(trained)), (lambda: losses_of(arched))
             weights, logits = (_parameters(o) for o in (self.weight_optimizer, self.arch_optimizer))
             return second_order_backward(self.model, *sides, weights, logits, self.schedule.get_last_lr()[0])
 
         own = backward if self.second_order else None
-        return optimisation_step(self.model, batch, self.task, self.arch_optimizer, self.compute, own)
+        return optimisation_step(self.model, batches, self.task, self.arch_optimizer, self.compute, guard, own)
 
 
 def search(
@@ -112,11 +115,10 @@ def search(
     run_epochs(progress, epochs, one_epoch, validate, sides.task.METRIC, on_epoch)
 
 
-def cycle_batches(loader: DataLoader, compute: Compute):
-    """Yield the loader's batches on the device, from the start again when they run out."""
+def cycle_batches(loader: DataLoader):
+    """Yield the loader's batches, from the start again when they run out."""
     while True:
-        for batch in loader:
-            yield move(batch, compute.device)
+        yield from loader
 
 
 def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:

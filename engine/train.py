@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from engine.guard import Guard
 from engine.step import Compute, optimisation_step, train_epoch
 
 Row = dict[str, float | int | str | None]
@@ -84,8 +85,8 @@ def train(
 ) -> None:
     """Train the optimiser's parameters on the loader; the schedule moves once per step."""
 
-    def step(batch: dict) -> dict:
-        losses = optimisation_step(model, batch, task, optimizer, compute)
+    def step(batches: list[dict], guard: Guard) -> list[dict]:
+        losses = optimisation_step(model, batches, task, optimizer, compute, guard)
         schedule.step()
         return losses
 

@@ -334,6 +334,8 @@ BAD = [
     (search, ["--epochs", -3], "epochs"),
     (search, ["--batchsize", 0], "batchsize"),
     (search, ["--amp", "--strategy", "darts2"], "darts2"),
+    (search, ["--accum", 2, "--strategy", "darts2"], "darts2: expected --accum 1"),
+    (search, ["--accum", 0], "accum"),
     (search, ["--checkpointdir", "nowhere"], "nowhere"),
     (search, ["--config", "nowhere.yaml"], "nowhere.yaml"),
     (search, ["--eta_maxx", 1], "eta_maxx"),

@@ -132,6 +132,28 @@ def test_pretraining_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_path
     assert torch.load("elsewhere/head.pt", weights_only=True)["fusion_class_net.predict.conv_pw.bias"].shape == (45,)
 
 
+def test_accumulation_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_path, capsys):
+    """Dry runs and schedules count steps of two batches, of weights and logits; an odd batch is a step of its own."""
+    argv = [str(tiny_flir), "--config", str(tiny_config), "--batchsize", "2", "--accum", "2", "--epochs", "2"]
+    for main, extra in ((search, []), (found, ["--baseline", "sum"])):
+        assert main([*argv, *extra]) == 0
+        assert main([*argv, *extra, "--dry_run"]) == 0
+        loader = next(loader for loader in reversed(seen["make_loader"]) if loader.drop_last)
+        assert len(loader) == {search: 3, found: 5}[main]
+        assert f"steps_per_epoch: {2 if main is search else 3}" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert pretrain([*argv, "--head_epochs", "3"]) == 0
+    assert {c.accum for c in seen["pick_compute"]} == {2}
+    assert [(s.T_0, s.last_epoch) for s in seen["CosineAnnealingWarmRestarts"]] == [(5 * 2, 2 * 2), (5 * 3, 2 * 3)]
+    assert [s.total_steps for s in seen["OneCycleLR"]] == [2 * 3, 2 * 3, 3 * 3]
+    assert [steps_of(o) for o in seen["Adam"]] == [4, 2, 6]  # of a search's weights and logits, of a training
+    assert [steps_of(o) for o in seen["AdamW"]] == [6, 6, 9]
+
+
+def steps_of(optimizer: torch.optim.Optimizer) -> int:
+    return int(next(iter(optimizer.state.values()))["step"])
+
+
 def test_a_search_hands_its_sizes_on(seen, tiny_flir, tiny_config, capsys):
     """Not what the pretraining had: the found network is trained at the search's image size and anchors."""
     common = [str(tiny_flir), "--batchsize", "3", "--workers", "0", "--epochs", "1", "--device", "cpu"]

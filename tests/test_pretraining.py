@@ -19,8 +19,9 @@ from main_pretrain_flira import main as pretrain
 from tests.run_commands import named, refused, run
 from utils.args import parse
 from utils.errors import UserError
+from utils.lock import locked
 from utils.options import make_parser
-from utils.pretrained import locked, make_folder
+from utils.pretrained import make_folder
 
 REPO = Path(__file__).resolve().parent.parent
 STREAMS, HEAD = "Att_Fusion_Net_Pretrained_Best.pth.tar", "Head_Net_Pretrained_Best.pth.tar"
@@ -109,7 +110,7 @@ def test_the_lock_lets_one_in_at_a_time(tmp_path):
     said, inside, order = [], threading.Event(), []
 
     def first():
-        with locked(tmp_path, said.append):
+        with locked(tmp_path, said.append, "another pretraining"):
             inside.set()
             time.sleep(0.2)
             order.append("first")
@@ -117,7 +118,7 @@ def test_the_lock_lets_one_in_at_a_time(tmp_path):
     thread = threading.Thread(target=first)
     thread.start()
     inside.wait()
-    with locked(tmp_path, said.append):
+    with locked(tmp_path, said.append, "another pretraining"):
         order.append("second")
     thread.join()
     assert order == ["first", "second"]

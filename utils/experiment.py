@@ -44,7 +44,7 @@ def check_outside(data: str, what: str, path: str) -> None:
 
 
 def pick_compute(args: argparse.Namespace) -> Compute:
-    """Turn --device, --amp and --clip_grad into where and how to compute."""
+    """Turn --device, --amp, --clip_grad and --accum into where and how to compute."""
     name = args.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -56,7 +56,7 @@ def pick_compute(args: argparse.Namespace) -> Compute:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {args.device}: expected a device of this machine, found: {reason}") from None
-    return Compute(device, args.amp, args.clip_grad or float("inf"))
+    return Compute(device, args.amp, args.clip_grad or float("inf"), args.accum)
 
 
 def inherit_pretrained(args: argparse.Namespace) -> None:

@@ -97,6 +97,8 @@ def add_run_options(parser: Parser) -> None:
     add("--wandb", action="store_true", help="log to Weights & Biases; offline where there is no key (off)")
     add("--dry_run", action="store_true", help="build everything, print sizes and steps, and leave (off)")
     add("--clip_grad", type=not_negative, default=10.0, help="largest gradient norm (10; 0: no limit)")
+    text = "batches whose gradients are averaged for one step: batchsize x N pairs in the memory of one batch (1)"
+    add("--accum", type=positive, default=1, metavar="N", help=text)
     add("--allow_split_mismatch", action="store_true", help="take checkpoints of another split; results say so (off)")
 
 

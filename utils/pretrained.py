@@ -5,10 +5,7 @@ what is there, adds its part and writes, all under a lock. So the later one find
 """
 
 import argparse
-import contextlib
-import fcntl
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datasets.paired_detection import PairedData
@@ -26,9 +23,8 @@ from utils.experiment import (
     recorded_splits,
     unlike_pretraining,
 )
+from utils.lock import LOCK
 from utils.run_folder import write_json
-
-LOCK = ".lock"
 
 
 def make_folder(path: str) -> None:
@@ -38,18 +34,6 @@ def make_folder(path: str) -> None:
         (Path(path) / LOCK).touch()
     except OSError as error:
         raise UserError(f"--checkpointdir {path}: expected a folder that can be written, found: {error}") from None
-
-
-@contextlib.contextmanager
-def locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
-    """Hold the folder alone; waits, and says so, while another process does. The lock ends with its process."""
-    with open(folder / LOCK, "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log(f"waiting: another pretraining is writing to {folder}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def merged_streams(args: argparse.Namespace, detectors: dict[str, SingleDetector]) -> State:

@@ -57,7 +57,7 @@ make_evaluator = DetectionEvaluator
 
 
 def _image_size(batch: dict) -> tuple[int, int]:
-    return tuple(next(iter(batch["images"].values())).shape[-2:])
+    return tuple(batch["image_size"])  # pinning makes a list of it, up to some release of PyTorch
 
 
 def _anchors(model: nn.Module, batch: dict) -> Tensor:

@@ -3,16 +3,18 @@
 RetinaNet (Lin et al. 2017), section 4.1, as EfficientDet uses it: positive from IoU 0.5 on, everything else background
 (no ignore band), and each box also owns its best anchor, whatever the IoU. torchvision's Matcher with low-quality
 matches differs: it gives a box all anchors that tie, and gives a forced anchor to its best box, not to the forcing one.
-Shapes: B images, N anchors, M boxes of an image.
+All images at once, and no value is asked of the device: a GPU is never waited for.
+Shapes: B images, N anchors, M boxes of an image; an image with fewer is filled up with boxes of label -1.
 """
 
 from typing import NamedTuple
 
 import torch
-from torchvision.ops import box_convert, box_iou
+from torch.nn import functional as F
+from torchvision.ops import box_convert
 
 IOU_THRESHOLD = 0.5
-BOXES_AT_ONCE = 32  # bounds the memory of the IoU table: 32 x N, whatever the number of boxes
+BOXES_AT_ONCE = 32  # of the whole batch; bounds the memory of the IoU table: 32 x N, whatever the number of boxes
 
 
 class Targets(NamedTuple):
@@ -26,64 +28,74 @@ class Targets(NamedTuple):
     num_positives: torch.Tensor
 
 
-def assign_targets(anchors_xyxy: torch.Tensor, boxes_xyxy: list[torch.Tensor], labels: list[torch.Tensor]) -> Targets:
+def assign_targets(anchors_xyxy: torch.Tensor, boxes_xyxy: torch.Tensor, labels: torch.Tensor) -> Targets:
     """Assign the boxes of a batch to anchors and encode them.
 
     Args:
         anchors_xyxy: (N, 4) float32 pixels.
-        boxes_xyxy: per image (M, 4) float32 pixels with x1 < x2 and y1 < y2, M may be 0; on the anchors' device.
-        labels: per image (M,) int64 class channels.
+        boxes_xyxy: (B, M, 4) float32 pixels with x1 < x2 and y1 < y2, on the anchors' device; M at least 1.
+        labels: (B, M) int64 class channels; -1: there is no such box.
 
     Returns:
         The targets of the batch.
     """
-    images = [_assign_image(anchors_xyxy, *image) for image in zip(boxes_xyxy, labels)]
-    classes = torch.stack([classes for classes, _ in images])
-    box_deltas = torch.stack([box_deltas for _, box_deltas in images])
-    return Targets(classes, box_deltas, (classes >= 0).sum().float())
+    owned = match_anchors(anchors_xyxy, boxes_xyxy, labels >= 0)
+    background = owned < 0
+    first = torch.arange(len(labels), device=labels.device)[:, None] * labels.shape[1]
+    box = owned.clamp(min=0) + first
+    deltas = encode_boxes(boxes_xyxy.flatten(0, 1)[box], anchors_xyxy).masked_fill_(background[..., None], 0)
+    classes = labels.flatten()[box].masked_fill_(background, -1)
+    return Targets(classes, deltas, (classes >= 0).sum().float())
 
 
 def encode_boxes(boxes_xyxy: torch.Tensor, anchors_xyxy: torch.Tensor) -> torch.Tensor:
-    """Express boxes (N, 4) by anchors (N, 4): (N, 4) of ty, tx (centre shift / anchor side) and th, tw (log ratio)."""
+    """Express boxes (..., 4) by anchors (..., 4): ty, tx (centre shift / anchor side) and th, tw (log ratio)."""
     box_x, box_y, box_w, box_h = box_convert(boxes_xyxy, "xyxy", "cxcywh").unbind(-1)
     x, y, w, h = box_convert(anchors_xyxy, "xyxy", "cxcywh").unbind(-1)
     return torch.stack([(box_y - y) / h, (box_x - x) / w, (box_h / h).log(), (box_w / w).log()], dim=-1)
 
 
-def match_anchors(anchors_xyxy: torch.Tensor, boxes_xyxy: torch.Tensor) -> torch.Tensor:
-    """Find the box that each anchor owns.
+def match_anchors(anchors_xyxy: torch.Tensor, boxes_xyxy: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
+    """Find the box of its image that each anchor owns.
 
     Args:
         anchors_xyxy: (N, 4).
-        boxes_xyxy: (M, 4), M at least 1.
+        boxes_xyxy: (B, M, 4), M at least 1.
+        exists: (B, M) bool; the boxes that do not exist have no area.
 
     Returns:
-        (N,) int64 box index, -1 for background. On ties the lowest index wins, for boxes and for anchors.
+        (B, N) int64 box index, -1 for background. On ties the lowest index wins, for boxes and for anchors.
     """
-    owned = anchors_xyxy.new_full((len(anchors_xyxy),), -1, dtype=torch.int64)
-    best_iou = anchors_xyxy.new_zeros(len(anchors_xyxy))
+    num_images, num_boxes, _ = boxes_xyxy.shape
+    owned = exists.new_full((num_images, len(anchors_xyxy)), -1, dtype=torch.int64)
+    best_iou = anchors_xyxy.new_zeros(owned.shape)
     best_anchors = []
-    for start in range(0, len(boxes_xyxy), BOXES_AT_ONCE):
-        iou = box_iou(boxes_xyxy[start : start + BOXES_AT_ONCE], anchors_xyxy)
-        anchor_iou, box = iou.max(dim=0)
-        owned = torch.where(anchor_iou > best_iou, box + start, owned)
-        best_iou = torch.maximum(anchor_iou, best_iou)
-        best_anchors.append(iou.argmax(dim=1))
-    owned[best_iou < IOU_THRESHOLD] = -1
-    forced = torch.cat(best_anchors)
+    at_once = max(1, BOXES_AT_ONCE // num_images)
+    for start in range(0, num_boxes, at_once):
+        iou = _iou(boxes_xyxy[:, start : start + at_once], anchors_xyxy)
+        best_anchors.append(iou.argmax(dim=2))
+        for box, box_iou in enumerate(iou.unbind(1), start):  # on a CPU faster than iou.max(dim=1)
+            owned.masked_fill_(box_iou > best_iou, box)
+            torch.maximum(box_iou, best_iou, out=best_iou)
+    owned.masked_fill_(best_iou < IOU_THRESHOLD, -1)
+    return _force(owned, torch.cat(best_anchors, dim=1), exists)
+
+
+def _force(owned: torch.Tensor, best_anchors: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
+    """Give each box its best anchor (B, M), in `owned` (B, N)."""
+    beyond = owned.shape[1]  # one more anchor, for the boxes that do not exist
+    forced = best_anchors.masked_fill(~exists, beyond)
     # Boxes with one best anchor: all write the index of the first of them, so the order of writing does not matter.
-    owned[forced] = (forced[:, None] == forced).int().argmax(dim=1)
-    return owned
+    first = (forced[:, :, None] == forced[:, None, :]).int().argmax(dim=2)
+    return F.pad(owned, (0, 1)).scatter_(1, forced, first)[:, :beyond]
 
 
-def _assign_image(
-    anchors: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give classes (N,) and box deltas (N, 4) of one image."""
-    if len(boxes) == 0:
-        return anchors.new_full((len(anchors),), -1, dtype=torch.int64), torch.zeros_like(anchors)
-    owned = match_anchors(anchors, boxes)
-    positive = owned >= 0
-    box = owned.clamp(min=0)
-    box_deltas = encode_boxes(boxes[box], anchors).masked_fill(~positive[:, None], 0)
-    return labels[box].masked_fill(~positive, -1), box_deltas
+def _iou(boxes_xyxy: torch.Tensor, anchors_xyxy: torch.Tensor) -> torch.Tensor:
+    """Give the overlap of boxes (B, m, 4) with anchors (N, 4): (B, m, N), as box_iou to the bit, in half the time."""
+    x1, y1, x2, y2 = boxes_xyxy.unsqueeze(-1).unbind(-2)
+    left, top, right, bottom = anchors_xyxy.T.contiguous()
+    width = torch.minimum(x2, right).sub_(torch.maximum(x1, left)).clamp_(min=0)
+    height = torch.minimum(y2, bottom).sub_(torch.maximum(y1, top)).clamp_(min=0)
+    shared = width.mul_(height)
+    areas = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top)
+    return shared.div_(areas.sub_(shared))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasets.loader import BadFiles, SeededSampler, make_loader
+from datasets.loader import BadFiles, SeededSampler, collate_targets, make_loader
 from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from datasets.registry import open_data_set
@@ -29,7 +29,7 @@ def read(loader, epoch: int) -> list[dict]:
 def same(first: list[dict], second: list[dict]) -> bool:
     def same_batch(a, b):
         tensors = [(a["images"][m], b["images"][m]) for m in ("rgb", "thermal")]
-        tensors += list(zip(a["boxes_xyxy"] + a["labels"], b["boxes_xyxy"] + b["labels"]))
+        tensors += [(a[name], b[name]) for name in ("boxes_xyxy", "labels")]
         return a["image_ids"] == b["image_ids"] and all(torch.equal(x, y) for x, y in tensors)
 
     return len(first) == len(second) and all(same_batch(a, b) for a, b in zip(first, second))
@@ -42,11 +42,28 @@ def test_batch(dataset):
     assert batch["images"]["rgb"].shape == (5, 3, 64, 64)
     assert batch["images"]["thermal"].shape == (5, 1, 64, 64)
     assert batch["images"]["rgb"].dtype == batch["images"]["thermal"].dtype == torch.uint8
-    assert [len(boxes) for boxes in batch["boxes_xyxy"]] == [len(labels) for labels in batch["labels"]]
-    assert all(boxes.shape[1:] == (4,) for boxes in batch["boxes_xyxy"])
+    assert batch["image_size"] == (64, 64)
     assert (batch["scales"].shape, batch["scales"].dtype) == ((5,), torch.float32)
     assert batch["original_sizes"].tolist() == [[64, 80]] * 5
     assert len(set(batch["image_ids"])) == 5
+
+
+def test_boxes_are_filled_up_to_the_image_with_most(dataset):
+    samples = [dataset[i] for i in range(len(dataset))]
+    numbers = [len(sample["labels"]) for sample in samples]
+    assert min(numbers) == 0 < max(numbers), "the tiny set has images without boxes"
+    bare = [{k: v for k, v in sample.items() if k not in ("rgb", "thermal")} for sample in samples]
+    joined = collate_targets(bare)
+    assert joined["boxes_xyxy"].shape == (len(samples), max(numbers), 4)
+    assert joined["labels"].shape == (len(samples), max(numbers))
+    assert (joined["boxes_xyxy"].dtype, joined["labels"].dtype) == (torch.float32, torch.int64)
+    for i, (sample, number) in enumerate(zip(samples, numbers, strict=True)):
+        assert torch.equal(joined["boxes_xyxy"][i, :number], sample["boxes_xyxy"])
+        assert torch.equal(joined["labels"][i, :number], sample["labels"])
+        assert not joined["boxes_xyxy"][i, number:].any()
+        assert (joined["labels"][i, number:] == -1).all()
+    none = collate_targets([bare[numbers.index(0)]])
+    assert (none["boxes_xyxy"].tolist(), none["labels"].tolist()) == ([[[0.0] * 4]], [[-1]])
 
 
 def test_workers_make_the_same_batches_and_epochs_differ(dataset):
@@ -109,7 +126,9 @@ def test_pairs_that_cannot_be_read_are_missing_from_their_batch_alone(dataset, w
         keep = [i for i, image_id in enumerate(one["image_ids"]) if image_id not in gone]
         assert other["image_ids"] == [one["image_ids"][i] for i in keep]
         assert torch.equal(other["images"]["rgb"], one["images"]["rgb"][keep])
-        assert all(torch.equal(other["boxes_xyxy"][n], one["boxes_xyxy"][i]) for n, i in enumerate(keep))
+        most = other["labels"].shape[1]
+        assert (one["labels"][keep, most:] == -1).all()
+        assert all(torch.equal(other[name], one[name][keep, :most]) for name in ("boxes_xyxy", "labels"))
 
 
 def test_a_pair_counts_once_and_one_too_many_is_an_error(dataset):

@@ -40,14 +40,15 @@ def detector(kind: str) -> FusionDetector:
 
 def batch(num: int = 2, boxes: bool = True) -> dict:
     draws = torch.Generator().manual_seed(0)
-    found = torch.tensor([[10.0, 12.0, 40.0, 50.0], [60.0, 20.0, 75.0, 44.0]]) if boxes else torch.zeros(0, 4)
+    found = torch.tensor([[10.0, 12.0, 40.0, 50.0], [60.0, 20.0, 75.0, 44.0]])
     return {
         "images": {
             "rgb": torch.randint(256, (num, 3, 90, 154), generator=draws).byte(),
             "thermal": torch.randint(256, (num, 1, 90, 154), generator=draws).byte(),
         },
-        "boxes_xyxy": [found] * num,
-        "labels": [torch.arange(len(found))] * num,
+        "image_size": (90, 154),
+        "boxes_xyxy": (found if boxes else torch.zeros(2, 4)).repeat(num, 1, 1),
+        "labels": (torch.arange(2) if boxes else torch.tensor([-1, -1])).repeat(num, 1),
         "image_ids": list(range(num)),
         "scales": torch.ones(num),
         "original_sizes": torch.tensor([[90, 154]] * num),

@@ -7,6 +7,7 @@ import copy
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from models.backbones import create_encoder, encode
 from models.detection.anchors import level_sizes, make_anchors
@@ -148,7 +149,8 @@ def test_targets(image_size):
     torch.manual_seed(1)
     boxes = example_boxes(image_size)
     labels = [torch.randint(0, NUM_CLASSES, (len(image),)) for image in boxes]
-    ours = assign_targets(make_anchors(image_size, 5, 4.0), boxes, labels)
+    batch = pad_sequence(boxes, batch_first=True), pad_sequence(labels, batch_first=True, padding_value=-1)
+    ours = assign_targets(make_anchors(image_size, 5, 4.0), *batch)
     theirs = as_ours(*oracle_targets(image_size, boxes, labels))
     assert torch.equal(ours.classes, theirs.classes)
     assert_close(ours.box_deltas, theirs.box_deltas)

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
+from torchvision.ops import box_iou
 
 from models.detection import targets as targets_module
 from models.detection.anchors import make_anchors
@@ -42,32 +44,78 @@ def random_boxes(count, image_size=(64, 96)):
     return torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1)
 
 
+def padded(boxes, labels):
+    """Images of different numbers of boxes as one batch; a last image of one box sees to M >= 1."""
+    boxes, labels = [*boxes, torch.zeros(1, 4)], [*labels, torch.tensor([-1])]
+    return pad_sequence(boxes, True)[:-1], pad_sequence(labels, True, padding_value=-1)[:-1]
+
+
+def assign(boxes, labels):
+    return assign_targets(ANCHORS, *padded(boxes, labels))
+
+
+def one_image(anchors, boxes, labels):
+    """The targets of an image by torchvision's overlaps, one box after another: classes (N,) and deltas (N, 4)."""
+    owned, best = torch.full((len(anchors),), -1), torch.zeros(len(anchors))
+    overlaps = box_iou(boxes, anchors)
+    for j, overlap in enumerate(overlaps):
+        owned[overlap > best] = j
+        best = best.maximum(overlap)
+    owned[best < 0.5] = -1
+    for j in reversed(range(len(boxes))):  # so that the first box writes last
+        owned[overlaps[j].argmax()] = j
+    classes, deltas = torch.full((len(anchors),), -1), torch.zeros(len(anchors), 4)
+    positive = owned >= 0
+    classes[positive] = labels[owned[positive]]
+    deltas[positive] = encode_boxes(boxes[owned[positive]], anchors[positive])
+    return classes, deltas
+
+
 @pytest.mark.parametrize("at_once", [3, 32])
 def test_match_equals_the_loops(monkeypatch, at_once):
-    """In float64, so that rounding makes no ties of its own; few boxes at once must change nothing."""
+    """In float64, so that rounding makes no ties of its own; few boxes at once must change nothing, nor others' boxes.
+
+    The second image has fewer boxes, the third none.
+    """
     monkeypatch.setattr(targets_module, "BOXES_AT_ONCE", at_once)
     torch.manual_seed(0)
     anchors = make_anchors((64, 96), 3, 4.0, dtype=torch.float64)
     tied = torch.tensor([[8.0, 8, 40, 40], [8, 8, 40, 40], [20, 20, 21, 21], [20, 20, 22, 22]], dtype=torch.float64)
-    boxes = torch.cat([tied, random_boxes(30), tied.flip(0)])
-    assert match_anchors(anchors, boxes).tolist() == loop_match(anchors, boxes)
+    images = [torch.cat([tied, random_boxes(30), tied.flip(0)]), random_boxes(9)]
+    exists = torch.arange(38) < torch.tensor([[38], [9], [0]])
+    owned = match_anchors(anchors, pad_sequence([*images, torch.zeros(0, 4)], True), exists)
+    assert owned.tolist() == [*(loop_match(anchors, boxes) for boxes in images), [-1] * len(anchors)]
+
+
+@pytest.mark.parametrize("numbers", [(1,), (0,), (7, 0, 40, 1), (0, 0)])
+def test_a_batch_equals_its_images_one_by_one_to_the_bit(numbers):
+    torch.manual_seed(1)
+    tied = torch.tensor([[8.0, 8, 40, 40], [8, 8, 40, 40], [20, 20, 21, 21], [20, 20, 22, 22]])
+    boxes = [torch.cat([random_boxes(n).float(), tied[:n]]) for n in numbers]
+    labels = [torch.randint(5, (len(image),)) for image in boxes]
+    targets = assign(boxes, labels)
+    for i, image in enumerate(zip(boxes, labels, strict=True)):
+        expected = one_image(ANCHORS, *image) if len(image[0]) else (torch.full_like(targets.classes[i], -1), 0)
+        assert torch.equal(targets.classes[i], expected[0])
+        assert (targets.box_deltas[i] == expected[1]).all()
+    assert targets.num_positives == (targets.classes >= 0).sum() >= sum(numbers) / 2
 
 
 def test_a_tiny_box_still_owns_one_anchor():
-    targets = assign_targets(ANCHORS, [torch.tensor([[10.0, 10, 11, 11]])], [torch.tensor([4])])
+    targets = assign([torch.tensor([[10.0, 10, 11, 11]])], [torch.tensor([4])])
     assert targets.num_positives == 1
     assert (targets.classes == 4).sum() == 1
 
 
 def test_first_box_keeps_a_shared_best_anchor():
     box = torch.tensor([[20.0, 20, 22, 22]])
-    targets = assign_targets(ANCHORS, [torch.cat([box, box + 0.01])], [torch.tensor([1, 2])])
+    targets = assign([torch.cat([box, box + 0.01])], [torch.tensor([1, 2])])
     assert targets.classes[targets.classes >= 0].tolist() == [1]
 
 
 def test_deltas_against_their_definition():
     boxes = random_boxes(5).float()
-    targets = assign_targets(ANCHORS, [boxes], [torch.arange(5)])
+    targets = assign([boxes], [torch.arange(5)])
     positive = targets.classes[0] >= 0
     assert positive.sum() >= 5
     for i in positive.nonzero().squeeze(1).tolist():
@@ -82,7 +130,7 @@ def test_deltas_against_their_definition():
 def test_images_without_boxes():
     empty = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     boxes, labels = torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([2])
-    targets = assign_targets(ANCHORS, [empty[0], boxes], [empty[1], labels])
+    targets = assign([empty[0], boxes], [empty[1], labels])
     assert targets.classes.shape == (2, len(ANCHORS))
     assert targets.classes.dtype == torch.int64
     assert targets.box_deltas.shape == (2, len(ANCHORS), 4)
@@ -90,15 +138,6 @@ def test_images_without_boxes():
     assert not targets.box_deltas[0].any()
     assert targets.num_positives.dtype == torch.float32
     assert targets.num_positives == (targets.classes[1] == 2).sum() > 0
-
-
-def test_batched_equals_single():
-    boxes, labels = [random_boxes(4).float(), random_boxes(7).float()], [torch.arange(4), torch.arange(7)]
-    batch = assign_targets(ANCHORS, boxes, labels)
-    for i in range(2):
-        single = assign_targets(ANCHORS, boxes[i : i + 1], labels[i : i + 1])
-        assert torch.equal(batch.classes[i], single.classes[0])
-        assert torch.equal(batch.box_deltas[i], single.box_deltas[0])
 
 
 def test_encoding_and_decoding_are_inverse():

@@ -1,0 +1,103 @@
+"""Gradients averaged over several batches: one step of N batches is one step of a batch N times as large."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from datasets.loader import BadFiles, make_loader
+from engine.search import Bilevel, search
+from engine.step import Compute, groups_of
+from engine.train import Progress, train, warm_restarts
+from tests.datasets.test_loader import damaged, dataset  # noqa: F401  a fixture
+from tests.engine.toy import TASK, Batches, Toy, parts, step, task_losses, validate
+
+TWO = Compute(torch.device("cpu"), accum=2)
+
+
+def halves(batch):
+    return [{name: value[i : i + 2] for name, value in batch.items()} for i in (0, 2)]
+
+
+@pytest.mark.parametrize("of_logits", [False, True])
+def test_two_batches_of_two_step_like_one_of_four(of_logits):
+    (batch, *_), ends = Batches(0), []
+    for batches in ([], [batch], halves(batch)):
+        torch.manual_seed(0)
+        model = Toy(norm=False)
+        own = parts(model)[of_logits]
+        if batches:
+            step(model, batches, torch.optim.SGD(own, lr=0.5))
+        ends.append([p.detach() for p in own])
+    start, one, two = ends
+    assert not any(torch.equal(a, b) for a, b in zip(start, one, strict=True))
+    torch.testing.assert_close(two, one)
+
+
+def by_hand(groups, lr):
+    """Plain gradient descent, one step per group of batches."""
+    torch.manual_seed(0)
+    model = Toy(norm=False)
+    weights, _ = parts(model)
+    for group in groups:
+        each = [torch.autograd.grad(task_losses(model, batch)["loss"], weights) for batch in group]
+        with torch.no_grad():
+            for w, *gradients in zip(weights, *each, strict=True):
+                w -= lr * torch.stack(gradients).mean(0)
+    return weights
+
+
+def test_an_epochs_last_step_averages_what_it_has_and_the_schedule_counts_steps():
+    torch.manual_seed(0)
+    model, rows = Toy(norm=False), []
+    optimizer = torch.optim.SGD(parts(model)[0], lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    train(model, TASK, optimizer, schedule, Batches(1), validate, 2, TWO, Progress(), lambda row, _: rows.append(row))
+    epochs = [Batches(1), Batches(1)]
+    epochs[1].set_epoch(1)
+    torch.testing.assert_close(parts(model)[0], by_hand([g for e in epochs for g in groups_of(e, 2)], 0.1))
+    assert schedule.last_epoch == 4 == 2 * TWO.num_steps(Batches(1))
+    assert [TWO.num_steps([None] * n) for n in (1, 2, 3)] == [1, 1, 2]
+
+
+def test_logged_losses_are_means_over_batches():
+    torch.manual_seed(0)
+    model, rows = Toy(norm=False), []
+    expected = sum(task_losses(model, batch)["loss"].item() for batch in Batches(1)) / 3
+    optimizer = torch.optim.SGD(parts(model)[0], lr=0.0)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    train(model, TASK, optimizer, schedule, Batches(1), validate, 1, TWO, Progress(), lambda row, _: rows.append(row))
+    assert rows[0]["train_loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("alternate", "order"), [("epoch", "ww w aa a"), ("step", "aa ww aa w")])
+def test_weights_and_logits_take_groups_in_turn(alternate, order):
+    torch.manual_seed(0)
+    model, seen, rows = Toy(), [], []
+    weights, logits = (torch.optim.Adam(p, lr=0.05, fused=True) for p in parts(model))
+    for optimizer in (weights, logits):
+        optimizer.register_step_post_hook(lambda *_: seen.append(" "))
+
+    class Marked(Batches):
+        def __iter__(self):
+            return (batch | {"side": "wa"[self.seed - 1]} for batch in super().__iter__())
+
+    def losses(model, batch):
+        seen.append(batch["side"])
+        return task_losses(model, batch)
+
+    task = SimpleNamespace(losses=losses, METRIC="score")
+    schedule = warm_restarts(weights, TWO.num_steps(Marked(1)), Ti=1, Tm=1, eta_min=0.0)
+    sides = Bilevel(model, task, weights, logits, schedule, Marked(1), Marked(2), alternate, False, TWO)
+    search(sides, validate, dict, 1, Progress(), lambda row, _: rows.append(row))
+    assert "".join(seen).split() == order.split()
+    assert schedule.get_last_lr() == [0.05], "two steps are one epoch, and one cycle"
+    assert {"train_loss", "arch_loss"} <= rows[0].keys()
+
+
+def test_a_batch_that_is_left_out_leaves_no_gap_in_a_group(dataset):  # noqa: F811
+    bad = BadFiles(2)
+    bad.log = lambda line: None
+    loader = make_loader(damaged(dataset, 2, 7), 2, 1, True, 0, False, bad)  # a batch of one is left out
+    assert [len(group) for group in groups_of(loader, 2)] == [2, 2]
+    assert len(loader) == 6
