@@ -16,6 +16,7 @@ from models.search.genotype_io import read_genotype
 from models.search.genotypes import Genotype, Space, genotype_to_json, random_genotype
 from models.search.parameters import weight_parameters
 from utils.args import command, inherit, parse, plain
+from utils.caching import cache_sizes, cached, check_caching
 from utils.errors import UserError
 from utils.experiment import (
     check_batch,
@@ -59,6 +60,7 @@ def train_found(args: argparse.Namespace) -> None:
     """Train what one of the four sources says; writes last.pt, best.pt and the best epoch's detections on `val`."""
     source = pick_source(args)
     check_widening(args)
+    check_caching(args, learns=True)
     inherit_sizes(args, source)
     compute = pick_compute(args)
     parts = open_data(args)
@@ -73,7 +75,8 @@ def train_found(args: argparse.Namespace) -> None:
     model = compute.place(assemble(args, streams, head, genotype, parts))
     if args.dry_run:
         steps = {"steps_per_epoch": compute.num_steps(parts.loader(*parts.learning, train=True)), "epochs": args.epochs}
-        print_dry_run(describe(model, genotype) | steps)
+        sizes = cache_sizes(args, parts, model, compute, parts.learning, ("val",))
+        print_dry_run(describe(model, genotype) | steps | sizes)
         return
 
     run = start_run("found", args, parts)
@@ -81,6 +84,7 @@ def train_found(args: argparse.Namespace) -> None:
     if genotype:
         run.write_json("genotype.json", genotype_to_json(genotype))
         run.log(f"genotype {genotype.id}: {in_words(genotype)}")
+    parts = cached(args, parts, model, compute, run.log, parts.learning, ("val",))
     loader = parts.loader(*parts.learning, train=True)
     tracker = Tracker(args.wandb, run.path, plain(args))
     optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)

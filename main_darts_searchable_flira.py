@@ -17,6 +17,7 @@ from models.search.derive import derive, describe
 from models.search.genotypes import Genotype, Space, genotype_to_json
 from models.search.parameters import arch_parameters, weight_parameters
 from utils.args import command, parse, plain
+from utils.caching import cache_sizes, cached, check_caching
 from utils.errors import UserError
 from utils.experiment import (
     check_batch,
@@ -40,6 +41,7 @@ def main(argv: list[str]) -> None:
     args = parse(make_parser, argv, "search")
     inherit_pretrained(args)
     check_combinations(args)
+    check_caching(args, learns=True)
     seed_everything(args.seed)
     compute = pick_compute(args)
     parts = open_data(args)
@@ -49,11 +51,12 @@ def main(argv: list[str]) -> None:
     check_batch(args, parts, ("train",), ("arch",))
     if args.dry_run:
         steps = {"weight_steps_per_epoch": compute.num_steps(parts.loader("train", train=True)), "epochs": args.epochs}
-        print_dry_run(sizes(model) | steps)
+        print_dry_run(sizes(model) | steps | cache_sizes(args, parts, model, compute, ("train", "arch"), ("val",)))
         return
 
     run = start_run("search", args, parts)
     run.log(f"split of the checkpoints: {checkpoint_split}")
+    parts = cached(args, parts, model, compute, run.log, ("train", "arch"), ("val",))
     train_loader, arch_loader = (parts.loader(part, train=True) for part in ("train", "arch"))
     tracker = Tracker(args.wandb, run.path, plain(args))
     weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
+from datasets.feature_cache import CachedDataset, join_features
 from datasets.paired_detection import PairedDetectionDataset
 from utils.errors import UserError
 
@@ -46,11 +47,14 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Join samples of one size.
 
     Args:
-        samples: as from `PairedDetectionDataset`.
+        samples: as from `PairedDetectionDataset`, or from `CachedDataset`.
     Returns:
-        As of `collate_targets`, and "images": {"rgb": uint8 (B, 3, H, W), "thermal": uint8 (B, 1, H, W)},
-        "image_size": (H, W).
+        As of `collate_targets`, and "images": {"rgb": uint8 (B, 3, H, W), "thermal": uint8 (B, 1, H, W)}, or
+        "features" as of `join_features` in their place; "image_size": (H, W).
     """
+    if "features" in samples[0]:
+        features = join_features(samples)
+        return {"features": features, "image_size": features["image_size"]} | collate_targets(samples)
     images = {modality: _stack([sample[modality] for sample in samples]) for modality in ("rgb", "thermal")}
     return {"images": images, "image_size": tuple(images["rgb"].shape[-2:])} | collate_targets(samples)
 
@@ -115,7 +119,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
 class _Caught(Dataset):
     """The same samples; in the place of one that cannot be read, (name of the pair, what is wrong)."""
 
-    def __init__(self, dataset: PairedDetectionDataset):
+    def __init__(self, dataset: PairedDetectionDataset | CachedDataset):
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -144,7 +148,7 @@ class PairLoader(DataLoader):
     """
 
     def __init__(
-        self, dataset: PairedDetectionDataset, least: int, bad_files: BadFiles, **options: Any
+        self, dataset: PairedDetectionDataset | CachedDataset, least: int, bad_files: BadFiles, **options: Any
     ):
         super().__init__(_Caught(dataset), collate_fn=_collate_readable, **options)
         self.least = least
@@ -165,7 +169,7 @@ class PairLoader(DataLoader):
 
 
 def make_loader(
-    dataset: PairedDetectionDataset,
+    dataset: PairedDetectionDataset | CachedDataset,
     batch_size: int,
     seed: int,
     train: bool,

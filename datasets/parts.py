@@ -5,11 +5,12 @@ has one, else from its training list; under the published protocol arch and val 
 val list belongs to the training list.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from torch.utils.data import DataLoader
 
+from datasets.feature_cache import CachedDataset, FeatureCache
 from datasets.loader import BadFiles, make_loader
 from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord, merge_val
 from datasets.paired_transforms import PairTransform, fill_from_mean
@@ -38,12 +39,16 @@ class LoaderOptions:
 
 @dataclass(frozen=True)
 class Parts:
-    """Records, ground truth and loaders by part, which share the count of bad files."""
+    """Records, ground truth and loaders by part, which share the count of bad files.
+
+    cache: what loaders give in the place of images, where there is one.
+    """
 
     data: PairedData
     split: Split
     options: LoaderOptions
     bad_files: BadFiles
+    cache: FeatureCache | None = None
 
     @property
     def learning(self) -> tuple[str, ...]:
@@ -73,10 +78,23 @@ class Parts:
     def loader(self, *parts: str, train: bool) -> DataLoader:
         """Return a loader over the parts; augmented, shuffled and seeded for training, plain otherwise."""
         o = self.options
-        fill = fill_from_mean(self.data.normalization)
-        transform = PairTransform(o.image_size, fill, train, o.hflip, o.scale_jitter, o.photometric)
+        transform = PairTransform(o.image_size, self.fill, train, o.hflip, o.scale_jitter, o.photometric)
         dataset = PairedDetectionDataset(self.records(*parts), transform, self.data.thermal_counts)
+        dataset = CachedDataset(dataset, self.cache) if self.cache else dataset
         return make_loader(dataset, o.batch_size, o.seed, train, o.workers, o.pin_memory, self.bad_files)
+
+    def images(self, records: list[PairRecord], flip: bool) -> DataLoader:
+        """Return a loader over the images of records, all mirrored or none; image ids are places in the list."""
+        o = self.options
+        transform = PairTransform(o.image_size, self.fill, train=flip, hflip=1.0)
+        numbered = [replace(record, image_id=place) for place, record in enumerate(records)]
+        dataset = PairedDetectionDataset(numbered, transform, self.data.thermal_counts)
+        return make_loader(dataset, o.batch_size, o.seed, False, o.workers, o.pin_memory, self.bad_files)
+
+    @property
+    def fill(self) -> dict[str, list[int]]:
+        """The colour of each modality beside a letterboxed image."""
+        return fill_from_mean(self.data.normalization)
 
 
 def open_parts(folder: str, dataset: str, split_seed: int, paper_protocol: bool, options: LoaderOptions) -> Parts:

@@ -3,7 +3,8 @@
 They read the last tap of each stream and run through the same detector, engine and commands as the search. `early` is a
 stream of its own, of both images stacked. Any of them can be widened to the number of parameters of a searched network.
 
-Shapes: taps are lists of maps (B, C, H, W), the last one of each stream's share being its last BiFPN repeat.
+Shapes: taps are maps (B, C, H, W), in a list or one tensor (F, B, C, H, W), the last one of each stream's share being
+its last BiFPN repeat.
 """
 
 import torch
@@ -18,7 +19,7 @@ class LastTap(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
 
-    def forward(self, taps: list[Tensor]) -> Tensor:
+    def forward(self, taps: list[Tensor] | Tensor) -> Tensor:
         return taps[-1]
 
 
@@ -28,7 +29,7 @@ class MeanOfLastTaps(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
 
-    def forward(self, taps: list[Tensor]) -> Tensor:
+    def forward(self, taps: list[Tensor] | Tensor) -> Tensor:
         return (taps[len(taps) // 2 - 1] + taps[-1]) / 2
 
 
@@ -40,7 +41,7 @@ class OpOnLastTaps(nn.Module):
         self.num_streams = num_streams
         self.op = FUSION_OPS[4][name](channels)
 
-    def forward(self, taps: list[Tensor]) -> Tensor:
+    def forward(self, taps: list[Tensor] | Tensor) -> Tensor:
         return self.op(taps[len(taps) // self.num_streams - 1], taps[-1])
 
 
@@ -62,7 +63,7 @@ class Widened(nn.Module):
         nn.init.zeros_(self.expand.weight)
         nn.init.zeros_(self.expand.bias)
 
-    def forward(self, taps: list[Tensor]) -> Tensor:
+    def forward(self, taps: list[Tensor] | Tensor) -> Tensor:
         y = self.fusion(taps)
         return y + self.expand(torch.relu(self.norm(self.reduce(y))))
 

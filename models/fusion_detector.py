@@ -8,6 +8,8 @@ Shapes: B batch, C channels, F taps of a level (thermal 1..R, then rgb 1..R), H 
 a stream's input.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -76,15 +78,33 @@ class Streams(nn.Module):
     def train(self, mode: bool = True) -> "Streams":
         return super().train(False)
 
+    def encode(self, stream: str, x: Tensor) -> list[Tensor]:
+        """Return the three encoder maps (B, C_i, H_i, W_i) of a stream's input, float (B, N, H, W)."""
+        return encode(getattr(self, f"{stream}_backbone"), x)
+
+    def refine(self, stream: str, maps: list[Tensor], image_size: tuple[int, int]) -> list[list[Tensor]]:
+        """Return L lists of R taps (B, C, H_l, W_l) from a stream's encoder maps."""
+        repeats = getattr(self, f"{stream}_fpn")(maps, image_size)
+        return [list(level) for level in zip(*repeats, strict=True)]
+
     def forward(self, inputs: dict[str, Tensor]) -> list[list[Tensor]]:
         """Return the taps: L lists of R maps (B, C, H, W) per stream, from float (B, N, H, W) inputs."""
-        taps = [[] for _ in range(self.num_levels)]
-        for modality in self.modalities:
-            encoder, fpn = getattr(self, f"{modality}_backbone"), getattr(self, f"{modality}_fpn")
-            for repeat in fpn(encode(encoder, inputs[modality]), inputs[modality].shape[-2:]):
-                for level, tap in zip(taps, repeat, strict=True):
-                    level.append(tap)
-        return taps
+        return self.refine_all([self.encode(m, inputs[m]) for m in self.modalities], _size(inputs))
+
+    def refine_all(self, maps: list[list[Tensor]], image_size: tuple[int, int]) -> list[list[Tensor]]:
+        """Return the taps from the encoder maps of every stream."""
+        taps = [self.refine(m, own, image_size) for m, own in zip(self.modalities, maps, strict=True)]
+        return [[tap for own in level for tap in own] for level in zip(*taps)]
+
+    def features(self, stream: str, x: Tensor, kind: str) -> list[Tensor]:
+        """Return what a feature cache keeps of a stream's input (B, N, H, W), channels last in memory.
+
+        Args:
+            kind: "taps", L maps (R, B, C, H_l, W_l), or "encoder", three maps (1, B, C_i, H_i, W_i).
+        """
+        maps = self.encode(stream, x)
+        levels = [[m] for m in maps] if kind == "encoder" else self.refine(stream, maps, tuple(x.shape[-2:]))
+        return [torch.stack([tap.movedim(1, -1) for tap in taps]).movedim(-1, 2) for taps in levels]
 
 
 class FusionDetector(nn.Module):
@@ -111,10 +131,42 @@ class FusionDetector(nn.Module):
         self.streams, self.fusions, self.head = streams, nn.ModuleList(fusions), head
         self.anchor_scale = anchor_scale
 
-    def forward(self, images: dict[str, Tensor]) -> HeadOutput:
-        """Args: images per modality, uint8 (B, 1 or 3, H, W). Returns class logits and box deltas per level."""
-        taps = self.streams({m: self.normalize(images, m) for m in self.streams.modalities})
+    def forward(self, inputs: dict[str, Any]) -> HeadOutput:
+        """Detect.
+
+        Args:
+            inputs: images per modality, uint8 (B, 1 or 3, H, W); or what a feature cache holds in their place: "taps",
+                L maps (F, B, C, H_l, W_l), or "encoder", three maps (S, B, C_i, H_i, W_i), with "image_size".
+
+        Returns:
+            Class logits and box deltas per level.
+        """
+        with torch.no_grad():
+            taps = self.taps(inputs)
         return self.head([fusion(level) for fusion, level in zip(self.fusions, taps, strict=True)])
+
+    def taps(self, inputs: dict[str, Any]) -> list[list[Tensor]] | list[Tensor]:
+        """Return the taps of each level, a list or one tensor, from what `forward` takes."""
+        if "taps" in inputs:
+            return [_working(level) for level in inputs["taps"]]
+        if "encoder" in inputs:
+            maps = [list(streams) for streams in zip(*(_working(m) for m in inputs["encoder"]))]
+            return self.streams.refine_all(maps, inputs["image_size"])
+        return self.streams({m: self.normalize(inputs, m) for m in self.streams.modalities})
+
+    @torch.no_grad()
+    def features(self, images: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
+        """Return what a feature cache keeps of images, uint8 (B, 1 or 3, H, W): see `Streams.features`."""
+        return self.streams.features(stream, self.normalize(images, stream), kind)
+
+
+def _working(features: Tensor) -> Tensor:
+    """Give cached features in the type of the computation: float32, or as they are where autocast chooses."""
+    return features if torch.is_autocast_enabled(features.device.type) else features.float()
+
+
+def _size(inputs: dict[str, Tensor]) -> tuple[int, int]:
+    return tuple(next(iter(inputs.values())).shape[-2:])
 
 
 class SingleDetector(nn.Module):

@@ -194,6 +194,7 @@ def options_runs(section: str, data: Path, config: Path) -> list[list[str]]:
     other_split = ["--split_seed", "1", "--allow_split_mismatch"]
     if section == "pretrain":
         return [plain, [*plain, "--modality", "thermal", *other_split]]
+    plain += ["--cache_features", "disk"]
     if section == "search":
         return [[*plain, *other_split]]
     trained = sorted(Path("runs").glob("found-*"))[-1:] or [Path("none")]

@@ -5,6 +5,7 @@ Training and test build it here, so that a best.pt is rebuilt from the options i
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -22,6 +23,7 @@ from models.search.genotype_io import genotype_from_json, read_genotype
 from models.search.genotypes import Genotype
 from utils import checkpoint
 from utils.args import inherit
+from utils.caching import cached
 from utils.errors import UserError
 from utils.experiment import build_head, build_streams, open_data, unlike
 from utils.reporting import count_parameters, validator
@@ -52,9 +54,13 @@ class Trained:
             return f"genotype {self.genotype.id}"
         return self.args.baseline if self.args.widen is None else f"{self.args.baseline} widened"
 
-    def detect(self, part: str, compute: Compute) -> tuple[dict[str, float | None], list[dict]]:
+    def detect(
+        self, part: str, compute: Compute, log: Callable[[str], None]
+    ) -> tuple[dict[str, float | None], list[dict]]:
         """Return metrics and detections (COCO form) on a part."""
-        validate, detections = validator(compute.place(self.model), self.parts, part, compute)
+        model = compute.place(self.model)
+        parts = cached(self.args, self.parts, model, compute, log, (), (part,))
+        validate, detections = validator(model, parts, part, compute)
         return validate(), detections
 
 

@@ -153,6 +153,22 @@ def add_search_options(parser: Parser) -> None:
     add("--strategy", choices=["darts", "darts2"], default="darts", help="first or second order (darts)")
 
 
+def add_cache_options(parser: Parser) -> None:
+    group = parser.add_argument_group("cached features")
+    add = group.add_argument
+    text = (
+        "keep what the frozen streams make of each image instead of computing it in every epoch: in memory, in files "
+    )
+    text += "below cache_dir that later runs take up, or where there is room (off)"
+    add("--cache_features", choices=["off", "ram", "disk", "auto"], default="off", help=text)
+    text = "what is kept: the taps of every BiFPN repeat, or the encoder's maps, a tenth of the size, from which the "
+    text += "BiFPN is computed anew (taps; with auto, what fits)"
+    add("--cache_level", choices=["taps", "encoder"], help=text)
+    text = "type of what is kept; the half types take half the room and change the results' last digits (float32)"
+    add("--cache_dtype", choices=["float32", "float16", "bfloat16"], default="float32", help=text)
+    add("--cache_dir", default="cache", metavar="DIR", help="folder of the files; delete it at any time (cache)")
+
+
 def add_found_options(parser: Parser) -> None:
     group = parser.add_argument_group("found network")
     add = group.add_argument
@@ -182,6 +198,7 @@ def make_parser(section: str) -> Parser:
         add_weight_options(parser, *{"search": (30, 0.0, 1e-4), "found": (50, 0.2, 3e-4)}[section])
         add_space_options(parser)
         {"search": add_search_options, "found": add_found_options}[section](parser)
+        add_cache_options(parser)
     add_run_options(parser)
     return parser
 

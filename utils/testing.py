@@ -10,6 +10,7 @@ from pathlib import Path
 from datasets.parts import Parts
 from utils.args import plain
 from utils.box_fusion import fuse_detections
+from utils.caching import check_caching
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.errors import UserError
 from utils.experiment import pick_compute
@@ -19,7 +20,8 @@ from utils.run_folder import RunFolder, commit, read_json, write_json
 from utils.tracking import Tracker
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
-FOR_TEST += ("pin_mem", "device", "amp", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir", *STREAMS, *DATA)
+FOR_TEST += ("pin_mem", "device", "amp", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")
+FOR_TEST += (*STREAMS, *DATA, "cache_features", "cache_level", "cache_dtype", "cache_dir")
 UNTESTED = ("genotype", "baseline", "random_genotype", "match_parameters")  # these say what to train
 
 
@@ -37,7 +39,7 @@ def test_found(args: argparse.Namespace) -> None:
 
     run = start_test(trained.args, trained.parts)
     started = time.perf_counter()
-    metrics, detections = trained.detect(args.eval_part, compute)
+    metrics, detections = trained.detect(args.eval_part, compute, run.log)
     finish(run, trained, metrics, detections, facts_of(trained, args.eval_part), started)
 
 
@@ -54,7 +56,7 @@ def test_box_fusion(args: argparse.Namespace) -> None:
 
     run = start_test(first.args, first.parts)
     started = time.perf_counter()
-    both = [trained.detect(args.eval_part, compute)[1] for trained in (first, second)]
+    both = [trained.detect(args.eval_part, compute, run.log)[1] for trained in (first, second)]
     records = first.parts.records(args.eval_part)
     detections = fuse_detections(args.box_fusion, both, records, first.parts.data.category_ids)
     metrics = evaluate_detections(*truth(first.parts, args.eval_part, detections))
@@ -73,6 +75,7 @@ def check_test_options(args: argparse.Namespace) -> None:
         raise UserError(f"--{given}: expected --{missing} beside it, found none")
     if args.box_fusion and args.search_exp_dir:
         raise UserError("--search_exp_dir: no effect with --box_fusion: both networks come from their runs")
+    check_caching(args, learns=False)
     if args.results and (Path(args.results).is_dir() or not Path(args.results).parent.is_dir()):
         raise UserError(f"--results {args.results}: expected a file in a folder that exists")
 

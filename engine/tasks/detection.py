@@ -19,14 +19,14 @@ METRIC = "AP"
 
 def losses(model: nn.Module, batch: dict) -> dict[str, Tensor]:
     """Return "loss", "class_loss" and "box_loss" of a batch."""
-    output = model(batch["images"])
+    output = model(_inputs(batch))
     targets = assign_targets(_anchors(model, batch), batch["boxes_xyxy"], batch["labels"])
     return detection_losses(output, targets, model.head.num_classes)
 
 
 def predict(model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:
     """Return per image "boxes_xyxy" (n, 4) in pixels of the original image, "scores" (n,) and "labels" (n,)."""
-    output = model(batch["images"])
+    output = model(_inputs(batch))
     sizes = batch["scales"], batch["original_sizes"]
     return detect(output, _anchors(model, batch), _image_size(batch), model.head.num_classes, *sizes)
 
@@ -54,6 +54,11 @@ class DetectionEvaluator:
 
 
 make_evaluator = DetectionEvaluator
+
+
+def _inputs(batch: dict) -> dict:
+    """Return what the detector reads: cached features where the batch has them, else images."""
+    return batch["features"] if "features" in batch else batch["images"]
 
 
 def _image_size(batch: dict) -> tuple[int, int]:

@@ -65,8 +65,8 @@ class SearchableFusion(nn.Module):
         self.alpha_inner_edges = _logits(space.steps, space.num_inner_edges, len(EDGE_OPS))
         self.alpha_ops = _logits(space.steps, space.node_steps, len(space.op_names))
 
-    def forward(self, inputs: list[Tensor]) -> Tensor:
-        """Fuse F maps (B, C, H, W) into one of that shape."""
+    def forward(self, inputs: list[Tensor] | Tensor) -> Tensor:
+        """Fuse F maps (B, C, H, W), a list or one tensor (F, B, C, H, W), into one of that shape."""
         edges, inner, ops = (self.relaxation(a) for a in (self.alpha_edges, self.alpha_inner_edges, self.alpha_ops))
         of_node = edges.split([len(inputs) + i for i in range(len(self.nodes))])
         from_inputs = mix_all(inputs, torch.stack([weights[: len(inputs)] for weights in of_node]))
@@ -84,9 +84,10 @@ def mix_skips(states: list[Tensor], weights: Tensor) -> Tensor:
     return sum(w * state for w, state in zip(weights[:, SKIP], states, strict=True))
 
 
-def mix_all(states: list[Tensor], weights: Tensor) -> list[Tensor]:
+def mix_all(states: list[Tensor] | Tensor, weights: Tensor) -> list[Tensor]:
     """Sum the states by each of S sets of skip weights (S, len(states), 2), in one matrix product."""
-    stacked = torch.stack([state.movedim(1, -1) for state in states])  # no copy where channels are last in memory
+    # Channels are last in memory, so that nothing is copied but the states of a list into one tensor.
+    stacked = states.movedim(2, -1) if isinstance(states, Tensor) else torch.stack([s.movedim(1, -1) for s in states])
     return [mixed.movedim(-1, 1) for mixed in torch.tensordot(weights[..., SKIP], stacked, dims=1)]
 
 

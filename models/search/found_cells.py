@@ -53,8 +53,8 @@ class FoundFusion(nn.Module):
         self.nodes = nn.ModuleList(FoundNode(step, channels, dropout, rank) for step in cell.steps)
         self.out_conv = nn.Conv2d(len(cell.concat) * channels, channels, 1)
 
-    def forward(self, inputs: list[Tensor]) -> Tensor:
-        """Fuse F maps (B, C, H, W) into one of that shape."""
+    def forward(self, inputs: list[Tensor] | Tensor) -> Tensor:
+        """Fuse F maps (B, C, H, W), a list or one tensor (F, B, C, H, W), into one of that shape."""
         states = list(inputs)
         for i, node in enumerate(self.nodes):
             a, b = self.sources[2 * i : 2 * i + 2]

@@ -1,0 +1,79 @@
+"""Fill a feature cache: run each frozen stream once over every image, and once over its mirror image where training
+mirrors.
+
+A store belongs to everything that decides its numbers: the stream's tensors, the image size, how pixels are prepared,
+the type, the device and the libraries. All of that is in its key.
+
+Shapes: B batch; K maps of one shape, C channels, H W theirs.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+import timm
+import torch
+import torchvision
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.feature_store import Shapes, Store
+from engine.step import Compute, move
+from models.fusion_detector import INPUTS, FusionDetector
+
+PREPARATION = 1  # to be raised when images are decoded, scaled, placed or normalised in another way
+KINDS = ("taps", "encoder")
+
+
+def store_key(model: FusionDetector, stream: str, kind: str, facts: dict[str, object], compute: Compute) -> str:
+    """Return what names a store: a hash of all that decides the numbers in it but the images.
+
+    Args:
+        kind: one of KINDS.
+        facts: plain values that decide how images are prepared and records kept: sizes, counts, fill, type.
+    """
+    versions = {library.__name__: library.__version__ for library in (torch, torchvision, timm)}
+    device = {"device": compute.device.type, "amp": compute.amp, "preparation": PREPARATION}
+    hashed = hashlib.blake2b(json.dumps([stream, kind, facts, versions, device], sort_keys=True).encode())
+    parts = tuple(f"{stream}_{part}." for part in (("backbone",) if kind == "encoder" else ("backbone", "fpn")))
+    tensors = {k: v for k, v in model.streams.state_dict().items() if k.startswith(parts)}
+    tensors |= {k: v for k, v in model.normalize.state_dict().items() if k.rpartition("_")[0] in INPUTS[stream]}
+    for name, tensor in tensors.items():
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def record_shapes(
+    model: FusionDetector, stream: str, kind: str, image_size: tuple[int, int], compute: Compute
+) -> Shapes:
+    """Return the shapes (K, H, W, C) of the maps of one image, by running the stream on a black one."""
+    images = {m: torch.zeros(1, 3 if m == "rgb" else 1, *image_size, dtype=torch.uint8) for m in INPUTS[stream]}
+    return tuple(tuple(m.shape[1:]) for m in per_image(model, images, stream, kind, compute))
+
+
+def fill(
+    store: Store,
+    model: FusionDetector,
+    stream: str,
+    kind: str,
+    batches: Iterable[dict],
+    keys: list[str],
+    compute: Compute,
+    title: str,
+) -> None:
+    """Add the records of a stream on the images of some batches, whose image ids are places in `keys`."""
+    for batch in tqdm(batches, desc=title, leave=False, disable=None):
+        maps = per_image(model, batch["images"], stream, kind, compute)
+        store.add({keys[place]: [m[i] for m in maps] for i, place in enumerate(batch["image_ids"])})
+
+
+def per_image(
+    model: FusionDetector, images: dict[str, Tensor], stream: str, kind: str, compute: Compute
+) -> list[Tensor]:
+    """Return a stream's maps of a batch, (B, K, H, W, C) on the CPU."""
+    model.eval()
+    # Each image is met once, which compiling does not pay for; and records are the same with and without it.
+    with compute.autocast(), torch.compiler.set_stance("force_eager"):
+        maps = model.features(move(images, compute.device), stream, kind)
+    return [m.permute(1, 0, 3, 4, 2).contiguous().cpu() for m in maps]

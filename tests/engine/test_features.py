@@ -1,0 +1,131 @@
+"""Cached features: equal to live ones, the same steps bit by bit, and a key that changes with whatever decides them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from datasets.feature_cache import FeatureCache, digests_of
+from datasets.feature_store import MemoryStore
+from datasets.parts import LoaderOptions, Parts, open_parts
+from engine.features import KINDS, fill, record_shapes, store_key
+from engine.guard import Guard
+from engine.step import Compute, optimisation_step
+from engine.tasks import detection
+from models.detection.heads import DetectionHead
+from models.fusion_detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
+from models.search.genotypes import Space
+from models.search.parameters import arch_parameters, weight_parameters
+
+SIZE = (64, 80)
+CPU = Compute(torch.device("cpu"), clip_grad=10.0)
+
+
+def detector(parts: Parts, fusion: str = "search", seed: int = 0) -> FusionDetector:
+    """Build one of small random streams; those of one seed are equal."""
+    torch.manual_seed(seed)
+    streams = Streams("lcnet_050", 16, 2, 3)
+    for norm in streams.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_var.uniform_(0.5, 2)
+    fusions = searchable_fusions(Space(4, 16), 3, 0.0) if fusion == "search" else baseline_fusions(fusion, 16, 3)
+    head = DetectionHead(16, 3, num_levels=3)
+    return CPU.place(FusionDetector(streams, fusions, head, parts.data.normalization, 2.0)).train()
+
+
+@pytest.fixture
+def parts(tiny_flir) -> Parts:
+    options = LoaderOptions(SIZE, 3, 1, 0, False, 0.5, (1.0, 1.0), 0.0, 0)
+    return open_parts(str(tiny_flir), "flir_aligned", 0, False, options)
+
+
+def with_cache(parts: Parts, model: FusionDetector, kind: str, dtype: torch.dtype = torch.float32) -> Parts:
+    """Fill a cache of the training part, plain and mirrored."""
+    records = parts.records("train")
+    shapes = {m: record_shapes(model, m, kind, SIZE, CPU) for m in model.streams.modalities}
+    stores = {m: MemoryStore(shapes[m], dtype) for m in shapes}
+    cache = FeatureCache(kind, SIZE, {m: tuple(INPUTS[m]) for m in shapes}, stores, digests_of(records))
+    for stream, store in stores.items():
+        with store.writing(2 * len(records), print):
+            for flip in (False, True):
+                keys = [cache.key(stream, record, flip) for record in records]
+                fill(store, model, stream, kind, parts.images(records, flip), keys, CPU, "")
+    return replace(parts, cache=cache)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cached_features_equal_live_ones(parts, kind):
+    """Over two epochs with mirrored pairs, in the same order, with the same boxes."""
+    model = detector(parts)
+    live, cached = (p.loader("train", train=True) for p in (parts, with_cache(parts, model, kind)))
+    for epoch in range(2):
+        for loader in (live, cached):
+            loader.sampler.set_epoch(epoch)
+        for a, b in zip(live, cached, strict=True):
+            assert "images" not in b
+            for name in ("boxes_xyxy", "labels", "scales", "original_sizes"):
+                assert torch.equal(a[name], b[name])
+            assert (a["image_ids"], a["image_size"]) == (b["image_ids"], b["image_size"])
+            for ours, theirs in zip(model.taps(b["features"]), model.taps(a["images"]), strict=True):
+                theirs = torch.stack(list(theirs))
+                ours = ours if isinstance(ours, torch.Tensor) else torch.stack(ours)
+                assert (ours - theirs).abs().max() <= 1e-6 * theirs.abs().max()
+
+
+def alternating_steps(model: FusionDetector, batches: list[dict]) -> list[torch.Tensor]:
+    sides = [torch.optim.Adam(p, lr=0.01, fused=True) for p in (weight_parameters(model), arch_parameters(model))]
+    guard = Guard(CPU.device)
+    for number in range(20):
+        optimisation_step(model, [batches[number % len(batches)]], detection, sides[number % 2], CPU, guard)
+    return list(model.state_dict().values())
+
+
+def test_steps_from_equal_taps_are_bit_equal(parts):
+    """Live, the supernet gets lists of taps, from a cache one tensor per level."""
+    ends, batches = [], list(parts.loader("train", train=True))
+    for cached in (False, True):
+        model = detector(parts)
+        for batch in batches if cached else ():
+            taps = [torch.stack([tap.movedim(1, -1) for tap in level]) for level in model.taps(batch["images"])]
+            batch["features"] = {"taps": [level.movedim(-1, 2) for level in taps]}
+        ends.append(alternating_steps(model, batches))
+    for live, cached in zip(*ends, strict=True):
+        assert torch.equal(live, cached)
+
+
+@pytest.mark.parametrize("fusion", ["mean", "concat_conv", "thermal"])
+def test_baselines_take_cached_features(parts, fusion):
+    model = detector(parts, fusion).eval()
+    live, cached = (next(iter(p.loader("train", train=False))) for p in (parts, with_cache(parts, model, "taps")))
+    for a, b in zip(model(live["images"]).class_logits, model(cached["features"]).class_logits, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_half_types_are_computed_with_in_float32(parts):
+    model = detector(parts)
+    batch = next(iter(with_cache(parts, model, "taps", torch.bfloat16).loader("train", train=True)))
+    assert {level.dtype for level in batch["features"]["taps"]} == {torch.bfloat16}
+    assert {level.dtype for level in model.taps(batch["features"])} == {torch.float32}
+
+
+def test_the_key_follows_what_decides_the_numbers(parts):
+    model, facts = detector(parts), {"image_size": SIZE, "dtype": "float32"}
+
+    def key(model=model, stream="rgb", kind="taps", facts=facts, compute=CPU) -> str:
+        return store_key(model, stream, kind, facts, compute)
+
+    first = key()
+    assert first == key(detector(parts, "mean"))  # neither fusion nor head
+    other_norm = detector(
+        replace(parts, data=replace(parts.data, normalization={"rgb": ((0.1,) * 3, (0.2,) * 3)} | {}))
+    )
+    assert first != key(other_norm)
+    moved = detector(parts)
+    moved.streams.rgb_fpn.cell[0].fnode[0].after_combine.conv.conv_pw.weight.data[0] += 1e-7
+    assert first != key(moved)
+    assert key(kind="encoder") == key(moved, kind="encoder")  # the BiFPN comes after
+    moved.streams.rgb_backbone.state_dict()["bn1.running_mean"][0] += 1e-7
+    assert key(kind="encoder") != key(moved, kind="encoder")
+    others = [key(stream="thermal"), key(kind="encoder"), key(facts=facts | {"image_size": (80, 64)})]
+    others += [key(facts=facts | {"dtype": "float16"}), key(compute=replace(CPU, amp=True))]
+    assert len({first, *others}) == 6

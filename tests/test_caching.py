@@ -1,0 +1,157 @@
+"""`--cache_features`: the same search, training and test on features that were computed once."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from main_darts_found_flira import main as found
+from main_darts_searchable_flira import main as search
+from tests.run_commands import named, refused, run
+from utils import caching
+from utils.caching import free_disk, free_memory
+
+CLOSE = {"rel": 1e-4, "abs": 1e-4}
+
+
+@pytest.fixture
+def work(pretrained, tmp_path, monkeypatch) -> Path:
+    """A working folder without a cache, with the checkpoints."""
+    shutil.copytree(pretrained / "checkpoints", tmp_path / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def cache_line(text: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith("feature cache: "))
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for a, b in zip(rows_of(one), rows_of(other), strict=True):
+        for name in {"train_loss", "arch_loss", "AP_val"} & a.keys():
+            assert a[name] == pytest.approx(b[name], **CLOSE)
+    if (one / "genotype.json").exists():
+        a, b = (json.loads((folder / "genotype.json").read_text())["cells"] for folder in (one, other))
+        assert a == b
+
+
+def test_a_search_is_the_same_with_and_without(work, tiny_flir, tiny_config, capsys):
+    """In memory, on disk, with loader processes, from either level; and a second run computes nothing."""
+    argv = [tiny_flir, "--config", tiny_config]
+    live = named(run(search, capsys, *argv), "search_exp_dir")
+    disk = ["--cache_features", "disk", "--workers", 2]
+    for options in (["--cache_features", "ram"], [*disk, "--cache_level", "encoder"], disk):
+        text = run(search, capsys, *argv, *options)
+        assert "23 thermal + 23 rgb records to compute" in cache_line(text)  # 10 to learn on, mirrored too, 3 for val
+        assert_same_run(live, named(text, "search_exp_dir"))
+    text = run(search, capsys, *argv, "--cache_features", "auto")
+    assert "in cache/" in cache_line(text)  # complete, so taken before memory
+    assert "0 thermal + 0 rgb records to compute" in cache_line(text)
+    assert_same_run(live, named(text, "search_exp_dir"))
+
+
+def test_training_and_test_take_up_a_cache(work, tiny_flir, tiny_config, capsys):
+    """A baseline of one modality computes that stream alone; the other is computed when it is asked for."""
+    argv, disk = [tiny_flir, "--config", tiny_config], ["--cache_features", "disk"]
+    thermal = run(found, capsys, *argv, *disk, "--baseline", "thermal")
+    assert "23 thermal records" in cache_line(thermal)
+    fused = run(found, capsys, *argv, *disk, "--baseline", "sum")
+    assert "0 thermal + 23 rgb records" in cache_line(fused)
+    live = run(found, capsys, *argv, "--baseline", "sum")
+    assert_same_run(*(named(text, "eval_exp_dir") for text in (live, fused)))
+    tested = [*argv, "--eval_exp_dir", named(fused, "eval_exp_dir")]
+    auto, scores = ["--cache_features", "auto"], []
+    for options, said in ((auto, "off"), (disk, "4 thermal + 4 rgb"), (auto, "0 thermal + 0 rgb"), ([], "off")):
+        text = run(found, capsys, *tested, *options)
+        assert said in cache_line(text)
+        scores.append(json.loads(named(text, "results").read_text())["AP"])
+    assert scores == [pytest.approx(scores[0], **CLOSE)] * 4
+
+
+def test_what_is_new_is_computed(work, tiny_flir, tiny_config, tmp_path, capsys):
+    """A changed image alone; everything, where a stream has other weights or the images another size."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny_flir, data)
+    argv = [data, "--config", tiny_config, "--baseline", "sum", "--epochs", 1, "--hflip", 0, "--cache_features", "disk"]
+    assert "12 thermal + 12 rgb" in cache_line(run(found, capsys, *argv))
+    images = data / "images_rgb_train" / "data"
+    shutil.copy(images / "FLIR_00001_RGB.jpg", images / "FLIR_00002_RGB.jpg")
+    assert "0 thermal + 0 rgb" in cache_line(run(found, capsys, *argv))  # the content of 1 is there
+    (images / "FLIR_00002_RGB.jpg").write_bytes((images / "FLIR_00001_RGB.jpg").read_bytes() + b"\0")
+    assert "0 thermal + 1 rgb" in cache_line(run(found, capsys, *argv))
+    assert "12 thermal + 12 rgb" in cache_line(run(found, capsys, *argv, "--image_size", "96"))
+    streams = work / "checkpoints/flira/Att_Fusion_Net_Pretrained_Best.pth.tar"
+    state = torch.load(streams, weights_only=True)
+    state["thermal_backbone.conv_stem.weight"] += 1e-3
+    torch.save(state, streams)
+    assert "12 thermal + 0 rgb" in cache_line(run(found, capsys, *argv))
+
+
+@pytest.mark.parametrize("option", [("--scale_jitter", 0.5, 1.5), ("--photometric", 0.2)])
+def test_images_that_change_are_not_cached(work, tiny_flir, tiny_config, capsys, option):
+    argv = [tiny_flir, "--config", tiny_config, *option]
+    for main, extra in ((search, []), (found, ["--baseline", "sum"])):
+        line = refused(main, capsys, *argv, *extra, "--cache_features", "ram")
+        assert f"--cache_features ram: {option[0]}" in line
+    assert not (work / "runs").exists()
+    text = run(search, capsys, *argv, "--cache_features", "auto", "--epochs", 1)
+    assert cache_line(text).startswith(f"feature cache: off; {option[0]} {option[1]}")
+
+
+def test_a_cache_must_fit(work, tiny_flir, tiny_config, capsys, monkeypatch):
+    """What is asked for and does not fit is refused; auto takes the smaller level, the disk, or nothing."""
+    argv = [tiny_flir, "--config", tiny_config, "--epochs", 1, "--cache_features"]
+    whole = json.loads(run(search, capsys, *argv, "off", "--dry_run").split("cache_taps_mib: ")[1].splitlines()[0])
+    assert whole == pytest.approx(23 * 2 * 2 * 16 * (80 + 20 + 6) * 4 / 2**20, abs=0.1)
+    free = {"ram": 10**5, "disk": 10**5}
+    monkeypatch.setattr(caching, "free_memory", lambda: free["ram"])
+    monkeypatch.setattr(caching, "free_disk", lambda folder: free["disk"])
+    for mode in ("ram", "disk"):
+        assert f"--cache_features {mode}: expected room for" in refused(search, capsys, *argv, mode)
+    assert not (work / "cache").exists()
+    assert "no level fits" in cache_line(run(search, capsys, *argv, "auto"))
+    free["disk"] = 10**9
+    assert "taps of every BiFPN repeat, in cache/" in cache_line(run(search, capsys, *argv, "auto"))
+    free["ram"] = 10**9
+    text = run(search, capsys, *argv, "auto", "--cache_dir", "other", "--cache_dtype", "bfloat16")
+    assert "taps of every BiFPN repeat, in memory" in cache_line(text)
+
+
+def test_pairs_that_cannot_be_read_are_left_out_alike(work, tiny_flir, tiny_config, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(tiny_flir, data)
+    bad = data / "images_rgb_train/data/FLIR_00003_RGB.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    argv = [data, "--config", tiny_config]
+    assert "FLIR_00003_RGB.jpg" in refused(search, capsys, *argv, "--cache_features", "ram")
+    texts = [run(search, capsys, *argv, "--max_bad_files", 1, "--cache_features", mode) for mode in ("off", "ram")]
+    assert all(text.count("left out, 1 of at most 1") == 1 for text in texts)
+    assert_same_run(*(named(text, "search_exp_dir") for text in texts))
+
+
+def test_options_of_no_cache_are_refused(work, tiny_flir, tiny_config, capsys):
+    argv = [tiny_flir, "--config", tiny_config, "--cache_dtype", "bfloat16"]
+    assert "--cache_dtype: no effect with --cache_features off" in refused(search, capsys, *argv)
+    halved = run(search, capsys, *argv, "--dry_run", "--image_size", 256)
+    whole = run(search, capsys, *argv[:3], "--dry_run", "--image_size", 256)
+    taps = [
+        float(next(x for x in text.splitlines() if x.startswith("cache_taps_mib")).split()[1])
+        for text in (whole, halved)
+    ]
+    assert taps[0] == pytest.approx(2 * taps[1], rel=0.1)
+
+
+def test_the_cache_stays_out_of_the_data(work, tiny_flir, tiny_config, capsys):
+    argv = [tiny_flir, "--config", tiny_config, "--cache_features", "disk", "--cache_dir", tiny_flir / "cache"]
+    assert "--cache_dir" in refused(search, capsys, *argv)
+
+
+def test_what_is_free_is_asked_of_the_system(tmp_path):
+    assert 2**20 < free_memory() < 2**50
+    assert free_disk(tmp_path / "not" / "there") == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
