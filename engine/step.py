@@ -27,15 +27,19 @@ class Compute:
         amp: bfloat16 autocast.
         clip_grad: the norm that gradients are cut to.
         accum: batches whose gradients are averaged for one optimiser step.
+        compile: torch.compile the model's blocks, each when it is first called.
     """
 
     device: torch.device
     amp: bool = False
     clip_grad: float = float("inf")
     accum: int = 1
+    compile: bool = False
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a model to the device, in channels-last layout: faster on a CPU (results/memory_format.csv)."""
+        for block in model.blocks() if self.compile else ():
+            block.compile()  # in place: names in the state dict stay
         return model.to(self.device, memory_format=torch.channels_last)
 
     def autocast(self) -> torch.autocast:

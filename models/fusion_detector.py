@@ -154,6 +154,10 @@ class FusionDetector(nn.Module):
             return self.streams.refine_all(maps, inputs["image_size"])
         return self.streams({m: self.normalize(inputs, m) for m in self.streams.modalities})
 
+    def blocks(self) -> list[nn.Module]:
+        """Return the modules that torch.compile takes one by one."""
+        return [*self.streams.children(), *self.fusions, self.head]
+
     @torch.no_grad()
     def features(self, images: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
         """Return what a feature cache keeps of images, uint8 (B, 1 or 3, H, W): see `Streams.features`."""
@@ -190,6 +194,10 @@ class SingleDetector(nn.Module):
         """Args: images that hold what the stream reads, uint8 (B, 1 or 3, H, W). Returns as FusionDetector."""
         x = self.normalize(images, self.modality)
         return self.head(self.fpn(encode(self.backbone, x), x.shape[-2:])[-1])
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the modules that torch.compile takes one by one."""
+        return [self.backbone, self.fpn, self.head]
 
     def stream_state(self) -> dict[str, Tensor]:
         """Return encoder and BiFPN under the names of the released stream file."""

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -45,7 +47,7 @@ def check_outside(data: str, what: str, path: str) -> None:
 
 
 def pick_compute(args: argparse.Namespace) -> Compute:
-    """Turn --device, --amp, --clip_grad and --accum into where and how to compute."""
+    """Turn --device, --amp, --clip_grad, --accum and --compile into where and how to compute."""
     name = args.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -57,7 +59,9 @@ def pick_compute(args: argparse.Namespace) -> Compute:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {args.device}: expected a device of this machine, found: {reason}") from None
-    return Compute(device, args.amp, args.clip_grad or float("inf"), args.accum)
+    if args.compile and device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        raise UserError("--compile: expected a C++ compiler (g++, or CXX) for a model on the CPU, found none")
+    return Compute(device, args.amp, args.clip_grad or float("inf"), args.accum, args.compile)
 
 
 def inherit_pretrained(args: argparse.Namespace) -> None:

@@ -93,6 +93,8 @@ def add_run_options(parser: Parser) -> None:
     add("--save", default="EXP", help="name in the run folder's name (EXP)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
     add("--amp", action="store_true", help="bfloat16 autocast (off)")
+    text = "torch.compile the network: minutes of compiling at the start, faster steps then (off)"
+    add("--compile", action="store_true", help=text)
     add("--parallel", action="store_true", help="use all GPUs (not built yet: runs on one and says so)")
     add("--wandb", action="store_true", help="log to Weights & Biases; offline where there is no key (off)")
     add("--dry_run", action="store_true", help="build everything, print sizes and steps, and leave (off)")

@@ -20,7 +20,7 @@ from utils.run_folder import RunFolder, commit, read_json, write_json
 from utils.tracking import Tracker
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
-FOR_TEST += ("pin_mem", "device", "amp", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")
+FOR_TEST += ("pin_mem", "device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")
 FOR_TEST += (*STREAMS, *DATA, "cache_features", "cache_level", "cache_dtype", "cache_dir")
 UNTESTED = ("genotype", "baseline", "random_genotype", "match_parameters")  # these say what to train
 
