@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from utils.errors import UserError, near
+from utils.errors import UserError, memory_faults_named, near
 
 SECTIONS = ("pretrain", "search", "found")
 
@@ -44,7 +44,8 @@ def command(main):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # names in data may hold what a terminal cannot show
         try:
-            main(sys.argv[1:] if argv is None else argv)
+            with memory_faults_named():
+                main(sys.argv[1:] if argv is None else argv)
         except UserError as error:
             # Names in data may hold line ends.
             print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)

@@ -4,6 +4,8 @@ import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 
+import torch
+
 
 class UserError(ValueError):
     """A bad option, file or datum. The message names the file or option, the field, what was expected and found."""
@@ -24,6 +26,22 @@ def reported(report: Report) -> Iterator[None]:
         yield
     except UserError as error:
         report(error)
+
+
+@contextlib.contextmanager
+def memory_faults_named() -> Iterator[None]:
+    """Turn a lack of memory, of a GPU or of the machine, into a UserError that names the options that need less."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch's is a RuntimeError, of its own class on a GPU alone
+        text = str(error).partition("\n")[0]
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "can't allocate memory" not in text:
+            raise
+        raise UserError(
+            f"out of memory: {text or 'not enough for a Python object'}; what needs less: a smaller --batchsize, with "
+            "--accum N for the same pairs per step; --amp; a smaller --image_size; fewer --workers; in search and "
+            "training --cache_features disk (README, Memory)"
+        ) from error
 
 
 def near(word: str, known: Iterable[str]) -> str:
