@@ -25,6 +25,7 @@ SIGNATURES = {
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
 }
 BIT_DEPTH = 24  # the byte of a PNG that holds it
+HEAD = 26  # bytes of a file that tell what it is
 MAX_GREY_DIFFERENCE = 8  # levels of 255 by which the channels of a grey picture may differ after JPEG
 BITS_PER_SAMPLE = 258  # TIFF tag
 # What the two libraries raise on files that are no images, or are cut.
@@ -69,13 +70,14 @@ def read_thermal_values(path: str) -> torch.Tensor:
 def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
     """Give uint8 or uint16 (channels, h, w)."""
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
+        if not os.path.isfile(path) and os.path.exists(path):
             raise ValueError("a folder or a pipe")  # which opening would wait at for ever
-        with open(path, "rb") as file:
-            head = file.read(26)
-            kind = next((kind for kind, starts in SIGNATURES.items() if head.startswith(starts)), "")
-            if kind == "JPEG":  # torchvision's own reading of the file takes a tenth of the time of its decoding
-                return decode_jpeg(torch.frombuffer(bytearray(head + file.read()), dtype=torch.uint8), mode=mode)
+        # torchvision's own reading of a file takes a tenth of the time of its decoding, two openings more.
+        content = np.fromfile(path, dtype=np.uint8)
+        head = content[:HEAD].tobytes()
+        kind = next((kind for kind, starts in SIGNATURES.items() if head.startswith(starts)), "")
+        if kind == "JPEG":
+            return decode_jpeg(torch.from_numpy(content), mode=mode)
         if not kind:
             raise ValueError("neither JPEG nor PNG nor TIFF" if head else "an empty file")
         if kind == "PNG":
