@@ -17,6 +17,7 @@ from models.detection.heads import DetectionHead
 from models.detection.layers import set_norm_momentum
 from models.fusion_detector import INPUTS, MODALITIES, Streams
 from utils import checkpoint
+from utils.allocator import keep_freed_memory
 from utils.args import inherit
 from utils.errors import UserError
 from utils.run_folder import RUNS, read_json
@@ -61,6 +62,8 @@ def pick_compute(args: argparse.Namespace) -> Compute:
         raise UserError(f"--device {args.device}: expected a device of this machine, found: {reason}") from None
     if args.compile and device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         raise UserError("--compile: expected a C++ compiler (g++, or CXX) for a model on the CPU, found none")
+    if device.type == "cpu":
+        keep_freed_memory()
     return Compute(device, args.amp, args.clip_grad or float("inf"), args.accum, args.compile)
 
 
