@@ -1,0 +1,36 @@
+"""A lack of memory is the user's to mend: one line that names the options; every other fault stays what it is."""
+
+import pytest
+import torch
+
+from utils.args import command
+from utils.errors import UserError, memory_faults_named
+
+
+def exhaust_the_machine() -> None:
+    torch.empty(1 << 59, dtype=torch.uint8)
+
+
+def exhaust_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore advice")
+
+
+@pytest.mark.parametrize("exhaust", [exhaust_the_machine, exhaust_a_gpu])
+def test_a_lack_of_memory_names_options(exhaust, capsys):
+    @command
+    def main(argv: list[str]) -> None:
+        exhaust()
+
+    assert main([]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("error: out of memory: ")
+    assert "\n" not in line
+    for option in ("--batchsize", "--accum", "--amp", "--image_size", "--cache_features"):
+        assert option in line
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("shape mismatch"), KeyError("x"), UserError("bad option")])
+def test_other_faults_stay(fault):
+    with pytest.raises(type(fault)) as raised, memory_faults_named():
+        raise fault
+    assert raised.value is fault
