@@ -1,6 +1,7 @@
 """Options reach what they are for: optimisers, schedule, dropout, augmentation, loaders, sizes."""
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,29 @@ def test_amp_and_parallel_are_heard(in_work, tiny_flir, tiny_config, capsys):
         ends.append(torch.cat([v.flatten() for k, v in state.items() if k.startswith("fusions")]))
     assert not torch.equal(*ends)
     torch.testing.assert_close(*ends, rtol=0.2, atol=0.02)
+
+
+def test_compile_takes_every_block(in_work, tiny_flir, tiny_config, monkeypatch, capsys):
+    """Traced as a whole, without the C++ compiler's minutes: the same losses."""
+    compiled, losses = [], []
+    compile_as_usual = nn.Module.compile
+
+    def trace(module: nn.Module) -> None:
+        compiled.append(type(module).__name__)
+        compile_as_usual(module, backend="eager", fullgraph=True)
+
+    monkeypatch.setattr(nn.Module, "compile", trace)
+    argv = [str(tiny_flir), "--config", str(tiny_config), "--epochs", "1", "--cache_features", "ram"]
+    for extra in ([], ["--compile"]):
+        assert search([*argv, *extra]) == 0
+        (folder,) = (x[16:] for x in capsys.readouterr().out.splitlines() if x.startswith("search_exp_dir: "))
+        row = json.loads((Path(folder) / "metrics.jsonl").read_text())
+        losses.append(torch.tensor([row["train_loss"], row["arch_loss"]]))
+    assert compiled == [*["MobileNetV3Features", "BiFPN"] * 2, *["SearchableFusion"] * 3, "DetectionHead"]
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
+
+
+def test_compile_needs_a_compiler(in_work, tiny_flir, tiny_config, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert search([str(tiny_flir), "--config", str(tiny_config), "--compile"]) == 2
+    assert "--compile: expected a C++ compiler" in capsys.readouterr().err
