@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint bench clean
 
 setup: $(VENV)/.done
 
@@ -23,6 +23,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# About half an hour on two cores; each appends a row to results/NAME.csv.
+bench: setup
+	for name in search_step data_path evaluation growth full_search; do \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit $$?; done
 
 lint: setup
 	$(BIN)/ruff check .

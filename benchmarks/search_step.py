@@ -3,8 +3,9 @@
     python -m benchmarks.search_step [--image_size 256] [--batch 2] [--runs 9]
 
 The unit is one forward pass of the two backbones and BiFPNs of effdet (efficientdetv2_dt, contiguous, no gradients) on
-the same batch: what the frozen streams cost in the implementation that the public code builds on. All are timed in turn
-in one process; medians. Prints JSON. Rows: results/search_step.csv.
+the same batch: what the frozen streams cost in the implementation that the public code builds on. A cached step takes
+its taps from a feature cache in memory. All are timed in turn in one process; medians. Prints JSON. Rows:
+results/search_step.csv.
 """
 
 import argparse
@@ -12,11 +13,17 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import effdet
 import torch
+from torch.optim import Optimizer
 
 from benchmarks.rows import append_row
+from datasets.feature_cache import join_features
+from datasets.feature_store import MemoryStore
+from engine.features import per_image
+from engine.guard import Guard
 from engine.step import Compute, optimisation_step
 from engine.tasks import detection
 from engine.train import peak_memory_mb
@@ -24,6 +31,7 @@ from models.detection.heads import DetectionHead
 from models.fusion_detector import MODALITIES, FusionDetector, Streams, searchable_fusions
 from models.search.genotypes import Space
 from models.search.parameters import arch_parameters, weight_parameters
+from utils.allocator import keep_freed_memory
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, CLASSES = "efficientnetv2_rw_t", 128, 5, 5, 90  # as published
 STATISTICS = ((0.5,) * 3, (0.25,) * 3)
@@ -36,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=9)
     args = parser.parse_args(argv)
     torch.manual_seed(0)
+    keep_freed_memory()  # as the commands do
     batch = make_batch(args.batch, args.image_size)
     timed = {"unit": make_unit(batch, args.image_size), **make_steps(batch)}
     seconds = {name: [] for name in timed}
@@ -65,20 +74,46 @@ def make_unit(batch: dict, image_size: int) -> Callable[[], None]:
     return unit
 
 
-def make_steps(batch: dict) -> dict[str, Callable[[], None]]:
-    """Return the two steps of the supernet at published sizes."""
+def make_model(compute: Compute) -> FusionDetector:
+    """Return the supernet at published sizes."""
     streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
-    space = Space(len(streams.tap_names), CHANNELS)
-    head = DetectionHead(CHANNELS, CLASSES)
-    fusions = searchable_fusions(space, LEVELS, 0.0)
+    fusions = searchable_fusions(Space(len(streams.tap_names), CHANNELS), LEVELS, 0.0)
+    normalization = dict.fromkeys(MODALITIES, STATISTICS)
+    return compute.place(FusionDetector(streams, fusions, DetectionHead(CHANNELS, CLASSES), normalization, 4.0)).train()
+
+
+def make_steps(batch: dict) -> dict[str, Callable[[], None]]:
+    """Return the two steps, with the streams in them and on cached taps."""
     compute = Compute(torch.device("cpu"), clip_grad=10.0)
-    model = compute.place(FusionDetector(streams, fusions, head, dict.fromkeys(MODALITIES, STATISTICS), 4.0)).train()
-    weights = torch.optim.Adam(weight_parameters(model), lr=1e-6, fused=True)
-    logits = torch.optim.Adam(arch_parameters(model), lr=1e-6)
-    return {
-        "weight_step": lambda: optimisation_step(model, batch, detection, weights, compute),
-        "logit_step": lambda: optimisation_step(model, batch, detection, logits, compute),
+    model = make_model(compute)
+    optimizers = {
+        "weight_step": torch.optim.Adam(weight_parameters(model), lr=1e-6, fused=True),
+        "logit_step": torch.optim.Adam(arch_parameters(model), lr=1e-6, fused=True),
     }
+    guard, samples = Guard(compute.device), cached_samples(batch, model, compute, "taps")
+
+    def live(optimizer: Optimizer) -> None:
+        optimisation_step(model, [batch], detection, optimizer, compute, guard)
+
+    def cached(optimizer: Optimizer) -> None:
+        features = {"features": join_features(samples)}
+        optimisation_step(model, [batch | features], detection, optimizer, compute, guard)
+
+    steps = {name: partial(live, optimizer) for name, optimizer in optimizers.items()}
+    return steps | {f"{name}_cached": partial(cached, optimizer) for name, optimizer in optimizers.items()}
+
+
+def cached_samples(batch: dict, model: FusionDetector, compute: Compute, kind: str) -> list[dict]:
+    """Return what a feature cache in memory gives for each image of the batch."""
+    stores, size = {}, len(batch["image_ids"])
+    for stream in MODALITIES:
+        maps = per_image(model, batch["images"], stream, kind, compute)
+        stores[stream] = MemoryStore(tuple(tuple(m.shape[1:]) for m in maps), torch.float32)
+        with stores[stream].writing(size, print):
+            stores[stream].add({str(i): [m[i] for m in maps] for i in range(size)})
+    model.train()
+    shared = {"kind": kind, "image_size": batch["image_size"]}
+    return [{"features": [store[str(i)] for store in stores.values()], **shared} for i in range(size)]
 
 
 def make_batch(size: int, side: int) -> dict:
@@ -87,8 +122,9 @@ def make_batch(size: int, side: int) -> dict:
     channels = {"rgb": 3, "thermal": 1}
     return {
         "images": {m: torch.randint(256, (size, n, side, side)).byte() for m, n in channels.items()},
-        "boxes_xyxy": [boxes] * size,
-        "labels": [torch.tensor([0, 1])] * size,
+        "image_size": (side, side),
+        "boxes_xyxy": boxes.repeat(size, 1, 1),
+        "labels": torch.tensor([0, 1]).repeat(size, 1),
         "image_ids": list(range(size)),
         "scales": torch.ones(size),
     }

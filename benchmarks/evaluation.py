@@ -1,0 +1,127 @@
+"""What an evaluation after an epoch costs beside the epoch, on rendered road scenes and random weights.
+
+    python -m benchmarks.evaluation [--config configs/demo.yaml] [--train 1400] [--val 140] [--width 192] [--runs 5]
+
+Any other option is the search command's own, such as --cache_features ram. One epoch of the search by its own engine,
+then evaluations of the supernet on `val`; medians over the runs. `val_pass_s` is a whole evaluation, and consists of
+`load_s` (waiting for batches), `forward_s` (the network), `detect_s` (from its output to boxes in COCO form) and
+`scoring_s`. In percent of the epoch (`epoch_s`): scoring, evaluation (all but the network), and the whole pass. Prints
+JSON. Rows: results/evaluation.csv.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks.random_streams import make_scenes, search_options
+from benchmarks.rows import append_row
+from datasets.parts import Parts
+from datasets.road_scenes import SIZES
+from engine.search import Bilevel
+from engine.step import Compute, evaluate
+from engine.train import warm_restarts
+from main_darts_searchable_flira import build_model
+from models.search.parameters import arch_parameters, weight_parameters
+from utils.args import Parser, command, parse
+from utils.caching import cached
+from utils.experiment import open_data, pick_compute
+from utils.options import make_parser, positive
+from utils.reporting import TASK
+from utils.seed import seed_everything
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Measure what an evaluation costs beside an epoch.")
+    parser.add_argument("--config", default="configs/demo.yaml", help="settings of the search (configs/demo.yaml)")
+    for name in ("train", "val", "width"):
+        parser.add_argument(f"--{name}", type=positive, default=SIZES[name], help=f"of the scenes ({SIZES[name]})")
+    parser.add_argument("--runs", type=positive, default=5, help="evaluations, the first of which is not counted (5)")
+    ours, others = parser.parse_known_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = make_scenes(Path(folder), ours.train, ours.val, ours.width)
+        options = [*search_options(Path(folder), scenes, ours.config), *others]
+        row = measure(parse(make_parser, options, "search"), ours.runs)
+    sizes = {name: getattr(ours, name) for name in ("config", "train", "val", "width", "runs")}
+    append_row("evaluation", sizes | row)
+    print(json.dumps(sizes | row))
+
+
+def measure(args: argparse.Namespace, runs: int) -> dict[str, float | str]:
+    """Return the seconds of an epoch and of the parts of an evaluation, and their shares in percent."""
+    seed_everything(args.seed)
+    compute, parts = pick_compute(args), open_data(args)
+    model = compute.place(build_model(args, parts))
+    parts = cached(args, parts, model, compute, lambda line: print(line, file=sys.stderr), ("train", "arch"), ("val",))
+    epoch = seconds_of(make_epoch(args, model, parts, compute))
+    passes = [time_evaluation(model, parts, compute) for _ in range(runs)]
+    seconds = {name: statistics.median(one[name] for one in passes[1:] or passes) for name in passes[0]}
+    shares = {name: seconds[name] for name in ("scoring", "val_pass")}
+    shares["evaluation"] = seconds["val_pass"] - seconds["forward"]
+    return (
+        {"cache": args.cache_features, "epoch_s": round(epoch, 2)}
+        | {f"{name}_s": round(value, 4) for name, value in seconds.items()}
+        | {f"{name}_percent": round(100 * value / epoch, 2) for name, value in shares.items()}
+    )
+
+
+def make_epoch(args: argparse.Namespace, model: nn.Module, parts: Parts, compute: Compute) -> Callable[[], object]:
+    """Return one epoch of the search as a function of nothing."""
+    weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, fused=True)
+    logits = torch.optim.Adam(arch_parameters(model), lr=args.arch_learning_rate, fused=True)
+    train, arch = (parts.loader(part, train=True) for part in ("train", "arch"))
+    schedule = warm_restarts(weights, compute.num_steps(train), args.Ti, args.Tm, args.eta_min)
+    second_order = args.strategy == "darts2"
+    sides = Bilevel(model, TASK, weights, logits, schedule, train, arch, args.alternate, second_order, compute)
+    return lambda: sides.one_epoch(0)
+
+
+def time_evaluation(model: nn.Module, parts: Parts, compute: Compute) -> dict[str, float]:
+    """Evaluate on `val`; returns the seconds of each part and of all, "val_pass"."""
+    seconds = dict.fromkeys(("load", "forward", "detect", "scoring"), 0.0)
+    evaluator = TASK.make_evaluator(parts.ground_truth("val"), parts.data.category_ids, parts.data.classes)
+    evaluator.compute, score = lambda: timed(seconds, "scoring", score), evaluator.compute
+    forward = model.forward
+    model.forward = lambda *inputs: timed(seconds, "forward", lambda: forward(*inputs))
+    batches = timed_batches(parts.loader("val", train=False), seconds)
+    whole = seconds_of(lambda: evaluate(model, batches, TASK, evaluator, compute, "evaluate"))
+    del model.forward
+    seconds["detect"] = whole - sum(seconds.values())
+    return seconds | {"val_pass": whole}
+
+
+def timed_batches(loader: Iterable[dict], seconds: dict[str, float]) -> Iterator[dict]:
+    batches = timed(seconds, "load", lambda: iter(loader))
+    while (batch := timed(seconds, "load", lambda: next(batches, None))) is not None:
+        yield batch
+
+
+def timed(seconds: dict[str, float], name: str, run: Callable[[], object]) -> object:
+    """Run, and add the time that it took, work on a GPU included."""
+    started, result = now(), run()
+    seconds[name] += now() - started
+    return result
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    started = now()
+    run()
+    return now() - started
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""A whole search by the real command, without and with cached features: seconds, memory, and what the cache saves.
+
+    python -m benchmarks.full_search [--caches off ram] [--train 1400] [--val 140] [--width 192] [--epochs 3]
+
+On rendered road scenes and random streams. Any other option is the search command's own: the published search is
+
+    python -m benchmarks.full_search --config configs/flira.yaml --train 4128 --val 400 --width 640 --epochs 1
+
+Fewer epochs than the config has are extrapolated to all of them, and so labelled: the first epoch's seconds times the
+number of epochs, and what comes before it once. Prints a JSON object per cache. Rows: results/full_search.csv.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.random_streams import make_scenes, search_options
+from benchmarks.rows import append_row
+from datasets.road_scenes import SIZES
+from utils.args import Parser, command, parse
+from utils.commands import named, run
+from utils.options import make_parser, positive
+
+
+@command
+def main(argv: list[str]) -> None:
+    ours, others = parse_ours(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        scenes = make_scenes(Path(scratch), ours.train, ours.val, ours.width)
+        options = [*search_options(Path(scratch), scenes, ours.config), *others]
+        for cache in ours.caches:
+            row = {"cache": cache} | measure([*options, "--cache_features", cache], ours.epochs)
+            sizes = {name: getattr(ours, name) for name in ("config", "train", "val", "width")}
+            append_row("full_search", sizes | {"options": " ".join(others)} | row)
+            print(json.dumps(sizes | row), flush=True)
+
+
+def parse_ours(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = Parser("Time a whole search, without and with cached features.")
+    parser.add_argument("--config", default="configs/demo.yaml", type=os.path.abspath, help="(configs/demo.yaml)")
+    for name in ("train", "val", "width"):
+        parser.add_argument(f"--{name}", type=positive, default=SIZES[name], help=f"of the scenes ({SIZES[name]})")
+    parser.add_argument("--caches", nargs="+", default=["off", "ram"], help="of --cache_features (off ram)")
+    parser.add_argument("--epochs", type=positive, help="fewer than the config has, for an extrapolation")
+    return parser.parse_known_args(argv)
+
+
+def measure(options: list[str], epochs: int | None) -> dict[str, float | int]:
+    """Run a search; returns seconds of all of it, of an epoch, of what comes before, and peak memory."""
+    whole = parse(make_parser, options, "search").epochs
+    ran = min(epochs or whole, whole)
+    started = time.perf_counter()
+    folder = Path(named(run("main_darts_searchable_flira.py", *options, "--epochs", ran), "search_exp_dir"))
+    wall = time.perf_counter() - started
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    epoch = [row["train_seconds"] + row["val_seconds"] for row in rows]
+    before = wall - sum(epoch)
+    return {
+        "epochs": ran,
+        "wall_s": round(wall, 1),
+        "epoch_s": round(epoch[-1], 2),
+        "before_s": round(before, 1),  # start, data set, features, checkpoints
+        "pairs_per_s": round(rows[-1]["pairs_per_s"], 1),
+        "peak_mb": round(rows[-1]["memory_mb"]),
+        "extrapolated_epochs": whole,
+        "extrapolated_s": round(before + whole * epoch[-1], 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Peak memory of a weight and a logit step of the published search, by image size, batch and what is cached.
+
+    python -m benchmarks.memory [--image_size 256 512 768] [--batch 2 4 8] [--caches off taps encoder] [--amp]
+
+Each combination runs in a process of its own, on the GPU where there is one, else on the CPU. `cache_mb_per_pair` is
+what a cache takes per image and mirroring, in float32. Prints a JSON object per row. Rows: results/memory.csv.
+"""
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from multiprocessing import get_context
+
+import torch
+
+from benchmarks.rows import append_row
+from benchmarks.search_step import cached_samples, make_batch, make_model
+from datasets.feature_cache import join_features
+from engine.guard import Guard
+from engine.step import Compute, move, optimisation_step
+from engine.tasks import detection
+from engine.train import peak_memory_mb
+from models.search.parameters import arch_parameters, weight_parameters
+from utils.args import Parser, command
+from utils.options import positive
+
+
+@command
+def main(argv: list[str]) -> None:
+    args = parse(argv)
+    for side, size, cache in product(args.image_size, args.batch, args.caches):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a peak is one of a whole process
+            numbers = pool.submit(measure, side, size, cache, args.amp).result()
+        row = {"image_size": side, "batch": size, "cache": cache, "amp": args.amp} | numbers
+        append_row("memory", row)
+        print(json.dumps(row), flush=True)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser("Measure the peak memory of search steps at published sizes.")
+    parser.add_argument("--image_size", type=positive, nargs="+", default=[256, 512, 768], help="pixels (256 512 768)")
+    parser.add_argument("--batch", type=positive, nargs="+", default=[2, 4, 8], help="pairs (2 4 8)")
+    caches = ["off", "taps", "encoder"]
+    parser.add_argument("--caches", nargs="+", choices=caches, default=caches, help="what is cached (all)")
+    parser.add_argument("--amp", action="store_true", help="bfloat16 autocast (off)")
+    return parser.parse_args(argv)
+
+
+def measure(side: int, size: int, cache: str, amp: bool) -> dict[str, float]:
+    """Take a weight and a logit step twice; returns peak memory and the cache's bytes per pair, both in MiB."""
+    compute = Compute(torch.device("cuda" if torch.cuda.is_available() else "cpu"), amp, clip_grad=10.0)
+    model, batch, kept = make_model(compute), make_batch(size, side), 0
+    if cache != "off":
+        # One image at a time, as the memory of a fill is not what is measured.
+        samples = [cached_samples(make_batch(1, side), model, compute, cache)[0] for _ in range(size)]
+        kept = sum(m.numel() * m.element_size() for maps in samples[0]["features"] for m in maps)
+        batch["features"] = join_features(samples)
+        if compute.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+    guard = Guard(compute.device)
+    for parameters in (weight_parameters(model), arch_parameters(model)) * 2:
+        optimizer = torch.optim.Adam(parameters, lr=1e-6, fused=True)
+        optimisation_step(model, [move(batch, compute.device)], detection, optimizer, compute, guard)
+    return {"peak_mb": round(peak_memory_mb()), "cache_mb_per_pair": round(kept / 2**20, 1)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
