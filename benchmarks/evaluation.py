@@ -48,7 +48,8 @@ def main(argv: list[str]) -> None:
     ours, others = parser.parse_known_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         scenes = make_scenes(Path(folder), ours.train, ours.val, ours.width)
-        options = [*search_options(Path(folder), scenes, ours.config), *others]
+        off = [] if "--cache_features" in others else ["--cache_features", "off"]  # whatever the config has
+        options = [*search_options(Path(folder), scenes, ours.config), *off, *others]
         row = measure(parse(make_parser, options, "search"), ours.runs)
     sizes = {name: getattr(ours, name) for name in ("config", "train", "val", "width", "runs")}
     append_row("evaluation", sizes | row)
@@ -87,7 +88,7 @@ def make_epoch(args: argparse.Namespace, model: nn.Module, parts: Parts, compute
 def time_evaluation(model: nn.Module, parts: Parts, compute: Compute) -> dict[str, float]:
     """Evaluate on `val`; returns the seconds of each part and of all, "val_pass"."""
     seconds = dict.fromkeys(("load", "forward", "detect", "scoring"), 0.0)
-    evaluator = TASK.make_evaluator(parts.ground_truth("val"), parts.data.category_ids, parts.data.classes)
+    evaluator = TASK.make_evaluator(parts.ground_truth("val"), parts.data.category_ids, parts.data.classes, False)
     evaluator.compute, score = lambda: timed(seconds, "scoring", score), evaluator.compute
     forward = model.forward
     model.forward = lambda *inputs: timed(seconds, "forward", lambda: forward(*inputs))

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
         options = [*search_options(Path(scratch), scenes, ours.config), *others]
         for cache in ours.caches:
             row = {"cache": cache} | measure([*options, "--cache_features", cache], ours.epochs)
-            sizes = {name: getattr(ours, name) for name in ("config", "train", "val", "width")}
+            sizes = {"config": Path(ours.config).name} | {n: getattr(ours, n) for n in ("train", "val", "width")}
             append_row("full_search", sizes | {"options": " ".join(others)} | row)
             print(json.dumps(sizes | row), flush=True)
 

@@ -19,10 +19,11 @@ from benchmarks.rows import append_row
 from benchmarks.search_step import cached_samples, make_batch, make_model
 from datasets.feature_cache import join_features
 from engine.guard import Guard
-from engine.step import Compute, move, optimisation_step
+from engine.step import Compute, optimisation_step
 from engine.tasks import detection
 from engine.train import peak_memory_mb
 from models.search.parameters import arch_parameters, weight_parameters
+from utils.allocator import keep_freed_memory
 from utils.args import Parser, command
 from utils.options import positive
 
@@ -50,6 +51,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def measure(side: int, size: int, cache: str, amp: bool) -> dict[str, float]:
     """Take a weight and a logit step twice; returns peak memory and the cache's bytes per pair, both in MiB."""
+    keep_freed_memory()  # as the commands do
     compute = Compute(torch.device("cuda" if torch.cuda.is_available() else "cpu"), amp, clip_grad=10.0)
     model, batch, kept = make_model(compute), make_batch(size, side), 0
     if cache != "off":
@@ -57,12 +59,13 @@ def measure(side: int, size: int, cache: str, amp: bool) -> dict[str, float]:
         samples = [cached_samples(make_batch(1, side), model, compute, cache)[0] for _ in range(size)]
         kept = sum(m.numel() * m.element_size() for maps in samples[0]["features"] for m in maps)
         batch["features"] = join_features(samples)
+        del batch["images"]
         if compute.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-    guard = Guard(compute.device)
-    for parameters in (weight_parameters(model), arch_parameters(model)) * 2:
-        optimizer = torch.optim.Adam(parameters, lr=1e-6, fused=True)
-        optimisation_step(model, [move(batch, compute.device)], detection, optimizer, compute, guard)
+    guard, sides = Guard(compute.device), (weight_parameters(model), arch_parameters(model))
+    optimizers = [torch.optim.Adam(parameters, lr=1e-6, fused=True) for parameters in sides]
+    for optimizer in optimizers * 2:  # once more with the optimisers' own state there
+        optimisation_step(model, [batch], detection, optimizer, compute, guard)
     return {"peak_mb": round(peak_memory_mb()), "cache_mb_per_pair": round(kept / 2**20, 1)}
 
 

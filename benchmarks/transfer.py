@@ -99,7 +99,7 @@ def into(folder: Path, name: str) -> tuple:
 def scores(run: Path, modality: str) -> dict[str, object]:
     """Return the metrics of a pretraining run's detector on `test`, and its AP on `val`."""
     state = checkpoint.load(run / f"best_{modality}.pt")
-    args = argparse.Namespace(**state["args"] | {"no_imagenet": True, "init": None, "accum": 1})
+    args = argparse.Namespace(**state["args"] | {"no_imagenet": True, "init": None, "accum": 1, "compile": False})
     compute, parts = pick_compute(args), open_data(args)
     detector = build_detector(args, modality, parts.data.normalization)
     detector.load_state_dict(state["model"])

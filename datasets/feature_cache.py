@@ -1,7 +1,7 @@
 """Samples whose images are replaced by what the frozen streams make of them, computed once per image and mirroring.
 
-A record is found by the content of the image files and by whether the pair is mirrored; its store belongs to one state
-of one stream (engine/features.py). So a changed file, other weights or another input size never meet an old record.
+A record is found by content and annotated size of the image and by whether it is mirrored; its store belongs to one
+state of one stream (engine/features.py). So a changed file, other weights or another input size never meet an old one.
 
 Shapes: B batch; S streams; K maps of one shape per stream (R taps of a level, or 1 encoder map) of C channels, H x W.
 """
@@ -44,15 +44,16 @@ class FeatureCache:
 
     def key(self, stream: str, record: PairRecord, flip: bool) -> str:
         """Return the key of a pair's record of a stream."""
-        digests = self.digests[record.file_name]
-        return "-".join([*(digests[modality] for modality in self.inputs[stream]), "mirrored" if flip else "plain"])
+        digests = [self.digests[record.file_name][modality] for modality in self.inputs[stream]]
+        return "-".join([*digests, f"{record.width}x{record.height}", "mirrored" if flip else "plain"])
 
     def read(self, record: PairRecord, flip: bool) -> list[list[Tensor]]:
         """Give the maps of each stream; UserError for a pair that could not be read when they were computed."""
         try:
             return [store[self.key(stream, record, flip)] for stream, store in self.stores.items()]
         except KeyError:
-            raise UserError(f"{record.file_name}: no cached features: a file of it cannot be read") from None
+            why = "a file of the pair cannot be read, or the cache was deleted"
+            raise UserError(f"{record.file_name}: expected cached features, found none: {why}") from None
 
 
 class CachedDataset(Dataset):
@@ -99,6 +100,8 @@ def digests_of(records: Iterable[PairRecord]) -> Digests:
 
 def _digest(path: str) -> str:
     try:
+        if not os.path.isfile(path):  # opening a pipe would wait for ever
+            return os.urandom(16).hex()
         with open(path, "rb") as file:
             return hashlib.blake2b(file.read(), digest_size=16).hexdigest()
     except OSError:

@@ -89,10 +89,9 @@ class DiskStore(Store):
 
     def open(self) -> None:
         """Read what is there now; what an interrupted writer left half done does not count."""
-        lines = self.index.read_text(encoding="ascii").split("\n")[:-1] if self.index.exists() else []
-        whole = self.data.stat().st_size // self.record_bytes if self.data.exists() else 0
-        self.slots = {key: slot for slot, key in enumerate(lines[:whole])}
-        size = len(self.slots) * self.record_bytes
+        keys = self._whole()
+        self.slots = {key: slot for slot, key in enumerate(keys)}
+        size = len(keys) * self.record_bytes
         self.bytes = torch.empty(0, dtype=torch.uint8)
         if size:
             self.bytes = torch.from_file(str(self.data), shared=False, size=size, dtype=torch.uint8)
@@ -104,31 +103,43 @@ class DiskStore(Store):
         Raises:
             UserError: the folder cannot be written to.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.data.open("ab").close()
-        except OSError as error:
-            raise UserError(
-                f"--cache_dir {self.folder.parent}: expected a folder to write to, found: {error}"
-            ) from None
-        with locked(self.folder, log, "another process"):
-            self._cut()
+        with contextlib.ExitStack() as held:
+            with self._faults_named():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(self.folder, log, "another process"))
+                self._cut()
             yield
         self.open()
 
+    def _whole(self) -> list[str]:
+        """Give the keys of the whole records; a byte that is none of ours makes a key that nobody asks for."""
+        with self._faults_named():
+            text = self.index.read_text(encoding="ascii", errors="replace") if self.index.exists() else ""
+            count = self.data.stat().st_size // self.record_bytes if self.data.exists() else 0
+        return text.split("\n")[:-1][:count]
+
     def _cut(self) -> None:
         """Cut off what an interrupted writer left half done."""
-        self.open()
-        sizes = {self.index: sum(len(key) + 1 for key in self.slots), self.data: len(self.slots) * self.record_bytes}
-        for path, size in sizes.items():
+        keys = self._whole()
+        self.slots = {key: slot for slot, key in enumerate(keys)}
+        for path, size in ((self.index, sum(len(key) + 1 for key in keys)), (self.data, len(keys) * self.record_bytes)):
             with open(path, "ab") as file:
                 file.truncate(size)
+
+    @contextlib.contextmanager
+    def _faults_named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = f"--cache_dir {self.folder.parent}"
+            raise UserError(f"{where}: expected a folder to read and write, found: {error}") from None
 
     def add(self, records: dict[str, list[Tensor]]) -> None:
         """Append records; UserError where the disk is full, which leaves those before, or as for memory."""
         content = [self._to_bytes(maps).numpy().tobytes() for maps in records.values()]
         _write(self.data, *content)
         _write(self.index, "".join(f"{key}\n" for key in records).encode("ascii"))
+        self.slots |= dict.fromkeys(records, -1)  # their places are read when the block ends
 
     def __getstate__(self) -> dict:
         return {"shapes": self.shapes, "dtype": self.dtype, "folder": self.folder}

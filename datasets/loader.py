@@ -144,15 +144,22 @@ class PairLoader(DataLoader):
     Args:
         least: pairs that a batch must have after some are left out; smaller ones are skipped.
         bad_files: counts what is left out.
+        required: refuse a pass without a batch.
         options: of DataLoader.
     """
 
     def __init__(
-        self, dataset: PairedDetectionDataset | CachedDataset, least: int, bad_files: BadFiles, **options: Any
+        self,
+        dataset: PairedDetectionDataset | CachedDataset,
+        least: int,
+        bad_files: BadFiles,
+        required: bool,
+        **options: Any,
     ):
         super().__init__(_Caught(dataset), collate_fn=_collate_readable, **options)
         self.least = least
         self.bad_files = bad_files
+        self.required = required
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         given = 0
@@ -162,7 +169,7 @@ class PairLoader(DataLoader):
             if batch is not None and (not faults or len(batch["image_ids"]) >= self.least):
                 given += 1
                 yield batch
-        if not given:
+        if not given and self.required:
             without = ", ".join(self.bad_files.names[:3])
             expected = f"expected a batch of {self.least} or more pairs"
             raise UserError(f"{expected}, found none left in this pass: without {without}")
@@ -176,6 +183,7 @@ def make_loader(
     workers: int,
     pin_memory: bool,
     bad_files: BadFiles | None = None,
+    required: bool = True,
 ) -> PairLoader:
     """Build the loader; call `loader.sampler.set_epoch(epoch)` before each epoch.
 
@@ -187,6 +195,7 @@ def make_loader(
         workers: processes that decode; 0 is this one.
         pin_memory: speed up copies to a GPU.
         bad_files: counts pairs that cannot be read; None: the first one is an error.
+        required: refuse a pass in which no pair can be read.
     Returns:
         Batches as from `collate`.
     """
@@ -194,6 +203,7 @@ def make_loader(
         dataset,
         least=min(2, batch_size) if train else 1,  # a batch of one upsets the norms
         bad_files=bad_files or BadFiles(None),
+        required=required,
         batch_size=batch_size,
         sampler=SeededSampler(len(dataset), seed, shuffle=train),
         num_workers=workers,

@@ -89,7 +89,8 @@ class Parts:
         transform = PairTransform(o.image_size, self.fill, train=flip, hflip=1.0)
         numbered = [replace(record, image_id=place) for place, record in enumerate(records)]
         dataset = PairedDetectionDataset(numbered, transform, self.data.thermal_counts)
-        return make_loader(dataset, o.batch_size, o.seed, False, o.workers, o.pin_memory, self.bad_files)
+        how = o.batch_size, o.seed, False, o.workers, o.pin_memory, self.bad_files
+        return make_loader(dataset, *how, required=False)
 
     @property
     def fill(self) -> dict[str, list[int]]:

@@ -2,7 +2,7 @@
 mirrors.
 
 A store belongs to everything that decides its numbers: the stream's tensors, the image size, how pixels are prepared,
-the type, the device and the libraries. All of that is in its key.
+the type, the device, the libraries and our own code. All of that is in its key.
 
 Shapes: B batch; K maps of one shape, C channels, H W theirs.
 """
@@ -10,19 +10,24 @@ Shapes: B batch; K maps of one shape, C channels, H W theirs.
 import hashlib
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
+import PIL
 import timm
 import torch
 import torchvision
 from torch import Tensor
 from tqdm import tqdm
 
+from datasets import images, paired_transforms, resize
 from datasets.feature_store import Shapes, Store
 from engine.step import Compute, move
+from models import backbones, fusion_detector
+from models.detection import bifpn, layers
 from models.fusion_detector import INPUTS, FusionDetector
 
-PREPARATION = 1  # to be raised when images are decoded, scaled, placed or normalised in another way
 KINDS = ("taps", "encoder")
+CODE = (images, paired_transforms, resize, backbones, bifpn, layers, fusion_detector)  # from a file to its features
 
 
 def store_key(model: FusionDetector, stream: str, kind: str, facts: dict[str, object], compute: Compute) -> str:
@@ -32,9 +37,11 @@ def store_key(model: FusionDetector, stream: str, kind: str, facts: dict[str, ob
         kind: one of KINDS.
         facts: plain values that decide how images are prepared and records kept: sizes, counts, fill, type.
     """
-    versions = {library.__name__: library.__version__ for library in (torch, torchvision, timm)}
-    device = {"device": compute.device.type, "amp": compute.amp, "preparation": PREPARATION}
+    versions = {library.__name__: library.__version__ for library in (torch, torchvision, timm, PIL)}
+    device = {"device": compute.device.type, "amp": compute.amp}
     hashed = hashlib.blake2b(json.dumps([stream, kind, facts, versions, device], sort_keys=True).encode())
+    for module in CODE:
+        hashed.update(Path(module.__file__).read_bytes())
     parts = tuple(f"{stream}_{part}." for part in (("backbone",) if kind == "encoder" else ("backbone", "fpn")))
     tensors = {k: v for k, v in model.streams.state_dict().items() if k.startswith(parts)}
     tensors |= {k: v for k, v in model.normalize.state_dict().items() if k.rpartition("_")[0] in INPUTS[stream]}
@@ -48,8 +55,8 @@ def record_shapes(
     model: FusionDetector, stream: str, kind: str, image_size: tuple[int, int], compute: Compute
 ) -> Shapes:
     """Return the shapes (K, H, W, C) of the maps of one image, by running the stream on a black one."""
-    images = {m: torch.zeros(1, 3 if m == "rgb" else 1, *image_size, dtype=torch.uint8) for m in INPUTS[stream]}
-    return tuple(tuple(m.shape[1:]) for m in per_image(model, images, stream, kind, compute))
+    black = {m: torch.zeros(1, 3 if m == "rgb" else 1, *image_size, dtype=torch.uint8) for m in INPUTS[stream]}
+    return tuple(tuple(m.shape[1:]) for m in per_image(model, black, stream, kind, compute))
 
 
 def fill(
@@ -69,11 +76,11 @@ def fill(
 
 
 def per_image(
-    model: FusionDetector, images: dict[str, Tensor], stream: str, kind: str, compute: Compute
+    model: FusionDetector, pictures: dict[str, Tensor], stream: str, kind: str, compute: Compute
 ) -> list[Tensor]:
     """Return a stream's maps of a batch, (B, K, H, W, C) on the CPU."""
     model.eval()
     # Each image is met once, which compiling does not pay for; and records are the same with and without it.
     with compute.autocast(), torch.compiler.set_stance("force_eager"):
-        maps = model.features(move(images, compute.device), stream, kind)
+        maps = model.features(move(pictures, compute.device), stream, kind)
     return [m.permute(1, 0, 3, 4, 2).contiguous().cpu() for m in maps]

@@ -165,8 +165,9 @@ class FusionDetector(nn.Module):
 
 
 def _working(features: Tensor) -> Tensor:
-    """Give cached features in the type of the computation: float32, or as they are where autocast chooses."""
-    return features if torch.is_autocast_enabled(features.device.type) else features.float()
+    """Give cached features in the type of the computation: float32, or as they are where autocast goes on with them."""
+    keep = torch.is_autocast_enabled(features.device.type) and features.dtype != torch.float16  # which is not its type
+    return features if keep else features.float()
 
 
 def _size(inputs: dict[str, Tensor]) -> tuple[int, int]:

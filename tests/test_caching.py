@@ -11,7 +11,6 @@ from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from tests.run_commands import named, refused, run
 from utils import caching
-from utils.caching import free_disk, free_memory
 
 CLOSE = {"rel": 1e-4, "abs": 1e-4}
 
@@ -130,14 +129,50 @@ def test_pairs_that_cannot_be_read_are_left_out_alike(work, tiny_flir, tiny_conf
     bad.write_bytes(bad.read_bytes()[:300])
     argv = [data, "--config", tiny_config]
     assert "FLIR_00003_RGB.jpg" in refused(search, capsys, *argv, "--cache_features", "ram")
-    texts = [run(search, capsys, *argv, "--max_bad_files", 1, "--cache_features", mode) for mode in ("off", "ram")]
+    modes = ("off", "ram", "disk", "disk")  # the last of which finds all but the bad pair there
+    texts = [run(search, capsys, *argv, "--max_bad_files", 1, "--cache_features", mode) for mode in modes]
     assert all(text.count("left out, 1 of at most 1") == 1 for text in texts)
-    assert_same_run(*(named(text, "search_exp_dir") for text in texts))
+    for text in texts[1:]:
+        assert_same_run(*(named(t, "search_exp_dir") for t in (texts[0], text)))
+
+
+def test_a_pair_with_the_same_picture_as_a_bad_one_is_kept(work, tiny_flir, tiny_config, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(tiny_flir, data)
+    rgb, thermal = data / "images_rgb_train/data", data / "images_thermal_train/data"
+    shutil.copy(rgb / "FLIR_00001_RGB.jpg", rgb / "FLIR_00003_RGB.jpg")
+    bad = thermal / "FLIR_00003_PreviewData.jpeg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    argv = [data, "--config", tiny_config, "--baseline", "sum", "--epochs", 1, "--max_bad_files", 1]
+    texts = [run(found, capsys, *argv, "--cache_features", mode) for mode in ("off", "ram")]
+    assert_same_run(*(named(text, "eval_exp_dir") for text in texts))
+
+
+def test_a_wrong_size_is_seen_beside_a_cache(work, tiny_flir, tiny_config, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(tiny_flir, data)
+    argv = [data, "--config", tiny_config, "--baseline", "sum", "--epochs", 1, "--cache_features", "disk"]
+    run(found, capsys, *argv)
+    annotations = data / "meta/thermal/flir_train.json"
+    annotations.write_text(annotations.read_text().replace('"width": 80', '"width": 96'))
+    assert "size: expected 96x64 px" in refused(found, capsys, *argv)
+
+
+@pytest.mark.parametrize("cache", [[], ["--cache_features", "ram", "--cache_dtype", "float16"]])
+def test_a_search_in_bfloat16(work, tiny_flir, tiny_config, capsys, cache):
+    """Live, and on cached features of a type that autocast would not go on with."""
+    argv = [tiny_flir, "--config", tiny_config, "--epochs", 1]
+    texts = [run(search, capsys, *argv, *extra) for extra in ([], ["--amp", *cache])]
+    whole, half = (rows_of(named(text, "search_exp_dir"))[0] for text in texts)
+    assert half["train_loss"] != whole["train_loss"]
+    assert half["train_loss"] == pytest.approx(whole["train_loss"], rel=0.05)
 
 
 def test_options_of_no_cache_are_refused(work, tiny_flir, tiny_config, capsys):
     argv = [tiny_flir, "--config", tiny_config, "--cache_dtype", "bfloat16"]
     assert "--cache_dtype: no effect with --cache_features off" in refused(search, capsys, *argv)
+    nowhere = [*argv, "--cache_features", "ram", "--cache_dir", "x"]
+    assert "--cache_dir: no effect with --cache_features ram" in refused(search, capsys, *nowhere)
     halved = run(search, capsys, *argv, "--dry_run", "--image_size", 256)
     whole = run(search, capsys, *argv[:3], "--dry_run", "--image_size", 256)
     taps = [
@@ -150,8 +185,3 @@ def test_options_of_no_cache_are_refused(work, tiny_flir, tiny_config, capsys):
 def test_the_cache_stays_out_of_the_data(work, tiny_flir, tiny_config, capsys):
     argv = [tiny_flir, "--config", tiny_config, "--cache_features", "disk", "--cache_dir", tiny_flir / "cache"]
     assert "--cache_dir" in refused(search, capsys, *argv)
-
-
-def test_what_is_free_is_asked_of_the_system(tmp_path):
-    assert 2**20 < free_memory() < 2**50
-    assert free_disk(tmp_path / "not" / "there") == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)

@@ -1,8 +1,6 @@
 """From --cache_features to loaders that give cached features: what fits, where, and what it takes, said beforehand."""
 
 import argparse
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ from engine.features import KINDS, fill, record_shapes, store_key
 from engine.step import Compute
 from models.fusion_detector import INPUTS, FusionDetector
 from utils.errors import UserError
+from utils.free_space import free_disk, free_memory
 
 GIB = 2**30
 # Of what is free now, the share that `auto` takes, and that which is refused beyond: the training itself needs memory.
@@ -25,16 +24,17 @@ AUTO = {"ram": 0.5, "disk": 0.5}
 MOST = {"ram": 0.9, "disk": 1.0}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 Images = list[tuple[PairRecord, bool]]  # pairs, mirrored or not
+Missing = dict[str, Images]  # key of a record that must be computed: the images that it can be computed from
 Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One way to cache: `place` is "ram" or "disk"; `missing` gives, by stream, what must be computed, by key."""
+    """One way to cache: `place` is "ram" or "disk"; `missing` gives, by stream, what must be computed."""
 
     place: str
     cache: FeatureCache
-    missing: dict[str, dict[str, tuple[PairRecord, bool]]]
+    missing: dict[str, Missing]
 
     @property
     def bytes(self) -> int:
@@ -52,13 +52,17 @@ def check_caching(args: argparse.Namespace, learns: bool) -> None:
     """Refuse options without effect, and a cache of images that training changes.
 
     Args:
-        learns: whether the command trains, so that it augments images.
+        learns: whether the command trains, so that it augments images, and a dry run tells the sizes of a cache.
     """
-    unused = [n for n in ("cache_level", "cache_dtype", "cache_dir") if n in args.typed]
-    if unused and args.cache_features == "off" and not args.dry_run:  # which tells the sizes of a cache
-        raise UserError(f"--{unused[0]}: no effect with --cache_features off: expected ram, disk or auto")
-    if learns and args.cache_features in ("ram", "disk") and (reason := changing_images(args)):
-        raise UserError(f"--cache_features {args.cache_features}: {reason}")
+    mode = args.cache_features
+    used = {"off": ["cache_dtype"] if learns and args.dry_run else [], "ram": ["cache_level", "cache_dtype"]}
+    unused = [
+        n for n in ("cache_level", "cache_dtype", "cache_dir") if n in args.typed and n not in used.get(mode, [n])
+    ]
+    if unused:
+        raise UserError(f"--{unused[0]}: no effect with --cache_features {mode}")
+    if learns and mode in ("ram", "disk") and (reason := changing_images(args)):
+        raise UserError(f"--cache_features {mode}: {reason}")
 
 
 def cached(
@@ -81,8 +85,14 @@ def cached(
         UserError: no room, or a file that cannot be read.
     """
     mode, reason = args.cache_features, changing_images(args) if learning else ""
-    if mode == "off" or (reason and mode == "auto"):
-        log(f"feature cache: off; {reason or '--cache_features auto computes the streams once, not in every epoch'}")
+    if mode == "off":
+        hint = (
+            "; --cache_features auto computes the streams once, not in every epoch" if learning and not reason else ""
+        )
+        log(f"feature cache: off{hint}")
+        return parts
+    if reason:
+        log(f"feature cache: off; {reason}")
         return parts
     ways = list(plans(args, parts, model, compute, images_of(args, parts, learning, plain)))
     if mode == "auto" and not learning:  # each image is met once: only what is there already saves time
@@ -150,10 +160,14 @@ def make_store(
     return DiskStore(shapes, dtype, Path(args.cache_dir) / store_key(model, stream, kind, facts, compute))
 
 
-def missing_records(cache: FeatureCache, images: Images) -> dict[str, dict[str, tuple[PairRecord, bool]]]:
-    """Return, by stream, the images that have no record yet, by key."""
-    by_key = {stream: {cache.key(stream, *image): image for image in images} for stream in cache.stores}
-    return {s: {k: image for k, image in keys.items() if k not in cache.stores[s]} for s, keys in by_key.items()}
+def missing_records(cache: FeatureCache, images: Images) -> dict[str, Missing]:
+    """Return, by stream, what has no record yet."""
+    missing: dict[str, Missing] = {stream: {} for stream in cache.stores}
+    for stream, store in cache.stores.items():
+        for image in images:
+            if (key := cache.key(stream, *image)) not in store:
+                missing[stream].setdefault(key, []).append(image)
+    return missing
 
 
 def choose(mode: str, ways: list[Plan], folder: str, log: Log) -> Plan | None:
@@ -185,36 +199,26 @@ def fill_all(plan: Plan, parts: Parts, model: FusionDetector, compute: Compute, 
     """Compute what is missing and return parts that use it."""
     log(f"feature cache: {plan.in_words()}")
     started = time.perf_counter()
-    for stream, store in plan.cache.stores.items():
-        if plan.missing[stream]:
-            with store.writing(len(plan.missing[stream]), log):
-                for flip in (False, True):
-                    left = {k: i for k, i in plan.missing[stream].items() if i[1] == flip and k not in store}
-                    batches = parts.images([record for record, _ in left.values()], flip)
-                    title = f"features of {stream}{', mirrored' if flip else ''}"
-                    if left:
-                        fill(store, model, stream, plan.cache.kind, batches, list(left), compute, title)
+    for stream, missing in plan.missing.items():
+        if missing:
+            fill_stream(plan, stream, parts, model, compute, log)
     if plan.bytes:
         log(f"feature cache: computed in {time.perf_counter() - started:.0f} s")
     return replace(parts, cache=plan.cache)
 
 
-def free_memory() -> int:
-    """Return the bytes of memory that are free: of the machine, and of the container where its limit is lower."""
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # not told here: half of what there is
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no such group, or no limit
-        return free
-    return min(free, limit - used)
+def fill_stream(plan: Plan, stream: str, parts: Parts, model: FusionDetector, compute: Compute, log: Log) -> None:
+    """Compute what is missing of a stream, but what other processes did meanwhile.
 
-
-def free_disk(folder: Path) -> int:
-    """Return the bytes that are free where the folder is, or will be."""
-    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    return shutil.disk_usage(existing).free
+    Images of equal content share a record; where the partner of one cannot be read, the next one is taken.
+    """
+    store, missing = plan.cache.stores[stream], plan.missing[stream]
+    with store.writing(len(missing), log):
+        for attempt in range(max(len(images) for images in missing.values())):
+            for flip in (False, True):
+                left = {k: i[attempt] for k, i in missing.items() if k not in store and len(i) > attempt}
+                left = {k: record for k, (record, mirrored) in left.items() if mirrored == flip}
+                title = f"features of {stream}{', mirrored' if flip else ''}"
+                if left:
+                    batches = parts.images(list(left.values()), flip)
+                    fill(store, model, stream, plan.cache.kind, batches, list(left), compute, title)

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -33,15 +34,23 @@ def memory_faults_named() -> Iterator[None]:
     """Turn a lack of memory, of a GPU or of the machine, into a UserError that names the options that need less."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:  # torch's is a RuntimeError, of its own class on a GPU alone
+    except (RuntimeError, MemoryError, OSError) as error:
         text = str(error).partition("\n")[0]
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "can't allocate memory" not in text:
+        if not _is_lack_of_memory(error, text):
             raise
         raise UserError(
             f"out of memory: {text or 'not enough for a Python object'}; what needs less: a smaller --batchsize, with "
             "--accum N for the same pairs per step; --amp; a smaller --image_size; fewer --workers; in search and "
-            "training --cache_features disk (README, Memory)"
+            "training --cache_features disk (docs/speed.md)"
         ) from error
+
+
+def _is_lack_of_memory(error: Exception, text: str) -> bool:
+    if isinstance(error, OSError):  # a mapping, or a process, for which there is no room
+        return error.errno == errno.ENOMEM
+    # torch's is a RuntimeError, of a class of its own on a GPU alone, and not always there.
+    said = "can't allocate memory" in text or "out of memory" in text
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or said
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -60,7 +60,7 @@ class Trained:
         """Return metrics and detections (COCO form) on a part."""
         model = compute.place(self.model)
         parts = cached(self.args, self.parts, model, compute, log, (), (part,))
-        validate, detections = validator(model, parts, part, compute)
+        validate, detections = validator(model, parts, part, compute, by_area=True)
         return validate(), detections
 
 

@@ -34,11 +34,12 @@ def predict(model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:
 class DetectionEvaluator:
     """Collect detections in COCO form and score them with pycocotools; what is scored is what can be written.
 
-    The images that are scored are those that were added.
+    The images that are scored are those that were added; `by_area`: small, medium and large objects also apart.
     """
 
-    def __init__(self, ground_truth: dict, category_ids: list[int], class_names: list[str]):
+    def __init__(self, ground_truth: dict, category_ids: list[int], class_names: list[str], by_area: bool = True):
         self.ground_truth, self.category_ids, self.class_names = ground_truth, category_ids, class_names
+        self.by_area = by_area
         self.image_ids: list[str | int] = []
         self.detections: list[dict] = []
 
@@ -48,9 +49,8 @@ class DetectionEvaluator:
 
     def compute(self) -> dict[str, float | None]:
         """Return AP, AP50, ... and LAMR of people in 0..1; None where nothing is there to be found."""
-        return evaluate_detections(
-            self.ground_truth, self.detections, self.image_ids, self.category_ids, self.class_names
-        )
+        known = self.ground_truth, self.detections, self.image_ids, self.category_ids, self.class_names
+        return evaluate_detections(*known, self.by_area)
 
 
 make_evaluator = DetectionEvaluator

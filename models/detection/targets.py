@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.ops import box_convert
 
 IOU_THRESHOLD = 0.5
-BOXES_AT_ONCE = 32  # of the whole batch; bounds the memory of the IoU table: 32 x N, whatever the number of boxes
+BOXES_AT_ONCE = 32  # of the whole batch, or one of each image; bounds the memory of the IoU table
 
 
 class Targets(NamedTuple):

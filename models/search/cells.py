@@ -88,7 +88,8 @@ def mix_all(states: list[Tensor] | Tensor, weights: Tensor) -> list[Tensor]:
     """Sum the states by each of S sets of skip weights (S, len(states), 2), in one matrix product."""
     # Channels are last in memory, so that nothing is copied but the states of a list into one tensor.
     stacked = states.movedim(2, -1) if isinstance(states, Tensor) else torch.stack([s.movedim(1, -1) for s in states])
-    return [mixed.movedim(-1, 1) for mixed in torch.tensordot(weights[..., SKIP], stacked, dims=1)]
+    mixed = weights[..., SKIP] @ stacked.flatten(1)  # (S, B H W C)
+    return [one.movedim(-1, 1) for one in mixed.reshape(-1, *stacked.shape[1:])]
 
 
 def _logits(*shape: int) -> nn.Parameter:

@@ -112,6 +112,17 @@ def test_one_process_writes_at_a_time(tmp_path):
     assert_holds(second, 1, 2)
 
 
+def test_a_damaged_index_loses_its_own_records_alone(tmp_path):
+    filled(DiskStore(SHAPES, torch.float32, tmp_path), 1, 2, 3)
+    index = tmp_path / "index.txt"
+    index.write_bytes(index.read_bytes().replace(b"image2", b"im\xffge2"))
+    store = DiskStore(SHAPES, torch.float32, tmp_path)
+    assert "image2" not in store
+    filled(store, 2)
+    for key in (1, 2, 3):
+        assert torch.equal(store[f"image{key}"][0], record(key)[0])
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     store = DiskStore(SHAPES, torch.float32, Path(tmp_path / "file" / "key"))

@@ -1,5 +1,6 @@
 """Cached features: equal to live ones, the same steps bit by bit, and a key that changes with whatever decides them."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -93,6 +94,16 @@ def test_steps_from_equal_taps_are_bit_equal(parts):
         assert torch.equal(live, cached)
 
 
+def test_a_pipe_is_not_waited_for(parts, tmp_path):
+    """Nor has any file that cannot be opened the digest of another."""
+    os.mkfifo(tmp_path / "pipe")
+    record = parts.records("train")[0]
+    odd = [replace(record, file_name=n, rgb_path=str(tmp_path / n)) for n in ("pipe", "missing", "missing again")]
+    digests = digests_of([record, *odd])
+    assert len({digests[r.file_name]["rgb"] for r in (record, *odd)}) == 4
+    assert len({digests[r.file_name]["thermal"] for r in (record, *odd)}) == 1
+
+
 @pytest.mark.parametrize("fusion", ["mean", "concat_conv", "thermal"])
 def test_baselines_take_cached_features(parts, fusion):
     model = detector(parts, fusion).eval()
@@ -116,9 +127,7 @@ def test_the_key_follows_what_decides_the_numbers(parts):
 
     first = key()
     assert first == key(detector(parts, "mean"))  # neither fusion nor head
-    other_norm = detector(
-        replace(parts, data=replace(parts.data, normalization={"rgb": ((0.1,) * 3, (0.2,) * 3)} | {}))
-    )
+    other_norm = detector(replace(parts, data=replace(parts.data, normalization={"rgb": ((0.1,) * 3, (0.2,) * 3)})))
     assert first != key(other_norm)
     moved = detector(parts)
     moved.streams.rgb_fpn.cell[0].fnode[0].after_combine.conv.conv_pw.weight.data[0] += 1e-7

@@ -1,5 +1,7 @@
 """A lack of memory is the user's to mend: one line that names the options; every other fault stays what it is."""
 
+import mmap
+
 import pytest
 import torch
 
@@ -15,7 +17,11 @@ def exhaust_a_gpu() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore advice")
 
 
-@pytest.mark.parametrize("exhaust", [exhaust_the_machine, exhaust_a_gpu])
+def exhaust_mappings() -> None:
+    mmap.mmap(-1, 1 << 60)
+
+
+@pytest.mark.parametrize("exhaust", [exhaust_the_machine, exhaust_a_gpu, exhaust_mappings])
 def test_a_lack_of_memory_names_options(exhaust, capsys):
     @command
     def main(argv: list[str]) -> None:
