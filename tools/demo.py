@@ -8,6 +8,7 @@ genotype.png, curves.png and detections.png; the runs are in runs/, as always. W
 
 import contextlib
 import hashlib
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from datasets.registry import open_data_set
 from datasets.road_scenes import check_width, scenes_hash
-from tools.demo_jobs import demo_jobs, environment_for, methods_needed
+from tools.demo_jobs import cache_folder, demo_jobs, environment_for, methods_needed
 from tools.demo_options import CORES, Options, parse
 from tools.jobs import JobFailed, run_jobs
 from tools.out_folder import prepare
@@ -73,7 +74,10 @@ def run_demo(options: Options, resume: bool = False) -> dict:
     resume = prepare(out, stamp_of(options), resume, () if options.data else ("logs/render.json",))
     jobs = demo_jobs(options)
     print(f"{len(jobs)} commands, {options.slots} side by side on {CORES} cores; logs in {out}/logs", flush=True)
-    done = run_jobs(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say)
+    try:
+        done = run_jobs(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say)
+    finally:
+        shutil.rmtree(cache_folder(options), ignore_errors=True)  # gigabytes that nobody needs any more
     data = open_data_set(options.data or out / "scenes")
     summary = summarize(options.methods, done, data.info["test"].get("hash"), options.seed)
     write_summary(out, summary, started)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from tools.demo_options import BOX_FUSIONS, METHODS, SINGLE, WIDENED, Options
 from tools.jobs import Finished, Job
+from utils.args import SECTIONS, read_config
 from utils.commands import command_line, named
+from utils.options import make_parser
 
 
 def methods_needed(methods: tuple[str, ...]) -> tuple[str, ...]:
@@ -24,19 +26,32 @@ def demo_jobs(options: Options) -> list[Job]:
     data = options.data or Path(options.out) / "scenes"
     common = (data, "--config", options.config)
     learning = (*common, "--seed", options.seed, "--checkpointdir", Path(options.out) / "checkpoints")
+    searching, training = ((*learning, *_cache(options, section)) for section in ("search", "found"))
+    testing = (*common, *_cache(options, "found"))
     methods = methods_needed(options.methods)
     jobs = [] if options.data else [_render(options, data)]
     rendered = tuple(job.name for job in jobs)
     jobs += [_pretrain(m, learning, rendered) for m in (*SINGLE, *(("early",) if "early" in methods else ()))]
     pretrained = tuple(f"pretrain_{m}" for m in SINGLE)
     if {"searched", *WIDENED} & set(methods):
-        jobs.append(_job("search", "main_darts_searchable_flira.py", (*learning, "--save", "search"), pretrained))
+        jobs.append(_job("search", "main_darts_searchable_flira.py", (*searching, "--save", "search"), pretrained))
     for method in sorted(methods, key=lambda m: (m != "searched", m in WIDENED or m in BOX_FUSIONS)):
         if method in BOX_FUSIONS:
-            jobs.append(_fuse_boxes(method, common))
+            jobs.append(_fuse_boxes(method, testing))
         else:
-            jobs += [_train(method, learning, options.seed, pretrained), _test(method, common)]
+            jobs += [_train(method, training, options.seed, pretrained), _test(method, testing)]
     return jobs
+
+
+def cache_folder(options: Options) -> Path:
+    """Return where the commands share cached features; the demo deletes it at its end."""
+    return Path(options.out) / "cache"
+
+
+def _cache(options: Options, section: str) -> tuple:
+    """Return the option that shares a cache, where the config has one."""
+    config = read_config(options.config, {name: make_parser(name) for name in SECTIONS}, section)
+    return ("--cache_dir", cache_folder(options)) if config.get("cache_features", "off") != "off" else ()
 
 
 def _job(name: str, script: str, fixed: tuple, after: tuple[str, ...], more: Callable[[Finished], list] = lambda _: []):
@@ -53,7 +68,7 @@ def _pretrain(modality: str, learning: tuple, rendered: tuple[str, ...]) -> Job:
     return _job(f"pretrain_{modality}", "main_pretrain_flira.py", (*learning, *own), rendered)
 
 
-def _train(method: str, learning: tuple, seed: int, pretrained: tuple[str, ...]) -> Job:
+def _train(method: str, training: tuple, seed: int, pretrained: tuple[str, ...]) -> Job:
     def source(done: Finished) -> list:
         if method == "searched":
             return ["--search_exp_dir", searched_in(done)]
@@ -65,24 +80,24 @@ def _train(method: str, learning: tuple, seed: int, pretrained: tuple[str, ...])
 
     after = ("search",) if method == "searched" or method in WIDENED else pretrained
     after += ("pretrain_early",) if method == "early" else ()
-    fixed = (*learning, "--save", method)
+    fixed = (*training, "--save", method)
     return _job(f"train_{method}", "main_darts_found_flira.py", fixed, after, source)
 
 
-def _test(method: str, common: tuple) -> Job:
+def _test(method: str, testing: tuple) -> Job:
     def run(done: Finished) -> list:
         return ["--eval_exp_dir", trained_in(done, method)]
 
-    return _job(f"test_{method}", "main_darts_found_flira.py", (*common, "--save", method), (f"train_{method}",), run)
+    return _job(f"test_{method}", "main_darts_found_flira.py", (*testing, "--save", method), (f"train_{method}",), run)
 
 
-def _fuse_boxes(method: str, common: tuple) -> Job:
+def _fuse_boxes(method: str, testing: tuple) -> Job:
     def runs(done: Finished) -> list:
         thermal, rgb = (trained_in(done, m) for m in SINGLE)
         return ["--box_fusion", BOX_FUSIONS[method], "--eval_exp_dir", thermal, "--partner_exp_dir", rgb]
 
     after = tuple(f"train_{m}" for m in SINGLE)
-    return _job(f"test_{method}", "main_darts_found_flira.py", (*common, "--save", method), after, runs)
+    return _job(f"test_{method}", "main_darts_found_flira.py", (*testing, "--save", method), after, runs)
 
 
 def searched_in(done: Finished) -> str:
