@@ -1,6 +1,6 @@
 """Time a weight step and a logit step of the published search, in units that travel between machines.
 
-    python -m benchmarks.search_step [--image_size 256] [--batch 2] [--runs 9]
+    python -m benchmarks.search_step [--image_size 256] [--batch 2] [--runs 9] [--compile]
 
 The unit is one forward pass of the two backbones and BiFPNs of effdet (efficientdetv2_dt, contiguous, no gradients) on
 the same batch: what the frozen streams cost in the implementation that the public code builds on. A cached step takes
@@ -42,19 +42,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--image_size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--compile", action="store_true", help="take the network through torch.compile; minutes")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     keep_freed_memory()  # as the commands do
     batch = make_batch(args.batch, args.image_size)
-    timed = {"unit": make_unit(batch, args.image_size), **make_steps(batch)}
+    compute = Compute(torch.device("cpu"), clip_grad=10.0, compile=args.compile)
+    timed = {"unit": make_unit(batch, args.image_size), **make_steps(batch, compute)}
     seconds = {name: [] for name in timed}
-    for _ in range(args.runs + 1):  # the first of each warms up
+    for _ in range(args.runs + 1):  # the first of each warms up, and compiles
         for name, run in timed.items():
             seconds[name].append(seconds_of(run))
     medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    first = sum(values[0] for values in seconds.values())
     units = {f"{name}_units": round(medians[name] / medians["unit"], 3) for name in timed if name != "unit"}
     sizes = {"image_size": args.image_size, "batch": args.batch, "runs": args.runs}
-    row = sizes | {"unit_s": round(medians["unit"], 4)} | units | {"peak_mb": round(peak_memory_mb())}
+    row = sizes | {"compile": args.compile, "warm_up_s": round(first, 1), "unit_s": round(medians["unit"], 4)} | units
+    row["peak_mb"] = round(peak_memory_mb())
     append_row("search_step", row)
     print(json.dumps(row))
 
@@ -82,9 +86,8 @@ def make_model(compute: Compute) -> FusionDetector:
     return compute.place(FusionDetector(streams, fusions, DetectionHead(CHANNELS, CLASSES), normalization, 4.0)).train()
 
 
-def make_steps(batch: dict) -> dict[str, Callable[[], None]]:
+def make_steps(batch: dict, compute: Compute) -> dict[str, Callable[[], None]]:
     """Return the two steps, with the streams in them and on cached taps."""
-    compute = Compute(torch.device("cpu"), clip_grad=10.0)
     model = make_model(compute)
     optimizers = {
         "weight_step": torch.optim.Adam(weight_parameters(model), lr=1e-6, fused=True),

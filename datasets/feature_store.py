@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from utils.errors import UserError
-from utils.lock import locked
+from utils.lock import is_locked, locked
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -64,6 +64,8 @@ class Store:
 
 class MemoryStore(Store):
     """Records in memory."""
+
+    busy = False  # nobody else writes to it
 
     @contextlib.contextmanager
     def writing(self, count: int, log: Callable[[str], None]) -> Iterator[None]:
@@ -110,6 +112,11 @@ class DiskStore(Store):
                 self._cut()
             yield
         self.open()
+
+    @property
+    def busy(self) -> bool:
+        """Whether another process adds records now."""
+        return is_locked(self.folder)
 
     def _whole(self) -> list[str]:
         """Give the keys of the whole records; a byte that is none of ours makes a key that nobody asks for."""

@@ -199,9 +199,11 @@ def fill_all(plan: Plan, parts: Parts, model: FusionDetector, compute: Compute, 
     """Compute what is missing and return parts that use it."""
     log(f"feature cache: {plan.in_words()}")
     started = time.perf_counter()
-    for stream, missing in plan.missing.items():
-        if missing:
-            fill_stream(plan, stream, parts, model, compute, log)
+    left = [stream for stream, missing in plan.missing.items() if missing]
+    while left:  # first what no other process computes at the moment
+        stream = min(left, key=lambda name: plan.cache.stores[name].busy)
+        fill_stream(plan, stream, parts, model, compute, log)
+        left.remove(stream)
     if plan.bytes:
         log(f"feature cache: computed in {time.perf_counter() - started:.0f} s")
     return replace(parts, cache=plan.cache)

@@ -22,3 +22,15 @@ def locked(folder: Path, log: Callable[[str], None], others: str) -> Iterator[No
             log(f"waiting: {others} is writing to {folder}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether another process holds the folder now."""
+    try:
+        with open(folder / LOCK, "r+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such folder yet, or none to write to, which the one who locks it will say
+        return False
+    return False

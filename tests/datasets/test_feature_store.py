@@ -101,7 +101,9 @@ def test_numbers_that_a_half_type_cannot_hold_are_refused():
 
 def test_one_process_writes_at_a_time(tmp_path):
     said, first, second = [], *(DiskStore(SHAPES, torch.float32, tmp_path) for _ in range(2))
+    assert not second.busy
     with first.writing(1, print):
+        assert second.busy
         other = threading.Thread(target=filled, args=(second, 2), kwargs={"said": said})
         other.start()
         while not said:  # until the other waits
