@@ -4,7 +4,8 @@
 
 Ours is `PairedDetectionDataset` without augmentation. effdet's is Pillow, `convert("RGB")` and `transforms_coco_eval`,
 which returns uint8 as ours does, once for RGB and once for thermal: that loader makes three channels of every file. All
-pairs are prepared by one, then by the other, RUNS times; medians. Without DIR, road scenes of 640 px are rendered.
+pairs are prepared by one, then by the other, RUNS times; medians. Without DIR, the real pairs of
+NAS_DSF_DATA/flir_aligned_mini where that is set, else road scenes of 640 px, which are rendered.
 Prints a JSON object per image size. Rows: results/data_path.csv.
 """
 
@@ -57,12 +58,17 @@ def main(argv: list[str]) -> None:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("Time the way from files to samples, beside that of effdet's loader.")
-    parser.add_argument("folder", metavar="DIR", nargs="?", help="of the data set (road scenes, rendered for it)")
+    parser.add_argument(
+        "folder", metavar="DIR", nargs="?", help="of the data set (NAS_DSF_DATA/flir_aligned_mini, else road scenes)"
+    )
     parser.add_argument("--dataset", type=dataset_name, default="flir_aligned", help="what DIR holds (flir_aligned)")
     parser.add_argument("--image_size", type=positive, nargs="+", default=[256, 768], help="pixels (256 768)")
     parser.add_argument("--pairs", type=positive, default=32, help="of the training list, from its start (32)")
     parser.add_argument("--runs", type=positive, default=7, help="passes over the pairs by each, after one (7)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not args.folder and os.environ.get("NAS_DSF_DATA"):
+        args.folder = str(Path(os.environ["NAS_DSF_DATA"]) / "flir_aligned_mini")
+    return args
 
 
 def render(folder: Path, pairs: int) -> Path:
