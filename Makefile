@@ -22,7 +22,7 @@ demo: setup
 	$(BIN)/python -m tools.demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 # About half an hour on two cores; each appends a row to results/NAME.csv.
 bench: setup

@@ -45,6 +45,7 @@ def test_rows(tiny_flir, monkeypatch, capsys):
 
 
 def test_without_a_folder_scenes_are_rendered(monkeypatch, capsys):
+    monkeypatch.delenv("NAS_DSF_DATA", raising=False)
     rows = []
     monkeypatch.setattr(data_path, "append_row", lambda name, row: rows.append(row))
     assert data_path.main(["--image_size", "32", "--pairs", "1", "--runs", "1"]) == 0
