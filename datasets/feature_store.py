@@ -56,8 +56,8 @@ class Store:
         numbers = torch.cat([m.reshape(-1) for m in maps]).to(self.dtype)
         if not numbers.isfinite().all():
             raise UserError(
-                f"--cache_dtype: expected features that {self.dtype} can hold, found larger ones: float32 and bfloat16 "
-                "hold them"
+                f"--cache_dtype: expected finite features in {self.dtype}, found others: float16 ends at 65504; where "
+                "float32 finds them, too, the weights of the stream are broken"
             )
         return numbers.view(torch.uint8)
 

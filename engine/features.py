@@ -1,5 +1,4 @@
-"""Fill a feature cache: run each frozen stream once over every image, and once over its mirror image where training
-mirrors.
+"""Fill a feature cache: run each frozen stream once over every image, and its mirror image where training mirrors.
 
 A store belongs to everything that decides its numbers: the stream's tensors, the image size, how pixels are prepared,
 the type, the device, the libraries and our own code. All of that is in its key.

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from datasets.feature_cache import FeatureCache, digests_of
-from datasets.feature_store import DiskStore, MemoryStore, Store
+from datasets.feature_store import DiskStore, MemoryStore, Shapes, Store
 from datasets.paired_detection import PairRecord
 from datasets.parts import Parts
 from engine.features import KINDS, fill, record_shapes, store_key
@@ -86,10 +86,8 @@ def cached(
     """
     mode, reason = args.cache_features, changing_images(args) if learning else ""
     if mode == "off":
-        hint = (
-            "; --cache_features auto computes the streams once, not in every epoch" if learning and not reason else ""
-        )
-        log(f"feature cache: off{hint}")
+        hint = "; --cache_features auto computes the streams once, not in every epoch"
+        log(f"feature cache: off{hint if learning and not reason else ''}")
         return parts
     if reason:
         log(f"feature cache: off; {reason}")
@@ -139,20 +137,29 @@ def plans(
     args: argparse.Namespace, parts: Parts, model: FusionDetector, compute: Compute, images: Images
 ) -> Iterator[Plan]:
     """Give the ways to cache that the options leave open, the preferred one first."""
-    auto = args.cache_features == "auto"
+    auto, streams = args.cache_features == "auto", model.streams.modalities
+    kinds = (args.cache_level,) if args.cache_level else KINDS if auto else KINDS[:1]
+    shapes = {(m, kind): record_shapes(model, m, kind, args.image_size, compute) for m in streams for kind in kinds}
     digests = digests_of({record.file_name: record for record, _ in images}.values())
     for place in ("ram", "disk") if auto else (args.cache_features,):
-        for kind in (args.cache_level,) if args.cache_level else KINDS if auto else KINDS[:1]:
-            stores = {m: make_store(args, parts, model, compute, m, kind, place) for m in model.streams.modalities}
+        for kind in kinds:
+            stores = {m: make_store(args, parts, model, compute, m, kind, place, shapes[m, kind]) for m in streams}
             cache = FeatureCache(kind, tuple(args.image_size), {m: tuple(INPUTS[m]) for m in stores}, stores, digests)
             yield Plan(place, cache, missing_records(cache, images))
 
 
 def make_store(
-    args: argparse.Namespace, parts: Parts, model: FusionDetector, compute: Compute, stream: str, kind: str, place: str
+    args: argparse.Namespace,
+    parts: Parts,
+    model: FusionDetector,
+    compute: Compute,
+    stream: str,
+    kind: str,
+    place: str,
+    shapes: Shapes,
 ) -> Store:
     """Open the store of a stream; nothing is written yet."""
-    shapes, dtype = record_shapes(model, stream, kind, args.image_size, compute), DTYPES[args.cache_dtype]
+    dtype = DTYPES[args.cache_dtype]
     if place == "ram":
         return MemoryStore(shapes, dtype)
     facts = {"backbone": args.backbone, "image_size": args.image_size, "dtype": args.cache_dtype, "fill": parts.fill}

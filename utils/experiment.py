@@ -30,7 +30,8 @@ def open_data(args: argparse.Namespace) -> Parts:
     """Open the data set and settle the number of classes (`args.num_classes`); nothing is to be written into it."""
     check_outside(args.data, "the folder of the runs", RUNS)
     check_outside(args.data, "--checkpointdir", args.checkpointdir)
-    check_outside(args.data, "--cache_dir", getattr(args, "cache_dir", RUNS))
+    if "cache_dir" in args:  # pretraining has no cache
+        check_outside(args.data, "--cache_dir", args.cache_dir)
     rest = args.hflip, tuple(args.scale_jitter), args.photometric, args.max_bad_files
     options = LoaderOptions(args.image_size, args.batchsize, args.seed, args.workers, args.pin_mem, *rest)
     parts = open_parts(args.data, args.dataset, args.split_seed, args.paper_protocol, options)
