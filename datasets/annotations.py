@@ -9,15 +9,18 @@ Shapes: N boxes of one image. `bbox` is [x, y, width, height], boxes_xyxy are co
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils.errors import Report, UserError, refuse, reported
+from utils.errors import Report, UserError, refuse, reported, short
 
 MAX_OUTSIDE_PX = 2.0  # a box may reach out of the image by this, or by the share below, whichever is more
 MAX_OUTSIDE_SHARE = 0.01
 MAX_SIDE = 65535  # pixels; JPEG's own limit
+MAX_NAME_BYTES = 255  # of a file or folder; the systems' own limit
+FILE_NAME = "a file name below the image folder, with / between folders"  # what `is_file_name` takes, in words
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,18 +133,26 @@ def checked(place: str, item: dict, key: str, check: Callable[[Any], bool], expe
     return item[key]
 
 
-def short(value: Any) -> str:
-    """Return a value as messages show it, in 60 characters at most."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def is_int(value: Any) -> bool:
     return type(value) is int and abs(value) < 2**53  # what JSON's readers agree on
 
 
 def is_name(value: Any) -> bool:
     return isinstance(value, str) and value != ""
+
+
+def is_file_name(value: Any) -> bool:
+    """Tell whether a name stays below the folder that it is looked up in, whatever the system.
+
+    It has folders parted by / alone, none of which begins with two points, no drive, and can be a file's name at all.
+    """
+    if not is_name(value) or any(c in value for c in "\0\\") or PureWindowsPath(value).anchor:
+        return False
+    try:
+        parts = [part.encode() for part in value.split("/")]
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return all(len(part) <= MAX_NAME_BYTES and not part.startswith(b"..") for part in parts)
 
 
 def is_side(value: Any) -> bool:

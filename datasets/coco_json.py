@@ -10,8 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datasets.annotations import Box, ParsedAnnotations, checked, collect, is_int, is_name, is_number, is_side, short
-from utils.errors import Report, UserError, refuse, reported
+from datasets.annotations import (
+    FILE_NAME,
+    Box,
+    ParsedAnnotations,
+    checked,
+    collect,
+    is_file_name,
+    is_int,
+    is_name,
+    is_number,
+    is_side,
+)
+from utils.errors import Report, UserError, refuse, reported, short
+from utils.plain import check_plain, plain_file
+
+SHOWN_NAMES = 20  # of a file's categories, in messages
 
 
 def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: Report = refuse) -> ParsedAnnotations:
@@ -33,6 +47,7 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: 
     names = _read_categories(path, _entries(path, data, "categories"), aliases)
     category_ids = _match_classes(path, names, classes)
     info = data["info"] if isinstance(data.get("info"), dict) else {}
+    check_plain(info, f"{path}: info")
     boxes = _boxes(path, items, images, faulty, names, report)
     return collect(images, boxes, classes, category_ids, info, report)
 
@@ -40,11 +55,13 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: 
 def read_coco(path: Path) -> dict:
     """Read a JSON file that holds an object; UserError where it does not."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = plain_file(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: expected a COCO annotation file, found none to read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected JSON in UTF-8, found other bytes at position {error.start}") from error
+    except ValueError as error:  # a path that no file can have
+        raise UserError(f"{path}: expected a COCO annotation file, found none to read ({error})") from error
     if not text.strip():
         raise UserError(f"{path}: expected COCO JSON, found an empty file")
     try:
@@ -93,7 +110,7 @@ def _read_image(place: str, item: dict, images: dict, file_names: set[str]) -> d
     kind = type(next(iter(images), image_id))
     if type(image_id) is not kind:
         raise UserError(f"{place}.id: expected {kind.__name__} like those before, found {short(image_id)}")
-    file_name = checked(place, item, "file_name", is_name, "a file name")
+    file_name = checked(place, item, "file_name", is_file_name, FILE_NAME)
     if image_id in images or file_name in file_names:
         key, value = ("id", image_id) if image_id in images else ("file_name", file_name)
         raise UserError(f"{place}.{key}: expected each {key} once, found {short(value)} again")
@@ -120,7 +137,8 @@ def _match_classes(path: Path, names: dict[int, str], classes: list[str]) -> lis
     for category_id, name in names.items():
         ids.setdefault(name, category_id)
     if any(name not in ids for name in classes):
-        raise UserError(f"{path}: categories: expected {', '.join(classes)}, found {', '.join(ids) or 'none'}")
+        found = ", ".join(list(ids)[:SHOWN_NAMES]) + ", ..." * (len(ids) > SHOWN_NAMES)
+        raise UserError(f"{path}: categories: expected {', '.join(classes)}, found {found or 'none'}")
     return [ids[name] for name in classes]
 
 
@@ -150,7 +168,7 @@ def _read_box(place: str, item: dict, names: dict[int, str]) -> Box:
     image_id = checked(place, item, "image_id", _is_id, "an image id")
     category_id = checked(place, item, "category_id", is_int, "a category id")
     if category_id not in names:
-        raise UserError(f"{place}.category_id: expected one of {list(names)}, found {category_id}")
+        raise UserError(f"{place}.category_id: expected one of {short(list(names))}, found {category_id}")
     bbox = checked(place, item, "bbox", _is_bbox, "[x, y, width, height] in finite numbers")
     area, crowd = item.get("area"), item.get("iscrowd", 0)
     if area is not None:

@@ -10,6 +10,7 @@ Shapes: h, w size of the image.
 """
 
 import os
+import stat
 
 import numpy as np
 import torch
@@ -24,12 +25,21 @@ SIGNATURES = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
 }
+# Markers of a JPEG (ITU T.81, table B.1): frames, those of several scans, those without content, and what fills.
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+ALONE = frozenset((0x01, *range(0xD0, 0xDA)))
+FILLERS = frozenset((0x00, 0xFF))
 BIT_DEPTH = 24  # the byte of a PNG that holds it
 HEAD = 26  # bytes of a file that tell what it is
 MAX_GREY_DIFFERENCE = 8  # levels of 255 by which the channels of a grey picture may differ after JPEG
 BITS_PER_SAMPLE = 258  # TIFF tag
 # What the two libraries raise on files that are no images, or are cut.
 UNREADABLE = (RuntimeError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+MAX_BYTES = 2**29  # of a file
+MAX_PIXELS = 2**26  # of an image: 8192 x 8192; a few bytes can claim to be as many as anyone likes
+MAX_SCANS = 64  # of a progressive JPEG, each of which goes through the whole image; encoders make about ten
+MAX_MARKERS = 10_000  # of a JPEG, before its frame
 STRETCH = (0.1, 99.9)  # percentiles: a dead pixel must not set the scale, a person far away may be cut to white
 
 Counts = tuple[float, float]
@@ -70,13 +80,17 @@ def read_thermal_values(path: str) -> torch.Tensor:
 def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
     """Give uint8 or uint16 (channels, h, w)."""
     try:
-        if not os.path.isfile(path) and os.path.exists(path):
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError("a folder or a pipe")  # which opening would wait at for ever
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"a file of more than {MAX_BYTES} bytes")
         # torchvision's own reading of a file takes a tenth of the time of its decoding, two openings more.
         content = np.fromfile(path, dtype=np.uint8)
         head = content[:HEAD].tobytes()
         kind = next((kind for kind, starts in SIGNATURES.items() if head.startswith(starts)), "")
         if kind == "JPEG":
+            _check_jpeg(content.tobytes())
             return decode_jpeg(torch.from_numpy(content), mode=mode)
         if not kind:
             raise ValueError("neither JPEG nor PNG nor TIFF" if head else "an empty file")
@@ -95,14 +109,42 @@ def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
         raise UserError(f"{path}: expected an image, found one that cannot be decoded ({reason})") from error
 
 
+def _check_jpeg(content: bytes) -> None:
+    """Refuse a JPEG that says to have too many pixels or scans; what else is wrong in it, the decoder says."""
+    place = 2
+    for _ in range(MAX_MARKERS):
+        place = content.find(b"\xff", place)  # as the decoder does, which passes over what lies between
+        if place < 0 or place + 9 > len(content):
+            return
+        marker = content[place + 1]
+        if marker in FRAMES:
+            height, width = (content[i] << 8 | content[i + 1] for i in (place + 5, place + 7))
+            _check_pixels(width, height)
+            if marker in PROGRESSIVE and content.count(b"\xff\xda") > MAX_SCANS:
+                raise ValueError(f"a JPEG of more than {MAX_SCANS} scans")
+            return
+        if marker in FILLERS:
+            place += 1
+        else:
+            place += 2 if marker in ALONE else 2 + (content[place + 2] << 8 | content[place + 3])
+    raise ValueError(f"a JPEG without a frame among its first {MAX_MARKERS} markers")
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"an image of {width}x{height} px, which are more than {MAX_PIXELS}")
+
+
 def _verify(path: str) -> None:
     """Compare the check sums of a PNG, which Pillow does not when it decodes."""
     with Image.open(path, formats=["PNG"]) as image:
+        _check_pixels(*image.size)
         image.verify()
 
 
 def _decode_with_pillow(path: str, mode: ImageReadMode) -> torch.Tensor:
     with Image.open(path, formats=["PNG", "TIFF"]) as image:
+        _check_pixels(*image.size)
         sixteen = hasattr(image, "tag_v2") and 16 in image.tag_v2.get(BITS_PER_SAMPLE, ())
         image.load()
         grey = image.mode in ("1", "L", "LA")

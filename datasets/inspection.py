@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from datasets.paired_detection import PairRecord
 from datasets.pairing import MODALITIES, SPELLED
 from datasets.registration import correlate
 from utils.errors import UserError, reported
+from utils.plain import plain_file
 
 SIZES = "sizes"
 
@@ -149,7 +149,7 @@ def _is_blank(image: np.ndarray) -> bool:
 
 def _digest(path: str) -> str:
     try:
-        content = Path(path).read_bytes()
+        content = plain_file(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: expected an image, found none to read ({error.strerror})") from error
     if not content:

@@ -6,18 +6,18 @@ Paths in it are relative to the data folder of the command line. Each field is c
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from datasets.annotations import is_name, is_number, short
+from datasets.annotations import is_name, is_number
 from datasets.images import Counts
 from datasets.pairing import MODALITIES, is_folder, same_name, without_suffix
 from datasets.sources import NORMALIZATION, PairList, Source
 from datasets.voc_xml import read_names
-from utils.errors import UserError, near
+from utils.errors import UserError, near, short
+from utils.plain import read_yaml
 
 FIELDS = ("classes", "images", "annotations", "names", "xml", "aliases", "normalization", "thermal_counts")
 NEEDED = FIELDS[:3]
 ORIGINS = ("train", "val", "test")
+MAX_CLASSES = 10_000  # each is nine channels of the head
 
 
 def locate_own_set(folder: Path, file: str) -> Source:
@@ -31,6 +31,8 @@ def locate_own_set(folder: Path, file: str) -> Source:
     """
     data = _read(file)
     classes = tuple(_list(file, "classes", data["classes"]))
+    if len(classes) > MAX_CLASSES:
+        raise UserError(f"{file}: classes: expected at most {MAX_CLASSES}, found {len(classes)}")
     files = _mapping(file, "annotations", data["annotations"], ORIGINS, ("train", "test"))
     images = _mapping(file, "images", data["images"], MODALITIES, MODALITIES)
     folders = {m: _folders(file, f"images.{m}", images[m], list(files)) for m in MODALITIES}
@@ -56,10 +58,7 @@ def locate_own_set(folder: Path, file: str) -> Source:
 
 
 def _read(file: str) -> dict:
-    try:
-        data = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"--dataset {file}: expected a readable YAML file, found: {_line(error)}") from None
+    data = read_yaml(file, f"--dataset {file}")
     if not isinstance(data, dict):
         raise UserError(f"--dataset {file}: expected the fields {', '.join(FIELDS)}, found {short(data)}")
     for name in data:
@@ -175,7 +174,3 @@ def _text(file: str, field: str, value: Any) -> str:
     if not is_name(value) or "\0" in value:
         raise UserError(f"{file}: {field}: expected a path, found {short(value)}")
     return value
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

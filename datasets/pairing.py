@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from datasets.annotations import AnnotatedImage
+from datasets.annotations import FILE_NAME, AnnotatedImage, is_file_name
 from datasets.images import SUFFIXES
 from datasets.paired_detection import PairRecord
-from utils.errors import Report, UserError, refuse, reported
+from utils.errors import Report, UserError, refuse, reported, short
 
 MODALITIES = ("thermal", "rgb")
 SPELLED = {"thermal": "thermal", "rgb": "RGB"}
@@ -132,12 +132,15 @@ def _with_suffix(annotated: str, path: str) -> str:
 def _find(
     folder: Path, annotated: str, rename: Callable[[str], str], modality: str, look_up: Callable[..., dict]
 ) -> str:
-    wanted = PurePosixPath(rename(str(without_suffix(annotated))))
+    name = rename(str(without_suffix(annotated)))
+    if not is_file_name(name):  # as the rule of names made it
+        raise UserError(f"{annotated}: expected {FILE_NAME}, of its {SPELLED[modality]} image, found {short(name)}")
+    wanted = PurePosixPath(name)
     found = look_up(folder, wanted.parent).get(wanted.name, [])
     exact = [path for path in found if Path(path).name == PurePosixPath(annotated).name]
     if len(exact or found) == 1:
         return (exact or found)[0]
-    names = ", ".join(Path(path).name for path in found) or "none"
+    names = ", ".join(Path(path).name for path in found[:5]) or "none"
     pattern = f"{wanted}{{{','.join(SUFFIXES)}}}"
     raise MissingImage(f"{folder}: expected the {SPELLED[modality]} image {pattern} of {annotated}, found {names}")
 

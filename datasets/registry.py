@@ -12,7 +12,7 @@ from datasets.own_set import locate_own_set
 from datasets.paired_detection import PairedData
 from datasets.pairing import is_folder
 from datasets.sources import Source, open_source
-from utils.errors import UserError, near
+from utils.errors import UserError, near, short
 
 LOCATE = {  # one entry per data set
     "flir_aligned": locate_flir_aligned,
@@ -53,6 +53,8 @@ def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:
         raise UserError(f"{folder}: no such data folder: expected the folder of the data set, found {found}")
     if is_description(dataset):
         return locate_own_set(folder, dataset)
+    if dataset not in LOCATE:  # a name that comes from the file of a run
+        raise UserError(f"--dataset: expected {', '.join(LOCATE)} or a file .yaml, found {short(dataset)}")
     try:
         return LOCATE[dataset](folder)
     except UserError as error:

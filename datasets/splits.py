@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from utils.errors import UserError
+from utils.errors import UserError, short
 
 PARTS = ("train", "arch", "val")
 BLOCKED = "train/arch/val"
@@ -47,7 +47,9 @@ class Split:
         _check_fields(split, source)
         _check_disjoint(split, source)
         if data.get("hash") != split.hash:
-            raise UserError(f"{source}: hash: expected {split.hash} from the names in it, found {data.get('hash')!r}")
+            raise UserError(
+                f"{source}: hash: expected {split.hash} from the names in it, found {short(data.get('hash'))}"
+            )
         return split
 
 
@@ -109,16 +111,16 @@ def _number_key(name: str) -> tuple[list[str | int], str]:
 
 def _check_fields(split: Split, source: str) -> None:
     if split.protocol not in (BLOCKED, PAPER):
-        raise UserError(f"{source}: protocol: expected {BLOCKED!r} or {PAPER!r}, found {split.protocol!r}")
+        raise UserError(f"{source}: protocol: expected {BLOCKED!r} or {PAPER!r}, found {short(split.protocol)}")
     if (type(split.seed) is int) != (split.protocol == BLOCKED):
         expected = "an integer" if split.protocol == BLOCKED else "null"
-        raise UserError(f"{source}: seed: expected {expected}, found {split.seed!r}")
+        raise UserError(f"{source}: seed: expected {expected}, found {short(split.seed)}")
     if not isinstance(split.parts, dict) or set(split.parts) != set(PARTS):
         found = sorted(split.parts) if isinstance(split.parts, dict) else split.parts
-        raise UserError(f"{source}: parts: expected {', '.join(PARTS)}, found {found}")
+        raise UserError(f"{source}: parts: expected {', '.join(PARTS)}, found {short(found)}")
     for part, names in split.parts.items():
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{source}: parts.{part}: expected a list of file names, found {str(names)[:60]}")
+            raise UserError(f"{source}: parts.{part}: expected a list of file names, found {short(names)}")
 
 
 def _check_disjoint(split: Split, source: str) -> None:

@@ -7,7 +7,7 @@ read says nothing of the files in its folders, so those are left alone.
 
 from pathlib import Path, PurePosixPath
 
-from datasets.annotations import is_name
+from datasets.annotations import is_file_name
 from datasets.coco_json import read_coco
 from datasets.images import SUFFIXES
 from datasets.inspection import Problem
@@ -27,7 +27,7 @@ def named_images(one: PairList) -> set[str] | None:
     except UserError:
         return None
     entries = [image for image in images if isinstance(image, dict)] if isinstance(images, list) else []
-    return {image["file_name"] for image in entries if is_name(image.get("file_name"))} or None
+    return {image["file_name"] for image in entries if is_file_name(image.get("file_name"))} or None
 
 
 def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
@@ -46,7 +46,8 @@ def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
         for modality, folder in one.folders.items():
             if listed[origin] is None or not is_folder(folder):
                 closed |= set(one.folders.values())
-            claimed |= {_path(folder, source.names[modality](_stem(name))) for name in listed[origin] or ()}
+            renamed = {source.names[modality](_stem(name)) for name in listed[origin] or ()}
+            claimed |= {_path(folder, name) for name in renamed if is_file_name(name)}
     halves, whole = {}, {}
     for folders in {tuple(one.folders.values()): one.folders for one in source.lists.values()}.values():
         if not closed & set(folders.values()):

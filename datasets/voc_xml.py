@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from datasets.annotations import Box, ParsedAnnotations, collect, is_number, is_side
-from utils.errors import Report, UserError, refuse, reported
+from datasets.annotations import FILE_NAME, Box, ParsedAnnotations, collect, is_file_name, is_number, is_side
+from utils.errors import Report, UserError, refuse, reported, short
+from utils.plain import plain_file
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -46,11 +47,11 @@ def read_names(path: Path, name_of: Callable[[str], str] = str) -> list[str]:
         path: the list.
         name_of: gives the name that a line stands for.
     Raises:
-        UserError: the file cannot be read, is empty, or has a name twice.
+        UserError: the file cannot be read, is empty, or has a name twice or one that leads elsewhere.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = plain_file(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: expected a list of image names, found none to read ({error})") from None
     names = {}
     for number, line in enumerate(lines, 1):
@@ -58,6 +59,8 @@ def read_names(path: Path, name_of: Callable[[str], str] = str) -> list[str]:
             raise UserError(f"{path}: line {number}: expected a name, found a NUL character: no text file")
         if not line.strip():
             continue
+        if not is_file_name(line.strip()):
+            raise UserError(f"{path}: line {number}: expected {FILE_NAME}, found {short(line)}")
         name = name_of(line.strip())
         if name in names:
             raise UserError(f"{path}: line {number}: expected each name once, found {name} of line {names[name]} again")
@@ -67,16 +70,23 @@ def read_names(path: Path, name_of: Callable[[str], str] = str) -> list[str]:
     return list(names)
 
 
+class _Builder(ElementTree.TreeBuilder):
+    """Refuses definitions of entities, with which a few lines can stand for any length of text."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        raise ValueError("a DOCTYPE, which is not read")
+
+
 def _read_root(path: Path) -> Element:
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.parse(plain_file(path), ElementTree.XMLParser(target=_Builder())).getroot()
     except OSError as error:
         raise UserError(f"{path}: expected a Pascal VOC file, found none to read ({error.strerror})") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an encoding that expat lacks
         found = "an empty file" if path.stat().st_size == 0 else f"text that stops making sense ({error})"
         raise UserError(f"{path}: expected whole Pascal VOC XML, found {found}") from error
     if root.tag != "annotation":
-        raise UserError(f"{path}: expected an <annotation>, found <{root.tag}>")
+        raise UserError(f"{path}: expected an <annotation>, found <{root.tag[:60]}>")
     return root
 
 
@@ -110,6 +120,6 @@ def _number(place: str, parent: Element | None, key: str) -> float:
     except ValueError:
         value = math.nan
     if not is_number(value):
-        found = "no such field" if text is None else repr(text.strip())
+        found = "no such field" if text is None else short(text.strip())
         raise UserError(f"{place}.{key}: expected a finite number, found {found}")
     return value

@@ -17,6 +17,7 @@ from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from tests.run_commands import named, refused, run
+from tests.spoil import endless_tree
 from utils.commands import command_line, environment
 
 TRAIN, TEST = "meta/thermal/flir_train.json", "meta/thermal/flir_test.json"
@@ -255,6 +256,29 @@ STATES = {
     "no best epoch": (lambda state: state.update(progress={}), "progress.best: expected this field"),
     "a genotype of nothing": (lambda state: state.update(genotype={"C": 16}), "field format"),
     "a model of nothing": (lambda state: state.update(model={}), "found nothing"),
+    "channels in words": (lambda state: state["args"].update(C="16"), "args: C: expected a whole number"),
+    "a million levels": (
+        lambda state: state["args"].update(fusion_levels=10**6),
+        "args.fusion_levels: expected shapes",
+    ),
+    "an endless width": (lambda state: state["args"].update(widen=10**6), "args.widen: expected at most"),
+    "a size of text": (
+        lambda state: state["args"].update(image_size="64"),
+        "args: image_size: expected [height, width]",
+    ),
+    "another baseline": (lambda state: state["args"].update(baseline="magic"), "args.baseline: expected a known one"),
+    "another data set": (lambda state: state["args"].update(dataset="mars"), "args.dataset: expected a known one"),
+    "neither of two": (lambda state: state["args"].update(baseline=None), "genotype: expected one"),
+    "tensors for data": (lambda state: state["data"].update(classes=torch.zeros(3)), "data: field classes: expected"),
+    "a genotype without end": (
+        lambda state: state.update(genotype={"cells": endless_tree()}),
+        "at most 1000000 values",
+    ),
+    "numbers that are none": (lambda state: next(iter(state["model"].values())).fill_(float("nan")), "finite numbers"),
+    "no tensors": (
+        lambda state: state["model"].update(dict.fromkeys(state["model"], 3)),
+        "expected a tensor, found nothing",
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from datasets.box_statistics import AREAS, PERCENTILES
 from datasets.registration import REACH
 from tools.summary import aligned
+from utils.errors import printable
 
 SHOWN_SIZES = 3  # of images; a set of crops has as many as images
 COUNTED = ("images", "pairs", "boxes", "classes", "images_without_boxes", "sizes", "box_px", "thermal_bits")
@@ -26,7 +27,7 @@ def in_words(report: dict[str, Any]) -> str:
         _problems(report["problems"]),
         "\n".join([f"remarks: {len(report['remarks'])}", *(f"  {line}" for line in report["remarks"])]),
     ]
-    return "\n\n".join(parts)
+    return "\n".join(printable(line) for line in "\n\n".join(parts).split("\n"))
 
 
 def show(text: str) -> None:

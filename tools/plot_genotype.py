@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from models.search.draw import draw_genotype
-from models.search.genotype_io import genotype_from_json
+from models.search.genotype_io import check_names, genotype_from_json
 from models.search.genotypes import Genotype
 from utils.args import Parser, command
 from utils.errors import UserError
@@ -36,14 +36,8 @@ def read_any(path: Path) -> Genotype:
         UserError: the file is missing or no genotype; names the field.
     """
     data = read_json(path)
-    for name in ("inputs", "levels"):
-        names = data.get(name)
-        if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-            raise UserError(f"{path}: field {name}: expected a list of names, found {names!r}")
-    channels = data.get("C")
-    if type(channels) is not int or channels < 1:
-        raise UserError(f"{path}: field C: expected a whole number from 1, found {channels!r}")
-    return genotype_from_json(data, str(path), data["inputs"], data["levels"], channels)
+    check_names(data, str(path))
+    return genotype_from_json(data, str(path), data["inputs"], data["levels"], data["C"])
 
 
 if __name__ == "__main__":

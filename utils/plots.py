@@ -6,22 +6,26 @@ matplotlib's object-oriented API alone, so there is no global state; nothing els
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
 
 from datasets.paired_detection import PairRecord, load_pair
-from utils.errors import UserError
+from utils.errors import UserError, printable, short
 from utils.matching import Matched, match
+from utils.plain import plain_file
 
 # Okabe and Ito's palette: colour-blind readers can tell these apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 BOX_COLOURS = ("#FFB000", "#00E0B0", "#FF7AD9", "#6FC3FF", "#F0E442", "#FFFFFF")  # bright: they lie on pictures
 STYLES = ("-", "--", ":", "-.")
 ENTROPIES = {"entropy_edges": "edges", "entropy_inner_edges": "inner edges", "entropy_ops": "operations"}
+DRAWN = ("train_loss", "arch_loss", "AP_val", *ENTROPIES)  # of a row of metrics.jsonl
 DPI = 110
 
 
@@ -51,7 +55,7 @@ def plot_curves(runs: dict[str, Path], path: str | Path) -> Path:
         axes.xaxis.get_major_locator().set_params(integer=True)
         draw(axes, shown, colours)
     lines = {line.get_label(): line for axes in figure.axes[:2] for line in axes.get_lines()}
-    figure.legend(lines.values(), lines, loc="outside right upper", fontsize=9, frameon=False)
+    _as_text(figure.legend(lines.values(), lines, loc="outside right upper", fontsize=9, frameon=False))
     figure.savefig(path)
     return Path(path)
 
@@ -60,22 +64,26 @@ def read_metrics(folder: Path) -> list[dict]:
     """Return the epochs of a run: the objects of its metrics.jsonl, at least one.
 
     Raises:
-        UserError: the file is missing, empty or no JSON lines.
+        UserError: the file is missing, empty or no JSON lines, or what is drawn of them is no number.
     """
     file = Path(folder) / "metrics.jsonl"
     try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
+        rows = [json.loads(line) for line in plain_file(file).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: expected one JSON object per line, found: {error}") from None
     if not rows or not all(isinstance(row, dict) and "epoch" in row for row in rows):
         raise UserError(f"{file}: expected one JSON object with the field epoch per line, found another or none")
+    for number, row in enumerate(rows, 1):
+        for key in ("epoch", *DRAWN):
+            if type(row.get(key)) not in (int, float, *((NoneType,) if key in DRAWN else ())):
+                raise UserError(f"{file}: line {number}: {key}: expected a number, found {short(row[key])}")
     return rows
 
 
 def _phases(name: str, folder: Path) -> dict[str, list[dict]]:
     curves: dict[str, list[dict]] = {}
     for row in read_metrics(folder):
-        curves.setdefault(f"{name} {row['phase']}" if "phase" in row else name, []).append(row)
+        curves.setdefault(_shown(f"{name} {row['phase']}" if "phase" in row else name), []).append(row)
     return curves
 
 
@@ -103,7 +111,19 @@ def _plot_entropies(axes: Axes, curves: dict, colours: dict) -> None:
         for (key, name), style in zip(ENTROPIES.items(), STYLES):
             words = name if len(curves) == 1 else f"{label}: {name}"
             _plot(axes, rows, key, color=colours[label][0], linestyle=style, label=words)
-    axes.legend(fontsize=9, frameon=False)
+    _as_text(axes.legend(fontsize=9, frameon=False))
+
+
+def _shown(name: str) -> str:
+    """Return a name as pictures show it; of one that begins with _ matplotlib would leave out the legend."""
+    name = printable(name)
+    return f" {name}" if name.startswith("_") else name
+
+
+def _as_text(legend: Legend) -> None:
+    """Show names as they are: what lies between two $ is no formula."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _plot(axes: Axes, rows: list[dict], key: str, **style) -> None:
@@ -228,18 +248,20 @@ def _caption(axes: Axes, matched: Matched, title: str, scene: str | None, first:
     text = f"{sum(matched.found)} of {len(matched.found)} found" + (f", {false} false" if false else "")
     axes.set_title(text, fontsize=8, pad=2.5)
     if title:
-        axes.annotate(title, (0.5, 1), (0, 16), "axes fraction", "offset points", ha="center", size=10, weight="bold")
+        place, style = ((0.5, 1), (0, 16), "axes fraction", "offset points"), {"weight": "bold", "parse_math": False}
+        axes.annotate(_shown(title), *place, ha="center", size=10, **style)
     if first and scene:
-        axes.set_ylabel(scene, fontsize=9, weight="bold", labelpad=3)
+        axes.set_ylabel(_shown(scene), fontsize=9, weight="bold", labelpad=3, parse_math=False)
 
 
 def _legend(figure: Figure, names: dict[int, str], min_score: float, columns: int) -> None:
     """Say what the lines mean, at the top."""
     kinds = {"object": ("#999999", "-"), "missed object": ("#FF3030", "--")}
-    kinds |= {name: (BOX_COLOURS[i % len(BOX_COLOURS)], "-") for i, name in enumerate(names.values())}
+    kinds |= {_shown(name): (BOX_COLOURS[i % len(BOX_COLOURS)], "-") for i, name in enumerate(names.values())}
     kinds |= {"false alarm": ("#444444", ":")}
     lines = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=c, linestyle=s, linewidth=1.8) for c, s in kinds.values()]
-    figure.legend(lines, list(kinds), loc="upper left", ncols=columns, fontsize=10, frameon=False, borderpad=0.2)
+    style = {"fontsize": 10, "frameon": False, "borderpad": 0.2}
+    _as_text(figure.legend(lines, list(kinds), loc="upper left", ncols=columns, **style))
     title = f"score at least {min_score:g}; per row the pair on which the methods differ most"
     figure.text(0.06 / figure.get_figwidth(), 1 - 0.42 / figure.get_figheight(), title, size=10, va="center")
 

@@ -7,6 +7,7 @@ Only this module imports matplotlib for genotypes, and only its object-oriented 
 """
 
 import math
+import re
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +16,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
 from models.search.genotypes import CellGenotype, Genotype, StepGenotype
+from utils.errors import printable, short
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart: warm for thermal, cool for RGB.
 MODALITY_COLOURS = {"thermal": "#D55E00", "rgb": "#0072B2"}
@@ -79,9 +81,16 @@ class Panel:
         self.axes, self.left, self.bottom = axes, left, bottom
         self.middle = bottom + (self.height - TITLE_HEIGHT + (0.3 if self.bypassing else 0)) / 2
         _box(axes, left - PAD, bottom, self.width, self.height, "#F7F7F7", "#E2E2E2", zorder=0)
-        title = f"{level}   (stride {2 ** int(level[1:])})" if level[1:].isdigit() else level
+        title = f"{level}   (stride {2 ** int(level[1:])})" if re.fullmatch("P[0-9]{1,2}", level) else level
         axes.text(
-            left, bottom + self.height - 0.2, title, size=13, weight="bold", color=INK, va="center", parse_math=False
+            left,
+            bottom + self.height - 0.2,
+            printable(title),
+            size=13,
+            weight="bold",
+            color=INK,
+            va="center",
+            parse_math=False,
         )
         self._draw_taps()
         for number, step in enumerate(self.cell.steps):
@@ -117,7 +126,7 @@ class Panel:
             self.axes.text(
                 self.left + TAP_WIDTH / 2,
                 y,
-                text,
+                printable(text),
                 size=9,
                 color=ink,
                 ha="center",
@@ -190,7 +199,7 @@ class Panel:
         """Draw the concatenation of the last states, and below the steps those that are taps."""
         x, tall = self.left + self.out_left, 0.62
         _box(self.axes, x, self.middle - tall / 2, OUT_WIDTH, tall, "white", INK, line=1.4)
-        text = f"concat\n1×1 conv\n→ {level}"
+        text = f"concat\n1×1 conv\n→ {printable(level)}"
         self.axes.text(
             x + OUT_WIDTH / 2, self.middle, text, size=9, color=INK, ha="center", va="center", parse_math=False
         )
@@ -208,7 +217,7 @@ class Panel:
 
 def _head_and_foot(axes, genotype: Genotype, size: tuple[float, float]) -> None:
     facts = {"seed": genotype.meta.get("seed"), "AP on val": genotype.meta.get("AP_val")}
-    words = [f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items() if v is not None]
+    words = [f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {short(v)}" for k, v in facts.items() if v is not None]
     text = "   ".join([f"Genotype {genotype.id}", *words])
     axes.text(MARGIN - PAD, size[1] - FOOT / 2, text, size=15, weight="bold", color=INK, va="center", parse_math=False)
     foot = (

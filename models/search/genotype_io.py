@@ -1,6 +1,6 @@
 """Read genotypes: JSON format 1, or the text form of the public NAS-DSF code, parsed with `ast` and never evaluated.
 
-Validation names the wrong field. Nothing is ever pickled.
+Validation names the wrong field, and bounds what is built from it. Nothing is ever pickled.
 """
 
 import ast
@@ -9,7 +9,12 @@ from pathlib import Path
 
 from models.search.genotypes import FORMAT, SPACE_NAME, CellGenotype, Edge, Genotype, StepGenotype
 from models.search.operations import EDGE_OPS, FUSION_OPS
-from utils.errors import UserError
+from utils.errors import UserError, short
+from utils.plain import check_plain, plain_file
+
+MAX_BYTES = 100_000  # of a file; the published text form has some 2,000
+MAX_STEPS = 64  # of a cell, and inside of a step
+MAX_INPUTS, MAX_LEVELS, MAX_NAME = 256, 16, 60  # of a file that brings its own; names are shown
 
 
 def read_genotype(
@@ -21,9 +26,12 @@ def read_genotype(
         UserError: the file is missing or no genotype, or a field is wrong or does not fit; names file and field.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        size = plain_file(path).stat().st_size
+        text = Path(path).read_text(encoding="utf-8") if size <= MAX_BYTES else ""
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: expected a readable genotype file, found: {error}") from None
+    if size > MAX_BYTES:
+        raise UserError(f"{path}: expected a genotype file of at most {MAX_BYTES} bytes, found {size}")
     if text.lstrip().startswith("{"):
         return _from_json_text(text, str(path), inputs, levels, channels, rank)
     return parse_text(text, str(path), inputs, levels, channels, rank)
@@ -45,13 +53,29 @@ def genotype_from_json(
     for name, value in expected.items():
         if not isinstance(data, dict) or name not in data:
             raise UserError(f"{source}: field {name}: expected {value}, found nothing")
-        if data[name] != value:
-            raise UserError(f"{source}: field {name}: expected {value}, found {data[name]!r}")
+        if type(data[name]) is not type(value) or data[name] != value:
+            raise UserError(f"{source}: field {name}: expected {value}, found {short(data[name])}")
     meta = data.get("meta", {})
     if not isinstance(meta, dict):
-        raise UserError(f"{source}: field meta: expected an object, found {meta!r}")
+        raise UserError(f"{source}: field meta: expected an object, found {short(meta)}")
+    check_plain(meta, f"{source}: field meta")
     cells = _cells(data.get("cells"), source, len(inputs), len(levels), rank)
     return Genotype(tuple(inputs), tuple(levels), channels, cells, meta)
+
+
+def check_names(data: dict, source: str) -> None:
+    """Refuse genotype JSON whose own inputs, levels or channels are none; see `genotype_from_json` for the rest."""
+    for name, most in (("inputs", MAX_INPUTS), ("levels", MAX_LEVELS)):
+        names = data.get(name)
+        if not isinstance(names, list) or not 1 <= len(names) <= most or not all(map(_is_short_name, names)):
+            raise UserError(f"{source}: field {name}: expected a list of 1 to {most} names, found {short(names)}")
+    channels = data.get("C")
+    if type(channels) is not int or not 1 <= channels < 2**20:
+        raise UserError(f"{source}: field C: expected a whole number from 1, found {short(channels)}")
+
+
+def _is_short_name(name) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= MAX_NAME
 
 
 def parse_text(
@@ -64,7 +88,8 @@ def parse_text(
     try:
         data = _plain(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise UserError(f"{source}: expected genotype JSON or the text form Genotype(...), found: {error}") from None
+        found = str(error)[:200]
+        raise UserError(f"{source}: expected genotype JSON or the text form Genotype(...), found: {found}") from None
     data = data if isinstance(data, list) else [data] * len(levels)
     return Genotype(tuple(inputs), tuple(levels), channels, _cells(data, source, len(inputs), len(levels), rank))
 
@@ -87,8 +112,7 @@ def _cells(data, source: str, num_inputs: int, num_levels: int, rank: int) -> tu
 
 def _cell(data, where: str, num_inputs: int, rank: int) -> CellGenotype:
     steps = _list(_get(data, "steps", where), f"{where}.steps")
-    if not steps:
-        raise UserError(f"{where}.steps: expected at least one step, found none")
+    _check_number(steps, f"{where}.steps", "steps")
     edges = _edges(_get(data, "edges", where), f"{where}.edges", num_inputs, len(steps))
     nodes = tuple(_step(s, f"{where}.steps[{i}]", rank) for i, s in enumerate(steps))
     concat = _indices(_get(data, "concat", where), f"{where}.concat", num_inputs + len(steps))
@@ -97,24 +121,28 @@ def _cell(data, where: str, num_inputs: int, rank: int) -> CellGenotype:
 
 def _step(data, where: str, rank: int) -> StepGenotype:
     ops = _list(_get(data, "inner_steps", where), f"{where}.inner_steps")
+    _check_number(ops, f"{where}.inner_steps", "operations")
     for i, op in enumerate(ops):
         _one_of(op, tuple(FUSION_OPS[rank]), f"{where}.inner_steps[{i}]")
-    if not ops:
-        raise UserError(f"{where}.inner_steps: expected at least one operation, found none")
     edges = _edges(_get(data, "inner_edges", where), f"{where}.inner_edges", 2, len(ops))
     concat = _indices(_get(data, "inner_concat", where), f"{where}.inner_concat", 2 + len(ops))
     return StepGenotype(edges, tuple(ops), concat)
 
 
+def _check_number(steps: list, where: str, what: str) -> None:
+    if not 1 <= len(steps) <= MAX_STEPS:
+        raise UserError(f"{where}: expected 1 to {MAX_STEPS} {what}, found {len(steps)}")
+
+
 def _get(data, name: str, where: str):
     if not isinstance(data, dict) or name not in data:
-        raise UserError(f"{where}: expected an object with the field {name}, found {_short(data)}")
+        raise UserError(f"{where}: expected an object with the field {name}, found {short(data)}")
     return data[name]
 
 
 def _list(data, where: str, length: int | None = None, what: str = "") -> list:
     if not isinstance(data, list):
-        raise UserError(f"{where}: expected a list, found {_short(data)}")
+        raise UserError(f"{where}: expected a list, found {short(data)}")
     if length is not None and len(data) != length:
         raise UserError(f"{where}: expected {length} entries ({what}), found {len(data)}")
     return data
@@ -124,7 +152,7 @@ def _edges(data, where: str, num_first: int, num_steps: int) -> tuple[Edge, ...]
     edges = _list(data, where, 2 * num_steps, "two per step")
     for i, edge in enumerate(edges):
         if not isinstance(edge, list) or len(edge) != 2:
-            raise UserError(f"{where}[{i}]: expected [operation, index], found {_short(edge)}")
+            raise UserError(f"{where}[{i}]: expected [operation, index], found {short(edge)}")
         _one_of(edge[0], EDGE_OPS[1:], f"{where}[{i}]")
         _index(edge[1], f"{where}[{i}]", num_first + i // 2)
     return tuple((op, index) for op, index in edges)
@@ -135,19 +163,16 @@ def _indices(data, where: str, limit: int) -> tuple[int, ...]:
         raise UserError(f"{where}: expected at least one index, found none")
     for i, value in enumerate(data):
         _index(value, f"{where}[{i}]", limit)
+    if len(set(data)) < len(data):
+        raise UserError(f"{where}: expected each index once, found {short(data)}")
     return tuple(data)
 
 
 def _index(value, where: str, limit: int) -> None:
     if type(value) is not int or not 0 <= value < limit:
-        raise UserError(f"{where}: expected an index from 0 to {limit - 1}, found {_short(value)}")
+        raise UserError(f"{where}: expected an index from 0 to {limit - 1}, found {short(value)}")
 
 
 def _one_of(value, allowed: tuple[str, ...], where: str) -> None:
     if not isinstance(value, str) or value not in allowed:
-        raise UserError(f"{where}: expected an operation of {', '.join(allowed)}, found {_short(value)}")
-
-
-def _short(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise UserError(f"{where}: expected an operation of {', '.join(allowed)}, found {short(value)}")

@@ -1,0 +1,290 @@
+"""Put spoiled files through the real readers: each must be refused in one line, repaired as documented, or harmless.
+
+    python -m benchmarks.bad_inputs [--count 200] [--seed 0]
+
+COUNT files per reader are drawn (tests/spoil.py) from a good one on a small drawn data set. Then
+
+- refused: a UserError that names the file, or the data folder, and is one line when printed;
+- repaired: the reader left something out or clipped it, and says so in its notes or remarks;
+- harmless: the file is still a good one, which is checked: of a checkpoint's bytes it must hold what it held before.
+
+Any other exception, more than five seconds, or a command that ran out of a file ends the benchmark with a traceback.
+Prints a JSON object per reader. Rows: results/bad_inputs.csv.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.rows import append_row
+from datasets.images import read_rgb, read_thermal
+from datasets.registry import open_data_set
+from models.fusion_detector import found_fusions
+from models.search.genotype_io import read_genotype
+from models.search.genotypes import Genotype, Space, cell_to_json, genotype_to_json, random_genotype
+from tests import spoil
+from tests.tiny_sets import make_tiny_own
+from utils import checkpoint
+from utils.args import Parser, command, parse
+from utils.errors import UserError, printable
+from utils.found import check_fields
+from utils.options import count, make_parser, positive
+
+SECONDS = 5  # in which a file must be read
+INPUTS, LEVELS, CHANNELS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2"), ("P3", "P4"), 8
+OUTCOMES = ("refused", "repaired", "harmless")
+CONFIG = """\
+C: 16
+image_size: 64x80
+scale_jitter: [0.8, 1.2]
+wandb: false
+device: cpu
+pretrain: {no-imagenet: true, epochs: 1}
+search: {epochs: 2, alternate: step}
+found: {epochs: 2, eta_max: 1e-2}
+"""
+# Of a pair: what a run keeps beside its detector, and a layer in place of that.
+OPTIONS = {"backbone": "lcnet_050", "C": 16, "num_input_nodes": 4, "fusion_levels": 3, "anchor_scale": 2.0, "seed": 2}
+OPTIONS |= {"num_classes": 3, "image_size": (64, 80), "dataset": "flir_aligned", "split_seed": 0}
+OPTIONS |= {"paper_protocol": False, "baseline": "sum", "widen": None}
+RUN = {"kind": "found", "format": checkpoint.FORMAT, "args": OPTIONS, "split": "0" * 16, "protocol": "train/arch/val"}
+RUN |= {"checkpoint_split": "same", "data": {"classes": ["person"]}, "bad_files": [], "genotype": None}
+RUN |= {"progress": {"best": 0.5, "best_epoch": 1}}
+
+
+class Reader(NamedTuple):
+    """A reader and what it is tried on.
+
+    Attributes:
+        make: writes what is needed into a folder and returns the good file.
+        spoil: changes the content of that file.
+        read: reads it; returns whether something was repaired. Raises where a file that it took is not a good one.
+    """
+
+    make: Callable[[Path], Path]
+    spoil: Callable[[random.Random, bytes], bytes]
+    read: Callable[[Path], bool]
+
+
+def make_genotype(folder: Path, form: str) -> Path:
+    genotype = random_genotype(Space(len(INPUTS), CHANNELS), INPUTS, LEVELS, 0)
+    path = folder / f"genotype.{form}"
+    path.write_text(json.dumps(genotype_to_json(genotype)) if form == "json" else text_form(genotype))
+    return path
+
+
+def text_form(genotype: Genotype) -> str:
+    """Return the public text form."""
+    cells = []
+    for cell in map(cell_to_json, genotype.cells):
+        steps = [f"StepGenotype({', '.join(f'{k}={v!r}' for k, v in step.items())})" for step in cell["steps"]]
+        edges = [tuple(edge) for edge in cell["edges"]]
+        cells.append(f"Genotype(edges={edges!r}, steps=[{', '.join(steps)}], concat={cell['concat']!r})")
+    return f"[{', '.join(cells)}]"
+
+
+def read_a_genotype(path: Path) -> bool:
+    genotype = read_genotype(path, INPUTS, LEVELS, CHANNELS)
+    again = path.with_name("again.json")
+    again.write_text(json.dumps(genotype_to_json(genotype)))
+    assert read_genotype(again, INPUTS, LEVELS, CHANNELS) == genotype
+    taps = [torch.zeros(1, CHANNELS, 2, 2) for _ in INPUTS]
+    assert all(fusion.eval()(taps).shape == taps[0].shape for fusion in found_fusions(genotype, 0.0))
+    return False
+
+
+def make_config(folder: Path) -> Path:
+    (folder / "config.yaml").write_text(CONFIG)
+    return folder / "config.yaml"
+
+
+def read_a_config(path: Path) -> bool:
+    for section in ("pretrain", "search", "found"):
+        given = vars(parse(make_parser, ["DIR", "--config", str(path)], section))
+        known = vars(make_parser(section).parse_args(["DIR"]))
+        assert given.keys() == known.keys() | {"typed", "given"}
+    return False
+
+
+def make_set(folder: Path, form: str, file: str) -> Path:
+    """Write an own set; returns one of its files."""
+    make_tiny_own(folder, form, more="aliases: {pedestrian: person}\nthermal_counts: [10, 200]\n")
+    return folder / file
+
+
+def read_a_set(path: Path) -> bool:
+    """Open the own set of a file, which lies in it or in a folder of it."""
+    folder = next(parent for parent in path.parents if (parent / "my_set.yaml").exists())
+    data = open_data_set(folder, str(folder / "my_set.yaml"))
+    for record in (record for records in data.records.values() for record in records):
+        x1, y1, x2, y2 = record.boxes_xyxy.T
+        assert ((x1 >= 0) & (x1 < x2) & (x2 <= record.width)).all()
+        assert ((y1 >= 0) & (y1 < y2) & (y2 <= record.height)).all()
+        assert record.labels.size == 0 or 0 <= record.labels.min() <= record.labels.max() < len(data.classes)
+        # The description is the user's own and may lead anywhere; annotations may not.
+        assert path.suffix == ".yaml" or all(
+            p.resolve().is_relative_to(folder.resolve()) for p in map(Path, (record.rgb_path, record.thermal_path))
+        )
+    notes = Counter(name for notes in data.notes.values() for name, value in notes.items() if value)
+    return bool(data.remarks) or any(n in ("clipped", "crowd", "empty") or n.startswith("dropped_") for n in notes)
+
+
+def make_checkpoint(folder: Path) -> Path:
+    torch.manual_seed(0)
+    checkpoint_data = RUN | {"model": torch.nn.Linear(8, 8).state_dict()}
+    torch.save(checkpoint_data, folder / "best.pt")
+    return folder / "best.pt"
+
+
+def read_a_checkpoint(path: Path) -> bool:
+    state = checkpoint.load(path)
+    check_fields(state, path)
+    checkpoint.load_state(torch.nn.Linear(8, 8), state["model"], str(path))
+    return False
+
+
+def read_changed_bytes(path: Path) -> bool:
+    """Read a checkpoint of which bytes were changed: what is taken must be what was written."""
+    read_a_checkpoint(path)
+    with tempfile.TemporaryDirectory() as folder:
+        before = checkpoint.load(make_checkpoint(Path(folder)))
+    after = checkpoint.load(path)
+    model = after.pop("model")
+    assert all(torch.equal(model[name], tensor) for name, tensor in before.pop("model").items())
+    assert after == before
+    return False
+
+
+def make_image(folder: Path, form: str) -> Path:
+    """Write an image of noise: "rgb" or "thermal", and the suffix."""
+    modality, suffix = form.split(".")
+    values = np.random.default_rng(0).integers(0, 256, (48, 64) if modality == "thermal" else (48, 64, 3))
+    deep = modality == "thermal" and suffix != "jpg"
+    image = Image.fromarray((values * 200).astype(np.uint16) if deep else values.astype(np.uint8))
+    image.save(folder / form, **({"progressive": True} if form == "rgb.jpg" else {}))
+    return folder / form
+
+
+def read_an_image(path: Path) -> bool:
+    image = read_rgb(str(path)) if path.stem == "rgb" else read_thermal(str(path))
+    assert image.dtype == torch.uint8
+    assert image.dim() == 3
+    assert len(image) == (3 if path.stem == "rgb" else 1)
+    assert image.numel() > 0
+    return False
+
+
+READERS = {
+    "genotype JSON": Reader(lambda folder: make_genotype(folder, "json"), spoil.spoil_json, read_a_genotype),
+    "genotype text": Reader(lambda folder: make_genotype(folder, "txt"), spoil.spoil_text, read_a_genotype),
+    "config YAML": Reader(make_config, spoil.spoil_yaml, read_a_config),
+    "own-set YAML": Reader(lambda folder: make_set(folder, "coco", "my_set.yaml"), spoil.spoil_yaml, read_a_set),
+    "COCO JSON": Reader(lambda f: make_set(f, "coco", "annotations/train.json"), spoil.spoil_coco, read_a_set),
+    "VOC XML": Reader(lambda folder: make_set(folder, "voc", "xml/000001.xml"), spoil.spoil_xml, read_a_set),
+    "list of names": Reader(lambda f: make_set(f, "voc", "lists/train.txt"), spoil.spoil_list, read_a_set),
+    "checkpoint": Reader(make_checkpoint, spoil.spoil_checkpoint, read_a_checkpoint),
+    "checkpoint bytes": Reader(make_checkpoint, spoil.spoil_bytes, read_changed_bytes),
+} | {
+    f"image {form}": Reader(functools.partial(make_image, form=form), spoil.spoil_bytes, read_an_image)
+    for form in ("rgb.jpg", "rgb.png", "thermal.jpg", "thermal.png", "thermal.tif")
+}
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Put spoiled files through the readers.")
+    parser.add_argument("--count", type=positive, default=200, help="files per reader (200)")
+    parser.add_argument("--seed", type=count, default=0, help="of what is spoiled (0)")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    for name, reader in READERS.items():
+        row = {"reader": name, "count": args.count, "seed": args.seed} | measure(reader, args.count, args.seed)
+        append_row("bad_inputs", row)
+        print(json.dumps(row))
+
+
+def measure(reader: Reader, number: int, seed: int) -> dict[str, float]:
+    """Return how many files ended how, and the seconds that the slowest took."""
+    outcomes, slowest = Counter(), 0.0
+    with tempfile.TemporaryDirectory() as place, inside(place):
+        path = reader.make(Path(place))
+        good = path.read_bytes()
+        assert outcome(reader, path, good) != "refused", "the good file itself"
+        for draw in range(number):
+            content = reader.spoil(random.Random(f"{seed} {draw}"), good)
+            started = time.perf_counter()
+            outcomes[outcome(reader, path, content)] += 1
+            slowest = max(slowest, time.perf_counter() - started)
+    return {name: outcomes[name] for name in OUTCOMES} | {"slowest_s": round(slowest, 3)}
+
+
+def outcome(reader: Reader, path: Path, content: bytes) -> str:
+    """Read content in the place of the file; raises where it ends in another way than the three."""
+    path.write_bytes(content)
+    try:
+        with warnings.catch_warnings(), time_limit():
+            warnings.simplefilter("ignore")
+            repaired = reader.read(path)
+    except UserError as error:
+        line = printable(str(error))
+        assert line.isprintable(), line
+        assert named(line, path), f"{path} is not named: {line}"
+        result = "refused"
+    except Exception as error:
+        raise AssertionError(f"{path.name}: neither refused nor taken: {content[:2000]!r}") from error
+    else:
+        result = "repaired" if repaired else "harmless"
+    assert not Path(spoil.WITNESS).exists(), f"{path.name} was run: {content[:2000]!r}"
+    return result
+
+
+def named(line: str, path: Path) -> bool:
+    """Tell whether a message names the file, or another that it leads to: below its data folder, or out of it."""
+    return path.name in line or str(Path.cwd()) in line or re.match(r"(/|\.\./)[^:]*: ", line) is not None
+
+
+@contextlib.contextmanager
+def inside(folder: str) -> Iterator[None]:
+    """Stand in a folder for a while."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
+def time_limit() -> Iterator[None]:
+    """Raise TimeoutError inside after `SECONDS`."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not read within {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
