@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CONSTRAINTS ?= constraints.txt
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo soak test test-oldest lint bench clean
 
 setup: $(VENV)/.done
 
-$(VENV)/.done: requirements.txt requirements-dev.txt constraints.txt
+$(VENV)/.done: requirements.txt requirements-dev.txt $(CONSTRAINTS)
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found: install Python 3.10 to 3.13"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "error: expected Python 3.10 to 3.13, found $$($(PYTHON) -V): set PYTHON=python3.x"; exit 2; }
@@ -15,7 +16,7 @@ $(VENV)/.done: requirements.txt requirements-dev.txt constraints.txt
 		{ echo "error: the venv module is missing: install python3-venv (Debian, Ubuntu)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --progress-bar off -r requirements-dev.txt -c constraints.txt
+	$(BIN)/python -m pip install --quiet --progress-bar off -r requirements-dev.txt -c $(CONSTRAINTS)
 	touch $@
 
 demo: setup
@@ -24,14 +25,26 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2
 
+# The suite on the oldest versions that requirements.txt takes, in an environment of its own: 6 GB, with torch's CUDA.
+test-oldest: VENV = .venv-oldest
+test-oldest:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "error: expected Python 3.10 to 3.12, which the oldest versions know, found $$($(PYTHON) -V):" \
+			"set PYTHON=python3.x"; exit 2; }
+	$(MAKE) test VENV=$(VENV) CONSTRAINTS=constraints-oldest.txt
+
 # About half an hour on two cores; each appends a row to results/NAME.csv.
 bench: setup
 	for name in search_step data_path evaluation growth full_search; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit $$?; done
+
+# About 20 minutes: ends the three commands in the middle, 20 times by SIGKILL alone, and compares what they end with.
+soak: setup
+	$(BIN)/python -m benchmarks.soak
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest .pytest_cache .ruff_cache

@@ -4,9 +4,13 @@ Shapes: h, w size of the image; H, W that of the result.
 """
 
 import torch
+import torchvision
 from torchvision.transforms.v2 import functional as F
 
-BYTE_KERNELS = ("AVX2", "AVX512")  # instruction sets for which torch resizes bytes as such
+# Instruction sets for which torchvision has torch resize bytes as such. Up to 0.23 it overlooked AVX512
+# (github.com/pytorch/vision/pull/9190) and went by floats there, which round otherwise.
+NEWER = tuple(map(int, torchvision.__version__.split(".")[:2])) >= (0, 24)
+BYTE_KERNELS = ("AVX2", "AVX512") if NEWER else ("AVX2",)
 
 
 def resize_grey(image: torch.Tensor, size: list[int]) -> torch.Tensor:

@@ -38,10 +38,13 @@ def second_order_backward(
     v, gradient = both[: len(weights)], both[len(weights) :]
     eps = 0.01 / torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in v]))
     sides = []
-    devices = {w.device for w in weights if w.device.type == "cuda"}
+    devices = {w.device for w in weights if w.device.type != "cpu"}
+    kind = next((device.type for device in devices), "cuda")
     for sign in (1, -1):
         _shift(weights, start, v, sign * eps)
-        with torch.random.fork_rng(devices):  # one dropout mask for both: their difference is divided by 2 eps
+        with torch.random.fork_rng(
+            devices, device_type=kind
+        ):  # one dropout mask for both: their difference is divided by 2 eps
             sides.append(_gradients(train_losses()["loss"], logits))
     for logit, g, plus, minus in zip(logits, gradient, *sides, strict=True):
         logit.grad = g - xi * (plus - minus) / (2 * eps)

@@ -21,13 +21,17 @@ SKIP = EDGE_OPS.index("skip")
 
 def conv_of_concat(conv: nn.Conv2d, tensors: list[Tensor]) -> Tensor:
     """Convolve the concatenation (B, n C, H, W); a tensor that is there twice is convolved once, by summed weights."""
-    weights: dict[int, Tensor] = {}
+    once: list[Tensor] = []
+    weights: list[Tensor] = []
     for tensor, weight in zip(tensors, conv.weight.split([t.shape[1] for t in tensors], dim=1), strict=True):
-        weights[id(tensor)] = weights[id(tensor)] + weight if id(tensor) in weights else weight
-    if len(weights) == len(tensors):
+        known = [n for n, other in enumerate(once) if other is tensor]  # torch 2.6 cannot compile id(tensor)
+        if known:
+            weights[known[0]] = weights[known[0]] + weight
+        else:
+            once, weights = [*once, tensor], [*weights, weight]
+    if len(once) == len(tensors):
         return conv(torch.cat(tensors, dim=1))
-    once = list({id(tensor): tensor for tensor in tensors}.values())
-    return F.conv2d(torch.cat(once, dim=1), torch.cat(list(weights.values()), dim=1), conv.bias)
+    return F.conv2d(torch.cat(once, dim=1), torch.cat(weights, dim=1), conv.bias)
 
 
 class Sum(nn.Module):
