@@ -25,8 +25,9 @@ from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
 from datasets.parts import Parts
 from datasets.road_scenes import SIZES
+from engine.guard import Guard
 from engine.search import Bilevel
-from engine.step import Compute, evaluate
+from engine.step import Compute, Session, evaluate
 from engine.train import warm_restarts
 from main_darts_searchable_flira import build_model
 from models.search.parameters import arch_parameters, weight_parameters
@@ -81,8 +82,15 @@ def make_epoch(args: argparse.Namespace, model: nn.Module, parts: Parts, compute
     train, arch = (parts.loader(part, train=True) for part in ("train", "arch"))
     schedule = warm_restarts(weights, compute.num_steps(train), args.Ti, args.Tm, args.eta_min)
     second_order = args.strategy == "darts2"
-    sides = Bilevel(model, TASK, weights, logits, schedule, train, arch, args.alternate, second_order, compute)
-    return lambda: sides.one_epoch(0)
+    session = Session(model, TASK, compute, Guard(compute.device))
+    sides = Bilevel(session, weights, logits, schedule, train, arch, args.alternate, second_order)
+
+    def one_epoch() -> None:
+        session.progress.passes.clear()
+        sides.begin(0)
+        sides.learn()
+
+    return one_epoch
 
 
 def time_evaluation(model: nn.Module, parts: Parts, compute: Compute) -> dict[str, float]:
@@ -93,7 +101,8 @@ def time_evaluation(model: nn.Module, parts: Parts, compute: Compute) -> dict[st
     forward = model.forward
     model.forward = lambda *inputs: timed(seconds, "forward", lambda: forward(*inputs))
     batches = timed_batches(parts.loader("val", train=False), seconds)
-    whole = seconds_of(lambda: evaluate(model, batches, TASK, evaluator, compute, "evaluate"))
+    session = Session(model, TASK, compute, Guard(compute.device))
+    whole = seconds_of(lambda: evaluate(session, batches, evaluator, "evaluate"))
     del model.forward
     seconds["detect"] = whole - sum(seconds.values())
     return seconds | {"val_pass": whole}

@@ -19,7 +19,7 @@ from benchmarks.rows import append_row
 from benchmarks.search_step import cached_samples, make_batch, make_model
 from datasets.feature_cache import join_features
 from engine.guard import Guard
-from engine.step import Compute, optimisation_step
+from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
 from engine.train import peak_memory_mb
 from models.search.parameters import arch_parameters, weight_parameters
@@ -62,10 +62,11 @@ def measure(side: int, size: int, cache: str, amp: bool) -> dict[str, float]:
         del batch["images"]
         if compute.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-    guard, sides = Guard(compute.device), (weight_parameters(model), arch_parameters(model))
+    session = Session(model, detection, compute, Guard(compute.device))
+    sides = weight_parameters(model), arch_parameters(model)
     optimizers = [torch.optim.Adam(parameters, lr=1e-6, fused=True) for parameters in sides]
     for optimizer in optimizers * 2:  # once more with the optimisers' own state there
-        optimisation_step(model, [batch], detection, optimizer, compute, guard)
+        optimisation_step(session, [batch], optimizer)
     return {"peak_mb": round(peak_memory_mb()), "cache_mb_per_pair": round(kept / 2**20, 1)}
 
 

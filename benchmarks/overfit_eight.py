@@ -17,7 +17,7 @@ from datasets.loader import make_loader
 from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from engine.guard import Guard
-from engine.step import evaluate, optimisation_step, train_epoch
+from engine.step import Session, evaluate, optimisation_step, run_pass
 from main_darts_found_flira import assemble, head_file, inherit_sizes, load_genotype
 from models.search.parameters import weight_parameters
 from utils.args import command, parse
@@ -46,18 +46,22 @@ def main(argv: list[str]) -> None:
     model = compute.place(assemble(args, streams, load_head(args, head_file(args)), genotype, parts))
     optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, fused=True)
 
-    def step(batches: list[dict], guard: Guard) -> list[dict]:
-        return optimisation_step(model, batches, TASK, optimizer, compute, guard)
+    session = Session(model, TASK, compute, Guard(compute.device))
+
+    def step(batches: list[dict]) -> None:
+        optimisation_step(session, batches, optimizer)
 
     def score() -> dict:
         classes = parts.data.category_ids, parts.data.classes
         evaluator = TASK.make_evaluator(parts.ground_truth("train"), *classes)
-        return evaluate(model, loaders[1], TASK, evaluator, compute, "evaluate")
+        return evaluate(session, loaders[1], evaluator, "evaluate")
 
     started, best = time.perf_counter(), {"AP50": -1.0}
     for epoch in range(args.epochs):
-        loaders[0].sampler.set_epoch(epoch)
-        loss = train_epoch(model, loaders[0], step, compute, f"epoch {epoch}").means("train")["train_loss"]
+        loaders[0].set_epoch(epoch)
+        session.progress.passes.clear()
+        run_pass(session, loaders[0], step, "train")
+        loss = session.progress.meters("train").means("train")["train_loss"]
         if epoch % 10 == 9:
             metrics = score()
             print(f"epoch {epoch}  loss {loss:.4f}  AP {metrics['AP']:.4f}  AP50 {metrics['AP50']:.4f}", flush=True)

@@ -24,7 +24,7 @@ from datasets.feature_cache import join_features
 from datasets.feature_store import MemoryStore
 from engine.features import per_image
 from engine.guard import Guard
-from engine.step import Compute, optimisation_step
+from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
 from engine.train import peak_memory_mb
 from models.detection.heads import DetectionHead
@@ -93,14 +93,15 @@ def make_steps(batch: dict, compute: Compute) -> dict[str, Callable[[], None]]:
         "weight_step": torch.optim.Adam(weight_parameters(model), lr=1e-6, fused=True),
         "logit_step": torch.optim.Adam(arch_parameters(model), lr=1e-6, fused=True),
     }
-    guard, samples = Guard(compute.device), cached_samples(batch, model, compute, "taps")
+    session = Session(model, detection, compute, Guard(compute.device))
+    samples = cached_samples(batch, model, compute, "taps")
 
     def live(optimizer: Optimizer) -> None:
-        optimisation_step(model, [batch], detection, optimizer, compute, guard)
+        optimisation_step(session, [batch], optimizer)
 
     def cached(optimizer: Optimizer) -> None:
         features = {"features": join_features(samples)}
-        optimisation_step(model, [batch | features], detection, optimizer, compute, guard)
+        optimisation_step(session, [batch | features], optimizer)
 
     steps = {name: partial(live, optimizer) for name, optimizer in optimizers.items()}
     return steps | {f"{name}_cached": partial(cached, optimizer) for name, optimizer in optimizers.items()}
@@ -129,6 +130,7 @@ def make_batch(size: int, side: int) -> dict:
         "boxes_xyxy": boxes.repeat(size, 1, 1),
         "labels": torch.tensor([0, 1]).repeat(size, 1),
         "image_ids": list(range(size)),
+        "file_names": list(map(str, range(size))),
         "scales": torch.ones(size),
     }
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
 from datasets.road_scenes import scenes_hash
+from engine.guard import Guard
+from engine.step import Session
 from main_pretrain_flira import build_detector
 from tools.demo import config_hash, exit_codes, say
 from tools.demo_jobs import environment_for
@@ -26,7 +28,7 @@ from utils.commands import command_line
 from utils.experiment import open_data, pick_compute
 from utils.options import positive
 from utils.options import seed as as_seed
-from utils.reporting import validator
+from utils.reporting import TASK, validator
 from utils.run_folder import commit
 
 STARTS = ("scratch", "road_scenes")
@@ -104,7 +106,8 @@ def scores(run: Path, modality: str) -> dict[str, object]:
     detector = build_detector(args, modality, parts.data.normalization)
     detector.load_state_dict(state["model"])
     compute.place(detector)
-    test, val = (validator(detector, parts, part, compute)[0]() for part in ("test", "val"))
+    session = Session(detector, TASK, compute, Guard(compute.device))
+    test, val = (validator(session, parts, part)[0]() for part in ("test", "val"))
     facts = {"AP_val": val["AP"], "epoch": state["progress"]["best_epoch"], "split": parts.split.hash}
     numbers = {n: test[n] for n in NUMBERS} | facts
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()} | {"run": str(run)}

@@ -7,6 +7,9 @@ Shapes: B batch; H, W letterboxed size; M the most boxes of one image of the bat
 the letterboxed image.
 """
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -66,7 +69,7 @@ def collate_targets(samples: list[dict[str, Any]]) -> dict[str, Any]:
         samples: as from `PairedDetectionDataset`; "rgb" and "thermal" are not read.
     Returns:
         "boxes_xyxy": float32 (B, M, 4) and "labels": int64 (B, M), filled up with zero boxes of label -1;
-        "image_ids": list, "scales": float32 (B,), "original_sizes": int64 (B, 2) as (height, width).
+        "image_ids", "file_names": lists, "scales": float32 (B,), "original_sizes": int64 (B, 2) as (height, width).
     """
     most = max(1, *(len(sample["labels"]) for sample in samples))
     boxes_xyxy, labels = torch.zeros(len(samples), most, 4), torch.full((len(samples), most), -1)
@@ -77,6 +80,7 @@ def collate_targets(samples: list[dict[str, Any]]) -> dict[str, Any]:
         "boxes_xyxy": boxes_xyxy,
         "labels": labels,
         "image_ids": [sample["image_id"] for sample in samples],
+        "file_names": [sample["file_name"] for sample in samples],
         "scales": torch.tensor([sample["scale"] for sample in samples], dtype=torch.float32),
         "original_sizes": torch.tensor([sample["original_size"] for sample in samples], dtype=torch.int64),
     }
@@ -101,6 +105,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
+        self.start = 0  # samples that the next pass leaves out
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the draws of the next pass; without this every pass is the same."""
@@ -113,7 +118,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
         # NumPy promises that SeedSequence never changes its numbers, unlike its shuffles: sort by one of them instead.
         words = [np.random.SeedSequence((self.seed, self.epoch, i)).generate_state(2).tolist() for i in range(self.num)]
         order = sorted(range(self.num), key=lambda i: words[i][1]) if self.shuffle else range(self.num)
-        return iter([(i, words[i][0]) for i in order])
+        return iter([(i, words[i][0]) for i in order][self.start :])
 
 
 class _Caught(Dataset):
@@ -160,19 +165,54 @@ class PairLoader(DataLoader):
         self.least = least
         self.bad_files = bad_files
         self.required = required
+        self.left_at = self.place = (0, 0)  # batches drawn, and of these given: where to begin, and where it is
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the draws of the next pass, and begin it at its start."""
+        self.sampler.set_epoch(epoch)
+        self.left_at = self.place = (0, 0)
+
+    def state_dict(self) -> dict:
+        """Return the epoch, and how far the pass under way is: batches drawn, and of these given."""
+        return {"epoch": self.sampler.epoch, "place": list(self.place)}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Begin the next pass where another one was left."""
+        self.set_epoch(state["epoch"])
+        self.left_at = self.place = tuple(state["place"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        given = 0
+        (drawn, given), self.left_at = self.left_at, (0, 0)
+        self.place, self.sampler.start = (drawn, given), drawn * self.batch_size
         for batch, faults in super().__iter__():
+            drawn += 1
             for name, fault in faults:
                 self.bad_files.add(name, fault)
             if batch is not None and (not faults or len(batch["image_ids"]) >= self.least):
                 given += 1
+                self.place = drawn, given
                 yield batch
+        self.place = 0, 0
         if not given and self.required:
             without = ", ".join(self.bad_files.names[:3])
             expected = f"expected a batch of {self.least} or more pairs"
             raise UserError(f"{expected}, found none left in this pass: without {without}")
+
+
+def ignore_signals(worker: int) -> None:
+    """Leave signals to the process that trains: terminals and job schedulers send them to its workers, too."""
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_told(parent: int) -> None:
+    """End this worker when its parent asks for it, as it does at its own end, and only then."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def make_loader(
@@ -185,7 +225,7 @@ def make_loader(
     bad_files: BadFiles | None = None,
     required: bool = True,
 ) -> PairLoader:
-    """Build the loader; call `loader.sampler.set_epoch(epoch)` before each epoch.
+    """Build the loader; call `loader.set_epoch(epoch)` before each epoch.
 
     Args:
         dataset: the pairs.
@@ -210,5 +250,6 @@ def make_loader(
         pin_memory=pin_memory,
         drop_last=train and len(dataset) >= batch_size,
         persistent_workers=workers > 0,
+        worker_init_fn=ignore_signals,
         generator=torch.Generator().manual_seed(seed),  # else each epoch takes a number from the global generator
     )

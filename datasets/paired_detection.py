@@ -130,7 +130,7 @@ class PairedDetectionDataset(Dataset):
             key: an index (its draws use seed 0), or (index, seed).
         Returns:
             "rgb" uint8 (3, H, W), "thermal" uint8 (1, H, W), "boxes_xyxy" float32 (N, 4), "labels" int64 (N,),
-            "image_id", "scale" (letterboxed = original * scale), "flip", "original_size" (height, width).
+            "image_id", "file_name", "scale" (letterboxed = original * scale), "flip", "original_size" (height, width).
         Raises:
             UserError: a file cannot be decoded, or its size or channels are not as expected.
         """
@@ -138,7 +138,7 @@ class PairedDetectionDataset(Dataset):
         rgb, thermal = load_pair(record, self.thermal_counts)
         with _draws_from(seed):
             sample = self.transform(rgb, thermal, torch.tensor(record.boxes_xyxy), torch.tensor(record.labels))
-        return {**sample, "image_id": record.image_id, "original_size": (record.height, record.width)}
+        return {**sample, **named(record), "original_size": (record.height, record.width)}
 
     def target(self, key: int | tuple[int, int]) -> dict[str, Any]:
         """Give the sample of a key without "rgb" and "thermal", by the same draws; no file is opened."""
@@ -149,11 +149,16 @@ class PairedDetectionDataset(Dataset):
             placement = self.transform.draw(size)
         boxes_xyxy, labels = self.transform.move_boxes(boxes_xyxy, labels, size, placement)
         sample = {"boxes_xyxy": boxes_xyxy, "labels": labels, "scale": placement.scale, "flip": placement.flip}
-        return {**sample, "image_id": record.image_id, "original_size": size}
+        return {**sample, **named(record), "original_size": size}
 
     def _find(self, key: int | tuple[int, int]) -> tuple[PairRecord, int]:
         index, seed = key if isinstance(key, tuple) else (key, 0)
         return self.records[index], seed
+
+
+def named(record: PairRecord) -> dict[str, Any]:
+    """Give what a sample says of where it is from."""
+    return {"image_id": record.image_id, "file_name": record.file_name}
 
 
 @contextmanager

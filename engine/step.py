@@ -3,8 +3,9 @@
 A task is a module with `losses(model, batch) -> dict with "loss"`, `predict(model, batch)` and `make_evaluator`.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from types import ModuleType
 
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from engine.guard import Guard
+from engine.progress import Progress
 
 LOOK_EVERY = 10  # steps; a look at a number on a GPU waits for all work given to it
 
@@ -50,24 +52,27 @@ class Compute:
         return -(-len(loader) // self.accum)
 
 
-class Meters:
-    """Means over batches, kept on the device until they are read."""
+def do_nothing() -> None:
+    """Be at rest where nobody saves."""
 
-    def __init__(self):
-        self.sums: dict[str, Tensor] = {}
-        self.batches = 0
-        self.samples = 0
 
-    def add(self, losses: list[dict[str, Tensor]], batches: list[dict]) -> None:
-        """Count a step: one loss dict per batch."""
-        for one, batch in zip(losses, batches, strict=True):
-            for name, value in one.items():
-                self.sums[name] = self.sums.get(name, 0) + value.detach()
-            self.batches += 1
-            self.samples += len(batch["image_ids"])
+@dataclass
+class Session:
+    """What every step of a phase of a run works with.
 
-    def means(self, prefix: str) -> dict[str, float]:
-        return {f"{prefix}_{name}": float(total) / self.batches for name, total in self.sums.items()}
+    Args:
+        task: a module as above.
+        guard: takes the steps, or skips those whose numbers are not finite.
+        progress: where the phase stands; steps and passes move it on.
+        at_rest: called between steps, and between batches of an evaluation: where a run may be saved, or end.
+    """
+
+    model: nn.Module
+    task: ModuleType
+    compute: Compute
+    guard: Guard
+    progress: Progress = field(default_factory=Progress)
+    at_rest: Callable[[], None] = do_nothing
 
 
 def move(batch: dict, device: torch.device) -> dict:
@@ -86,73 +91,71 @@ def move(batch: dict, device: torch.device) -> dict:
 
 
 def optimisation_step(
-    model: nn.Module,
+    session: Session,
     batches: list[dict],
-    task: ModuleType,
     optimizer: Optimizer,
-    compute: Compute,
-    guard: Guard,
+    name: str = "train",
     backward: Callable[[], dict[str, Tensor]] | None = None,
-) -> list[dict[str, Tensor]]:
+) -> None:
     """Move the optimiser's parameters, and only those, by the mean gradient of the task's loss on some batches.
 
     Args:
         batches: they are moved to the device one after another, so that they need the memory of one there.
-        guard: takes the step.
+        name: of the pass whose meters count the loss dict of each batch.
         backward: computes the loss dict of the only batch and leaves the gradients in the parameters; default: plain
             first order.
 
-    Returns:
-        The loss dict of each batch.
-
     Raises:
-        UserError: loss or gradient is not finite; names the images of all batches. Parameters are as before the step.
-            On a GPU it is `guard.look` that raises it, some steps later.
+        UserError: too many steps were bad. On a GPU it is `guard.look` that raises it, some steps later.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     optimizer.zero_grad(set_to_none=True)
+    restore = session.guard.remember(session.model)
     if backward is None:
-        losses = [_add_gradients(model, batch, task, parameters, compute, len(batches)) for batch in batches]
+        losses = [_add_gradients(session, batch, parameters, len(batches)) for batch in batches]
     else:
         losses = [backward()]
-    norm = nn.utils.clip_grad_norm_(parameters, compute.clip_grad)
+    norm = nn.utils.clip_grad_norm_(parameters, session.compute.clip_grad)
     loss = torch.stack([one["loss"] for one in losses]).mean()
-    guard.step(optimizer, loss, norm, [image_id for batch in batches for image_id in batch["image_ids"]])
-    return losses
+    good = session.guard.step(optimizer, loss, norm, [name for batch in batches for name in batch["file_names"]])
+    restore(good)
+    session.progress.meters(name).add(losses, batches, good)
+    if session.guard.at_once:
+        session.guard.look()
 
 
 def _add_gradients(
-    model: nn.Module, batch: dict, task: ModuleType, parameters: list[nn.Parameter], compute: Compute, num_batches: int
+    session: Session, batch: dict, parameters: list[nn.Parameter], num_batches: int
 ) -> dict[str, Tensor]:
     """Add a batch's share of the mean gradient; returns its loss dict without the graph."""
-    with compute.autocast():
-        losses = task.losses(model, move(batch, compute.device))
+    with session.compute.autocast():
+        losses = session.task.losses(session.model, move(batch, session.compute.device))
     (losses["loss"] / num_batches).backward(inputs=parameters)
     return {name: value.detach() for name, value in losses.items()}
 
 
-def train_epoch(
-    model: nn.Module,
-    batches: Iterable[dict],
-    take_step: Callable[[list[dict], Guard], list[dict[str, Tensor]]],
-    compute: Compute,
-    title: str,
-) -> Meters:
-    """Take one step per `compute.accum` batches, with a progress bar; returns the meters of the loss dicts.
+def run_pass(session: Session, loader: Iterable[dict], take_step: Callable[[list[dict]], None], name: str) -> None:
+    """Take one step per `compute.accum` batches of the loader, from where the pass was left, with a progress bar.
 
     Args:
-        take_step: called with these batches, fewer in the last step, and the guard of the epoch.
+        take_step: called with these batches, fewer in the last step.
+        name: of the pass; its meters are in the session's progress.
     """
-    model.train()
-    meters, guard = Meters(), Guard(compute.device)
-    bar = tqdm(batches, desc=title, leave=False, disable=None)
-    for number, group in enumerate(groups_of(bar, compute.accum)):
-        meters.add(take_step(group, guard), group)
+    session.model.train()
+    guard, progress, meters = session.guard, session.progress, session.progress.meters(name)
+    last = time.perf_counter()
+    bar = tqdm([] if meters.finished else loader, f"epoch {progress.epochs_done} {name}", leave=False, disable=None)
+    for number, group in enumerate(groups_of(bar, session.compute.accum)):
+        take_step(group)
+        progress.steps += 1
         if number % LOOK_EVERY == 0:
             guard.look()
-            bar.set_postfix(loss=f"{float(meters.sums['loss']) / meters.batches:.3f}")
+            bar.set_postfix({key: f"{mean:.3f}" for key, mean in meters.means(name).items() if mean is not None})
+        now = time.perf_counter()
+        meters.seconds, last = meters.seconds + now - last, now
+        session.at_rest()
     guard.look()
-    return meters
+    meters.finished = True
 
 
 def groups_of(batches: Iterable[dict], size: int) -> Iterator[list[dict]]:
@@ -162,14 +165,13 @@ def groups_of(batches: Iterable[dict], size: int) -> Iterator[list[dict]]:
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, batches: Iterable[dict], task: ModuleType, evaluator, compute: Compute, title: str
-) -> dict[str, float | None]:
+def evaluate(session: Session, batches: Iterable[dict], evaluator, title: str) -> dict[str, float | None]:
     """Run the model in eval mode over all batches and return the evaluator's metrics."""
-    model.eval()
+    session.model.eval()
     for batch in tqdm(batches, desc=title, leave=False, disable=None):
-        batch = move(batch, compute.device)
-        with compute.autocast():
-            predictions = task.predict(model, batch)
+        batch = move(batch, session.compute.device)
+        with session.compute.autocast():
+            predictions = session.task.predict(session.model, batch)
         evaluator.add(batch, predictions)
+        session.at_rest()
     return evaluator.compute()

@@ -1,5 +1,8 @@
 """Batches depend on seed and epoch, not on workers."""
 
+import multiprocessing
+import signal
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -22,7 +25,7 @@ def dataset(tmp_path_factory):
 
 
 def read(loader, epoch: int) -> list[dict]:
-    loader.sampler.set_epoch(epoch)
+    loader.set_epoch(epoch)
     return list(loader)
 
 
@@ -157,3 +160,45 @@ def test_a_batch_of_one_that_is_left_is_skipped_in_training(dataset):
     assert len(list(make_loader(damaged(few, 0), 2, 1, False, 0, False, bad))) == 1
     with pytest.raises(UserError, match=f"found none left in this pass: without {dataset.records[0].file_name}"):
         list(make_loader(damaged(few, 0), 2, 1, True, 0, False, bad))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("bad", [(), (2, 7)])
+def test_a_pass_goes_on_behind_any_batch(dataset, workers, bad):
+    """The rest of the pass and the next one are those of an uninterrupted loader, whoever decodes them."""
+
+    def make(workers):
+        found = BadFiles(2)
+        found.log = lambda line: None
+        return make_loader(damaged(dataset, *bad) if bad else dataset, 2, 1, True, workers, False, found)
+
+    whole = make(0)
+    whole.set_epoch(3)
+    expected = list(whole)
+    for stop in range(1, len(expected) + 1):
+        first, second = make(0), make(workers)
+        first.set_epoch(3)
+        batches = iter(first)
+        for _ in range(stop):
+            next(batches)
+        second.load_state_dict(first.state_dict())
+        assert same(list(second), expected[stop:])
+        assert [b["image_ids"] for b in second] == [b["image_ids"] for b in expected], "a new pass is a whole one"
+    assert whole.state_dict() == {"epoch": 3, "place": [0, 0]}
+
+
+def test_workers_leave_signals_to_their_parent(dataset):
+    """A terminal and a job scheduler send them to every process; the parent's own end still reaches them."""
+    loader = make_loader(dataset, 1, 1, True, 2, False)
+    batches = iter(loader)
+    next(batches)
+    workers = [child.pid for child in multiprocessing.active_children()]
+    assert len(workers) == 2
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+        for pid in workers:
+            subprocess.run(["kill", f"-{number}", str(pid)], check=True)  # not by their parent
+    assert len(list(batches)) == len(dataset) - 1
+    for child in multiprocessing.active_children():
+        child.terminate()
+        child.join(5)
+        assert child.exitcode == 0

@@ -8,9 +8,9 @@ import torch
 from datasets.loader import BadFiles, make_loader
 from engine.search import Bilevel, search
 from engine.step import Compute, groups_of
-from engine.train import Progress, train, warm_restarts
+from engine.train import train, warm_restarts
 from tests.datasets.test_loader import damaged, dataset  # noqa: F401  a fixture
-from tests.engine.toy import TASK, Batches, Toy, parts, step, task_losses, validate
+from tests.engine.toy import Batches, Toy, parts, session_of, step, task_losses, validate
 
 TWO = Compute(torch.device("cpu"), accum=2)
 
@@ -52,7 +52,7 @@ def test_an_epochs_last_step_averages_what_it_has_and_the_schedule_counts_steps(
     model, rows = Toy(norm=False), []
     optimizer = torch.optim.SGD(parts(model)[0], lr=0.1)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    train(model, TASK, optimizer, schedule, Batches(1), validate, 2, TWO, Progress(), lambda row, _: rows.append(row))
+    train(session_of(model, compute=TWO), optimizer, schedule, Batches(1), validate, 2, lambda row, _: rows.append(row))
     epochs = [Batches(1), Batches(1)]
     epochs[1].set_epoch(1)
     torch.testing.assert_close(parts(model)[0], by_hand([g for e in epochs for g in groups_of(e, 2)], 0.1))
@@ -66,7 +66,7 @@ def test_logged_losses_are_means_over_batches():
     expected = sum(task_losses(model, batch)["loss"].item() for batch in Batches(1)) / 3
     optimizer = torch.optim.SGD(parts(model)[0], lr=0.0)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    train(model, TASK, optimizer, schedule, Batches(1), validate, 1, TWO, Progress(), lambda row, _: rows.append(row))
+    train(session_of(model, compute=TWO), optimizer, schedule, Batches(1), validate, 1, lambda row, _: rows.append(row))
     assert rows[0]["train_loss"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -88,8 +88,9 @@ def test_weights_and_logits_take_groups_in_turn(alternate, order):
 
     task = SimpleNamespace(losses=losses, METRIC="score")
     schedule = warm_restarts(weights, TWO.num_steps(Marked(1)), Ti=1, Tm=1, eta_min=0.0)
-    sides = Bilevel(model, task, weights, logits, schedule, Marked(1), Marked(2), alternate, False, TWO)
-    search(sides, validate, dict, 1, Progress(), lambda row, _: rows.append(row))
+    session = session_of(model, task, TWO)
+    sides = Bilevel(session, weights, logits, schedule, Marked(1), Marked(2), alternate, False)
+    search(sides, validate, dict, 1, lambda row, _: rows.append(row))
     assert "".join(seen).split() == order.split()
     assert schedule.get_last_lr() == [0.05], "two steps are one epoch, and one cycle"
     assert {"train_loss", "arch_loss"} <= rows[0].keys()

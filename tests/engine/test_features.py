@@ -11,7 +11,7 @@ from datasets.feature_store import MemoryStore
 from datasets.parts import LoaderOptions, Parts, open_parts
 from engine.features import KINDS, fill, record_shapes, store_key
 from engine.guard import Guard
-from engine.step import Compute, optimisation_step
+from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
 from models.detection.heads import DetectionHead
 from models.fusion_detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
@@ -61,7 +61,7 @@ def test_cached_features_equal_live_ones(parts, kind):
     live, cached = (p.loader("train", train=True) for p in (parts, with_cache(parts, model, kind)))
     for epoch in range(2):
         for loader in (live, cached):
-            loader.sampler.set_epoch(epoch)
+            loader.set_epoch(epoch)
         for a, b in zip(live, cached, strict=True):
             assert "images" not in b
             for name in ("boxes_xyxy", "labels", "scales", "original_sizes"):
@@ -75,9 +75,9 @@ def test_cached_features_equal_live_ones(parts, kind):
 
 def alternating_steps(model: FusionDetector, batches: list[dict]) -> list[torch.Tensor]:
     sides = [torch.optim.Adam(p, lr=0.01, fused=True) for p in (weight_parameters(model), arch_parameters(model))]
-    guard = Guard(CPU.device)
+    session = Session(model, detection, CPU, Guard(CPU.device))
     for number in range(20):
-        optimisation_step(model, [batches[number % len(batches)]], detection, sides[number % 2], CPU, guard)
+        optimisation_step(session, [batches[number % len(batches)]], sides[number % 2])
     return list(model.state_dict().values())
 
 

@@ -1,4 +1,4 @@
-"""Non-finite numbers stop a run: at once, or at the next look with nothing moved since."""
+"""Steps with numbers that are not finite: skipped, named, counted; nothing moves by them, at once or looked at late."""
 
 import copy
 from contextlib import nullcontext
@@ -6,94 +6,127 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from engine import step as step_module
 from engine.guard import Guard
-from engine.step import Compute, optimisation_step, train_epoch
+from engine.step import Compute, Session, optimisation_step, run_pass
 from engine.tasks import detection
 from models.search.parameters import arch_parameters, weight_parameters
-from tests.engine.toy import CPU, TASK, Batches, Toy, parts
+from tests.engine.toy import CPU, TASK, Batches, Toy, parts, session_of
 from tests.models import test_fusion_detector as fused
 from utils.errors import UserError
 
 
-def make_run():
-    """A model and the fused optimisers of its weights and its logits, which have taken one good step each."""
+def make_run(at_once=True, max_bad_steps=0):
+    """A session and the fused optimisers of its weights and its logits, which have taken one good step each."""
     torch.manual_seed(0)
-    model = Toy()
+    model, said = Toy(), []
+    session = Session(model, TASK, CPU, Guard(CPU.device, max_bad_steps, said.append, at_once))
     optimizers = [torch.optim.Adam(p, lr=0.05, fused=True) for p in parts(model)]
     for optimizer, batch in zip(optimizers, Batches(0)):
-        optimisation_step(model, [batch], TASK, optimizer, CPU, Guard(CPU.device))
-    return model, optimizers
+        optimisation_step(session_of(model), [batch], optimizer)
+    return session, optimizers, said
 
 
-def snapshot(model, optimizers):
-    return copy.deepcopy([p.detach() for p in model.parameters()]), copy.deepcopy([o.state_dict() for o in optimizers])
+def snapshot(session, optimizers):
+    """Parameters and running statistics, and what the optimisers know."""
+    return copy.deepcopy(session.model.state_dict()), copy.deepcopy([o.state_dict() for o in optimizers])
 
 
 def check_same(one, other):
-    assert all(torch.equal(a, b) for a, b in zip(one[0], other[0], strict=True))
+    assert all(torch.equal(one[0][name], other[0][name]) for name in one[0])
     for a, b in zip(one[1], other[1], strict=True):
         for key in a["state"]:
             assert all(torch.equal(a["state"][key][name], b["state"][key][name]) for name in a["state"][key])
 
 
-def spoilt(batch, value):
-    return batch | {"y": torch.full_like(batch["y"], value)}
+def spoilt(batch, value, key="y"):
+    return batch | {key: torch.full_like(batch[key], value)}
+
+
+def go(session, optimizers, groups):
+    """Every optimiser takes a step on every group."""
+    for batches in groups:
+        for optimizer in optimizers:
+            optimisation_step(session, batches, optimizer)
+    session.guard.look()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("at_once", [True, False])
-def test_nothing_moves_from_the_first_bad_step_on(value, at_once):
-    """Of two bad groups of two batches the first is named; good ones in between, and the logits, do not move either."""
-    model, optimizers = make_run()
-    guard, group = Guard(CPU.device, at_once), list(Batches(1, num=6))
+def test_the_first_bad_step_ends_a_run_that_may_skip_none(value, at_once):
+    """Of two bad groups of two batches the first is named; good ones behind it do not move anything either."""
+    session, optimizers, said = make_run(at_once)
+    group = list(Batches(1, num=6))
     groups = [[group[0], spoilt(group[1], value)], group[2:4], [spoilt(one, value) for one in group[4:]]]
-    before = snapshot(model, optimizers)
+    before = snapshot(session, optimizers)
+    expected = r"loss (nan|inf), gradient norm.*pairs image0, .*image7; --max_bad_steps N skips .*; a lower learning"
+    with pytest.raises(UserError, match=expected):
+        go(session, optimizers, groups)
+    check_same(before, snapshot(session, optimizers))
+    assert not said
 
-    def go():
-        for batches in groups:
-            for optimizer in optimizers:
-                optimisation_step(model, batches, TASK, optimizer, CPU, guard)
-                assert not at_once, "the first one was let through"
-        guard.look()
 
-    with pytest.raises(UserError, match=r"loss (nan|inf), gradient norm.*images image0, .*image7; a lower learning"):
-        go()
-    check_same(before, snapshot(model, optimizers))
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("key", ["x", "y"])
+def test_skipped_steps_leave_no_trace(at_once, key):
+    """With bad images the running statistics are hit before any loss is known."""
+    groups = [[batch] for batch in Batches(1, num=6)]
+    whole, optimizers, _ = make_run(at_once, 4)
+    go(whole, optimizers, [groups[i] for i in (0, 2, 3, 5)])
+    expected = snapshot(whole, optimizers)
+    session, optimizers, said = make_run(at_once, 4)
+    bad = [[spoilt(g[0], float("nan"), key)] if i in (1, 4) else g for i, g in enumerate(groups)]
+    go(session, optimizers, bad)
+    check_same(expected, snapshot(session, optimizers))
+    assert [line.partition(":")[0] for line in said] == [f"step skipped, {n} of at most 4" for n in (1, 2, 3, 4)]
+    assert "pairs image4, image5, image6, image7" in said[0]
+    assert session.guard.seen == 4
+    meters, ours = session.progress.meters("train"), whole.progress.meters("train")
+    assert meters.means("train") == ours.means("train"), "means are of the good ones"
+    with pytest.raises(UserError, match="pairs image4, .*; --max_bad_steps 4 were skipped before"):
+        go(session, optimizers, [bad[1]])
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_count_goes_on_in_a_run_that_was_stopped(at_once):
+    (batch, *_), (session, optimizers, _) = Batches(1), make_run(at_once, 3)
+    go(session, optimizers, [[spoilt(batch, float("nan"))]])
+    state = session.guard.state_dict()
+    session, optimizers, _ = make_run(at_once, 3)
+    session.guard.load_state_dict(state)
+    before = snapshot(session, optimizers)
+    with pytest.raises(UserError, match="--max_bad_steps 3"):
+        go(session, optimizers, [[spoilt(batch, float("nan"))]])
+    check_same(before, snapshot(session, optimizers))
 
 
 def test_a_bad_gradient_of_a_good_loss_is_seen():
-    model, optimizers = make_run()
-    before, (batch, *_) = snapshot(model, optimizers), Batches(1)
+    session, optimizers, _ = make_run()
+    before, (batch, *_) = snapshot(session, optimizers), Batches(1)
 
     def backward():
-        for p in parts(model)[0]:
+        for p in parts(session.model)[0]:
             p.grad = torch.full_like(p, float("inf"))
         return {"loss": torch.tensor(1.0)}
 
     with pytest.raises(UserError, match="loss 1, gradient norm inf"):
-        optimisation_step(model, [batch], TASK, optimizers[0], CPU, Guard(CPU.device), backward)
-    check_same(before, snapshot(model, optimizers))
+        optimisation_step(session, [batch], optimizers[0], backward=backward)
+    check_same(before, snapshot(session, optimizers))
 
 
 def test_a_late_look_changes_no_good_step():
     ends = []
     for at_once in (True, False):
-        model, optimizers = make_run()
-        guard = Guard(CPU.device, at_once)
-        for batch in Batches(1, num=5):
-            for optimizer in optimizers:
-                optimisation_step(model, [batch], TASK, optimizer, CPU, guard)
-        guard.look()
-        ends.append(snapshot(model, optimizers))
+        session, optimizers, _ = make_run(at_once)
+        go(session, optimizers, [[batch] for batch in Batches(1, num=5)])
+        ends.append(snapshot(session, optimizers))
     check_same(*ends)
 
 
 def test_optimisers_that_cannot_skip_are_refused():
-    model, (batch, *_) = Toy(), Batches(1)
-    plain = torch.optim.Adam(parts(model)[0], lr=0.05, fused=False)
+    session, _, _ = make_run(at_once=False)
+    plain = torch.optim.Adam(parts(session.model)[0], lr=0.05, fused=False)
     with pytest.raises(AssertionError):
-        optimisation_step(model, [batch], TASK, plain, CPU, Guard(CPU.device, at_once=False))
+        optimisation_step(session, [next(iter(Batches(1)))], plain)
 
 
 def test_only_a_gpu_is_looked_at_late():
@@ -110,25 +143,24 @@ def test_a_step_asks_the_device_for_no_value(monkeypatch, parameters):
     optimizer = torch.optim.SGD(parameters(model), lr=0.1)
     monkeypatch.setattr(optimizer, "step", lambda: None)  # no fused kernel there
     monkeypatch.setattr(Compute, "autocast", nullcontext)  # nor this
-    late = Guard(meta, at_once=False)
-    losses = optimisation_step(model, [data, data], detection, optimizer, Compute(meta), late)
-    assert losses[1]["loss"].device == late.stopped.device == meta
+    session = Session(model, detection, Compute(meta), Guard(meta, at_once=False))
+    optimisation_step(session, [data, data], optimizer)
+    assert session.progress.meters("train").sums["loss"].device == session.guard.bad.device == meta
     with pytest.raises(RuntimeError, match="meta"):
-        late.look()
+        session.guard.look()
 
 
 @pytest.mark.parametrize(("bad", "taken"), [(0, 1), (13, 21), (20, 21), (24, 25)])
-def test_the_loop_looks_every_ten_steps_and_at_its_end(monkeypatch, bad, taken):
-    monkeypatch.setattr(step_module, "Guard", lambda device: Guard(device, at_once=False))
-    model, (optimizer, _) = make_run()
+def test_the_loop_looks_every_ten_steps_and_at_its_end(bad, taken):
+    session, (optimizer, _), _ = make_run(at_once=False)
     batches = [spoilt(b, float("nan")) if i == bad else b for i, b in enumerate(Batches(1, num=25))]
     steps = []
 
-    def take_step(group, guard):
+    def take_step(group):
         steps.append(group)
-        return optimisation_step(model, group, TASK, optimizer, CPU, guard)
+        optimisation_step(session, group, optimizer)
 
-    with pytest.raises(UserError, match=f"images image{4 * bad}, "):
-        train_epoch(model, batches, take_step, CPU, "")
+    with pytest.raises(UserError, match=f"pairs image{4 * bad}, "):
+        run_pass(session, batches, take_step, "train")
     assert len(steps) == taken
-    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert all(torch.isfinite(p).all() for p in session.model.parameters())

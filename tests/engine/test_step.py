@@ -1,16 +1,18 @@
 """The shared step: moves its own parameters only, cuts gradients; evaluation; the loop."""
 
 import copy
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from engine.progress import Meters
 from engine.search import Bilevel, search
-from engine.step import Compute, Meters, evaluate, move
-from engine.train import Progress, run_epochs, train, warm_restarts
-from tests.engine.toy import CPU, TASK, Batches, Toy, parts, step, task_losses, validate
+from engine.step import Compute, evaluate, move
+from engine.train import run_epochs, train, warm_restarts
+from tests.engine.toy import Batches, Toy, parts, session_of, step, task_losses, validate
 
 
 def test_a_step_moves_the_optimisers_parameters_only():
@@ -55,10 +57,12 @@ def test_move_reaches_tensors_in_lists_and_dicts():
 
 def test_meters_are_means():
     meters = Meters()
-    for values in ([1.0, 2.0], [6.0]):
-        meters.add([{"loss": torch.tensor(value)} for value in values], [{"image_ids": [0, 1]}] * len(values))
+    for values in ([1.0, 2.0], [float("nan")], [6.0]):
+        losses = [{"loss": torch.tensor(value)} for value in values]
+        meters.add(losses, [{"image_ids": [0, 1]}] * len(values), torch.tensor(values[0] > 0))
     assert meters.means("train") == {"train_loss": 3.0}
-    assert meters.samples == 6
+    assert meters.samples == 8
+    assert Meters().means("train") == {}
 
 
 def test_evaluation_is_in_eval_mode_without_gradients():
@@ -73,63 +77,83 @@ def test_evaluation_is_in_eval_mode_without_gradients():
 
     model = Toy().train()
     before = copy.deepcopy(model.state_dict())
-    assert evaluate(model, Batches(0), TASK, Evaluator(), CPU, "") == {"score": 3.0}
+    assert evaluate(session_of(model), Batches(0), Evaluator(), "") == {"score": 3.0}
     assert not model.training
     assert seen == [False] * 3
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
 def test_the_best_epoch_is_the_first_of_equals():
-    scores, best, progress = iter([None, 0.2, 0.5, 0.5, 0.1]), [], Progress()
+    scores, best, session = iter([None, 0.2, 0.5, 0.5, 0.1]), [], session_of(Toy())
     run_epochs(
-        progress,
+        session,
         5,
         lambda _: {},
+        dict,
         lambda: {"score": next(scores)},
-        "score",
         lambda row, b: best.append((row["epoch"], b)),
     )
+    progress = session.progress
     assert best == [(0, True), (1, True), (2, True), (3, False), (4, False)]
     assert (progress.best_epoch, progress.best, progress.epochs_done) == (2, 0.5, 5)
 
 
-def make_training(alternate: str | None):
-    """Build everything of a small training (None) or search, from the seed."""
+class Killed(Exception):
+    pass
+
+
+def make_training(alternate: str | None, second_order: bool = False):
+    """Build everything of a small training (None) or search, from the seed; `go` may be killed after so many steps."""
     torch.manual_seed(0)
     model = Toy()
-    weights, logits = (torch.optim.Adam(p, lr=0.05) for p in parts(model))
+    weights, logits = (torch.optim.Adam(p, lr=0.05, fused=True) for p in parts(model))
     schedule = warm_restarts(weights, 3, Ti=1, Tm=2, eta_min=1e-4)
-    progress, rows = Progress(), []
+    session, loaders, rows = session_of(model), [Batches(1), Batches(2, num=2)], []
+    owners = {"model": model, "weights": weights, "logits": logits, "schedule": schedule, "guard": session.guard}
+    owners |= {"progress": session.progress, "train": loaders[0], "arch": loaders[1]}
 
-    def go(epochs: int) -> None:
+    def go(epochs: int, kill_at: int | None = None) -> None:
         def on_epoch(row, _):
             rows.append(row)
 
-        if alternate is None:
-            train(model, TASK, weights, schedule, Batches(1), validate, epochs, CPU, progress, on_epoch)
-        else:
-            sides = Bilevel(model, TASK, weights, logits, schedule, Batches(1), Batches(2), alternate, False, CPU)
-            search(sides, validate, dict, epochs, progress, on_epoch)
+        def at_rest():
+            if session.progress.steps == kill_at:
+                raise Killed
 
-    return SimpleNamespace(model=model, owners=(model, weights, logits, schedule), progress=progress, rows=rows, go=go)
+        session.at_rest = at_rest
+        with suppress(Killed):
+            if alternate is None:
+                train(session, weights, schedule, loaders[0], validate, epochs, on_epoch)
+            else:
+                sides = Bilevel(session, weights, logits, schedule, *loaders, alternate, second_order)
+                search(sides, validate, dict, epochs, on_epoch)
+
+    return SimpleNamespace(model=model, owners=owners, rows=rows, go=go, session=session)
 
 
-@pytest.mark.parametrize("alternate", [None, "epoch", "step"])
-def test_two_and_two_epochs_equal_four(alternate, tmp_path):
-    whole = make_training(alternate)
+@pytest.mark.parametrize(
+    ("alternate", "second_order"), [(None, False), ("epoch", False), ("step", False), ("epoch", True), ("step", True)]
+)
+def test_killed_after_any_step_and_taken_up_equals_whole(alternate, second_order, tmp_path):
+    """Also right behind a pass's last step, and behind an epoch's."""
+    whole = make_training(alternate, second_order)
     whole.go(4)
-    first = make_training(alternate)
-    first.go(2)
-    torch.save([o.state_dict() for o in first.owners], tmp_path / "state.pt")
-    second = make_training(alternate)
-    for owner, state in zip(second.owners, torch.load(tmp_path / "state.pt", weights_only=True), strict=True):
-        owner.load_state_dict(state)
-    second.progress.epochs_done = first.progress.epochs_done
-    second.go(4)
-    assert [r["epoch"] for r in first.rows + second.rows] == [0, 1, 2, 3]
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[name]), name
-    assert [r["train_loss"] for r in whole.rows] == [r["train_loss"] for r in first.rows + second.rows]
+    for kill_at in range(1, whole.session.progress.steps + 1):
+        first = make_training(alternate, second_order)
+        first.go(4, kill_at)
+        torch.save({name: owner.state_dict() for name, owner in first.owners.items()}, tmp_path / "state.pt")
+        second = make_training(alternate, second_order)
+        for name, state in torch.load(tmp_path / "state.pt", weights_only=True).items():
+            second.owners[name].load_state_dict(state)
+        second.go(4)
+        assert second.session.progress.steps == whole.session.progress.steps
+        for name, value in whole.model.state_dict().items():
+            assert torch.equal(value, second.model.state_dict()[name]), (kill_at, name)
+        assert [told(r) for r in first.rows + second.rows] == [told(r) for r in whole.rows]
+
+
+def told(row):
+    return {k: v for k, v in row.items() if not k.endswith(("_seconds", "_per_s", "_mb"))}
 
 
 def test_alternations_differ_and_both_move_the_logits():

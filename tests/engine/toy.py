@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from engine.guard import Guard
-from engine.step import Compute, optimisation_step
+from engine.step import Compute, Session, optimisation_step
 
 CPU = Compute(torch.device("cpu"))
 
@@ -42,26 +42,42 @@ class Batches(list):
 
     def __init__(self, seed: int, num: int = 3):
         super().__init__([None] * num)
-        self.sampler = self
         self.seed, self.epoch = seed, 0
+        self.start = self.place = 0
 
     def set_epoch(self, epoch: int):
         self.epoch = epoch
+        self.start = self.place = 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "place": self.place}
+
+    def load_state_dict(self, state):
+        self.epoch, self.start = state["epoch"], state["place"]
+        self.place = self.start
 
     def __iter__(self):
-        for i in range(len(self)):
+        first, self.start = self.start, 0
+        for i in range(first, len(self)):
+            self.place = i + 1
             draws = torch.Generator().manual_seed(100 * self.seed + 10 * self.epoch + i)
             x = torch.randn(4, 3, generator=draws)
-            yield {"x": x, "y": x.flip(1), "image_ids": [f"image{4 * i + j}" for j in range(4)]}
+            names = [f"image{4 * i + j}" for j in range(4)]
+            yield {"x": x, "y": x.flip(1), "image_ids": names, "file_names": names}
+        self.place = 0
 
 
 def parts(model):
     return [model.layer.weight, model.layer.bias, *model.norm.parameters()], [model.alpha_mix]
 
 
+def session_of(model, task=TASK, compute=CPU):
+    return Session(model, task, compute, Guard(compute.device))
+
+
 def step(model, batches, optimizer, compute=CPU):
     """One step of its own."""
-    return optimisation_step(model, batches, TASK, optimizer, compute, Guard(compute.device))
+    optimisation_step(session_of(model, compute=compute), batches, optimizer)
 
 
 def validate():

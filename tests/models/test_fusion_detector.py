@@ -50,6 +50,7 @@ def batch(num: int = 2, boxes: bool = True) -> dict:
         "boxes_xyxy": (found if boxes else torch.zeros(2, 4)).repeat(num, 1, 1),
         "labels": (torch.arange(2) if boxes else torch.tensor([-1, -1])).repeat(num, 1),
         "image_ids": list(range(num)),
+        "file_names": [f"{i}.jpg" for i in range(num)],
         "scales": torch.ones(num),
         "original_sizes": torch.tensor([[90, 154]] * num),
     }
