@@ -10,7 +10,11 @@ from pathlib import Path
 
 import torch
 
-from engine.train import Progress, train, warm_restarts
+from datasets.parts import Parts
+from engine.guard import Guard
+from engine.step import Compute, Session
+from engine.train import train, warm_restarts
+from models.fusion_detector import FusionDetector
 from models.search.derive import in_words
 from models.search.genotype_io import read_genotype
 from models.search.genotypes import Genotype, Space, genotype_to_json, random_genotype
@@ -29,12 +33,14 @@ from utils.experiment import (
     pick_compute,
 )
 from utils.found import DATA, STREAMS, assemble, check_widening, describe, matching_width, needed_modalities
+from utils.keeper import Keeper
 from utils.options import make_parser
-from utils.reporting import TASK, Recorder, next_command, print_dry_run, start_run, validator
-from utils.run_folder import read_json
+from utils.reporting import TASK, Recorder, next_command, print_dry_run, tracking, validator
+from utils.resume import finish, running, say_if_finished, take_up
+from utils.run_folder import RunFolder, read_json
 from utils.seed import seed_everything
+from utils.signals import Stop
 from utils.testing import test_box_fusion, test_found
-from utils.tracking import Tracker
 
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 SPACE = ("steps", "multiplier", "node_steps", "node_multiplier")
@@ -44,7 +50,9 @@ FOR_TEST = ("results", "eval_part", "box_fusion", "partner_exp_dir")
 
 @command
 def main(argv: list[str]) -> None:
-    args = parse(make_parser, argv, "found")
+    args = take_up(parse(make_parser, argv, "found"), "found", make_parser)
+    if say_if_finished(args.resume):
+        return
     if args.num_keep_edges != 2:
         raise UserError(
             f"--num_keep_edges: expected 2 (a genotype has two edges per node), found {args.num_keep_edges}"
@@ -79,35 +87,42 @@ def train_found(args: argparse.Namespace) -> None:
         print_dry_run(describe(model, genotype) | steps | sizes)
         return
 
-    run = start_run("found", args, parts)
-    run.log(f"split of the checkpoints: {checkpoint_split}; head from {head_file(args)}")
-    if genotype:
-        run.write_json("genotype.json", genotype_to_json(genotype))
-        run.log(f"genotype {genotype.id}: {in_words(genotype)}")
+    with running("found", args, parts) as (run, stop):
+        run.log(f"split of the checkpoints: {checkpoint_split}; head from {head_file(args)}")
+        if genotype:
+            run.write_json("genotype.json", genotype_to_json(genotype))
+            run.log(f"genotype {genotype.id}: {in_words(genotype)}")
+        facts = {"kind": "found", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
+        facts |= {"checkpoint_split": checkpoint_split, "data": parts.data.facts}
+        facts["genotype"] = genotype_to_json(genotype) if genotype else None
+        run_training(args, parts, model, compute, facts, run, stop)
+
+
+def run_training(
+    args: argparse.Namespace,
+    parts: Parts,
+    model: FusionDetector,
+    compute: Compute,
+    facts: dict,
+    run: RunFolder,
+    stop: Stop,
+) -> None:
+    """Train, from where the run was left."""
     parts = cached(args, parts, model, compute, run.log, parts.learning, ("val",))
     loader = parts.loader(*parts.learning, train=True)
-    tracker = Tracker(args.wandb, run.path, plain(args))
     optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     schedule = warm_restarts(optimizer, compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
-    validate, detections = validator(model, parts, "val", compute)
-    progress = Progress()
-    facts = {"kind": "found", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
-    facts |= {"checkpoint_split": checkpoint_split, "data": parts.data.facts}
-    facts["genotype"] = genotype_to_json(genotype) if genotype else None
-    record = Recorder(run, tracker, model, progress, facts, parts.bad_files)
-
-    def on_epoch(row: dict, is_best: bool) -> None:
-        record(row, is_best)
-        if is_best:
-            run.write_json("detections.json", detections)
-
-    train(model, TASK, optimizer, schedule, loader, validate, args.epochs, compute, progress, on_epoch)
-    tracker.finish()
-    run.log(progress.in_words(TASK.METRIC))
-    run.log(f"eval_exp_dir: {run.path}")
+    session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
+    owners = {"optimizer": optimizer, "schedule": schedule, "loader": loader}
+    keeper = Keeper(run, session, owners, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
+    validate, detections = validator(session, parts, "val")
+    with tracking(args, run) as tracker, keeper.at_work():
+        record = Recorder(keeper, tracker, lambda row: {"detections.json": detections})
+        train(session, optimizer, schedule, loader, validate, args.epochs, record)
     options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}
     options |= {"eval_exp_dir": run.path} | ({} if args.config else {"batchsize": args.batchsize})
-    run.log(next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp")))
+    following = next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))
+    finish(run, [session.progress.in_words(TASK.METRIC), f"eval_exp_dir: {run.path}", following])
 
 
 def pick_source(args: argparse.Namespace) -> str:
@@ -130,7 +145,8 @@ def pick_source(args: argparse.Namespace) -> str:
 def inherit_sizes(args: argparse.Namespace, source: str) -> None:
     """Take what is not given from the search run, else from the pretraining of checkpointdir."""
     if source == "search_exp_dir":
-        inherit(args, read_json(Path(args.search_exp_dir) / "args.json"), FROM_SEARCH)
+        path = Path(args.search_exp_dir) / "args.json"
+        inherit(args, read_json(path), FROM_SEARCH, source=str(path))
     else:
         inherit_pretrained(args)
 

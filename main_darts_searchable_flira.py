@@ -10,8 +10,12 @@ from pathlib import Path
 
 import torch
 
+from datasets.parts import Parts
+from engine.guard import Guard
+from engine.progress import Row
 from engine.search import Bilevel, search
-from engine.train import Progress, warm_restarts
+from engine.step import Compute, Session
+from engine.train import warm_restarts
 from models.fusion_detector import FusionDetector, searchable_fusions
 from models.search.derive import derive, describe
 from models.search.genotypes import Genotype, Space, genotype_to_json
@@ -29,16 +33,20 @@ from utils.experiment import (
     open_data,
     pick_compute,
 )
+from utils.keeper import Keeper
 from utils.options import make_parser
-from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, start_run, validator
-from utils.run_folder import commit
+from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking, validator
+from utils.resume import finish, running, say_if_finished, take_up
+from utils.run_folder import RunFolder, commit
 from utils.seed import seed_everything
-from utils.tracking import Tracker
+from utils.signals import Stop
 
 
 @command
 def main(argv: list[str]) -> None:
-    args = parse(make_parser, argv, "search")
+    args = take_up(parse(make_parser, argv, "search"), "search", make_parser)
+    if say_if_finished(args.resume):
+        return
     inherit_pretrained(args)
     check_combinations(args)
     check_caching(args, learns=True)
@@ -54,39 +62,51 @@ def main(argv: list[str]) -> None:
         print_dry_run(sizes(model) | steps | cache_sizes(args, parts, model, compute, ("train", "arch"), ("val",)))
         return
 
-    run = start_run("search", args, parts)
-    run.log(f"split of the checkpoints: {checkpoint_split}")
+    with running("search", args, parts) as (run, stop):
+        run.log(f"split of the checkpoints: {checkpoint_split}")
+        run_search(args, parts, model, compute, checkpoint_split, run, stop)
+
+
+def run_search(
+    args: argparse.Namespace,
+    parts: Parts,
+    model: FusionDetector,
+    compute: Compute,
+    checkpoint_split: str,
+    run: RunFolder,
+    stop: Stop,
+) -> None:
+    """Search, from where the run was left."""
     parts = cached(args, parts, model, compute, run.log, ("train", "arch"), ("val",))
-    train_loader, arch_loader = (parts.loader(part, train=True) for part in ("train", "arch"))
-    tracker = Tracker(args.wandb, run.path, plain(args))
+    loaders = {part: parts.loader(part, train=True) for part in ("train", "arch")}
     weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     rates = {"lr": args.arch_learning_rate, "weight_decay": args.arch_weight_decay}
     logits = torch.optim.Adam(arch_parameters(model), betas=(0.5, 0.999), fused=True, **rates)
-    schedule = warm_restarts(weights, compute.num_steps(train_loader), args.Ti, args.Tm, args.eta_min)
-    validate, _ = validator(model, parts, "val", compute)
-    progress = Progress()
+    schedule = warm_restarts(weights, compute.num_steps(loaders["train"]), args.Ti, args.Tm, args.eta_min)
+    session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
     facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
     facts["checkpoint_split"] = checkpoint_split
-    record = Recorder(run, tracker, model, progress, facts, parts.bad_files)
+    owners = {"weights": weights, "logits": logits, "schedule": schedule, **loaders}
+    keeper = Keeper(run, session, owners, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
+    validate, _ = validator(session, parts, "val")
 
-    def on_epoch(row: dict, is_best: bool) -> None:
-        record(row, is_best)
-        run.log(f"  genotype {row['genotype']}: {row['argmax']}")
-        if is_best:
-            genotype = derived(model, meta(args, parts, checkpoint_split, row))
-            run.write_json("genotype.json", genotype_to_json(genotype))
+    def genotype_files(row: Row) -> dict[str, object]:
+        return {"genotype.json": genotype_to_json(derived(model, meta(args, parts, checkpoint_split, row)))}
 
-    second_order = args.strategy == "darts2"
-    sides = Bilevel(
-        model, TASK, weights, logits, schedule, train_loader, arch_loader, args.alternate, second_order, compute
-    )
-    search(sides, validate, lambda: describe(model.fusions, derived(model, {})), args.epochs, progress, on_epoch)
-    tracker.finish()
-    run.log(progress.in_words(TASK.METRIC))
-    run.log(f"search_exp_dir: {run.path}")
+    with tracking(args, run) as tracker, keeper.at_work():
+        record = Recorder(keeper, tracker, genotype_files)
+
+        def on_epoch(row: Row, is_best: bool) -> None:
+            record(row, is_best)
+            run.log(f"  genotype {row['genotype']}: {row['argmax']}")
+
+        sides = (loaders["train"], loaders["arch"], args.alternate, args.strategy == "darts2")
+        bilevel = Bilevel(session, weights, logits, schedule, *sides)
+        search(bilevel, validate, lambda: describe(model.fusions, derived(model, {})), args.epochs, on_epoch)
     options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
     carried = ("config", "allow_split_mismatch", "max_bad_files", "workers", "device")
-    run.log(next_command("main_darts_found_flira.py", args, options, carried))
+    following = next_command("main_darts_found_flira.py", args, options, carried)
+    finish(run, [session.progress.in_words(TASK.METRIC), f"search_exp_dir: {run.path}", following])
 
 
 def check_combinations(args: argparse.Namespace) -> None:
@@ -101,7 +121,7 @@ def check_combinations(args: argparse.Namespace) -> None:
         raise UserError(f"--strategy darts2: expected --accum 1 (its gradient is of one batch), found {args.accum}")
 
 
-def build_model(args: argparse.Namespace, parts) -> FusionDetector:
+def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:
     """Build the supernet on the pretrained streams, with the pretrained shared head."""
     streams = load_streams(args)
     head = load_head(args, Path(args.checkpointdir) / args.head_path)
@@ -115,7 +135,7 @@ def derived(model: FusionDetector, facts: dict) -> Genotype:
     return derive(model.fusions, model.streams.tap_names, model.streams.level_names, facts)
 
 
-def meta(args: argparse.Namespace, parts, checkpoint_split: str, row: dict) -> dict:
+def meta(args: argparse.Namespace, parts: Parts, checkpoint_split: str, row: Row) -> dict:
     """Return where a genotype came from."""
     return {
         "seed": args.seed,

@@ -15,8 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from datasets.parts import Parts
-from engine.step import Compute
-from engine.train import Progress, train
+from engine.guard import Guard
+from engine.step import Compute, Session
+from engine.train import train
 from models.backbones import create_encoder, encoder_channels
 from models.detection.bifpn import BiFPN
 from models.detection.layers import set_norm_momentum
@@ -26,12 +27,15 @@ from utils import checkpoint
 from utils.args import command, parse, plain
 from utils.errors import UserError
 from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, streams_file
+from utils.keeper import Keeper
 from utils.lock import locked
 from utils.options import make_parser
 from utils.pretrained import check_others, make_folder, merged_streams, publish
-from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, start_run, validator
+from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking, validator
+from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import RunFolder
 from utils.seed import seed_everything
+from utils.signals import Stop
 from utils.tracking import Tracker
 
 CARRIED = ("config", "dataset", "checkpointdir", "fullbb_path", "head_path", "num_classes", "split_seed")
@@ -47,12 +51,15 @@ class Job:
     loader: DataLoader
     compute: Compute
     run: RunFolder
+    stop: Stop
     tracker: Tracker
 
 
 @command
 def main(argv: list[str]) -> None:
-    args = parse(make_parser, argv, "pretrain")
+    args = take_up(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
+    if say_if_finished(args.resume):
+        return
     check_sizes(args)
     compute = pick_compute(args)
     parts = open_data(args)
@@ -67,26 +74,31 @@ def main(argv: list[str]) -> None:
         return
 
     make_folder(args.checkpointdir)
-    run = start_run("pretrain", args, parts)
-    job = Job(args, parts, loader, compute, run, Tracker(args.wandb, run.path, plain(args)))
+    with running("pretrain", args, parts) as (run, stop), tracking(args, run) as tracker:
+        job = Job(args, parts, loader, compute, run, stop, tracker)
+        finish(run, run_pretraining(job, detectors))
+
+
+def run_pretraining(job: Job, detectors: dict[str, SingleDetector]) -> list[str]:
+    """Train the detectors and the shared head, from where the run was left, publish; returns the last lines."""
+    args = job.args
     for modality, detector in detectors.items():
-        compute.place(detector)
+        job.compute.place(detector)
         detector.load_state_dict(fit(job, detector, modality, args.epochs))
         detector.cpu()
-    with locked(Path(args.checkpointdir), run.log, "another pretraining"):
-        check_others(args, parts, detectors)  # again: another pretraining may have ended since
+    with locked(Path(args.checkpointdir), job.run.log, "another pretraining"):
+        check_others(args, job.parts, detectors)  # again: another pretraining may have ended since
         files = finished_files(job, detectors)
-        publish(args, parts, files, list(detectors))
-    job.tracker.finish()
-    run.log(f"checkpointdir: {args.checkpointdir}")
+        publish(args, job.parts, files, list(detectors))
     options = {} if args.config else {"batchsize": 8, "epochs": 10}
     if args.modality in MODALITIES and args.head_path not in files:
         (other,) = (m for m in MODALITIES if m != args.modality)
-        run.log(f"next: the same command with --modality {other}")
+        following = f"next: the same command with --modality {other}"
     elif args.modality in (*MODALITIES, "both"):
-        run.log(next_command("main_darts_searchable_flira.py", args, options, CARRIED))
+        following = next_command("main_darts_searchable_flira.py", args, options, CARRIED)
     else:
-        run.log(next_command("main_darts_found_flira.py", args, {"baseline": args.modality} | options, CARRIED))
+        following = next_command("main_darts_found_flira.py", args, {"baseline": args.modality} | options, CARRIED)
+    return [f"checkpointdir: {args.checkpointdir}", following]
 
 
 def check_sizes(args: argparse.Namespace) -> None:
@@ -149,12 +161,14 @@ def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     optimizer = torch.optim.AdamW(weight_parameters(model), lr=args.lr, weight_decay=args.weight_decay, fused=True)
     rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
-    validate, _ = validator(model, job.parts, "val", job.compute)
-    progress = Progress()
-    facts = {"kind": "pretrain", "args": plain(args)}
-    recorder = Recorder(job.run, job.tracker, model, progress, facts, job.parts.bad_files, phase)
-    train(model, TASK, optimizer, schedule, job.loader, validate, epochs, job.compute, progress, recorder)
-    return checkpoint.load(recorder.best)["model"]
+    session = Session(model, TASK, job.compute, Guard(job.compute.device, args.max_bad_steps, job.run.log))
+    owners = {"optimizer": optimizer, "schedule": schedule, "loader": job.loader}
+    facts, known = {"kind": "pretrain", "args": plain(args)}, (job.parts.digest, job.parts.bad_files)
+    keeper = Keeper(job.run, session, owners, facts, *known, args.checkpoint_every, job.stop, phase)
+    validate, _ = validator(session, job.parts, "val")
+    with keeper.at_work():
+        train(session, optimizer, schedule, job.loader, validate, epochs, Recorder(keeper, job.tracker))
+    return checkpoint.load(keeper.file("best"))["model"]
 
 
 def finished_files(job: Job, detectors: dict[str, SingleDetector]) -> dict[str, checkpoint.State]:

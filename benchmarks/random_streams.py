@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from datasets.road_scenes import write_road_scenes
-from utils import checkpoint
 from utils.args import parse
 from utils.experiment import build_head, build_streams, open_data
 from utils.options import make_parser
+from utils.saving import save
 from utils.seed import seed_everything
 
 
@@ -24,6 +24,6 @@ def search_options(folder: Path, scenes: Path, config: str) -> list[str]:
     seed_everything(args.seed)
     open_data(args)  # which settles the number of classes
     (folder / "checkpoints").mkdir(exist_ok=True)
-    checkpoint.save(folder / "checkpoints" / args.fullbb_path, build_streams(args).state_dict())
-    checkpoint.save(folder / "checkpoints" / args.head_path, build_head(args).state_dict())
+    save(folder / "checkpoints" / args.fullbb_path, build_streams(args).state_dict())
+    save(folder / "checkpoints" / args.head_path, build_head(args).state_dict())
     return options

@@ -5,6 +5,7 @@ has one, else from its training list; under the published protocol arch and val 
 val list belongs to the training list.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -65,6 +66,16 @@ class Parts:
             return records
         by_name = {r.file_name: r for r in records}
         return [by_name[name] for name in self.split.parts[part]]
+
+    @property
+    def digest(self) -> str:
+        """A hash of what is learned from and chosen on, but of the images: names, sizes, boxes, labels, in order."""
+        hashed = hashlib.blake2b(digest_size=16)
+        for part in ("train", "arch", "val"):
+            for r in self.records(part):
+                hashed.update(f"{part} {r.file_name!r} {r.width} {r.height}".encode())
+                hashed.update(r.boxes_xyxy.tobytes() + r.labels.tobytes())
+        return hashed.hexdigest()
 
     def ground_truth(self, part: str) -> dict:
         """Return the COCO dict that holds the part's images."""

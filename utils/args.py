@@ -7,15 +7,18 @@ over the default. `args.given` holds the names set by command line or config, `a
 import argparse
 import functools
 import io
+import math
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-import yaml
-
-from utils.errors import UserError, memory_faults_named, near
+from utils.errors import UserError, known_faults_named, near, printable, short
+from utils.plain import read_yaml
+from utils.signals import Stopped
 
 SECTIONS = ("pretrain", "search", "found")
+SHOWN_NAMES = 5  # of unknown options
+MAX_COUNT, MAX_SIDE = 2**20, 2**14  # of what is counted, and pixels, in options that a file brings
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,19 +40,24 @@ class Parser(argparse.ArgumentParser):
 
 
 def command(main):
-    """Let `main(argv=None)` end as the contract says: 0 done, 2 and one line on stderr for a UserError."""
+    """Let `main(argv=None)` end as the contract says: 0 done, 2 and a line on stderr for a UserError, 3 for Stopped."""
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # names in data may hold what a terminal cannot show
         try:
-            with memory_faults_named():
+            with known_faults_named():
                 main(sys.argv[1:] if argv is None else argv)
         except UserError as error:
-            # Names in data may hold line ends.
-            print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
             return 2
+        except Stopped as error:
+            print(error, file=sys.stderr)
+            return 3
+        except KeyboardInterrupt:
+            print("interrupted before a run had begun", file=sys.stderr)
+            return 130  # as a shell has it
         return 0
 
     return run
@@ -77,15 +85,83 @@ def parse(make_parser: Callable[[str], Parser], argv: list[str], section: str) -
 
 def plain(args: argparse.Namespace) -> dict:
     """Return the options as plain JSON values."""
-    return {k: v for k, v in vars(args).items() if k not in ("typed", "given")}
+    return {k: v for k, v in vars(args).items() if k not in ("typed", "given", "resume")}
 
 
-def inherit(args: argparse.Namespace, values: dict, names: tuple[str, ...], over_config: bool = False) -> None:
-    """Take options that are not given from the run or checkpoint that is built on; `over_config`: not typed."""
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value <= MAX_COUNT
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_side, value))
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 32 <= value <= MAX_SIDE
+
+
+def _is_factor(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < 2**20 and not math.isnan(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+# Options that are taken from files of earlier runs: what they may be there, and in words.
+INHERITED = {
+    "backbone": (_is_text, "a name"),
+    "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
+    "anchor_scale": (_is_factor, "a number above 0"),
+    "C": (_is_count, "a whole number from 1"),
+    "num_input_nodes": (_is_count, "a whole number from 1"),
+    "fusion_levels": (_is_count, "a whole number from 1"),
+    "num_classes": (_is_count, "a whole number from 1"),
+    "dataset": (_is_text, "a name or a file"),
+    "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
+    "paper_protocol": (lambda value: isinstance(value, bool), "true or false"),
+    "baseline": (_or_none(_is_text), "a name or none"),
+    "widen": (_or_none(_is_count), "a whole number from 1, or none"),
+    "checkpointdir": (_is_text, "a folder"),
+    "fullbb_path": (_is_text, "a file name"),
+    "head_path": (_is_text, "a file name"),
+}
+
+
+def inherit(
+    args: argparse.Namespace,
+    values: dict,
+    names: tuple[str, ...],
+    over_config: bool = False,
+    source: str = "the options of the run that this one builds on",
+) -> None:
+    """Take options that are not given from the run or checkpoint that is built on.
+
+    Args:
+        values: from a file, so each is checked.
+        names: of the options, all in `INHERITED`.
+        over_config: what the config gives counts as not given.
+        source: names the file in messages.
+
+    Raises:
+        UserError: a value is none that the option can have.
+    """
     for name in names:
         if name in values and name not in (args.typed if over_config else args.given):
-            value = values[name]
+            value = check_inherited(name, values[name], source)
             setattr(args, name, tuple(value) if isinstance(value, list) else value)
+
+
+def check_inherited(name: str, value: Any, source: str) -> Any:
+    """Return the value of an option in a file; UserError where the option cannot have it."""
+    fits, expected = INHERITED[name]
+    if not fits(value):
+        raise UserError(f"{source}: {name}: expected {expected}, found {short(value)}")
+    return value
 
 
 def read_config(path: str, parsers: dict[str, Parser], section: str) -> dict:
@@ -93,29 +169,30 @@ def read_config(path: str, parsers: dict[str, Parser], section: str) -> dict:
 
     Top-level options may belong to any command, those of a section must belong to that command.
     """
-    data = _read_yaml(path)
-    known = {name: _options(parser) for name, parser in parsers.items()}
+    data = _read_sections(path)
+    known = {name: options_of(parser) for name, parser in parsers.items()}
     layers = {name: _names(data.get(name) or {}) for name in SECTIONS}
     top = _names({k: v for k, v in data.items() if k not in SECTIONS})
     anywhere = dict.fromkeys(key for options in known.values() for key in options)
-    unknown = [key + near(key, anywhere) for key in top if key not in anywhere]
+    unknown = [(key, anywhere) for key in top if key not in anywhere]
     for name, layer in layers.items():
-        unknown += [f"{name}: {key}{near(key, known[name])}" for key in layer if key not in known[name]]
+        unknown += [(f"{name}: {key}", known[name]) for key in layer if key not in known[name]]
     if unknown:
+        more = f" and {len(unknown) - SHOWN_NAMES} more" if len(unknown) > SHOWN_NAMES else ""
+        found = [name + near(name.rpartition(" ")[2], names) for name, names in unknown[:SHOWN_NAMES]]
         raise UserError(
-            f"--config {path}: expected option names, found {', '.join(unknown)} (data folders do not belong here)"
+            f"--config {path}: expected option names, found {', '.join(found)}{more} (data folders do not belong here)"
         )
     mine = known[section]
-    return {key: _convert(mine[key], value, path) for key, value in (top | layers[section]).items() if key in mine}
+    return {
+        key: convert_option(mine[key], value, f"--config {path}")
+        for key, value in (top | layers[section]).items()
+        if key in mine
+    }
 
 
-def _read_yaml(path: str) -> dict:
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(
-            f"--config {path}: expected a readable YAML file, found: {' '.join(str(error).split())}"
-        ) from None
+def _read_sections(path: str) -> dict:
+    data = read_yaml(path, f"--config {path}")
     data = {} if data is None else data
     if not isinstance(data, dict) or not all(isinstance(data.get(name) or {}, dict) for name in SECTIONS):
         raise UserError(f"--config {path}: expected option names with values, and sections {', '.join(SECTIONS)}")
@@ -126,28 +203,33 @@ def _names(layer: dict) -> dict:
     return {str(key).replace("-", "_"): value for key, value in layer.items()}
 
 
-def _options(parser: Parser) -> dict[str, argparse.Action]:
+def options_of(parser: Parser) -> dict[str, argparse.Action]:
+    """Return what sets each option by its name, but for --config and --help."""
     return {a.dest: a for a in parser._actions if a.option_strings and a.dest not in ("help", "config")}
 
 
-def _convert(action: argparse.Action, value, path: str):
-    """Convert one YAML value as argparse would convert its text."""
+def convert_option(action: argparse.Action, value: Any, source: str) -> Any:
+    """Convert one value of a file as argparse would convert its text; UserError where it is none, after `source`."""
     if action.nargs == 0:
         if not isinstance(value, bool):
-            raise UserError(f"--config {path}: {action.dest}: expected true or false, found {value!r}")
+            raise UserError(f"{source}: {action.dest}: expected true or false, found {short(value)}")
         return value
     values = value if isinstance(action.nargs, int) else [value]
     if not isinstance(values, list) or (isinstance(action.nargs, int) and len(values) != action.nargs):
-        raise UserError(f"--config {path}: {action.dest}: expected {action.nargs} values in a list, found {value!r}")
+        found = short(value)
+        raise UserError(f"{source}: {action.dest}: expected {action.nargs} values in a list, found {found}")
+    if any(isinstance(v, (dict, list)) or v is None for v in values):
+        raise UserError(f"{source}: {action.dest}: expected a number or text, found {short(value)}")
     convert = action.type or str
     try:
         done = [convert(str(v)) for v in values]
     except argparse.ArgumentTypeError as error:
-        raise UserError(f"--config {path}: {action.dest}: {error}") from None
+        raise UserError(f"{source}: {action.dest}: {error}") from None
     except ValueError:
-        raise UserError(f"--config {path}: {action.dest}: expected {convert.__name__}, found {value!r}") from None
+        raise UserError(f"{source}: {action.dest}: expected {convert.__name__}, found {short(value)}") from None
     if action.choices and done[0] not in action.choices:
-        raise UserError(f"--config {path}: {action.dest}: expected one of {', '.join(action.choices)}, found {value!r}")
+        choices = ", ".join(action.choices)
+        raise UserError(f"{source}: {action.dest}: expected one of {choices}, found {short(value)}")
     return tuple(done) if isinstance(action.nargs, int) else done[0]
 
 

@@ -19,7 +19,8 @@ from models.fusion_detector import INPUTS, MODALITIES, Streams
 from utils import checkpoint
 from utils.allocator import keep_freed_memory
 from utils.args import inherit
-from utils.errors import UserError
+from utils.errors import UserError, short
+from utils.plain import check_plain
 from utils.run_folder import RUNS, read_json
 
 PRETRAINED = "pretrain.json"  # beside the weights in checkpointdir: the options that made them
@@ -49,7 +50,7 @@ def check_outside(data: str, what: str, path: str) -> None:
 
 
 def pick_compute(args: argparse.Namespace) -> Compute:
-    """Turn --device, --amp, --clip_grad, --accum and --compile into where and how to compute."""
+    """Turn --device, --deterministic, --amp, --clip_grad, --accum and --compile into where and how to compute."""
     name = args.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -63,20 +64,36 @@ def pick_compute(args: argparse.Namespace) -> Compute:
         raise UserError(f"--device {args.device}: expected a device of this machine, found: {reason}") from None
     if args.compile and device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         raise UserError("--compile: expected a C++ compiler (g++, or CXX) for a model on the CPU, found none")
+    if args.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True)
     if device.type == "cpu":
         keep_freed_memory()
+        os.environ["CUDA_VISIBLE_DEVICES"] = (
+            ""  # torch's optimisers and pinning loaders start CUDA where they see a GPU
+        )
     return Compute(device, args.amp, args.clip_grad or float("inf"), args.accum, args.compile)
 
 
 def inherit_pretrained(args: argparse.Namespace) -> None:
     """Take backbone, image size and anchor scale from the pretraining that made checkpointdir, unless given."""
-    inherit(args, pretrained_with(args), FROM_PRETRAINING)
+    source = str(Path(args.checkpointdir) / PRETRAINED)
+    inherit(args, pretrained_with(args), FROM_PRETRAINING, source=source)
 
 
 def pretrained_with(args: argparse.Namespace) -> dict:
     """Return what pretrain.json of checkpointdir holds; {} where there is none, as beside the released files."""
     path = Path(args.checkpointdir) / PRETRAINED
-    return read_json(path) if path.exists() else {}
+    return _read_options(path) if path.exists() else {}
+
+
+def _read_options(path: Path) -> dict:
+    known = read_json(path)
+    check_plain(known, str(path))
+    for name in ("data", "splits"):
+        if not isinstance(known.get(name, {}), dict):
+            raise UserError(f"{path}: {name}: expected an object, found {short(known[name])}")
+    return known
 
 
 def unlike(known: dict, ours: dict) -> dict:
@@ -96,7 +113,7 @@ def check_facts(args: argparse.Namespace, data: PairedData) -> None:
         if not args.allow_split_mismatch:
             raise UserError(
                 f"{Path(args.checkpointdir) / PRETRAINED}: data.{name}: expected {data.facts[name]} as --dataset says, "
-                f"found {theirs}: pretrain again, or pass --allow_split_mismatch"
+                f"found {short(theirs)}: pretrain again, or pass --allow_split_mismatch"
             )
 
 
@@ -168,7 +185,7 @@ def recorded_splits(folder: Path) -> dict[str, str]:
     pretrain.json tells them apart, as one modality can be trained again alone; split.json is of the last pretraining.
     """
     options, split = folder / PRETRAINED, folder / "split.json"
-    if options.exists() and "splits" in (known := read_json(options)):
+    if options.exists() and "splits" in (known := _read_options(options)):
         return {m: str(known["splits"].get(m, "none recorded")) for m in INPUTS}
     one = Split.from_json(read_json(split), str(split)).hash if split.exists() else "none recorded"
     return dict.fromkeys(INPUTS, one)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 
-from torch import nn
+from torch import Tensor, nn
 
 from datasets.parts import Parts
-from datasets.registry import is_description
-from engine.step import Compute
+from datasets.registry import LOCATE, is_description
+from engine.guard import Guard
+from engine.step import Compute, Session
 from models.detection.heads import DetectionHead
 from models.fusion_baselines import BASELINES, FUSIONS
 from models.fusion_detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
@@ -22,11 +23,12 @@ from models.search.derive import in_words
 from models.search.genotype_io import genotype_from_json, read_genotype
 from models.search.genotypes import Genotype
 from utils import checkpoint
-from utils.args import inherit
+from utils.args import check_inherited, inherit
 from utils.caching import cached
-from utils.errors import UserError
+from utils.errors import UserError, short
 from utils.experiment import build_head, build_streams, open_data, unlike
-from utils.reporting import count_parameters, validator
+from utils.plain import check_plain
+from utils.reporting import TASK, count_parameters, validator
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
 DATA = ("dataset", "split_seed", "paper_protocol")
@@ -60,7 +62,8 @@ class Trained:
         """Return metrics and detections (COCO form) on a part."""
         model = compute.place(self.model)
         parts = cached(self.args, self.parts, model, compute, log, (), (part,))
-        validate, detections = validator(model, parts, part, compute, by_area=True)
+        session = Session(model, TASK, compute, Guard(compute.device))
+        validate, detections = validator(session, parts, part, by_area=True)
         return validate(), detections
 
 
@@ -97,11 +100,15 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
     state = checkpoint.load(path)
     check_fields(state, path)
     args = options_of_run(args, state["args"], folder)
+    check_model_sizes(args, state["model"], str(path))
     parts = open_data(args)
     for name, theirs in unlike(state["data"], parts.data.facts).items():
-        raise UserError(f"{path}: data.{name}: expected {parts.data.facts[name]} as --dataset says, found {theirs}")
+        raise UserError(
+            f"{path}: data.{name}: expected {parts.data.facts[name]} as --dataset says, found {short(theirs)}"
+        )
     if args.eval_part == "val" and parts.split.hash != state["split"]:
-        raise UserError(f"--eval_part val: expected split {state['split']} as in training, found {parts.split.hash}")
+        told = f"expected split {state['split'][:60]} as in training, found {parts.split.hash}"
+        raise UserError(f"--eval_part val: {told}")
     streams = build_streams(args, needed_modalities(args))
     names = streams.tap_names, streams.level_names
     genotype = genotype_from_json(state["genotype"], str(path), *names, args.C) if state["genotype"] else None
@@ -113,14 +120,40 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
 def check_fields(state: dict, path: Path) -> None:
     """Refuse a checkpoint that is not of a training run, or of another format."""
     if state.get("kind") != "found":
-        raise UserError(f"{path}: expected a run of main_darts_found_flira.py, found {state.get('kind')!r}")
+        raise UserError(f"{path}: expected a run of main_darts_found_flira.py, found {short(state.get('kind'))}")
     if state.get("format") != checkpoint.FORMAT:
-        raise UserError(f"{path}: format: expected {checkpoint.FORMAT}, found {state.get('format')!r}")
+        raise UserError(f"{path}: format: expected {checkpoint.FORMAT}, found {short(state.get('format'))}")
     wrong = [name for name, kind in FIELDS.items() if name not in state or not isinstance(state[name], kind)]
     inner = {"args": (*OPTIONS, "seed"), "progress": ("best", "best_epoch")}
     wrong = wrong or [f"{field}.{name}" for field, names in inner.items() for name in names if name not in state[field]]
     if wrong:
         raise UserError(f"{path}: {wrong[0]}: expected this field of a checkpoint of format 1, found nothing like it")
+    for name in FIELDS.keys() - {"model"}:
+        check_plain(state[name], f"{path}: {name}")
+    for name in OPTIONS:
+        check_inherited(name, state["args"][name], f"{path}: args")
+    dataset, baseline = state["args"]["dataset"], state["args"]["baseline"]
+    if dataset not in LOCATE and not is_description(dataset):
+        raise UserError(f"{path}: args.dataset: expected a known one, found {short(dataset)}")
+    if baseline not in (None, *BASELINES):
+        raise UserError(f"{path}: args.baseline: expected a known one, found {short(baseline)}")
+    if baseline is None and not state["genotype"]:
+        raise UserError(f"{path}: genotype: expected one, as args.baseline names none, found nothing")
+
+
+def check_model_sizes(args: argparse.Namespace, model: checkpoint.State, source: str) -> None:
+    """Refuse options that would build another network, or a larger one, than the tensors of the file are of."""
+    streams = {name.removeprefix("streams."): value for name, value in model.items() if isinstance(name, str)}
+    sizes = checkpoint.stream_sizes(streams, source, needed_modalities(args))
+    for name, size in zip(("C", "num_input_nodes", "fusion_levels"), (sizes[0], 2 * sizes[1], sizes[2])):
+        if getattr(args, name) != size:
+            raise UserError(f"{source}: args.{name}: expected shapes of {getattr(args, name)} in model, found {size}")
+    head = {name.removeprefix("head."): value for name, value in model.items() if isinstance(name, str)}
+    if (classes := checkpoint.head_classes(head, source)) != args.num_classes:
+        raise UserError(f"{source}: args.num_classes: expected shapes of {args.num_classes} in model, found {classes}")
+    widest = max(value.numel() for value in model.values() if isinstance(value, Tensor)) // args.C
+    if (args.widen or 0) > widest:
+        raise UserError(f"{source}: args.widen: expected at most {widest}, as the tensors of model, found {args.widen}")
 
 
 def options_of_run(args: argparse.Namespace, run_args: dict, folder: str) -> argparse.Namespace:
@@ -130,10 +163,10 @@ def options_of_run(args: argparse.Namespace, run_args: dict, folder: str) -> arg
         # The copy of an own set's YAML in a run folder may stand for one that has moved: the facts in it count.
         copy = name == "dataset" and is_description(ours) and is_description(theirs)
         if name in args.typed and ours != theirs and not copy:
-            raise UserError(f"--{name}: expected {theirs} as in {folder}, found {ours}")
+            raise UserError(f"--{name}: expected {short(theirs)} as in {folder}, found {short(ours)}")
     # A test leaves out no pair: a score is one over all of them.
     args = argparse.Namespace(**vars(args) | {"widen": None, "max_bad_files": None})
-    inherit(args, run_args, OPTIONS, over_config=True)
+    inherit(args, run_args, OPTIONS, over_config=True, source=f"{folder}: args")
     return args
 
 

@@ -1,27 +1,56 @@
-"""Folders that one process at a time writes to."""
+"""Folders that one process at a time writes to. A lock ends with its process, not with the workers it has forked."""
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
+
+from utils.errors import UserError
 
 LOCK = ".lock"
+_held: set[TextIO] = set()
 
 
 @contextlib.contextmanager
-def locked(folder: Path, log: Callable[[str], None], others: str) -> Iterator[None]:
-    """Hold the folder alone; waits, and says so, while another process does. The lock ends with its process.
+def locked(folder: Path, log: Callable[[str], None] | None, others: str) -> Iterator[None]:
+    """Hold the folder alone; while another process does, wait and say so.
 
     Args:
-        others: what the other process is, for the log: "another pretraining".
+        log: None: do not wait.
+        others: what the other process is: "another pretraining".
+
+    Raises:
+        UserError: another process holds it, and `log` is None.
     """
     with open(folder / LOCK, "w", encoding="utf-8") as file:
+        _held.add(file)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log(f"waiting: {others} is writing to {folder}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            _lock(file, folder, log, others)
+            yield
+        finally:
+            _held.discard(file)
+
+
+def _lock(file: TextIO, folder: Path, log: Callable[[str], None] | None, others: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if log is None:
+            raise UserError(f"{folder}: expected a folder that nobody writes to, found {others} at work") from None
+        log(f"waiting: {others} is writing to {folder}")
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _let_go() -> None:
+    """Close the lock files that a forked process has got; its parent holds them on."""
+    for file in _held:
+        file.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def is_locked(folder: Path) -> bool:

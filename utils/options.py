@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datasets.registry import LOCATE, dataset_name
 from models.fusion_baselines import BASELINES, FUSIONS
 from utils.args import Parser
+from utils.keeper import interval
 
 
 def number(convert: Callable[[str], float], name: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
@@ -46,7 +47,7 @@ def image_size(text: str) -> tuple[int, int]:
 def add_data_options(parser: Parser) -> None:
     group = parser.add_argument_group("data")
     add = group.add_argument
-    add("data", metavar="DIR", help="folder of the data set")
+    add("data", metavar="DIR", nargs="?", help="folder of the data set; with --resume that of the run, unless given")
     text = f"how DIR is laid out: {', '.join(LOCATE)}, or a YAML file that says so, docs/own_data.md (flir_aligned)"
     add("--dataset", type=dataset_name, default="flir_aligned", metavar="NAME|FILE", help=text)
     add("--num-classes", type=positive, help="class channels of the head (from the data; published 90)")
@@ -98,9 +99,17 @@ def add_run_options(parser: Parser) -> None:
     add("--parallel", action="store_true", help="use all GPUs (not built yet: runs on one and says so)")
     add("--wandb", action="store_true", help="log to Weights & Biases; offline where there is no key (off)")
     add("--dry_run", action="store_true", help="build everything, print sizes and steps, and leave (off)")
+    text = "refuse operations that may give other digits on each run of a GPU; a CPU has none of them (off)"
+    add("--deterministic", action="store_true", help=text)
     add("--clip_grad", type=not_negative, default=10.0, help="largest gradient norm (10; 0: no limit)")
     text = "batches whose gradients are averaged for one step: batchsize x N pairs in the memory of one batch (1)"
     add("--accum", type=positive, default=1, metavar="N", help=text)
+    text = "steps that may be skipped, in all, since their loss or gradient is not finite; their pairs are named (10)"
+    add("--max_bad_steps", type=count, default=10, metavar="N", help=text)
+    text = "save the run every N steps, or after a time as 30s, 10m, 2h, beside the end of each epoch (10m)"
+    add("--checkpoint_every", type=interval, default="10m", metavar="N|TIME", help=text)
+    text = "go on with a run that was stopped: its folder, or auto: the newest with this --save, else a new one"
+    add("--resume", metavar="auto|RUN", help=text)
     add("--allow_split_mismatch", action="store_true", help="take checkpoints of another split; results say so (off)")
 
 

@@ -25,6 +25,7 @@ from utils.experiment import (
 )
 from utils.lock import LOCK
 from utils.run_folder import write_json
+from utils.saving import save
 
 
 def make_folder(path: str) -> None:
@@ -102,8 +103,9 @@ def publish(args: argparse.Namespace, parts: Parts, files: dict[str, State], mod
     options = {name: getattr(args, name) for name in FROM_PRETRAINING} | {"data": parts.data.facts}
     write_json(folder / PRETRAINED, options | {"splits": {m: h for m, h in splits.items() if m not in modalities}})
     for name, state in files.items():
-        checkpoint.keep_backup(folder / name)
-        checkpoint.save(folder / name, state)
+        if not checkpoint.holds(folder / name, state):  # as where a run goes on that was stopped in here
+            checkpoint.keep_backup(folder / name)
+            save(folder / name, state)
     write_json(folder / "split.json", parts.split.to_json())
     splits |= dict.fromkeys(modalities, parts.split.hash)
     write_json(folder / PRETRAINED, options | {"splits": {m: splits[m] for m in INPUTS if m in splits}})

@@ -1,37 +1,40 @@
 """What every run writes and says: its folder, its epochs, its evaluation, the next command to paste."""
 
 import argparse
+import contextlib
 import json
 import shlex
 import shutil
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
-from datasets.loader import BadFiles
 from datasets.parts import Parts
 from datasets.registry import is_description
-from engine.step import Compute, evaluate
+from engine.progress import Row
+from engine.step import Session, evaluate
 from engine.tasks import TASKS
-from engine.train import Progress, Row
-from utils import checkpoint
 from utils.args import plain
 from utils.experiment import unlike_pretraining
+from utils.keeper import Keeper
 from utils.run_folder import RunFolder, read_json, write_json
+from utils.saving import save
+from utils.signals import Stopped
 from utils.tracking import Tracker
 
 TASK = TASKS["detection"]
 SHOWN_REMARKS = 5
+TRACKED = "wandb.json"  # the id of a run at Weights & Biases
+COMMAND = "command.json"  # of a run: which command, and which of its options were given
 PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
 
 
 def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
     """Create the run folder, write what is known at the start, and log what has no effect."""
-    run = RunFolder(kind, args.save)
+    run = RunFolder.new(kind, args.save)
     run.describe(plain(args))
+    run.write_json(COMMAND, {"kind": kind, "given": sorted(args.given), "typed": sorted(args.typed)})
     write_json(run.path / "split.json", parts.split.to_json())
     if is_description(args.dataset):
         shutil.copyfile(args.dataset, run.path / "dataset.yaml")
@@ -57,8 +60,8 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
 
 
 def validator(
-    model: nn.Module, parts: Parts, part: str, compute: Compute, by_area: bool = False
-) -> tuple[Callable[[], dict], list]:
+    session: Session, parts: Parts, part: str, by_area: bool = False
+) -> tuple[Callable[[], dict[str, float | None]], list]:
     """Return a function that evaluates the model on a part, and a list that holds the detections of its last call.
 
     `by_area`: small, medium and large objects also apart, which takes three quarters of the scoring's time: for tests.
@@ -68,63 +71,69 @@ def validator(
     def validate() -> dict[str, float | None]:
         classes = parts.data.category_ids, parts.data.classes
         evaluator = TASK.make_evaluator(parts.ground_truth(part), *classes, by_area)
-        metrics = evaluate(model, loader, TASK, evaluator, compute, f"evaluate {part}")
+        metrics = evaluate(session, loader, evaluator, f"evaluate {part}")
         detections[:] = evaluator.detections
         return metrics
 
     return validate, detections
 
 
+@contextlib.contextmanager
+def tracking(args: argparse.Namespace, run: RunFolder) -> Iterator[Tracker]:
+    """Log to wandb inside the block where --wandb asks for it; a run that goes on keeps its id."""
+    path = run.path / TRACKED
+    known = read_json(path).get("id") if path.exists() else None
+    tracker = Tracker(args.wandb, run.path, plain(args), run.log, known if isinstance(known, str) else None)
+    if tracker.id != known:
+        write_json(path, {"id": tracker.id})
+    try:
+        yield tracker
+    except Stopped:
+        tracker.finish()
+        raise
+    except BaseException:
+        tracker.finish(failed=True)
+        raise
+    tracker.finish()
+
+
 class Recorder:
     """Write each epoch of a run: metrics.jsonl, log, wandb, last.pt, and best.pt when it is the best so far.
 
     Args:
-        facts: plain values that every checkpoint carries beside the model.
-        bad_files: of the run's data; rows count them, checkpoints name them.
-        phase: put into rows and file names where a run has several phases.
+        keeper: of the run's phase; rows have its name where a run has several.
+        best_files: returns what is written with best.pt, by name, from the epoch's row.
     """
 
     def __init__(
-        self,
-        run: RunFolder,
-        tracker: Tracker,
-        model: nn.Module,
-        progress: Progress,
-        facts: dict,
-        bad_files: BadFiles,
-        phase: str = "",
+        self, keeper: Keeper, tracker: Tracker, best_files: Callable[[Row], dict[str, object]] = lambda row: {}
     ):
-        self.run, self.tracker, self.model, self.progress, self.facts = run, tracker, model, progress, facts
-        self.bad_files, self.phase = bad_files, phase
-        self.started = time.perf_counter()
-        earlier = run.path / "timing.json"  # of the phases before
-        self.timing = read_json(earlier) if earlier.exists() else {}
-
-    @property
-    def best(self) -> Path:
-        return self._file("best")
-
-    def _file(self, name: str) -> Path:
-        return self.run.path / (f"{name}_{self.phase}.pt" if self.phase else f"{name}.pt")
+        self.keeper, self.run, self.tracker, self.best_files = keeper, keeper.run, tracker, best_files
 
     def __call__(self, row: Row, is_best: bool) -> None:
-        row = row | {"bad_files": len(self.bad_files.names)}
-        self.run.append_metrics(({"phase": self.phase} if self.phase else {}) | row)
-        self.tracker.log(row, self.phase)
+        keeper, phase = self.keeper, self.keeper.phase
+        row = row | {"bad_files": len(keeper.bad_files.names)}
+        step = len(self.run.metrics())
+        self.run.append_metrics(({"phase": phase} if phase else {}) | row)
         self.run.log(self._line(row, is_best))
-        state = self.facts | {"format": checkpoint.FORMAT, "bad_files": list(self.bad_files.names)}
-        state |= {"model": self.model.state_dict(), "progress": self.progress.to_dict()}
-        checkpoint.save(self._file("last"), state)
-        if is_best:
-            checkpoint.save(self.best, state)
-        name = f"{self.phase}_wall_seconds" if self.phase else "wall_seconds"
-        self.timing[name] = round(time.perf_counter() - self.started, 3)
-        self.run.write_json("timing.json", self.timing)
+        keeper.save(self._stage(row) if is_best else ())
+        self.tracker.log(row, phase, step)
+        earlier = self.run.path / "timing.json"  # of the phases before
+        timing = read_json(earlier) if earlier.exists() else {}
+        name = f"{phase}_wall_seconds" if phase else "wall_seconds"
+        self.run.write_json("timing.json", timing | {name: round(keeper.elapsed, 3)})
+
+    def _stage(self, row: Row) -> tuple[str, ...]:
+        keeper, detector = self.keeper, self.keeper.detector()
+        names = [keeper.stage(keeper.file("best").name, lambda path: save(path, detector))]
+        for name, content in self.best_files(row).items():
+            names.append(keeper.stage(name, lambda path, content=content: write_json(path, content)))
+        return tuple(names)
 
     def _line(self, row: Row, is_best: bool) -> str:
         shown = {k: v for k, v in row.items() if k in ("train_loss", "arch_loss", "AP_val", "AP50_val", "pairs_per_s")}
         numbers = "  ".join(f"{k} {v:.4g}" if v is not None else f"{k} none" for k, v in shown.items())
-        return f"{self.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
+        return f"{self.keeper.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
 
 
 def next_command(script: str, args: argparse.Namespace, options: dict[str, object], carried: tuple[str, ...]) -> str:

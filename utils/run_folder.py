@@ -1,39 +1,70 @@
 """Run folders: `runs/KIND-SAVE-TIME/`, never reused, never shared (specs: command line, run folders)."""
 
 import json
-import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from utils.errors import UserError
+from utils.errors import UserError, printable
+from utils.files import append_line, faults_named, replace_file
 
 RUNS = "runs"  # where run folders lie, below the folder that a command is run in
 
 
 class RunFolder:
-    """One run's folder: plain files that are whole at any moment, a log that the terminal shows too."""
+    """One run's folder: plain files that are whole at any moment, a log that the terminal shows too.
 
-    def __init__(self, kind: str, save: str, root: str = RUNS):
+    Args:
+        path: of a folder that is there; `new` makes one.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def new(cls, kind: str, save: str, root: str = RUNS) -> "RunFolder":
+        """Make a folder of its own; UserError where that cannot be."""
         if not save or any(c in save for c in "/\\") or save.startswith("."):
             raise UserError(f"--save {save!r}: expected a name without slashes")
-        self.path = _make(Path(root), f"{kind}-{save}-{time.strftime('%Y%m%d-%H%M%S')}")
+        return cls(_make(Path(root), f"{kind}-{save}-{time.strftime('%Y%m%d-%H%M%S')}"))
 
     def log(self, line: str) -> None:
-        """Print a line beside any progress bar and append it to log.txt."""
+        """Print a line beside any progress bar and append it to log.txt; what cannot be shown is escaped."""
+        line = printable(line)
         tqdm.write(line)
-        with open(self.path / "log.txt", "a", encoding="utf-8", errors="backslashreplace") as file:
+        with faults_named(self.path / "log.txt"), open(self.path / "log.txt", "a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+    def metrics(self) -> list[dict]:
+        """Return the rows of metrics.jsonl; a last line that a full disk or a kill has cut is left out.
+
+        Raises:
+            UserError: another line is not an object.
+        """
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []
+        try:
+            rows = [json.loads(line) for line in lines]
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: expected JSON lines, found: {error}") from None
+        if not all(isinstance(row, dict) for row in rows):
+            raise UserError(f"{path}: expected JSON objects, found others")
+        return rows
 
     def append_metrics(self, row: dict) -> None:
         """Append one flat object to metrics.jsonl."""
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(self.path / "metrics.jsonl", json.dumps(row))
+
+    def keep_metrics(self, keep: Callable[[dict], bool]) -> None:
+        """Drop the rows of metrics.jsonl that are not to be kept, and a line that was cut."""
+        rows = "".join(json.dumps(row) + "\n" for row in self.metrics() if keep(row))
+        replace_file(self.path / "metrics.jsonl", lambda file: file.write(rows.encode()))
 
     def write_json(self, name: str, data) -> Path:
         write_json(self.path / name, data)
@@ -42,14 +73,22 @@ class RunFolder:
     def describe(self, args: dict) -> None:
         """Write args.json and env.txt."""
         self.write_json("args.json", args)
-        (self.path / "env.txt").write_text(environment(), encoding="utf-8")
+        self.note_environment()
+
+    def note_environment(self) -> dict[str, str]:
+        """Append machine, versions, commit and command to env.txt; returns what is not as it was before, in words."""
+        path, now = self.path / "env.txt", environment()
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        before = dict(line.partition(": ")[::2] for line in text.splitlines())
+        with faults_named(path), open(path, "a", encoding="utf-8") as file:
+            file.write("\n" * bool(text) + "".join(f"{name}: {value}\n" for name, value in now.items()))
+        return {k: f"{before[k]}, now {now[k]}" for k in now if k != "command" and before.get(k, now[k]) != now[k]}
 
 
 def write_json(path: Path, data) -> None:
-    """Write JSON atomically."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    """Write JSON atomically; UserError where there is no room."""
+    text = json.dumps(data, indent=1) + "\n"
+    replace_file(path, lambda file: file.write(text.encode()))
 
 
 def read_json(path: Path) -> dict:
@@ -81,12 +120,12 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
-def environment() -> str:
-    """Return machine, versions, commit and command as text."""
+def environment() -> dict[str, str]:
+    """Return machine, versions, commit and command."""
     import timm
     import torchvision
 
-    lines = {
+    return {
         "command": " ".join(sys.argv),
         "commit": commit(),
         "python": platform.python_version(),
@@ -95,10 +134,9 @@ def environment() -> str:
         "timm": timm.__version__,
         "platform": platform.platform(),
         "processor": processor(),
-        "threads": torch.get_num_threads(),
+        "threads": str(torch.get_num_threads()),
         "gpus": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
     }
-    return "".join(f"{name}: {value}\n" for name, value in lines.items())
 
 
 def processor() -> str:

@@ -8,16 +8,14 @@ import time
 from pathlib import Path
 
 from datasets.parts import Parts
-from utils.args import plain
 from utils.box_fusion import fuse_detections
 from utils.caching import check_caching
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.errors import UserError
 from utils.experiment import pick_compute
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
-from utils.reporting import count_parameters, print_dry_run, start_run
+from utils.reporting import count_parameters, print_dry_run, start_run, tracking
 from utils.run_folder import RunFolder, commit, read_json, write_json
-from utils.tracking import Tracker
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
 FOR_TEST += ("pin_mem", "device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")
@@ -167,9 +165,8 @@ def finish(
     if args.results:
         write_json(Path(args.results), detections)
     results = run.write_json("results.json", metrics | facts | ({"scenes": scenes} if isinstance(scenes, str) else {}))
-    tracker = Tracker(args.wandb, run.path, plain(args))
-    tracker.log({"epoch": 0} | metrics)
-    tracker.finish()
+    with tracking(args, run) as tracker:
+        tracker.log({"epoch": 0} | metrics)
     numbers = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in metrics.items() if v is not None}
     run.log("  ".join(f"{name} {number}" for name, number in numbers.items()))
     run.log(f"results: {results}")

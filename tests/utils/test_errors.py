@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from utils.args import command
-from utils.errors import UserError, memory_faults_named
+from utils.errors import UserError, known_faults_named
 
 
 def exhaust_the_machine() -> None:
@@ -37,6 +37,6 @@ def test_a_lack_of_memory_names_options(exhaust, capsys):
 
 @pytest.mark.parametrize("fault", [RuntimeError("shape mismatch"), KeyError("x"), UserError("bad option")])
 def test_other_faults_stay(fault):
-    with pytest.raises(type(fault)) as raised, memory_faults_named():
+    with pytest.raises(type(fault)) as raised, known_faults_named():
         raise fault
     assert raised.value is fault

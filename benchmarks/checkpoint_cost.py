@@ -1,0 +1,90 @@
+"""What saving a run costs at published sizes: the seconds that a checkpoint holds up a pretraining or a search.
+
+    python -m benchmarks.checkpoint_cost --repeats 7
+
+The networks are those of the published settings with the state of their optimisers; each is saved by the run's own
+keeper, into a run folder on this disk. Appends a row per phase to results/checkpoint_cost.csv: median and largest time,
+the bytes, and the share of the time that a checkpoint every minute takes.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from benchmarks.rows import append_row
+from benchmarks.search_step import BACKBONE, CHANNELS, CLASSES, LEVELS, REPEATS, STATISTICS, make_model
+from datasets.loader import BadFiles
+from engine.guard import Guard
+from engine.step import Compute, Session
+from engine.tasks import TASKS
+from models.backbones import create_encoder, encoder_channels
+from models.detection.bifpn import BiFPN
+from models.detection.heads import DetectionHead
+from models.fusion_detector import MODALITIES, SingleDetector
+from models.search.parameters import arch_parameters, weight_parameters
+from utils.args import Parser, command
+from utils.keeper import Keeper
+from utils.options import positive
+from utils.run_folder import RunFolder
+from utils.signals import Stop
+
+MINUTE = 60.0
+
+
+def make_single(compute: Compute) -> nn.Module:
+    """Return a pretraining's detector, all of which learns."""
+    encoder = create_encoder(BACKBONE)
+    fpn = BiFPN(encoder_channels(encoder), CHANNELS, REPEATS, LEVELS)
+    statistics = dict.fromkeys(MODALITIES, STATISTICS)
+    return compute.place(SingleDetector("thermal", encoder, fpn, DetectionHead(CHANNELS, CLASSES), statistics, 4.0))
+
+
+def make_keeper(phase: str, compute: Compute, folder: Path) -> Keeper:
+    """Return the keeper of a phase whose optimisers have taken a step."""
+    model = (make_model if phase == "search" else make_single)(compute)
+    groups = [weight_parameters(model), arch_parameters(model)]
+    optimizers = {str(i): torch.optim.Adam(group, fused=True) for i, group in enumerate(groups) if group}
+    for group in groups:
+        for parameter in group:
+            parameter.grad = torch.full_like(parameter, 1e-3)
+    for optimizer in optimizers.values():
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    session = Session(model, TASKS["detection"], compute, Guard(compute.device))
+    run = RunFolder.new(phase, "cost", str(folder))
+    return Keeper(run, session, optimizers, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
+
+
+def make_parser() -> Parser:
+    parser = Parser(__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=positive, default=7, help="checkpoints of each phase (7)")
+    return parser
+
+
+@command
+def main(argv: list[str]) -> None:
+    args = make_parser().parse_args(argv)
+    compute = Compute(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    for phase in ("pretrain", "search"):
+        with tempfile.TemporaryDirectory(dir=".") as folder:
+            keeper, seconds = make_keeper(phase, compute, Path(folder)), []
+            for _ in range(args.repeats):
+                started = time.perf_counter()
+                keeper.save()
+                seconds.append(time.perf_counter() - started)
+            size = keeper.file("last").stat().st_size
+        row = {"phase": phase, "mib": round(size / 2**20, 1), "seconds": round(median(seconds), 3)}
+        row |= {"most_seconds": round(max(seconds), 3), "repeats": args.repeats}
+        row["percent_of_a_minute"] = round(100 * median(seconds) / MINUTE, 2)
+        append_row("checkpoint_cost", row)
+        print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

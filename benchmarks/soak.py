@@ -1,0 +1,372 @@
+"""Ends the three commands in the middle, again and again, and lets them go on: what they end with must not change.
+
+    make soak            or: python -m benchmarks.soak --cases kill term cut full wandb --seed 0
+
+Each command (pretraining, search, training of the found genotype) runs once undisturbed on a tiny drawn data set; then
+each case disturbs it, resumes it until it is finished, and compares every file that says what was learned, byte by byte
+or number by number. One row per case and command in results/soak.csv; a difference ends the script with exit code 1.
+
+- kill: SIGKILL at random moments: behind an optimiser step, between steps, in the middle of writing a checkpoint,
+  between its parts, in validation.
+- term: SIGTERM, SIGINT or SIGUSR1 at random steps, which must save and exit with 3.
+- cut: last.pt cut at a random place before each resume.
+- full: no file may grow beyond a limit in the middle of a save, as on a full disk: exit 2, earlier files whole.
+- wandb: its process is killed; the run must end as without it.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.rows import append_row
+from engine.tasks.detection import DetectionEvaluator
+from tests.tiny_data import make_tiny_flir
+from utils.args import Parser, command
+from utils.commands import ROOT, environment
+from utils.options import positive, seed
+
+CONFIG = """\
+backbone: lcnet_050
+C: 16
+num_input_nodes: 4
+fusion_levels: 3
+image_size: 64x80
+anchor_scale: 2
+batchsize: 3
+device: cpu
+photometric: 0.3
+checkpoint_every: 2
+pretrain: {no-imagenet: true, epochs: 3, head_epochs: 3}
+search: {epochs: 6, drpt: 0.2, Ti: 1}
+found: {epochs: 8, Ti: 1}
+"""
+SCRIPTS = {kind: f"main_{name}_flira.py" for kind, name in {"pretrain": "pretrain", "search": "darts_searchable",
+                                                            "found": "darts_found"}.items()}  # fmt: skip
+STOPPING = ("SIGTERM", "SIGINT", "SIGUSR1")
+KILLS = {"pretrain": 7, "search": 7, "found": 6}  # 20 in all
+CUTS = {"pretrain": 6, "search": 7, "found": 7}
+# Where a command can be struck: module, class or "", function, before or behind its work, and at which call at most.
+POINTS = {
+    "step": ("engine.guard", "Guard", "step", "behind", 6),
+    "rest": ("utils.keeper", "Keeper", "at_rest", "before", 6),
+    "validation": ("engine.tasks.detection", "DetectionEvaluator", "add", "before", 2),
+    "metrics": ("utils.run_folder", "RunFolder", "append_metrics", "behind", 1),
+    "staged": ("utils.keeper", "Keeper", "stage", "behind", 1),
+    "writing": ("utils.saving", "_Output", "write", "behind", 2000),
+    "written": ("utils.files", "", "sync_folder", "before", 8),
+}
+
+
+class Place:
+    """A folder to run the commands in, on a data set that all places share."""
+
+    def __init__(self, root: Path, data: Path, config: Path, workers: int):
+        self.root, self.data, self.config, self.workers = root, data, config, workers
+        root.mkdir(parents=True)
+
+    def argv(self, kind: str, *more: object) -> list[str]:
+        """Return the command line of a command, as its user types it."""
+        own = ["--genotype", "genotype.json"] if kind == "found" else []
+        fixed = [str(self.data), f"--config={self.config}", f"--workers={self.workers}", "--resume=auto"]
+        return [str(ROOT / SCRIPTS[kind]), *fixed, *own, *map(str, more)]
+
+    def run(self, kind: str, *more: object, strike: dict | None = None, env: dict | None = None) -> tuple[int, str]:
+        """Run a command, struck as told (see `struck`); returns its exit code and what it wrote."""
+        argv = self.argv(kind, *more)
+        start = [sys.executable, "-m", "benchmarks.soak", "--struck", json.dumps(strike)]
+        variables = environment({"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", **(env or {})})
+        done = subprocess.run(
+            [*start, *argv], cwd=self.root, env=variables, capture_output=True, text=True, check=False, timeout=600
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def folder(self, kind: str) -> Path:
+        """Return the only run folder of a kind."""
+        (path,) = (self.root / "runs").glob(f"{kind}-*")
+        return path
+
+    def give(self, other: "Place", kind: str) -> None:
+        """Hand on what a command needs from those before it."""
+        if kind != "pretrain":
+            shutil.copytree(self.root / "checkpoints", other.root / "checkpoints", dirs_exist_ok=True)
+        if kind == "found":
+            shutil.copy(self.folder("search") / "genotype.json", other.root)
+
+
+def struck(strike: dict | None, argv: list[str]) -> int:
+    """Run a command in this process and send it a signal where `strike` says.
+
+    Scores are the mean confidence of all detections: so small a network finds nothing, and its best epoch would be the
+    first one for ever.
+
+    Args:
+        strike: None: nothing happens. Otherwise "point" of POINTS, "count": at which call, and "signal" by name, or
+            "limit": bytes that no file may outgrow from then on.
+    """
+    DetectionEvaluator.compute = mean_confidence
+    if strike:
+        set_up(strike)
+    main = __import__(Path(argv[0]).stem).main
+    return main(argv[1:])
+
+
+def mean_confidence(evaluator: DetectionEvaluator) -> dict[str, float]:
+    scores = [item["score"] for item in evaluator.detections]
+    return {"AP": sum(scores) / max(len(scores), 1)}
+
+
+def set_up(strike: dict) -> None:
+    """Replace the function at the point by one that strikes."""
+    module, owner, name, when, _ = POINTS[strike["point"]]
+    target = __import__(module, fromlist=["_"])
+    target = getattr(target, owner) if owner else target
+    original, calls = getattr(target, name), []
+
+    def wrapper(*args, **options):
+        calls.append(None)
+        if len(calls) != strike["count"]:
+            return original(*args, **options)
+        if when == "before":
+            blow(strike)
+        result = original(*args, **options)
+        if when == "behind":
+            blow(strike)
+        return result
+
+    setattr(target, name, wrapper)
+
+
+def blow(strike: dict) -> None:
+    """Send the signal, or lower the limit of file sizes."""
+    if "limit" in strike:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (strike["limit"], strike["limit"]))
+    elif strike["signal"] == "wandb":
+        kill_children("wandb-core")
+    else:
+        os.kill(os.getpid(), getattr(signal, strike["signal"]))
+
+
+def kill_children(name: str) -> None:
+    """Kill the processes of this group whose command has the name; an error where there is none."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words, parent = (path / "cmdline").read_text(), (path / "stat").read_text().rsplit(")", 1)[1].split()[1]
+        except OSError:
+            continue
+        if name in words.partition("\0")[0] and int(parent) == os.getpid():
+            found.append(int(path.name))
+    assert found, f"no {name} to kill"
+    for number in found:
+        os.kill(number, signal.SIGKILL)
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Return the names of what differs between two run folders, of all that says what was learned."""
+    names = {p.name for folder in (one, other) for p in folder.iterdir() if p.suffix in (".pt", ".json", ".jsonl")}
+    told = []
+    for name in sorted(names - {"timing.json", "finished.json", "wandb.json"}):
+        if not ((one / name).exists() and (other / name).exists()):
+            told.append(f"{name} is in one only")
+        elif content(one / name) != content(other / name):
+            told.append(name)
+    return told
+
+
+def content(path: Path) -> object:
+    """Return what must be equal: bytes, but for times."""
+    if path.suffix == ".jsonl":
+        return [without_times(json.loads(line)) for line in path.read_text().splitlines()]
+    if path.name.startswith("last"):
+        state = torch.load(path, weights_only=True)
+        del state["resume"]["seconds"]
+        return comparable(state)
+    return path.read_bytes()
+
+
+def without_times(row: dict) -> dict:
+    return {k: v for k, v in row.items() if not k.endswith(("_seconds", "_per_s", "_mb"))}
+
+
+def comparable(value: object) -> object:
+    """Return tensors as their bytes."""
+    if isinstance(value, dict):
+        return {k: comparable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [comparable(v) for v in value]
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return value
+
+
+def draw(draws: random.Random, points: list[str], signals: Sequence[str]) -> dict:
+    """Draw where and when a command is struck."""
+    point = draws.choice(points)
+    return {"point": point, "count": draws.randint(1, POINTS[point][-1]), "signal": draws.choice(signals)}
+
+
+def kill(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
+    """SIGKILL at random moments; returns how often, and what was not as it must be."""
+    said, done = [], 0
+    while done < times:
+        strike = draw(draws, list(POINTS), ["SIGKILL"])
+        code, text = place.run(kind, strike=strike)
+        done += code == -signal.SIGKILL
+        if code == 0:  # it ended before the blow, or there are too few of these calls left
+            break
+        if code != -signal.SIGKILL:
+            said.append(f"{strike}: exit code {code}: {text[-300:]}")
+            break
+    return done, said
+
+
+def term(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
+    """Ask to stop at random moments: exit code 3, and no step is lost."""
+    said, done = [], 0
+    while done < times:
+        strike = draw(draws, ["step", "rest", "validation", "writing"], STOPPING)
+        code, text = place.run(kind, strike=strike)
+        if code == 0:
+            break
+        done += 1
+        if code != 3 or "--resume" not in text or "Traceback" in text:
+            said.append(f"{strike}: exit code {code}: {text[-300:]}")
+            break
+    return done, said
+
+
+def cut(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
+    """Stop behind a step, cut the last checkpoint at a random place, go on; the one before must be taken and named."""
+    said, done = [], 0
+    for _ in range(times):
+        code, _ = place.run(kind, strike={"point": "rest", "count": 4, "signal": "SIGKILL"})
+        if code == 0:
+            break
+        last = max(place.folder(kind).glob("last*[!s].pt"), key=lambda path: path.stat().st_mtime)
+        if not last.with_name(f"{last.stem}.previous.pt").exists():
+            continue
+        with open(last, "r+b") as file:
+            file.truncate(draws.randrange(last.stat().st_size))
+        code, text = place.run(kind, strike={"point": "rest", "count": 1, "signal": "SIGKILL"})
+        done += 1
+        if (
+            code != -signal.SIGKILL
+            or f"{last.name}:" not in text
+            or f"goes on from {last.parent.name}" not in text.replace("runs/", "")
+        ):
+            said.append(f"cut: exit code {code}: {text[-300:]}")
+    return done, said
+
+
+def full(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
+    """Forbid files to grow in the middle of a run: exit code 2 with a clear line, and earlier files whole."""
+    said, done = [], 0
+    for _ in range(times):
+        strike = {"point": "rest", "count": draws.randint(2, 9), "limit": draws.randint(1, 60) * 1000}
+        code, text = place.run(kind, strike=strike)
+        if code == 0:
+            break
+        done += 1
+        if code != 2 or "File too large" not in text or "Traceback" in text:
+            said.append(f"{strike}: exit code {code}: {text[-300:]}")
+        said += [f"{path.name} was left" for path in place.folder(kind).glob("*.tmp")]
+        for path in place.folder(kind).glob("*.pt"):
+            torch.load(path, weights_only=True)
+    return done, said
+
+
+def wandb(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
+    """Kill wandb's process: the run goes on, and says so once."""
+    code, text = place.run(kind, "--wandb", strike={"point": "rest", "count": 3, "signal": "wandb"})
+    told = text.count("the run goes on without it")
+    return 1, [] if code == 0 and told == 1 and "Traceback" not in text else [f"exit code {code}: {text[-300:]}"]
+
+
+CASES: dict[str, tuple[Callable, dict[str, int]]] = {
+    "kill": (kill, KILLS),
+    "term": (term, dict.fromkeys(SCRIPTS, 4)),
+    "cut": (cut, CUTS),
+    "full": (full, dict.fromkeys(SCRIPTS, 2)),
+    "wandb": (wandb, dict.fromkeys(SCRIPTS, 1)),
+}
+
+
+def disturbed(
+    name: str, kind: str, whole: Place, root: Path, draws: random.Random, times: int | None = None
+) -> tuple[int, list[str]]:
+    """Run a case on a command until it is finished; returns how often it was disturbed, and what differs."""
+    place = Place(root / f"{name}-{kind}", whole.data, whole.config, whole.workers)
+    whole.give(place, kind)
+    case, default = CASES[name]
+    done, said = case(place, kind, draws, times or default[kind])
+    code, text = place.run(kind)
+    if code != 0:
+        return done, [*said, f"resumed: exit code {code}: {text[-300:]}"]
+    said += differences(whole.folder(kind), place.folder(kind))
+    if kind == "pretrain":
+        said += [n for n in ("checkpoints/flira",) if published(whole.root / n) != published(place.root / n)]
+    return done, said
+
+
+def published(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def undisturbed(root: Path, workers: int) -> Place:
+    """Draw the data and run every command once."""
+    data = make_tiny_flir(root / "flir", num_train=24)
+    (root / "config.yaml").write_text(CONFIG)
+    whole = Place(root / "whole", data, root / "config.yaml", workers)
+    for kind in SCRIPTS:
+        if kind == "found":
+            shutil.copy(whole.folder("search") / "genotype.json", whole.root)
+        code, text = whole.run(kind)
+        assert code == 0, text
+    return whole
+
+
+def make_parser() -> Parser:
+    parser = Parser(__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--cases", nargs="+", choices=CASES, default=list(CASES), help="what to do to the runs (all)")
+    add("--seed", type=seed, default=0, help="of the moments (0)")
+    add("--workers", type=int, choices=range(5), default=0, help="loader processes (0)")
+    add("--times", type=positive, help="disturbances of each command (20 kills in all, 20 cuts, ...)")
+    return parser
+
+
+@command
+def main(argv: list[str]) -> None:
+    args = make_parser().parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        root, failed = Path(folder), False
+        whole = undisturbed(root, args.workers)
+        for name in args.cases:
+            for kind in SCRIPTS:
+                started, draws = time.perf_counter(), random.Random(f"{args.seed} {name} {kind}")
+                done, said = disturbed(name, kind, whole, root, draws, args.times)
+                seconds = round(time.perf_counter() - started)
+                print(f"{name} {kind}: {done} times, {'; '.join(said) or 'no difference'}, {seconds} s", flush=True)
+                row = {"case": name, "script": kind, "workers": args.workers, "seed": args.seed, "times": done}
+                append_row("soak", row | {"differences": len(said), "seconds": seconds})
+                failed = failed or bool(said)
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--struck"]:
+        sys.exit(struck(json.loads(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main())

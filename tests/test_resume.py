@@ -1,0 +1,295 @@
+"""Runs that are killed, stopped or damaged and go on: they end with the same bytes as runs that are not."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import soak
+from engine.tasks import detection
+from main_darts_found_flira import main as found
+from main_darts_searchable_flira import main as search
+from main_pretrain_flira import main as pretrain
+from tests.run_commands import named, refused, run
+from utils.commands import environment
+from utils.keeper import Keeper
+from utils.lock import locked
+
+# The soak's, shorter.
+CONFIG = soak.CONFIG.replace("epochs: 3, head_epochs: 3", "epochs: 2, head_epochs: 1").replace("epochs: 6", "epochs: 4")
+CONFIG = CONFIG.replace("epochs: 8", "epochs: 3")
+MAINS = {"pretrain": pretrain, "search": search, "found": found}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> soak.Place:
+    """A place where each command has run undisturbed, in this process."""
+    root = tmp_path_factory.mktemp("soak")
+    (root / "config.yaml").write_text(CONFIG)
+    place = soak.Place(root / "whole", soak.make_tiny_flir(root / "flir", num_train=24), root / "config.yaml", 0)
+    for kind in MAINS:
+        if kind == "found":
+            shutil.copy(place.folder("search") / "genotype.json", place.root)
+        assert go(place, kind) == 0
+    return place
+
+
+def go(place: soak.Place, kind: str, *more: object) -> int:
+    """Run a command in this process, as `soak.struck` does in one of its own."""
+    before, compute = Path.cwd(), detection.DetectionEvaluator.compute
+    os.chdir(place.root)
+    detection.DetectionEvaluator.compute = soak.mean_confidence
+    try:
+        return MAINS[kind](place.argv(kind, *more)[1:])
+    finally:
+        os.chdir(before)
+        detection.DetectionEvaluator.compute = compute
+
+
+@pytest.fixture
+def place(whole, tmp_path) -> soak.Place:
+    """An empty place for the same runs."""
+    return soak.Place(tmp_path / "place", whole.data, whole.config, 0)
+
+
+def check_same(whole: soak.Place, place: soak.Place, kind: str) -> None:
+    assert soak.differences(whole.folder(kind), place.folder(kind)) == []
+    if kind == "pretrain":
+        folder = "checkpoints/flira"
+        assert soak.published(whole.root / folder) == soak.published(place.root / folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "strike", "workers"),
+    [
+        ("pretrain", {"point": "writing", "count": 2500}, 0),
+        ("search", {"point": "step", "count": 9}, 2),
+        ("found", {"point": "staged", "count": 2}, 0),
+    ],
+)
+def test_a_killed_run_ends_as_a_whole_one(whole, place, kind, strike, workers):
+    """Killed in the middle of a checkpoint, behind a step, between a best epoch's files; resumed with other workers."""
+    whole.give(place, kind)
+    code, text = place.run(kind, strike=strike | {"signal": "SIGKILL"})
+    assert code == -signal.SIGKILL, text
+    place.workers = workers
+    assert go(place, kind) == 0
+    if workers:  # the only thing that results know of the second process
+        args = json.loads((place.folder(kind) / "genotype.json").read_text())["meta"]["args"]
+        assert args["workers"] == workers
+        return check_tensors(whole.folder(kind), place.folder(kind))
+    return check_same(whole, place, kind)
+
+
+def check_tensors(one: Path, other: Path) -> None:
+    states = [torch.load(f / "last.pt", weights_only=True) for f in (one, other)]
+    for part in ("model", "progress"):
+        assert soak.comparable(states[0][part]) == soak.comparable(states[1][part])
+    for name in ("weights", "logits", "schedule", "random"):
+        assert soak.comparable(states[0]["resume"][name]) == soak.comparable(states[1]["resume"][name])
+    assert soak.content(one / "metrics.jsonl") == soak.content(other / "metrics.jsonl")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_saves_at_the_next_step_and_exits_with_3(whole, place, monkeypatch, capsys, number):
+    """In a training, a validation and a pass over the logits; nothing is lost, handlers are as before."""
+    whole.give(place, "search")
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+    for point in ("step", "validation", "rest"):
+        with monkeypatch.context() as patched:
+            module, owner, name, *_ = soak.POINTS[point]
+            target = getattr(__import__(module, fromlist=["_"]), owner)
+            patched.setattr(target, name, struck_once(getattr(target, name), 4 if point == "rest" else 1, number))
+            assert go(place, "search") == 3
+        err = capsys.readouterr().err
+        assert f"stopped by {number.name}; " in err
+        assert "--resume" in err
+        assert "Traceback" not in err
+    assert go(place, "search") == 0
+    check_same(whole, place, "search")
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == handlers
+
+
+def struck_once(original, count: int, number: int):
+    calls = []
+
+    def wrapper(*args, **options):
+        calls.append(None)
+        if len(calls) == count:
+            os.kill(os.getpid(), number)
+        return original(*args, **options)
+
+    return wrapper
+
+
+def test_a_second_ctrl_c_ends_the_process_at_once(whole, place):
+    whole.give(place, "search")
+    code = """
+import os, signal, sys
+from utils.keeper import Keeper
+def twice(keeper):
+    os.kill(os.getpid(), signal.SIGINT)
+    print("noted", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still here", flush=True)
+Keeper.at_rest = twice
+from main_darts_searchable_flira import main
+sys.exit(main(sys.argv[1:]))
+"""
+    argv = [sys.executable, "-c", code, *place.argv("search")[1:]]
+    options = {"cwd": place.root, "env": environment({"OMP_NUM_THREADS": "1"}), "capture_output": True, "text": True}
+    done = subprocess.run(argv, check=False, timeout=120, **options)
+    assert done.returncode == -signal.SIGINT
+    assert "noted" in done.stdout
+    assert "still here" not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def stopped(whole, place, monkeypatch, capsys) -> Path:
+    """A search that was stopped behind its 15th step, with a checkpoint behind every second; gives its folder."""
+    whole.give(place, "search")
+    with monkeypatch.context() as patched:
+        patched.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 15, signal.SIGTERM))
+        assert go(place, "search") == 3
+    monkeypatch.chdir(place.root)
+    monkeypatch.setattr(detection.DetectionEvaluator, "compute", soak.mean_confidence)
+    capsys.readouterr()
+    return place.folder("search").relative_to(place.root)
+
+
+def test_options_come_from_the_run(whole, place, stopped, capsys):
+    """Neither data folder nor config are told again."""
+    text = run(search, capsys, "--resume", stopped)
+    state = re.search(r"^goes on behind epoch (\d+), step (\d+)$", text, re.MULTILINE)
+    assert (int(state[1]), int(state[2])) == (2, 13), "behind the 15th batch, of which two were of validations"
+    check_same(whole, place, "search")
+    text = run(search, capsys, "--resume", stopped)
+    assert f"{stopped} is finished: nothing to resume" in text
+    assert named(text, "search_exp_dir") == stopped
+    assert "next: python main_darts_found_flira.py" in text
+
+
+def test_given_options_must_be_those_of_the_run(place, stopped, capsys):
+    err = refused(search, capsys, place.data, "--resume", stopped, "--eta_max=0.5")
+    assert err == f"error: --eta_max: expected 0.003 as in {stopped / 'args.json'}, found 0.5"
+    err = refused(search, capsys, place.data, "--resume=auto", "--image_size=96x80")
+    assert "--image_size: expected (64, 80) as in" in err
+    (place.root / "other.yaml").write_text(CONFIG.replace("batchsize: 3", "batchsize: 4"))
+    assert "--batchsize: expected 3" in refused(search, capsys, "--resume", stopped, "--config=other.yaml")
+    before = (stopped / "last.pt").read_bytes()
+    assert "expected a run of found, found one of 'search'" in refused(found, capsys, "--resume", stopped)
+    assert "--resume: no effect" in refused(found, capsys, place.data, "--resume=auto", "--eval_exp_dir", stopped)
+    assert "expected a run folder of search" in refused(search, capsys, place.data, "--resume", "runs/none")
+    assert "DIR" in refused(search, capsys, "--resume=auto", "--save=new")
+    assert (stopped / "last.pt").read_bytes() == before
+
+
+def test_auto_takes_the_newest_of_its_name_or_begins(place, stopped, capsys, monkeypatch):
+    monkeypatch.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 1, signal.SIGTERM))
+    older = stopped.with_name("search-EXP-20200101-000000")
+    shutil.copytree(stopped, older)
+    named_alike = stopped.with_name("search-EXP-2-" + stopped.name[-15:])
+    shutil.copytree(stopped, named_alike)
+    assert search(place.argv("search")[1:]) == 3
+    assert f"resumed: search in {stopped}\n" in capsys.readouterr().out
+    monkeypatch.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 1, signal.SIGTERM))
+    assert search(place.argv("search", "--save=other")[1:]) == 3
+    assert len(list(Path("runs").glob("search-other-*"))) == 1
+
+
+def test_two_processes_on_one_run(stopped, capsys):
+    with locked(stopped, None, ""):
+        err = refused(search, capsys, "--resume", stopped)
+    assert f"{stopped}: expected a folder that nobody writes to" in err
+
+
+def test_other_boxes_are_refused(place, stopped, capsys, tmp_path):
+    """Nor is anything lost by it."""
+    moved = tmp_path / "moved"
+    shutil.copytree(place.data, moved)
+    (path,) = moved.rglob("flir_train.json")
+    data = json.loads(path.read_text())
+    data["annotations"][0]["bbox"][0] += 1
+    path.write_text(json.dumps(data))
+    before = {p.name: p.read_bytes() for p in stopped.glob("*.pt")}
+    assert "expected the pairs and boxes of this run's start" in refused(search, capsys, moved, "--resume", stopped)
+    assert {p.name: p.read_bytes() for p in stopped.glob("*.pt")} == before
+
+
+def test_without_a_checkpoint_a_run_begins_afresh_in_its_folder(whole, place, stopped, capsys):
+    for path in stopped.glob("last*"):
+        path.unlink()
+    (stopped / "best.pt.next5").write_bytes(b"what a lost epoch left")
+    text = run(search, capsys, "--resume", stopped)
+    assert "goes on behind" not in text
+    check_same(whole, place, "search")
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, place, stopped, capsys):
+    last, previous = stopped / "last.pt", stopped / "last.previous.pt"
+    content = last.read_bytes()
+    draws = random.Random(0)
+    flipped = bytearray(content)
+    flipped[draws.randrange(len(flipped) // 4, len(flipped) // 2)] ^= 1
+    spoilt = [content[: draws.randrange(len(content))] for _ in range(18)] + [b"", bytes(flipped)]
+    kept = previous.read_bytes()
+    for damaged in spoilt:
+        last.write_bytes(damaged)
+        previous.write_bytes(b"")
+        err = refused(search, capsys, "--resume", stopped)
+        assert f"{last}: " in err
+        assert f"{previous}: " in err
+        assert last.read_bytes() == damaged, "it is left to look at"
+    previous.write_bytes(kept)
+    text = run(search, capsys, "--resume", stopped)
+    assert f"{last}: " in text
+    assert f"goes on from {previous}" in text
+    check_same(whole, place, "search")
+
+
+@pytest.mark.parametrize("max_bad_steps", [0, 2])
+def test_nan_reaches_no_checkpoint(place, whole, capsys, monkeypatch, max_bad_steps):
+    """The log names the files; the run goes on, or stops, as asked."""
+    whole.give(place, "search")
+    losses, calls = detection.losses, []
+
+    def poisoned(model, batch):
+        calls.append(batch["file_names"])
+        found = losses(model, batch)
+        return {name: value * float("nan") for name, value in found.items()} if len(calls) in (5, 8) else found
+
+    monkeypatch.setattr(detection, "losses", poisoned)
+    assert go(place, "search", "--max_bad_steps", max_bad_steps) == (0 if max_bad_steps else 2)
+    captured, folder = capsys.readouterr(), place.folder("search")
+    if max_bad_steps:
+        log = (folder / "log.txt").read_text()
+        for number, at in ((1, 5), (2, 8)):
+            told = f"step skipped, {number} of at most 2: loss nan, gradient norm nan: expected finite numbers; pairs "
+            assert told + ", ".join(calls[at - 1]) in log
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [row["bad_steps"] for row in rows] == [1] + [2] * 3
+        assert all(row["train_loss"] > 0 for row in rows)
+    else:
+        assert ", ".join(calls[4]) in captured.err
+        assert "--max_bad_steps N skips up to N such steps" in captured.err
+    for path in folder.glob("*.pt"):
+        check_finite(torch.load(path, weights_only=True))
+
+
+def check_finite(value: object) -> None:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            check_finite(item)
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        assert value.isfinite().all()

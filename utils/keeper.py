@@ -1,0 +1,209 @@
+"""Keeps a phase of a run: its whole state goes into last.pt, so that killed and resumed ends as not killed.
+
+last.pt holds what best.pt holds (the detector and the facts of the run) and, under "resume", all the rest: optimisers,
+schedule, random generators, the place in the data, counts. The one before is last.previous.pt. What an epoch writes
+beside (best.pt, genotype.json, ...) waits as NAME.nextEPOCH until last.pt knows of it.
+"""
+
+import argparse
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from datasets.loader import BadFiles
+from engine.step import Session, do_nothing
+from utils import checkpoint
+from utils.errors import UserError
+from utils.run_folder import RunFolder
+from utils.saving import save
+from utils.seed import random_state, set_random_state
+from utils.signals import Stop, Stopped
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+NEXT = ".next"
+
+
+class Owner(Protocol):
+    """Something with a state: a model, an optimiser, a schedule, a loader."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+def interval(text: str) -> str:
+    """Check the text of --checkpoint_every: `200` steps, or a time as `10m`, `30s`, `2h`."""
+    if not re.fullmatch(r"[1-9]\d{0,8}[smh]?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected a number of steps, or a time as 30s, 10m or 2h, found {text!r}")
+    return text
+
+
+class Keeper:
+    """Saves a phase between steps, each so many steps or minutes and when a signal asks for it, and takes it up again.
+
+    Args:
+        session: its model, progress and guard are kept.
+        owners: what else has a state, by name.
+        facts: plain values that every checkpoint carries beside the model.
+        data: what says which pairs and boxes are learned from; a run cannot go on with others.
+        bad_files: of the run's data.
+        every: as --checkpoint_every has it.
+        stop: says which signal came.
+        phase: put into file names where a run has several phases.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        session: Session,
+        owners: dict[str, Owner],
+        facts: dict,
+        data: str,
+        bad_files: BadFiles,
+        every: str,
+        stop: Stop,
+        phase: str = "",
+    ):
+        self.run, self.session, self.facts, self.data, self.bad_files = run, session, facts, data, bad_files
+        self.owners = owners | {"progress": session.progress, "guard": session.guard}
+        self.stop, self.phase = stop, phase
+        self.steps = int(every) if every.isdecimal() else None
+        self.seconds = None if self.steps else int(every[:-1]) * UNITS[every[-1]]
+        self.saved_at, self.saved_step = time.monotonic(), 0
+        self.started, self.before = time.monotonic(), 0.0
+
+    def file(self, name: str) -> Path:
+        """Return the phase's file `last`, `last.previous` or `best`."""
+        first, dot, rest = name.partition(".")
+        return self.run.path / f"{first}{'_' * bool(self.phase)}{self.phase}{dot}{rest}.pt"
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the phase took, in all of its processes."""
+        return self.before + time.monotonic() - self.started
+
+    def at_rest(self) -> None:
+        """Save if it is time to, or if a signal asked to stop; then end.
+
+        Raises:
+            Stopped: a signal came.
+        """
+        progress = self.session.progress
+        if self.stop.came:
+            self.save()
+            raise Stopped(
+                f"stopped by {self.stop.came}; {self.file('last')} holds epoch {progress.epochs_done} up to step "
+                f"{progress.steps}: --resume {self.run.path} goes on"
+            )
+        due = progress.steps - self.saved_step >= self.steps if self.steps else self._late()
+        if due and progress.steps > self.saved_step:
+            self.save()
+
+    def _late(self) -> bool:
+        return time.monotonic() - self.saved_at >= self.seconds
+
+    def save(self, staged: tuple[str, ...] = ()) -> None:
+        """Write last.pt; with it, staged files of these names get their names."""
+        self.session.guard.look()
+        state = {name: owner.state_dict() for name, owner in self.owners.items()}
+        state |= {"random": random_state(self.session.compute.device), "data": self.data}
+        state |= {"staged": list(staged), "seconds": self.elapsed}
+        save(self.file("last"), self.detector() | {"resume": state}, keep=self.file("last.previous"))
+        self.saved_at, self.saved_step = time.monotonic(), self.session.progress.steps
+        self._take_in(staged)
+
+    def detector(self) -> dict:
+        """Return what best.pt holds."""
+        facts = self.facts | {"format": checkpoint.FORMAT, "bad_files": list(self.bad_files.names)}
+        return facts | {"model": self.session.model.state_dict(), "progress": self.session.progress.scores()}
+
+    def stage(self, name: str, write: Callable[[Path], object]) -> str:
+        """Have a file written that is to count with the next `save`; returns its name."""
+        write(self._waiting(name))
+        return name
+
+    def _waiting(self, name: str) -> Path:
+        """Return where a file waits: the number tells it from one that a later, lost epoch left."""
+        return self.run.path / f"{name}{NEXT}{self.session.progress.epochs_done}"
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Take up the phase where its last checkpoint left it, or afresh where there is none, and keep it in the block.
+
+        Inside, signals wait for a step to end.
+
+        Raises:
+            UserError: both checkpoints are damaged, or they are of other data.
+        """
+        self._restore()
+        self.session.at_rest, self.stop.waits = self.at_rest, True
+        try:
+            yield
+        finally:
+            # Without the circle of references, loaders end their workers as soon as nobody needs them.
+            self.session.at_rest, self.stop.waits = do_nothing, False
+
+    def _restore(self) -> None:
+        state = self._read_last()
+        if state is not None:
+            self._load(state)
+        done = self.session.progress.epochs_done
+        self.run.keep_metrics(lambda row: row.get("phase", "") != self.phase or row["epoch"] < done)
+        self._take_in(state["resume"]["staged"] if state else ())
+        for lost in self.run.path.glob(f"*_{self.phase}.pt{NEXT}*" if self.phase else f"*{NEXT}*"):
+            lost.unlink()
+        if state is not None:
+            self.run.log(f"{self.phase} goes on behind epoch {done}, step {self.session.progress.steps}".lstrip())
+
+    def _read_last(self) -> dict | None:
+        faults = []
+        paths = self.file("last"), self.file("last.previous")
+        for path in paths:
+            try:
+                if path.exists():
+                    state = self._checked(checkpoint.load(path), path)
+                    break
+            except UserError as error:
+                faults.append(str(error))
+        else:
+            if faults:
+                raise UserError("; ".join(faults))
+            return None
+        if path is paths[1]:
+            self.run.log(f"{faults[0] if faults else f'{paths[0]}: not there'}; goes on from {path}")
+            path.replace(paths[0])  # so that the next one keeps this one, not the damaged one
+        return state
+
+    def _checked(self, state: dict, path: Path) -> dict:
+        """Refuse what is no checkpoint of such a phase."""
+        expected = {"format": checkpoint.FORMAT, "kind": self.facts["kind"]}
+        for name, value in expected.items():
+            if state.get(name) != value:
+                raise UserError(f"{path}: {name}: expected {value}, found {state.get(name)!r}")
+        inner = state.get("resume")
+        wanted = {*self.owners, "random", "data", "staged", "seconds"}
+        if not isinstance(inner, dict) or not wanted <= inner.keys():
+            raise UserError(f"{path}: resume: expected {', '.join(sorted(wanted))}, found others or nothing")
+        if inner["data"] != self.data:
+            raise UserError(f"{path}: data: expected the pairs and boxes of this run's start, found others in the data")
+        return state
+
+    def _load(self, state: dict) -> None:
+        own = state["resume"]
+        checkpoint.load_state(self.session.model, state["model"], str(self.file("last")))
+        try:
+            for name, owner in self.owners.items():
+                owner.load_state_dict(own[name])
+            set_random_state(own["random"], self.session.compute.device)
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise UserError(f"{self.file('last')}: resume: expected the state of this run, found: {error!r}") from None
+        self.bad_files.names[:] = state["bad_files"]
+        self.before, self.saved_step = own["seconds"], self.session.progress.steps
+
+    def _take_in(self, names: tuple[str, ...] | list[str]) -> None:
+        for name in names:
+            if (waiting := self._waiting(name)).exists():
+                waiting.replace(self.run.path / name)

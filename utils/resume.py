@@ -1,0 +1,114 @@
+"""Going on with a run: which one, with which options, and the frame in which a run that learns can be stopped.
+
+Options that were not given come from the run; given ones must be those of the run, but for those that cannot change
+what it computes (FREE).
+"""
+
+import argparse
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from datasets.parts import Parts
+from utils.args import Parser, convert_option, options_of
+from utils.errors import UserError, short
+from utils.lock import locked
+from utils.reporting import COMMAND, start_run
+from utils.run_folder import RUNS, RunFolder, read_json
+from utils.signals import Stop, caught
+
+FREE = ("data", "config", "workers", "pin_mem", "checkpoint_every", "max_bad_files", "max_bad_steps", "wandb")
+FREE += ("dry_run", "resume")
+FINISHED = "finished.json"  # what a run said at its end
+
+
+def take_up(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
+    """Return the options with those of the run that --resume names in place, and `resume` its folder, or None.
+
+    Raises:
+        UserError: there is no such run, or a given option is not the run's.
+    """
+    if args.resume and getattr(args, "eval_exp_dir", None):
+        raise UserError("--resume: no effect with --eval_exp_dir: a test is done anew")
+    path = find_run(args, kind) if args.resume else None
+    if path is not None:
+        args = options_of_run(args, kind, path, make_parser(kind))
+    args.resume = path
+    if args.data is None:
+        raise UserError("DIR: expected the folder of the data set, found none (see main_*_flira.py --help)")
+    return args
+
+
+def find_run(args: argparse.Namespace, kind: str) -> Path | None:
+    """Return the folder that --resume names; for `auto`, of the newest run of this kind and --save, if there is one."""
+    if args.resume != "auto":
+        return Path(args.resume)
+    name = re.compile(rf"{kind}-{re.escape(args.save)}-(\d{{8}}-\d{{6}})(?:-(\d+))?")
+    found = {path: name.fullmatch(path.name) for path in Path(RUNS).glob(f"{kind}-*") if path.is_dir()}
+    ages = {path: (match[1], int(match[2] or 0)) for path, match in found.items() if match}
+    return max(ages, key=ages.get, default=None)
+
+
+def options_of_run(args: argparse.Namespace, kind: str, path: Path, parser: Parser) -> argparse.Namespace:
+    """Return the run's options, after checking that those given are the same."""
+    if not (path / COMMAND).exists():
+        raise UserError(f"--resume {path}: expected a run folder of {kind} with {COMMAND}, found none")
+    command, saved = read_json(path / COMMAND), read_json(path / "args.json")
+    if command.get("kind") != kind:
+        raise UserError(f"--resume {path}: expected a run of {kind}, found one of {short(command.get('kind'))}")
+    known, values = options_of(parser), dict(saved)  # some of which the run has settled by itself
+    for name, action in known.items():
+        ours, theirs = getattr(args, name), _read(action, saved, args, path)
+        if name not in FREE and name in args.given and json.dumps(ours) != json.dumps(theirs):
+            raise UserError(f"--{name}: expected {short(theirs)} as in {path / 'args.json'}, found {short(ours)}")
+        values[name] = ours if name in FREE and name in args.given else theirs
+    values |= {key: set(command.get(key) or ()) for key in ("given", "typed")}
+    return argparse.Namespace(**values | {"data": args.data or saved.get("data")})
+
+
+def _read(action: argparse.Action, saved: dict, args: argparse.Namespace, path: Path) -> object:
+    """Return the run's value of an option, checked as one of a config; ours where the run is older than the option."""
+    if action.dest not in saved or saved[action.dest] is None:
+        return None if action.dest in saved else getattr(args, action.dest)
+    value = saved[action.dest]
+    if isinstance(value, list) and action.nargs is None:  # --image_size
+        value = "x".join(map(str, value))
+    return convert_option(action, value, f"{path / 'args.json'}")
+
+
+def say_if_finished(path: Path | None) -> bool:
+    """Print what a finished run said at its end; returns whether the run is finished."""
+    if path is None or not (path / FINISHED).exists():
+        return False
+    print(f"{path} is finished: nothing to resume")
+    for line in read_json(path / FINISHED).get("said") or ():
+        print(line)
+    return True
+
+
+@contextlib.contextmanager
+def running(kind: str, args: argparse.Namespace, parts: Parts) -> Iterator[tuple[RunFolder, Stop]]:
+    """Start a run, or go on with one, and hold its folder alone; signals are noted until the end of the block.
+
+    Raises:
+        UserError: another process works on it.
+    """
+    run = RunFolder(args.resume) if args.resume else start_run(kind, args, parts)
+    with locked(run.path, None, "another process"), caught(run.path) as stop:
+        if args.resume:
+            run.log(f"resumed: {kind} in {run.path}")
+            parts.bad_files.log = run.log
+            for name, change in run.note_environment().items():
+                run.log(f"remark: {name}: {change}: the last digits may differ from those of an uninterrupted run")
+        yield run, stop
+
+
+def finish(run: RunFolder, said: list[str]) -> None:
+    """Log the last lines of a run and note that it is finished."""
+    for line in said:
+        run.log(line)
+    run.write_json(FINISHED, {"said": said})
+    for previous in run.path.glob("last*.previous.pt"):
+        previous.unlink()

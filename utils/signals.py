@@ -1,0 +1,50 @@
+"""Signals that ask a run to stop: SIGTERM, Ctrl-C (SIGINT), and SIGUSR1, which SLURM can send before time is up."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Stopped(Exception):
+    """A signal ended the run; the message says what is saved. It becomes exit code 3."""
+
+
+class Stop:
+    """Which signal came, by name; none yet where this is empty.
+
+    Args:
+        run: the folder that goes on with --resume, for messages.
+
+    Attributes:
+        waits: a run is under way that looks here between its steps; otherwise a signal raises at once.
+    """
+
+    def __init__(self, run: Path):
+        self.run = run
+        self.came = ""
+        self.waits = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Note a signal, as the handler of it; from now on Ctrl-C is the system's again, and ends the process."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self.came = signal.Signals(number).name
+        if not self.waits:
+            raise Stopped(
+                f"stopped by {self.came} before the first step: --resume {self.run} goes on from the last checkpoint, "
+                "or begins afresh where there is none"
+            )
+
+
+@contextlib.contextmanager
+def caught(run: Path) -> Iterator[Stop]:
+    """Catch the signals inside the block, in which the run in this folder is at work."""
+    stop = Stop(run)
+    before = {number: signal.signal(number, stop) for number in CAUGHT}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
