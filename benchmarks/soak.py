@@ -17,6 +17,7 @@ or number by number. One row per case and command in results/soak.csv; a differe
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -173,11 +174,11 @@ def kill_children(name: str) -> None:
         os.kill(number, signal.SIGKILL)
 
 
-def differences(one: Path, other: Path) -> list[str]:
-    """Return the names of what differs between two run folders, of all that says what was learned."""
+def differences(one: Path, other: Path, others: Sequence[str] = ()) -> list[str]:
+    """Return the names of what differs between two run folders, of all that says what was learned but `others`."""
     names = {p.name for folder in (one, other) for p in folder.iterdir() if p.suffix in (".pt", ".json", ".jsonl")}
     told = []
-    for name in sorted(names - {"timing.json", "finished.json", "wandb.json"}):
+    for name in sorted(names - {"timing.json", "finished.json", "wandb.json", *others}):
         if not ((one / name).exists() and (other / name).exists()):
             told.append(f"{name} is in one only")
         elif content(one / name) != content(other / name):
@@ -191,7 +192,7 @@ def content(path: Path) -> object:
         return [without_times(json.loads(line)) for line in path.read_text().splitlines()]
     if path.name.startswith("last"):
         state = torch.load(path, weights_only=True)
-        del state["resume"]["seconds"]
+        del state["resume"]["seconds"], state["args"]  # which is args.json
         return comparable(state)
     return path.read_bytes()
 
@@ -248,24 +249,22 @@ def term(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int
 
 
 def cut(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
-    """Stop behind a step, cut the last checkpoint at a random place, go on; the one before must be taken and named."""
+    """Kill, cut the last checkpoint at a random place, go on: from the one before, and both are named."""
     said, done = [], 0
-    for _ in range(times):
-        code, _ = place.run(kind, strike={"point": "rest", "count": 4, "signal": "SIGKILL"})
+    while done < times:
+        code, _ = place.run(kind, strike={"point": "rest", "count": 5, "signal": "SIGKILL"})
         if code == 0:
             break
-        last = max(place.folder(kind).glob("last*[!s].pt"), key=lambda path: path.stat().st_mtime)
-        if not last.with_name(f"{last.stem}.previous.pt").exists():
+        lasts = [path for path in place.folder(kind).glob("last*.pt") if "previous" not in path.name]
+        last = max(lasts, key=lambda path: path.stat().st_mtime)
+        previous = last.with_name(f"{last.stem}.previous.pt")
+        if not previous.exists():
             continue
         with open(last, "r+b") as file:
             file.truncate(draws.randrange(last.stat().st_size))
         code, text = place.run(kind, strike={"point": "rest", "count": 1, "signal": "SIGKILL"})
         done += 1
-        if (
-            code != -signal.SIGKILL
-            or f"{last.name}:" not in text
-            or f"goes on from {last.parent.name}" not in text.replace("runs/", "")
-        ):
+        if code != -signal.SIGKILL or not re.search(rf"/{last.name}: .*; goes on from .*/{previous.name}\n", text):
             said.append(f"cut: exit code {code}: {text[-300:]}")
     return done, said
 
@@ -294,6 +293,14 @@ def wandb(place: Place, kind: str, draws: random.Random, times: int) -> tuple[in
     return 1, [] if code == 0 and told == 1 and "Traceback" not in text else [f"exit code {code}: {text[-300:]}"]
 
 
+# Files that tell the options of the run, --wandb among them.
+WITH_OPTIONS = (
+    "args.json",
+    "command.json",
+    "genotype.json",
+    "best.pt",
+    *(f"best_{n}.pt" for n in ("thermal", "rgb", "head")),
+)
 CASES: dict[str, tuple[Callable, dict[str, int]]] = {
     "kill": (kill, KILLS),
     "term": (term, dict.fromkeys(SCRIPTS, 4)),
@@ -314,7 +321,8 @@ def disturbed(
     code, text = place.run(kind)
     if code != 0:
         return done, [*said, f"resumed: exit code {code}: {text[-300:]}"]
-    said += differences(whole.folder(kind), place.folder(kind))
+    others = WITH_OPTIONS if name == "wandb" else ()
+    said += differences(whole.folder(kind), place.folder(kind), others)
     if kind == "pretrain":
         said += [n for n in ("checkpoints/flira",) if published(whole.root / n) != published(place.root / n)]
     return done, said
