@@ -27,6 +27,16 @@ found: {epochs: 2}
 """
 
 
+@pytest.fixture(autouse=True)
+def gpus_as_before():
+    """A command on the CPU hides the GPUs from its process."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    yield
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    if before is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
 @pytest.fixture(scope="session")
 def tiny_flir(tmp_path_factory) -> Path:
     """A readable FLIR-Aligned folder (layout 2) of 12 training and 4 test pairs."""

@@ -10,6 +10,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from engine.step import Session, do_nothing
 from utils import checkpoint
 from utils.errors import UserError
 from utils.run_folder import RunFolder
-from utils.saving import save
+from utils.saving import begin_saving
 from utils.seed import random_state, set_random_state
 from utils.signals import Stop, Stopped
 
@@ -73,6 +74,7 @@ class Keeper:
         self.steps = int(every) if every.isdecimal() else None
         self.seconds = None if self.steps else int(every[:-1]) * UNITS[every[-1]]
         self.saved_at, self.saved_step = time.monotonic(), 0
+        self.writer, self.pending = ThreadPoolExecutor(1), None
         self.started, self.before = time.monotonic(), 0.0
 
     def file(self, name: str) -> Path:
@@ -94,6 +96,7 @@ class Keeper:
         progress = self.session.progress
         if self.stop.came:
             self.save()
+            self.wait()
             raise Stopped(
                 f"stopped by {self.stop.came}; {self.file('last')} holds epoch {progress.epochs_done} up to step "
                 f"{progress.steps}: --resume {self.run.path} goes on"
@@ -106,14 +109,31 @@ class Keeper:
         return time.monotonic() - self.saved_at >= self.seconds
 
     def save(self, staged: tuple[str, ...] = ()) -> None:
-        """Write last.pt; with it, staged files of these names get their names."""
+        """Write last.pt; once it is on the disk, staged files of these names get their names.
+
+        Training goes on meanwhile; the next `save` and the end of the phase wait for it, and raise what went wrong.
+        """
+        self.wait()
         self.session.guard.look()
         state = {name: owner.state_dict() for name, owner in self.owners.items()}
         state |= {"random": random_state(self.session.compute.device), "data": self.data}
         state |= {"staged": list(staged), "seconds": self.elapsed}
-        save(self.file("last"), self.detector() | {"resume": state}, keep=self.file("last.previous"))
+        whole = self.detector() | {"resume": state}
+        end = begin_saving(self.file("last"), whole, keep=self.file("last.previous"))
+        names = [(self._waiting(name), self.run.path / name) for name in staged]
+
+        def take_in() -> None:
+            end()
+            _rename(names)
+
+        self.pending = self.writer.submit(take_in)
         self.saved_at, self.saved_step = time.monotonic(), self.session.progress.steps
-        self._take_in(staged)
+
+    def wait(self) -> None:
+        """Wait until what was saved is on the disk; raises what kept it from there."""
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            pending.result()
 
     def detector(self) -> dict:
         """Return what best.pt holds."""
@@ -142,7 +162,9 @@ class Keeper:
         self.session.at_rest, self.stop.waits = self.at_rest, True
         try:
             yield
+            self.wait()
         finally:
+            self.writer.shutdown()
             # Without the circle of references, loaders end their workers as soon as nobody needs them.
             self.session.at_rest, self.stop.waits = do_nothing, False
 
@@ -152,7 +174,8 @@ class Keeper:
             self._load(state)
         done = self.session.progress.epochs_done
         self.run.keep_metrics(lambda row: row.get("phase", "") != self.phase or row["epoch"] < done)
-        self._take_in(state["resume"]["staged"] if state else ())
+        staged = state["resume"]["staged"] if state else ()
+        _rename([(self._waiting(name), self.run.path / name) for name in staged])
         for lost in self.run.path.glob(f"*_{self.phase}.pt{NEXT}*" if self.phase else f"*{NEXT}*"):
             lost.unlink()
         if state is not None:
@@ -203,7 +226,8 @@ class Keeper:
         self.bad_files.names[:] = state["bad_files"]
         self.before, self.saved_step = own["seconds"], self.session.progress.steps
 
-    def _take_in(self, names: tuple[str, ...] | list[str]) -> None:
-        for name in names:
-            if (waiting := self._waiting(name)).exists():
-                waiting.replace(self.run.path / name)
+
+def _rename(names: list[tuple[Path, Path]]) -> None:
+    for waiting, path in names:
+        if waiting.exists():
+            waiting.replace(path)

@@ -5,6 +5,7 @@ Reading them: checkpoint.py.
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,18 +14,27 @@ from torch import Tensor
 
 from utils.checkpoint import UNREADABLE, check_sums
 from utils.errors import UserError
-from utils.files import replace_file
+from utils.files import begin_replacing
 
 
-def save(path: Path, data: dict, keep: Path | None = None) -> None:
+def save(path: Path, data: dict) -> None:
     """Write a checkpoint; an earlier file of that name stays until the new one is on the disk and read back.
 
     Args:
         data: tensors and plain values in dicts, lists and tuples.
-        keep: where the earlier file is then kept.
 
     Raises:
         UserError: a number is not finite, or there is no room; the earlier file is unchanged.
+    """
+    begin_saving(path, data)()
+
+
+def begin_saving(path: Path, data: dict, keep: Path | None = None) -> Callable[[], None]:
+    """Write a checkpoint beside; returns what takes it in, which may wait long for the disk.
+
+    Args:
+        data: as `save`, which also says what both raise; free to change once this returns.
+        keep: where the earlier file is then kept.
     """
     data = _copy(data, path, "")
 
@@ -36,7 +46,7 @@ def save(path: Path, data: dict, keep: Path | None = None) -> None:
         if keep is not None and path.exists():
             os.replace(path, keep)
 
-    replace_file(path, lambda file: _write(data, file), check)
+    return begin_replacing(path, lambda file: _write(data, file), check)
 
 
 def _copy(value: object, path: Path, name: str) -> object:

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from utils.checkpoint import load
 from utils.errors import UserError
 from utils.files import append_line
 from utils.run_folder import write_json
-from utils.saving import save
+from utils.saving import begin_saving, save
 
 STATE = {"model": {"w": torch.randn(40_000)}, "names": ["a", "a"], "pair": (1, 2.5), "none": None, 7: True}
 
@@ -35,7 +36,7 @@ def test_bytes_follow_from_the_content_alone(tmp_path):
 def test_the_earlier_file_is_kept_where_asked(tmp_path):
     last, previous = tmp_path / "last.pt", tmp_path / "last.previous.pt"
     for epoch in range(3):
-        save(last, {"epoch": epoch}, keep=previous)
+        begin_saving(last, {"epoch": epoch}, keep=previous)()
     assert (load(last)["epoch"], load(previous)["epoch"]) == (2, 1)
     assert len(folder(tmp_path)) == 2
 
@@ -63,12 +64,22 @@ def largest_file(size):
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 100_000])
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path, size):
-    save(tmp_path / "a.pt", STATE, keep=tmp_path / "b.pt")
-    save(tmp_path / "a.pt", STATE | {"more": 1}, keep=tmp_path / "b.pt")
+    for state in (STATE, STATE | {"more": 1}):
+        begin_saving(tmp_path / "a.pt", state, keep=tmp_path / "b.pt")()
     before = folder(tmp_path)
     with largest_file(size), pytest.raises(UserError, match=r"a.pt: .*found: File too large; the file that was"):
-        save(tmp_path / "a.pt", STATE, keep=tmp_path / "b.pt")
+        begin_saving(tmp_path / "a.pt", STATE, keep=tmp_path / "b.pt")()
     assert folder(tmp_path) == before
+
+
+def test_what_changes_behind_the_beginning_does_not_count(tmp_path):
+    tensor, numbers = torch.ones(1000), [1]
+    end = begin_saving(tmp_path / "a.pt", {"w": tensor, "n": numbers})
+    tensor.zero_()
+    numbers.append(2)
+    end()
+    assert load(tmp_path / "a.pt")["w"].sum() == 1000
+    assert load(tmp_path / "a.pt")["n"] == [1]
 
 
 def test_json_and_lines_too(tmp_path):
@@ -87,8 +98,10 @@ def test_what_reads_back_otherwise_is_not_taken(tmp_path, monkeypatch):
     before = folder(tmp_path)
 
     def spoil(number):
-        os.lseek(number, 70_000, os.SEEK_SET)
-        os.write(number, b"spoilt")
+        path = Path(os.readlink(f"/proc/self/fd/{number}"))
+        content = bytearray(path.read_bytes())
+        content[70_000] ^= 1
+        path.write_bytes(content)
 
     monkeypatch.setattr(files.os, "fsync", spoil)
     with pytest.raises(UserError, match="a.pt: expected to read back what was written"):
