@@ -64,7 +64,7 @@ POINTS = {
     "metrics": ("utils.run_folder", "RunFolder", "append_metrics", "behind", 1),
     "staged": ("utils.keeper", "Keeper", "stage", "behind", 1),
     "writing": ("utils.saving", "_Output", "write", "behind", 2000),
-    "written": ("utils.files", "", "sync", "before", 16),
+    "written": ("utils.files", "", "sync_folder", "before", 8),
 }
 
 

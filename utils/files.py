@@ -9,46 +9,30 @@ from typing import BinaryIO
 from utils.errors import UserError
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file beside, wait for the disk and put it in the place of an earlier one.
+def replace_file(path: Path, write: Callable[[BinaryIO], None], check: Callable[[Path], None] | None = None) -> None:
+    """Write a file beside, wait for the disk, check it, and put it in the place of an earlier one.
 
     Args:
         write: gets the open file.
+        check: reads the written file back; raises where it is not as it should be.
 
     Raises:
         UserError: there is no room, or the folder cannot be written; an earlier file is still there.
     """
-    begin_replacing(path, write, lambda written: None)()
-
-
-def begin_replacing(path: Path, write: Callable[[BinaryIO], None], check: Callable[[Path], None]) -> Callable[[], None]:
-    """Write a file beside; returns what waits for the disk, checks it, and puts it in the place of an earlier one.
-
-    Args:
-        write: as `replace_file`, which also says what both raise.
-        check: reads the written file back; raises where it is not as it should be.
-    """
     temporary = path.with_name(path.name + ".tmp")
-    with faults_named(path), _removed_on_failure(temporary), open(temporary, "wb") as file:
-        write(file)
-
-    def end() -> None:
-        with faults_named(path), _removed_on_failure(temporary):
-            sync(temporary)
-            check(temporary)
+    with faults_named(path):
+        try:
+            with open(temporary, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            if check:
+                check(temporary)
             os.replace(temporary, path)
-            sync(path.parent)
-
-    return end
-
-
-@contextlib.contextmanager
-def _removed_on_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -59,9 +43,9 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def sync(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, are on the disk."""
-    number = os.open(path, os.O_RDONLY)
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:

@@ -19,7 +19,7 @@ from engine.step import Session, do_nothing
 from utils import checkpoint
 from utils.errors import UserError
 from utils.run_folder import RunFolder
-from utils.saving import begin_saving
+from utils.saving import save, snapshot
 from utils.seed import random_state, set_random_state
 from utils.signals import Stop, Stopped
 
@@ -94,6 +94,8 @@ class Keeper:
             Stopped: a signal came.
         """
         progress = self.session.progress
+        if self.pending is not None and self.pending.done():
+            self.wait()
         if self.stop.came:
             self.save()
             self.wait()
@@ -111,7 +113,8 @@ class Keeper:
     def save(self, staged: tuple[str, ...] = ()) -> None:
         """Write last.pt; once it is on the disk, staged files of these names get their names.
 
-        Training goes on meanwhile; the next `save` and the end of the phase wait for it, and raise what went wrong.
+        Training goes on meanwhile; what goes wrong is raised behind a later step, by the next `save` at the latest, or
+        at the end of the phase.
         """
         self.wait()
         self.session.guard.look()
@@ -119,15 +122,13 @@ class Keeper:
         state |= {"random": random_state(self.session.compute.device), "data": self.data}
         state |= {"staged": list(staged), "seconds": self.elapsed}
         whole = self.detector() | {"resume": state}
-        end = begin_saving(self.file("last"), whole, keep=self.file("last.previous"))
         names = [(self._waiting(name), self.run.path / name) for name in staged]
-
-        def take_in() -> None:
-            end()
-            _rename(names)
-
-        self.pending = self.writer.submit(take_in)
+        self.pending = self.writer.submit(self._write, snapshot(whole), names)
         self.saved_at, self.saved_step = time.monotonic(), self.session.progress.steps
+
+    def _write(self, whole: dict, names: list[tuple[Path, Path]]) -> None:
+        save(self.file("last"), whole, keep=self.file("last.previous"))
+        _rename(names)
 
     def wait(self) -> None:
         """Wait until what was saved is on the disk; raises what kept it from there."""
