@@ -19,7 +19,7 @@ from models.search.derive import in_words
 from models.search.genotype_io import read_genotype
 from models.search.genotypes import Genotype, Space, genotype_to_json, random_genotype
 from models.search.parameters import weight_parameters
-from utils.args import command, inherit, parse, plain
+from utils.args import command, parse, plain
 from utils.caching import cache_sizes, cached, check_caching
 from utils.errors import UserError
 from utils.experiment import (
@@ -33,6 +33,7 @@ from utils.experiment import (
     pick_compute,
 )
 from utils.found import DATA, STREAMS, assemble, check_widening, describe, matching_width, needed_modalities
+from utils.inherit import inherit
 from utils.keeper import Keeper
 from utils.options import make_parser
 from utils.reporting import TASK, Recorder, next_command, print_dry_run, tracking, validator

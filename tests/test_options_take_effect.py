@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,18 @@ def test_amp_and_parallel_are_heard(in_work, tiny_flir, tiny_config, capsys):
         ends.append(torch.cat([v.flatten() for k, v in state.items() if k.startswith("fusions")]))
     assert not torch.equal(*ends)
     torch.testing.assert_close(*ends, rtol=0.2, atol=0.02)
+
+
+def test_deterministic_is_asked_of_torch(in_work, tiny_flir, tiny_config, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    argv = [str(tiny_flir), "--config", str(tiny_config), "--epochs", "1"]
+    try:
+        assert search([*argv, "--deterministic"]) == 0
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_compile_takes_every_block(in_work, tiny_flir, tiny_config, monkeypatch, capsys):

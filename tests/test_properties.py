@@ -24,10 +24,10 @@ from datasets.coco_json import parse_coco
 from models.search.genotype_io import genotype_from_json, parse_text
 from tests import spoil
 from utils import checkpoint
-from utils.args import INHERITED, check_inherited
 from utils.checkpoint import head_classes, stream_sizes
 from utils.errors import MAX_LINE, UserError, printable, short
 from utils.found import check_fields
+from utils.inherit import INHERITED, check_inherited
 from utils.plain import check_plain, read_yaml
 
 drawn = settings(

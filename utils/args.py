@@ -7,7 +7,6 @@ over the default. `args.given` holds the names set by command line or config, `a
 import argparse
 import functools
 import io
-import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,6 @@ from utils.signals import Stopped
 
 SECTIONS = ("pretrain", "search", "found")
 SHOWN_NAMES = 5  # of unknown options
-MAX_COUNT, MAX_SIDE = 2**20, 2**14  # of what is counted, and pixels, in options that a file brings
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,82 +84,6 @@ def parse(make_parser: Callable[[str], Parser], argv: list[str], section: str) -
 def plain(args: argparse.Namespace) -> dict:
     """Return the options as plain JSON values."""
     return {k: v for k, v in vars(args).items() if k not in ("typed", "given", "resume")}
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 < value <= MAX_COUNT
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_side, value))
-
-
-def _is_side(value: Any) -> bool:
-    return type(value) is int and 32 <= value <= MAX_SIDE
-
-
-def _is_factor(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < 2**20 and not math.isnan(value)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != "" and "\0" not in value
-
-
-def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or fits(value)
-
-
-# Options that are taken from files of earlier runs: what they may be there, and in words.
-INHERITED = {
-    "backbone": (_is_text, "a name"),
-    "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
-    "anchor_scale": (_is_factor, "a number above 0"),
-    "C": (_is_count, "a whole number from 1"),
-    "num_input_nodes": (_is_count, "a whole number from 1"),
-    "fusion_levels": (_is_count, "a whole number from 1"),
-    "num_classes": (_is_count, "a whole number from 1"),
-    "dataset": (_is_text, "a name or a file"),
-    "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
-    "paper_protocol": (lambda value: isinstance(value, bool), "true or false"),
-    "baseline": (_or_none(_is_text), "a name or none"),
-    "widen": (_or_none(_is_count), "a whole number from 1, or none"),
-    "checkpointdir": (_is_text, "a folder"),
-    "fullbb_path": (_is_text, "a file name"),
-    "head_path": (_is_text, "a file name"),
-}
-
-
-def inherit(
-    args: argparse.Namespace,
-    values: dict,
-    names: tuple[str, ...],
-    over_config: bool = False,
-    source: str = "the options of the run that this one builds on",
-) -> None:
-    """Take options that are not given from the run or checkpoint that is built on.
-
-    Args:
-        values: from a file, so each is checked.
-        names: of the options, all in `INHERITED`.
-        over_config: what the config gives counts as not given.
-        source: names the file in messages.
-
-    Raises:
-        UserError: a value is none that the option can have.
-    """
-    for name in names:
-        if name in values and name not in (args.typed if over_config else args.given):
-            value = check_inherited(name, values[name], source)
-            setattr(args, name, tuple(value) if isinstance(value, list) else value)
-
-
-def check_inherited(name: str, value: Any, source: str) -> Any:
-    """Return the value of an option in a file; UserError where the option cannot have it."""
-    fits, expected = INHERITED[name]
-    if not fits(value):
-        raise UserError(f"{source}: {name}: expected {expected}, found {short(value)}")
-    return value
 
 
 def read_config(path: str, parsers: dict[str, Parser], section: str) -> dict:

@@ -18,8 +18,8 @@ from models.detection.layers import set_norm_momentum
 from models.fusion_detector import INPUTS, MODALITIES, Streams
 from utils import checkpoint
 from utils.allocator import keep_freed_memory
-from utils.args import inherit
 from utils.errors import UserError, short
+from utils.inherit import inherit
 from utils.plain import check_plain
 from utils.run_folder import RUNS, read_json
 

@@ -23,10 +23,10 @@ from models.search.derive import in_words
 from models.search.genotype_io import genotype_from_json, read_genotype
 from models.search.genotypes import Genotype
 from utils import checkpoint
-from utils.args import check_inherited, inherit
 from utils.caching import cached
 from utils.errors import UserError, short
 from utils.experiment import build_head, build_streams, open_data, unlike
+from utils.inherit import check_inherited, inherit
 from utils.plain import check_plain
 from utils.reporting import TASK, count_parameters, validator
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from utils.args import command, inherit, parse, plain
+from utils.args import command, parse, plain
 from utils.errors import UserError
+from utils.inherit import inherit
 from utils.options import make_parser
 
 PUBLISHED = {  # search | found where they differ; None: derived from the data or the streams when not given

@@ -40,3 +40,12 @@ def test_other_faults_stay(fault):
     with pytest.raises(type(fault)) as raised, known_faults_named():
         raise fault
     assert raised.value is fault
+
+
+def test_what_cannot_be_repeated_is_refused_where_asked(monkeypatch):
+    fault = RuntimeError("op_cuda does not have a deterministic implementation, but you set ... . You can turn off")
+    with pytest.raises(RuntimeError, match="op_cuda"), known_faults_named():
+        raise fault
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    with pytest.raises(UserError, match=r"^--deterministic: op_cuda .* leave the option out$"), known_faults_named():
+        raise fault
