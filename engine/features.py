@@ -68,10 +68,14 @@ def fill(
     compute: Compute,
     title: str,
 ) -> None:
-    """Add the records of a stream on the images of some batches, whose image ids are places in `keys`."""
+    """Add the records of a stream on the images of some batches, whose image ids are places in `keys`.
+
+    Those that are there already are not replaced.
+    """
     for batch in tqdm(batches, desc=title, leave=False, disable=None):
         maps = per_image(model, batch["images"], stream, kind, compute)
-        store.add({keys[place]: [m[i] for m in maps] for i, place in enumerate(batch["image_ids"])})
+        places = [(i, keys[place]) for i, place in enumerate(batch["image_ids"]) if keys[place] not in store]
+        store.add({key: [m[i] for m in maps] for i, key in places})
 
 
 def per_image(

@@ -24,17 +24,18 @@ AUTO = {"ram": 0.5, "disk": 0.5}
 MOST = {"ram": 0.9, "disk": 1.0}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 Images = list[tuple[PairRecord, bool]]  # pairs, mirrored or not
-Missing = dict[str, Images]  # key of a record that must be computed: the images that it can be computed from
+Sources = dict[str, Images]  # key of a record: the images that it can be computed from
 Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One way to cache: `place` is "ram" or "disk"; `missing` gives, by stream, what must be computed."""
+    """One way to cache, "ram" or "disk"; by stream, `wanted` gives all records and `missing` those not there yet."""
 
     place: str
     cache: FeatureCache
-    missing: dict[str, Missing]
+    wanted: dict[str, Sources]
+    missing: dict[str, Sources]
 
     @property
     def bytes(self) -> int:
@@ -145,7 +146,9 @@ def plans(
         for kind in kinds:
             stores = {m: make_store(args, parts, model, compute, m, kind, place, shapes[m, kind]) for m in streams}
             cache = FeatureCache(kind, tuple(args.image_size), {m: tuple(INPUTS[m]) for m in stores}, stores, digests)
-            yield Plan(place, cache, missing_records(cache, images))
+            wanted = wanted_records(cache, images)
+            missing = {s: {k: own for k, own in wanted[s].items() if k not in stores[s]} for s in stores}
+            yield Plan(place, cache, wanted, missing)
 
 
 def make_store(
@@ -167,14 +170,13 @@ def make_store(
     return DiskStore(shapes, dtype, Path(args.cache_dir) / store_key(model, stream, kind, facts, compute))
 
 
-def missing_records(cache: FeatureCache, images: Images) -> dict[str, Missing]:
-    """Return, by stream, what has no record yet."""
-    missing: dict[str, Missing] = {stream: {} for stream in cache.stores}
-    for stream, store in cache.stores.items():
+def wanted_records(cache: FeatureCache, images: Images) -> dict[str, Sources]:
+    """Return, by stream, the records of the images; images of equal content share one."""
+    wanted: dict[str, Sources] = {stream: {} for stream in cache.stores}
+    for stream in cache.stores:
         for image in images:
-            if (key := cache.key(stream, *image)) not in store:
-                missing[stream].setdefault(key, []).append(image)
-    return missing
+            wanted[stream].setdefault(cache.key(stream, *image), []).append(image)
+    return wanted
 
 
 def choose(mode: str, ways: list[Plan], folder: str, log: Log) -> Plan | None:
@@ -219,15 +221,26 @@ def fill_all(plan: Plan, parts: Parts, model: FusionDetector, compute: Compute, 
 def fill_stream(plan: Plan, stream: str, parts: Parts, model: FusionDetector, compute: Compute, log: Log) -> None:
     """Compute what is missing of a stream, but what other processes did meanwhile.
 
-    Images of equal content share a record; where the partner of one cannot be read, the next one is taken.
+    Where a file of an image cannot be read, the next one of equal content is taken.
     """
-    store, missing = plan.cache.stores[stream], plan.missing[stream]
-    with store.writing(len(missing), log):
-        for attempt in range(max(len(images) for images in missing.values())):
+    store, wanted = plan.cache.stores[stream], plan.wanted[stream]
+    with store.writing(len(plan.missing[stream]), log):
+        for attempt in range(max(len(images) for images in wanted.values())):
             for flip in (False, True):
-                left = {k: i[attempt] for k, i in missing.items() if k not in store and len(i) > attempt}
-                left = {k: record for k, (record, mirrored) in left.items() if mirrored == flip}
+                able = {k: images[attempt] for k, images in wanted.items() if len(images) > attempt}
+                own = {k: record for k, (record, mirrored) in able.items() if mirrored == flip}
+                left = unfinished(own, store, parts.options.batch_size)
                 title = f"features of {stream}{', mirrored' if flip else ''}"
                 if left:
                     batches = parts.images(list(left.values()), flip)
                     fill(store, model, stream, plan.cache.kind, batches, list(left), compute, title)
+
+
+def unfinished(records: dict[str, PairRecord], store: Store, size: int) -> dict[str, PairRecord]:
+    """Return the records of batches of which one is missing: a map's last digits may depend on those beside it.
+
+    So a fill that was stopped goes on with the same numbers.
+    """
+    keys = list(records)
+    batches = [keys[start : start + size] for start in range(0, len(keys), size)]
+    return {k: records[k] for batch in batches if any(k not in store for k in batch) for k in batch}
