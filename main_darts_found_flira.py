@@ -109,15 +109,14 @@ def run_training(
     stop: Stop,
 ) -> None:
     """Train, from where the run was left."""
+    session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
+    keeper = Keeper(run, session, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
     parts = cached(args, parts, model, compute, run.log, parts.learning, ("val",))
     loader = parts.loader(*parts.learning, train=True)
     optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     schedule = warm_restarts(optimizer, compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
-    session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
-    owners = {"optimizer": optimizer, "schedule": schedule, "loader": loader}
-    keeper = Keeper(run, session, owners, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
     validate, detections = validator(session, parts, "val")
-    with tracking(args, run) as tracker, keeper.at_work():
+    with tracking(args, run) as tracker, keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
         record = Recorder(keeper, tracker, lambda row: {"detections.json": detections})
         train(session, optimizer, schedule, loader, validate, args.epochs, record)
     options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}

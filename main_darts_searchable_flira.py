@@ -77,23 +77,23 @@ def run_search(
     stop: Stop,
 ) -> None:
     """Search, from where the run was left."""
+    session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
+    facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
+    facts["checkpoint_split"] = checkpoint_split
+    keeper = Keeper(run, session, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
     parts = cached(args, parts, model, compute, run.log, ("train", "arch"), ("val",))
     loaders = {part: parts.loader(part, train=True) for part in ("train", "arch")}
     weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     rates = {"lr": args.arch_learning_rate, "weight_decay": args.arch_weight_decay}
     logits = torch.optim.Adam(arch_parameters(model), betas=(0.5, 0.999), fused=True, **rates)
     schedule = warm_restarts(weights, compute.num_steps(loaders["train"]), args.Ti, args.Tm, args.eta_min)
-    session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
-    facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
-    facts["checkpoint_split"] = checkpoint_split
     owners = {"weights": weights, "logits": logits, "schedule": schedule, **loaders}
-    keeper = Keeper(run, session, owners, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
     validate, _ = validator(session, parts, "val")
 
     def genotype_files(row: Row) -> dict[str, object]:
         return {"genotype.json": genotype_to_json(derived(model, meta(args, parts, checkpoint_split, row)))}
 
-    with tracking(args, run) as tracker, keeper.at_work():
+    with tracking(args, run) as tracker, keeper.at_work(**owners):
         record = Recorder(keeper, tracker, genotype_files)
 
         def on_epoch(row: Row, is_best: bool) -> None:

@@ -162,11 +162,10 @@ def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
     session = Session(model, TASK, job.compute, Guard(job.compute.device, args.max_bad_steps, job.run.log))
-    owners = {"optimizer": optimizer, "schedule": schedule, "loader": job.loader}
     facts, known = {"kind": "pretrain", "args": plain(args)}, (job.parts.digest, job.parts.bad_files)
-    keeper = Keeper(job.run, session, owners, facts, *known, args.checkpoint_every, job.stop, phase)
+    keeper = Keeper(job.run, session, facts, *known, args.checkpoint_every, job.stop, phase)
     validate, _ = validator(session, job.parts, "val")
-    with keeper.at_work():
+    with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=job.loader):
         train(session, optimizer, schedule, job.loader, validate, epochs, Recorder(keeper, job.tracker))
     return checkpoint.load(keeper.file("best"))["model"]
 

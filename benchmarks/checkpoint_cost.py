@@ -58,7 +58,9 @@ def make_keeper(phase: str, compute: Compute, folder: Path) -> Keeper:
         optimizer.zero_grad(set_to_none=True)
     session = Session(model, TASKS["detection"], compute, Guard(compute.device))
     run = RunFolder.new(phase, "cost", str(folder))
-    return Keeper(run, session, optimizers, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
+    keeper = Keeper(run, session, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
+    keeper.owners |= optimizers
+    return keeper
 
 
 def make_parser() -> Parser:

@@ -46,21 +46,23 @@ class Keeper:
     """Saves a phase between steps, each so many steps or minutes and when a signal asks for it, and takes it up again.
 
     Args:
-        session: its model, progress and guard are kept.
-        owners: what else has a state, by name.
+        session: its model, progress and guard are kept. The model is taken up at once, since features that are computed
+            beforehand depend on it, the rest by `at_work`.
         facts: plain values that every checkpoint carries beside the model.
         data: what says which pairs and boxes are learned from; a run cannot go on with others.
         bad_files: of the run's data.
         every: as --checkpoint_every has it.
         stop: says which signal came.
         phase: put into file names where a run has several phases.
+
+    Raises:
+        UserError: both checkpoints are damaged, or they are of other data.
     """
 
     def __init__(
         self,
         run: RunFolder,
         session: Session,
-        owners: dict[str, Owner],
         facts: dict,
         data: str,
         bad_files: BadFiles,
@@ -69,13 +71,16 @@ class Keeper:
         phase: str = "",
     ):
         self.run, self.session, self.facts, self.data, self.bad_files = run, session, facts, data, bad_files
-        self.owners = owners | {"progress": session.progress, "guard": session.guard}
+        self.owners: dict[str, Owner] = {"progress": session.progress, "guard": session.guard}
         self.stop, self.phase = stop, phase
         self.steps = int(every) if every.isdecimal() else None
         self.seconds = None if self.steps else int(every[:-1]) * UNITS[every[-1]]
         self.saved_at, self.saved_step = time.monotonic(), 0
         self.writer, self.pending = ThreadPoolExecutor(1), None
         self.started, self.before = time.monotonic(), 0.0
+        self.found = self._read_last()
+        if self.found is not None:
+            checkpoint.load_state(session.model, self.found["model"], str(self.file("last")))
 
     def file(self, name: str) -> Path:
         """Return the phase's file `last`, `last.previous` or `best`."""
@@ -151,14 +156,18 @@ class Keeper:
         return self.run.path / f"{name}{NEXT}{self.session.progress.epochs_done}"
 
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self, **owners: Owner) -> Iterator[None]:
         """Take up the phase where its last checkpoint left it, or afresh where there is none, and keep it in the block.
 
         Inside, signals wait for a step to end.
 
+        Args:
+            owners: what has a state beside the session.
+
         Raises:
-            UserError: both checkpoints are damaged, or they are of other data.
+            UserError: the checkpoint holds the state of others.
         """
+        self.owners |= owners
         self._restore()
         self.session.at_rest, self.stop.waits = self.at_rest, True
         try:
@@ -170,7 +179,7 @@ class Keeper:
             self.session.at_rest, self.stop.waits = do_nothing, False
 
     def _restore(self) -> None:
-        state = self._read_last()
+        state, self.found = self.found, None
         if state is not None:
             self._load(state)
         done = self.session.progress.epochs_done
@@ -208,16 +217,14 @@ class Keeper:
             if state.get(name) != value:
                 raise UserError(f"{path}: {name}: expected {value}, found {state.get(name)!r}")
         inner = state.get("resume")
-        wanted = {*self.owners, "random", "data", "staged", "seconds"}
-        if not isinstance(inner, dict) or not wanted <= inner.keys():
-            raise UserError(f"{path}: resume: expected {', '.join(sorted(wanted))}, found others or nothing")
+        if not isinstance(inner, dict) or not {"progress", "random", "data", "staged", "seconds"} <= inner.keys():
+            raise UserError(f"{path}: resume: expected the state of a run, found something else")
         if inner["data"] != self.data:
             raise UserError(f"{path}: data: expected the pairs and boxes of this run's start, found others in the data")
         return state
 
     def _load(self, state: dict) -> None:
         own = state["resume"]
-        checkpoint.load_state(self.session.model, state["model"], str(self.file("last")))
         try:
             for name, owner in self.owners.items():
                 owner.load_state_dict(own[name])

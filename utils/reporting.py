@@ -34,10 +34,12 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
     """Create the run folder, write what is known at the start, and log what has no effect."""
     run = RunFolder.new(kind, args.save)
     run.describe(plain(args))
-    run.write_json(COMMAND, {"kind": kind, "given": sorted(args.given), "typed": sorted(args.typed)})
     write_json(run.path / "split.json", parts.split.to_json())
     if is_description(args.dataset):
         shutil.copyfile(args.dataset, run.path / "dataset.yaml")
+    run.write_json(
+        COMMAND, {"kind": kind, "given": sorted(args.given), "typed": sorted(args.typed)}
+    )  # last: it is whole
     run.log(f"{kind} in {run.path}")
     parts.bad_files.log = run.log
     if getattr(args, "L", None) is not None:

@@ -46,7 +46,7 @@ def find_run(args: argparse.Namespace, kind: str) -> Path | None:
     if args.resume != "auto":
         return Path(args.resume)
     name = re.compile(rf"{kind}-{re.escape(args.save)}-(\d{{8}}-\d{{6}})(?:-(\d+))?")
-    found = {path: name.fullmatch(path.name) for path in Path(RUNS).glob(f"{kind}-*") if path.is_dir()}
+    found = {path: name.fullmatch(path.name) for path in Path(RUNS).glob(f"{kind}-*") if (path / COMMAND).exists()}
     ages = {path: (match[1], int(match[2] or 0)) for path, match in found.items() if match}
     return max(ages, key=ages.get, default=None)
 

@@ -8,8 +8,11 @@ from pathlib import Path
 CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
-class Stopped(Exception):
-    """A signal ended the run; the message says what is saved. It becomes exit code 3."""
+class Stopped(BaseException):
+    """A signal ended the run; the message says what is saved. It becomes exit code 3.
+
+    Like KeyboardInterrupt no Exception, since libraries would take that for a fault of what they call.
+    """
 
 
 class Stop:
