@@ -70,7 +70,8 @@ def train_found(args: argparse.Namespace) -> None:
     source = pick_source(args)
     check_widening(args)
     check_caching(args, learns=True)
-    inherit_sizes(args, source)
+    if not args.resume:  # whose options are all there
+        inherit_sizes(args, source)
     compute = pick_compute(args)
     parts = open_data(args)
     modalities = needed_modalities(args)
@@ -91,7 +92,6 @@ def train_found(args: argparse.Namespace) -> None:
     with running("found", args, parts) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}; head from {head_file(args)}")
         if genotype:
-            run.write_json("genotype.json", genotype_to_json(genotype))
             run.log(f"genotype {genotype.id}: {in_words(genotype)}")
         facts = {"kind": "found", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
         facts |= {"checkpoint_split": checkpoint_split, "data": parts.data.facts}
@@ -111,7 +111,10 @@ def run_training(
     """Train, from where the run was left."""
     session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
     keeper = Keeper(run, session, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
+    if facts["genotype"]:
+        run.write_json("genotype.json", facts["genotype"])
     parts = cached(args, parts, model, compute, run.log, parts.learning, ("val",))
+    keeper.note_features(parts)
     loader = parts.loader(*parts.learning, train=True)
     optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     schedule = warm_restarts(optimizer, compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)

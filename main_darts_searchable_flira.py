@@ -47,7 +47,8 @@ def main(argv: list[str]) -> None:
     args = take_up(parse(make_parser, argv, "search"), "search", make_parser)
     if say_if_finished(args.resume):
         return
-    inherit_pretrained(args)
+    if not args.resume:  # whose options are all there
+        inherit_pretrained(args)
     check_combinations(args)
     check_caching(args, learns=True)
     seed_everything(args.seed)
@@ -82,6 +83,7 @@ def run_search(
     facts["checkpoint_split"] = checkpoint_split
     keeper = Keeper(run, session, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
     parts = cached(args, parts, model, compute, run.log, ("train", "arch"), ("val",))
+    keeper.note_features(parts)
     loaders = {part: parts.loader(part, train=True) for part in ("train", "arch")}
     weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     rates = {"lr": args.arch_learning_rate, "weight_decay": args.arch_weight_decay}

@@ -69,8 +69,8 @@ class Parts:
 
     @property
     def digest(self) -> str:
-        """A hash of what is learned from and chosen on, but of the images: names, sizes, boxes, labels, in order."""
-        hashed = hashlib.blake2b(digest_size=16)
+        """A hash of what is learned from and chosen on, but of pixels: facts, names, sizes, boxes, labels, in order."""
+        hashed = hashlib.blake2b(repr(self.data.facts).encode(), digest_size=16)
         for part in ("train", "arch", "val"):
             for r in self.records(part):
                 hashed.update(f"{part} {r.file_name!r} {r.width} {r.height}".encode())

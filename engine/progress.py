@@ -42,8 +42,8 @@ class Meters:
         return vars(self) | {"sums": {k: float(v) for k, v in self.sums.items()}, "batches": int(self.batches)}
 
     def load_state_dict(self, state: dict) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
+        for name in vars(self):
+            setattr(self, name, state[name])
 
 
 @dataclass
@@ -93,5 +93,5 @@ class Progress:
         passes = {name: Meters() for name in state["passes"]}
         for name, meters in passes.items():
             meters.load_state_dict(state["passes"][name])
-        for name, value in (state | {"passes": passes}).items():
-            setattr(self, name, value)
+        for name in vars(self):
+            setattr(self, name, (state | {"passes": passes})[name])

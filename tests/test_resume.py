@@ -19,6 +19,7 @@ from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from tests.run_commands import named, refused, run
+from utils import caching
 from utils.commands import environment
 from utils.keeper import Keeper
 from utils.lock import locked
@@ -293,3 +294,78 @@ def check_finite(value: object) -> None:
             check_finite(item)
     if isinstance(value, torch.Tensor) and value.is_floating_point():
         assert value.isfinite().all()
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_what_a_run_was_built_on_may_change_behind_it(whole, place, stopped, capsys):
+    """Streams of another pretraining, with other sizes, that came after the start: the run keeps its own."""
+    folder = place.root / "checkpoints/flira"
+    edit(folder / "pretrain.json", image_size=[96, 96], anchor_scale=4.0)
+    path = folder / "Att_Fusion_Net_Pretrained_Best.pth.tar"
+    streams = torch.load(path, weights_only=True)
+    torch.save({name: value * 1.5 if value.is_floating_point() else value for name, value in streams.items()}, path)
+    run(search, capsys, "--resume", stopped)
+    check_same(whole, place, "search")
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 7), ("eta_max", 0.5), ("image_size", [96, 80])])
+def test_an_edited_run_is_refused(stopped, capsys, name, value):
+    edit(stopped / "args.json", **{name: value})
+    assert f"last.pt: args.{name}: expected {value} " in refused(search, capsys, "--resume", stopped)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [("args.json", {"data": 5}), ("command.json", {"given": 5}), ("command.json", {"typed": [[1]]})],
+)
+def test_files_of_a_run_may_be_spoilt(stopped, capsys, file, changes):
+    edit(stopped / file, **changes)
+    assert f"{file}: {next(iter(changes))}: expected" in refused(search, capsys, "--resume", stopped)
+
+
+def test_another_genotype_is_refused(whole, place, monkeypatch, capsys):
+    whole.give(place, "found")
+    with monkeypatch.context() as patched:
+        patched.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 3, signal.SIGTERM))
+        assert go(place, "found") == 3
+    genotype = json.loads((place.root / "genotype.json").read_text())
+    edges = genotype["cells"][0]["edges"]
+    edges[0][1], edges[1][1] = edges[1][1], edges[0][1]
+    del genotype["id"]
+    (place.root / "genotype.json").write_text(json.dumps(genotype))
+    before = (place.folder("found") / "genotype.json").read_bytes()
+    capsys.readouterr()
+    assert go(place, "found") == 2
+    assert "genotype: expected" in capsys.readouterr().err
+    assert (place.folder("found") / "genotype.json").read_bytes() == before
+
+
+def test_auto_passes_over_what_never_began(place, stopped, capsys):
+    begun = stopped.with_name("search-EXP-20991231-000000")
+    begun.mkdir()
+    (begun / "args.json").write_text("{}")
+    text = run(search, capsys, *place.argv("search")[1:])
+    assert f"resumed: search in {stopped}\n" in text
+    edit(stopped / "finished.json", said=["\x1b[31mred"])
+    assert "\\x1b[31mred" in run(search, capsys, "--resume", stopped)
+    assert "expected auto or a run folder" in refused(search, capsys, place.data, "--resume=")
+
+
+def test_features_must_be_of_the_same_kind(whole, place, monkeypatch, capsys):
+    """What `auto` found room for at the start may not fit any more."""
+    (place.root / "auto.yaml").write_text(CONFIG.replace("photometric: 0.3", "cache_features: auto"))
+    place.config = place.root / "auto.yaml"
+    whole.give(place, "search")
+    with monkeypatch.context() as patched:
+        patched.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 3, signal.SIGTERM))
+        assert go(place, "search") == 3
+    with monkeypatch.context() as patched:
+        for name in ("free_memory", "free_disk"):
+            patched.setattr(caching, name, lambda *_: 0)
+        capsys.readouterr()
+        assert go(place, "search") == 2
+    assert "cached features: expected off, as there is room for now, found 'taps'" in capsys.readouterr().err
+    assert go(place, "search") == 0

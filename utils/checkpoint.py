@@ -5,7 +5,6 @@ A file is looked at before it is believed: its check sums, which torch does not 
 
 import pickle
 import re
-import shutil
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from models.detection.anchors import NUM_ANCHORS
 from utils.errors import UserError, printable, short
+from utils.files import replace_file
 from utils.plain import check_plain, plain_file
 
 State = dict[str, Tensor]
@@ -214,12 +214,16 @@ def _shape(state: State, name: str, source: str) -> tuple[int, ...]:
 
 
 def holds(path: Path, state: State) -> bool:
-    """Return whether a file has exactly these tensors."""
-    found = load(path) if path.exists() else {}
-    return found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
+    """Return whether a file has exactly these tensors; a damaged one has not."""
+    try:
+        found = load(path) if path.exists() else {}
+    except UserError:
+        return False
+    same = found.keys() == state.keys() and all(isinstance(found[name], Tensor) for name in state)
+    return same and all(torch.equal(found[name], state[name]) for name in state)
 
 
 def keep_backup(path: Path) -> None:
     """Keep an earlier file as NAME.bak, since a file of that name is about to be written."""
     if path.exists():
-        shutil.copy2(path, path.with_name(path.name + ".bak"))
+        replace_file(path.with_name(path.name + ".bak"), lambda file: file.write(path.read_bytes()))

@@ -58,5 +58,5 @@ def faults_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kept = "; the file that was there is unchanged" if path.exists() else ""
+        kept = "; what was there before is unchanged" if path.exists() else ""
         raise UserError(f"{path}: expected room and the right to write, found: {error.strerror}{kept}") from error

@@ -7,6 +7,7 @@ beside (best.pt, genotype.json, ...) waits as NAME.nextEPOCH until last.pt knows
 
 import argparse
 import contextlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,14 +16,28 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from datasets.loader import BadFiles
+from datasets.parts import Parts
 from engine.step import Session, do_nothing
 from utils import checkpoint
-from utils.errors import UserError
+from utils.errors import UserError, short
 from utils.run_folder import RunFolder
 from utils.saving import save, snapshot
 from utils.seed import random_state, set_random_state
 from utils.signals import Stop, Stopped
 
+# Options that cannot change what a run computes, or whose content is compared: a run may go on with others.
+FREE = (
+    "data",
+    "config",
+    "workers",
+    "pin_mem",
+    "checkpoint_every",
+    "max_bad_files",
+    "max_bad_steps",
+    "wandb",
+    "dry_run",
+)
+FREE += ("resume", "checkpointdir", "cache_dir", "search_exp_dir", "genotype")
 UNITS = {"s": 1, "m": 60, "h": 3600}
 NEXT = ".next"
 
@@ -78,6 +93,7 @@ class Keeper:
         self.saved_at, self.saved_step = time.monotonic(), 0
         self.writer, self.pending = ThreadPoolExecutor(1), None
         self.started, self.before = time.monotonic(), 0.0
+        self.features = "off"
         self.found = self._read_last()
         if self.found is not None:
             checkpoint.load_state(session.model, self.found["model"], str(self.file("last")))
@@ -125,7 +141,7 @@ class Keeper:
         self.session.guard.look()
         state = {name: owner.state_dict() for name, owner in self.owners.items()}
         state |= {"random": random_state(self.session.compute.device), "data": self.data}
-        state |= {"staged": list(staged), "seconds": self.elapsed}
+        state |= {"staged": list(staged), "seconds": self.elapsed, "features": self.features}
         whole = self.detector() | {"resume": state}
         names = [(self._waiting(name), self.run.path / name) for name in staged]
         self.pending = self.writer.submit(self._write, snapshot(whole), names)
@@ -155,6 +171,10 @@ class Keeper:
         """Return where a file waits: the number tells it from one that a later, lost epoch left."""
         return self.run.path / f"{name}{NEXT}{self.session.progress.epochs_done}"
 
+    def note_features(self, parts: Parts) -> None:
+        """Note what the run learns from: a run that goes on must do the same, as the last digits differ."""
+        self.features = parts.cache.kind if parts.cache else "off"
+
     @contextlib.contextmanager
     def at_work(self, **owners: Owner) -> Iterator[None]:
         """Take up the phase where its last checkpoint left it, or afresh where there is none, and keep it in the block.
@@ -183,8 +203,8 @@ class Keeper:
         if state is not None:
             self._load(state)
         done = self.session.progress.epochs_done
-        self.run.keep_metrics(lambda row: row.get("phase", "") != self.phase or row["epoch"] < done)
-        staged = state["resume"]["staged"] if state else ()
+        self.run.keep_metrics(lambda row: row.get("phase", "") != self.phase or row.get("epoch") in range(done))
+        staged = [Path(name).name for name in state["resume"]["staged"]] if state else ()
         _rename([(self._waiting(name), self.run.path / name) for name in staged])
         for lost in self.run.path.glob(f"*_{self.phase}.pt{NEXT}*" if self.phase else f"*{NEXT}*"):
             lost.unlink()
@@ -212,12 +232,16 @@ class Keeper:
 
     def _checked(self, state: dict, path: Path) -> dict:
         """Refuse what is no checkpoint of such a phase."""
-        expected = {"format": checkpoint.FORMAT, "kind": self.facts["kind"]}
-        for name, value in expected.items():
-            if state.get(name) != value:
-                raise UserError(f"{path}: {name}: expected {value}, found {state.get(name)!r}")
+        ours, theirs = (_comparable(facts) for facts in (self.facts | {"format": checkpoint.FORMAT}, state))
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                raise UserError(
+                    f"{path}: {name}: expected {short(value)} as the run is to go on with, found "
+                    f"{short(theirs.get(name, 'nothing'))}"
+                )
         inner = state.get("resume")
-        if not isinstance(inner, dict) or not {"progress", "random", "data", "staged", "seconds"} <= inner.keys():
+        kinds = {"progress": dict, "random": dict, "data": str, "staged": list, "seconds": float, "features": str}
+        if not isinstance(inner, dict) or not all(isinstance(inner.get(k), kind) for k, kind in kinds.items()):
             raise UserError(f"{path}: resume: expected the state of a run, found something else")
         if inner["data"] != self.data:
             raise UserError(f"{path}: data: expected the pairs and boxes of this run's start, found others in the data")
@@ -225,6 +249,11 @@ class Keeper:
 
     def _load(self, state: dict) -> None:
         own = state["resume"]
+        if own["features"] != self.features:
+            raise UserError(
+                f"{self.file('last')}: cached features: expected {self.features}, as there is room for now, found "
+                f"{short(own['features'])}: --cache_features ram or disk, and --cache_level, make it the same"
+            )
         try:
             for name, owner in self.owners.items():
                 owner.load_state_dict(own[name])
@@ -233,6 +262,14 @@ class Keeper:
             raise UserError(f"{self.file('last')}: resume: expected the state of this run, found: {error!r}") from None
         self.bad_files.names[:] = state["bad_files"]
         self.before, self.saved_step = own["seconds"], self.session.progress.steps
+
+
+def _comparable(facts: dict) -> dict:
+    """Return facts as JSON has them, without options that may change."""
+    args = facts.get("args") if isinstance(facts.get("args"), dict) else {}
+    inner = {f"args.{name}": value for name, value in args.items() if name not in FREE}
+    known = {"kind", "format", "split", "protocol", "checkpoint_split", "genotype"} & facts.keys()
+    return json.loads(json.dumps({name: facts[name] for name in known} | inner))
 
 
 def _rename(names: list[tuple[Path, Path]]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from utils.errors import UserError
+from utils.files import faults_named
 
 LOCK = ".lock"
 _held: set[TextIO] = set()
@@ -22,8 +23,10 @@ def locked(folder: Path, log: Callable[[str], None] | None, others: str) -> Iter
         others: what the other process is: "another pretraining".
 
     Raises:
-        UserError: another process holds it, and `log` is None.
+        UserError: another process holds it, and `log` is None; or its lock file cannot be written.
     """
+    with faults_named(folder / LOCK):
+        (folder / LOCK).touch()
     with open(folder / LOCK, "w", encoding="utf-8") as file:
         _held.add(file)
         try:

@@ -13,14 +13,13 @@ from pathlib import Path
 
 from datasets.parts import Parts
 from utils.args import Parser, convert_option, options_of
-from utils.errors import UserError, short
+from utils.errors import UserError, printable, short
+from utils.keeper import FREE
 from utils.lock import locked
 from utils.reporting import COMMAND, start_run
 from utils.run_folder import RUNS, RunFolder, read_json
 from utils.signals import Stop, caught
 
-FREE = ("data", "config", "workers", "pin_mem", "checkpoint_every", "max_bad_files", "max_bad_steps", "wandb")
-FREE += ("dry_run", "resume")
 FINISHED = "finished.json"  # what a run said at its end
 
 
@@ -30,6 +29,8 @@ def take_up(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Pa
     Raises:
         UserError: there is no such run, or a given option is not the run's.
     """
+    if args.resume == "":
+        raise UserError("--resume: expected auto or a run folder, found nothing")
     if args.resume and getattr(args, "eval_exp_dir", None):
         raise UserError("--resume: no effect with --eval_exp_dir: a test is done anew")
     path = find_run(args, kind) if args.resume else None
@@ -64,8 +65,13 @@ def options_of_run(args: argparse.Namespace, kind: str, path: Path, parser: Pars
         if name not in FREE and name in args.given and json.dumps(ours) != json.dumps(theirs):
             raise UserError(f"--{name}: expected {short(theirs)} as in {path / 'args.json'}, found {short(ours)}")
         values[name] = ours if name in FREE and name in args.given else theirs
-    values |= {key: set(command.get(key) or ()) for key in ("given", "typed")}
-    return argparse.Namespace(**values | {"data": args.data or saved.get("data")})
+    for key in ("given", "typed"):
+        if not isinstance(command.get(key), list) or not all(isinstance(name, str) for name in command[key]):
+            raise UserError(f"{path / COMMAND}: {key}: expected a list of names, found {short(command.get(key))}")
+        values[key] = set(command[key])
+    if not isinstance(saved.get("data"), str):
+        raise UserError(f"{path / 'args.json'}: data: expected a folder, found {short(saved.get('data'))}")
+    return argparse.Namespace(**values | {"data": args.data or saved["data"]})
 
 
 def _read(action: argparse.Action, saved: dict, args: argparse.Namespace, path: Path) -> object:
@@ -83,8 +89,9 @@ def say_if_finished(path: Path | None) -> bool:
     if path is None or not (path / FINISHED).exists():
         return False
     print(f"{path} is finished: nothing to resume")
-    for line in read_json(path / FINISHED).get("said") or ():
-        print(line)
+    said = read_json(path / FINISHED).get("said")
+    for line in said if isinstance(said, list) else ():
+        print(printable(str(line)))
     return True
 
 

@@ -36,8 +36,8 @@ class Stop:
         self.came = signal.Signals(number).name
         if not self.waits:
             raise Stopped(
-                f"stopped by {self.came} before the first step: --resume {self.run} goes on from the last checkpoint, "
-                "or begins afresh where there is none"
+                f"stopped by {self.came} while no step was under way: --resume {self.run} goes on from the last "
+                "checkpoint, or begins afresh where there is none"
             )
 
 

@@ -67,7 +67,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, size):
     for state in (STATE, STATE | {"more": 1}):
         save(tmp_path / "a.pt", state, keep=tmp_path / "b.pt")
     before = folder(tmp_path)
-    with largest_file(size), pytest.raises(UserError, match=r"a.pt: .*found: File too large; the file that was"):
+    with largest_file(size), pytest.raises(UserError, match=r"a.pt: .*found: File too large; what was there"):
         save(tmp_path / "a.pt", STATE, keep=tmp_path / "b.pt")
     assert folder(tmp_path) == before
 
