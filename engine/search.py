@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from engine.progress import Row
-from engine.step import Session, move, optimisation_step, run_pass
+from engine.step import Session, move, optimisation_step, parameters_of, run_pass
 from engine.train import run_epochs
 from models.search.architect import second_order_backward
 
@@ -82,7 +82,7 @@ class Bilevel:
             (arch_batch,) = batches
             trained, arched = (move(batch, compute.device) for batch in (train_batch, arch_batch))
             sides = (lambda: losses_of(trained)), (lambda: losses_of(arched))
-            weights, logits = (_parameters(o) for o in (self.weight_optimizer, self.arch_optimizer))
+            weights, logits = (parameters_of(o) for o in (self.weight_optimizer, self.arch_optimizer))
             return second_order_backward(model, *sides, weights, logits, self.schedule.get_last_lr()[0])
 
         own = backward if self.second_order else None
@@ -113,7 +113,3 @@ def cycle_batches(loader: DataLoader):
     """Yield the loader's batches, from the start again when they run out."""
     while True:
         yield from loader
-
-
-def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:
-    return [p for group in optimizer.param_groups for p in group["params"]]

@@ -108,7 +108,7 @@ def optimisation_step(
     Raises:
         UserError: too many steps were bad. On a GPU it is `guard.look` that raises it, some steps later.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = parameters_of(optimizer)
     optimizer.zero_grad(set_to_none=True)
     restore = session.guard.remember(session.model)
     if backward is None:
@@ -122,6 +122,11 @@ def optimisation_step(
     session.progress.meters(name).add(losses, batches, good)
     if session.guard.at_once:
         session.guard.look()
+
+
+def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
+    """Return what an optimiser moves."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def _add_gradients(
