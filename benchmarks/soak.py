@@ -256,6 +256,8 @@ def cut(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int,
         if code == 0:
             break
         lasts = [path for path in place.folder(kind).glob("last*.pt") if "previous" not in path.name]
+        if not lasts:  # killed before the first one was on the disk
+            continue
         last = max(lasts, key=lambda path: path.stat().st_mtime)
         previous = last.with_name(f"{last.stem}.previous.pt")
         if not previous.exists():
