@@ -8,7 +8,6 @@ import torch
 from utils import run_folder
 from utils.errors import UserError
 from utils.run_folder import RunFolder, environment, read_json, write_json
-from utils.tracking import has_key
 
 
 def test_folders_are_never_shared(tmp_path):
@@ -84,15 +83,3 @@ def test_json_errors_name_the_file(tmp_path):
 def test_environment_names_versions_and_commit():
     known = environment()
     assert all(known[name] for name in ("commit", "python", "torch", "torchvision", "timm", "platform", "gpus"))
-
-
-def test_wandb_key_is_found_without_asking(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    assert not has_key()
-    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password x\n")
-    (tmp_path / ".netrc").chmod(0o600)
-    assert has_key()
-    (tmp_path / ".netrc").unlink()
-    monkeypatch.setenv("WANDB_API_KEY", "x")
-    assert has_key()
