@@ -16,24 +16,17 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import append_row
-from tests.tiny_data import make_tiny_flir
+from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
 from utils.commands import command_line, environment
 from utils.errors import UserError
 from utils.options import positive
 
-CONFIG = """\
-backbone: lcnet_050
-C: 16
-num_input_nodes: 4
-fusion_levels: 3
-image_size: 64x80
-anchor_scale: 2
-batchsize: 2
+CONFIG = f"""{NETWORK}batchsize: 2
 workers: 2
 device: cpu
 checkpoint_every: 100
-pretrain: {no-imagenet: true, epochs: 1, head_epochs: 1}
+pretrain: {{no-imagenet: true, epochs: 1, head_epochs: 1}}
 """
 PAIRS = 250  # of which the data set's split leaves 200 to learn from
 SHARE = 5  # the looks are cut into so many equal parts

@@ -31,25 +31,18 @@ import torch
 
 from benchmarks.rows import append_row
 from engine.tasks.detection import DetectionEvaluator
-from tests.tiny_data import make_tiny_flir
+from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
 from utils.commands import ROOT, environment
 from utils.options import positive, seed
 
-CONFIG = """\
-backbone: lcnet_050
-C: 16
-num_input_nodes: 4
-fusion_levels: 3
-image_size: 64x80
-anchor_scale: 2
-batchsize: 3
+CONFIG = f"""{NETWORK}batchsize: 3
 device: cpu
 photometric: 0.3
 checkpoint_every: 2
-pretrain: {no-imagenet: true, epochs: 3, head_epochs: 3}
-search: {epochs: 6, drpt: 0.2, Ti: 1}
-found: {epochs: 8, Ti: 1}
+pretrain: {{no-imagenet: true, epochs: 3, head_epochs: 3}}
+search: {{epochs: 6, drpt: 0.2, Ti: 1}}
+found: {{epochs: 8, Ti: 1}}
 """
 SCRIPTS = {kind: f"main_{name}_flira.py" for kind, name in {"pretrain": "pretrain", "search": "darts_searchable",
                                                             "found": "darts_found"}.items()}  # fmt: skip

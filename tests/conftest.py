@@ -7,23 +7,16 @@ import pytest
 import torch
 
 from main_pretrain_flira import main as pretrain
-from tests.tiny_data import make_tiny_flir
+from tests.tiny_data import NETWORK, make_tiny_flir
 
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 
-CONFIG = """\
-backbone: lcnet_050
-C: 16
-num_input_nodes: 4
-fusion_levels: 3
-image_size: 64x80
-anchor_scale: 2
-batchsize: 3
+CONFIG = f"""{NETWORK}batchsize: 3
 workers: 0
 device: cpu
-pretrain: {no-imagenet: true, epochs: 1, head_epochs: 1, drop_path: 0}
-search: {epochs: 2}
-found: {epochs: 2}
+pretrain: {{no-imagenet: true, epochs: 1, head_epochs: 1, drop_path: 0}}
+search: {{epochs: 2}}
+found: {{epochs: 2}}
 """
 
 

@@ -15,6 +15,15 @@ from typing import NamedTuple
 import torch
 from torchvision.io import write_jpeg
 
+# The options of a network as small as these images ask for, as a config has them.
+NETWORK = """\
+backbone: lcnet_050
+C: 16
+num_input_nodes: 4
+fusion_levels: 3
+image_size: 64x80
+anchor_scale: 2
+"""
 # Per class: share of a third of the width, share of the height, RGB, thermal level.
 LOOKS = {
     "person": (0.4, 0.6, (230, 50, 40), 250),

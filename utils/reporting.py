@@ -37,9 +37,8 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
     write_json(run.path / "split.json", parts.split.to_json())
     if is_description(args.dataset):
         shutil.copyfile(args.dataset, run.path / "dataset.yaml")
-    run.write_json(
-        COMMAND, {"kind": kind, "given": sorted(args.given), "typed": sorted(args.typed)}
-    )  # last: it is whole
+    # Last, so that a folder that has it is whole.
+    run.write_json(COMMAND, {"kind": kind, "given": sorted(args.given), "typed": sorted(args.typed)})
     run.log(f"{kind} in {run.path}")
     parts.bad_files.log = run.log
     if getattr(args, "L", None) is not None:
