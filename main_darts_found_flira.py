@@ -17,8 +17,9 @@ from engine.train import train, warm_restarts
 from models.fusion_detector import FusionDetector
 from models.search.derive import in_words
 from models.search.genotype_io import read_genotype
-from models.search.genotypes import Genotype, Space, genotype_to_json, random_genotype
+from models.search.genotypes import Genotype, genotype_to_json, random_genotype
 from models.search.parameters import weight_parameters
+from models.search.spaces import Space, input_names
 from utils.args import command, parse, plain
 from utils.caching import cache_sizes, cached, check_caching
 from utils.errors import UserError
@@ -32,7 +33,16 @@ from utils.experiment import (
     open_data,
     pick_compute,
 )
-from utils.found import DATA, STREAMS, assemble, check_widening, describe, matching_width, needed_modalities
+from utils.found import (
+    DATA,
+    STREAMS,
+    assemble,
+    check_dropout,
+    check_widening,
+    describe,
+    matching_width,
+    needed_modalities,
+)
 from utils.inherit import inherit
 from utils.keeper import Keeper
 from utils.options import make_parser
@@ -44,9 +54,9 @@ from utils.signals import Stop
 from utils.testing import test_box_fusion, test_found
 
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
-SPACE = ("steps", "multiplier", "node_steps", "node_multiplier")
+SPACE = ("space", "steps", "multiplier", "node_steps", "node_multiplier")
 FROM_SEARCH = (*STREAMS, *DATA, "checkpointdir", "fullbb_path", "head_path")
-FOR_TEST = ("results", "eval_part", "box_fusion", "partner_exp_dir")
+FOR_TEST = ("results", "eval_part", "robustness", "box_fusion", "partner_exp_dir")
 
 
 @command
@@ -69,6 +79,7 @@ def train_found(args: argparse.Namespace) -> None:
     """Train what one of the four sources says; writes last.pt, best.pt and the best epoch's detections on `val`."""
     source = pick_source(args)
     check_widening(args)
+    check_dropout(args)
     check_caching(args, learns=True)
     if not args.resume:  # whose options are all there
         inherit_sizes(args, source)
@@ -161,8 +172,9 @@ def load_genotype(
     if source == "baseline":
         return None
     if source == "random_genotype":
-        space = Space(len(inputs), args.C, *(getattr(args, n) for n in SPACE))
-        return random_genotype(space, inputs, levels, args.random_genotype)
+        names = input_names(args.space, inputs, len(levels))
+        space = Space(len(names), args.C, *(getattr(args, n) for n in SPACE[1:]), name=args.space)
+        return random_genotype(space, names, levels, args.random_genotype)
     path = args.genotype or Path(args.search_exp_dir) / "genotype.json"
     return read_genotype(path, inputs, levels, args.C)
 

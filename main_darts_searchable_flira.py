@@ -13,16 +13,15 @@ import torch
 from datasets.parts import Parts
 from engine.guard import Guard
 from engine.progress import Row
-from engine.search import Bilevel, search
+from engine.search import search
 from engine.step import Compute, Session
-from engine.train import warm_restarts
 from models.fusion_detector import FusionDetector, searchable_fusions
-from models.search.derive import derive, describe
-from models.search.genotypes import Genotype, Space, genotype_to_json
-from models.search.parameters import arch_parameters, weight_parameters
+from models.search.genotypes import genotype_to_json
+from models.search.parameters import arch_parameters
+from models.search.spaces import Space, input_names, num_neighbours
+from models.search.strategies import STRATEGIES
 from utils.args import command, parse, plain
 from utils.caching import cache_sizes, cached, check_caching
-from utils.errors import UserError
 from utils.experiment import (
     check_batch,
     check_facts,
@@ -35,10 +34,12 @@ from utils.experiment import (
 )
 from utils.keeper import Keeper
 from utils.options import make_parser
-from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking, validator
+from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking
 from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import RunFolder, commit
+from utils.searching import Searching, check_combinations, unchanged_parts
 from utils.seed import seed_everything
+from utils.settling import Settling
 from utils.signals import Stop
 
 
@@ -78,49 +79,44 @@ def run_search(
     stop: Stop,
 ) -> None:
     """Search, from where the run was left."""
+    initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
     facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
     facts["checkpoint_split"] = checkpoint_split
-    keeper = Keeper(run, session, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
-    parts = cached(args, parts, model, compute, run.log, ("train", "arch"), ("val",))
+
+    def make_keeper(session: Session, phase: str = "") -> Keeper:
+        known = facts, parts.digest, parts.bad_files
+        return Keeper(run, session, *known, args.checkpoint_every, stop, phase)
+
+    keeper = make_keeper(session)
+    parts = cached(args, parts, model, compute, run.log, ("train", "arch"), ("val", *unchanged_parts(args)))
     keeper.note_features(parts)
-    loaders = {part: parts.loader(part, train=True) for part in ("train", "arch")}
-    weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
-    rates = {"lr": args.arch_learning_rate, "weight_decay": args.arch_weight_decay}
-    logits = torch.optim.Adam(arch_parameters(model), betas=(0.5, 0.999), fused=True, **rates)
-    schedule = warm_restarts(weights, compute.num_steps(loaders["train"]), args.Ti, args.Tm, args.eta_min)
-    owners = {"weights": weights, "logits": logits, "schedule": schedule, **loaders}
-    validate, _ = validator(session, parts, "val")
+    searching = Searching(args, session, parts, run, initial)
+    validate = searching.validator()
 
     def genotype_files(row: Row) -> dict[str, object]:
-        return {"genotype.json": genotype_to_json(derived(model, meta(args, parts, checkpoint_split, row)))}
+        known = meta(args, parts, checkpoint_split, row["epoch"], row["AP_val"])
+        return {"genotype.json": genotype_to_json(searching.derived(known))}
 
-    with tracking(args, run) as tracker, keeper.at_work(**owners):
-        record = Recorder(keeper, tracker, genotype_files)
+    with tracking(args, run) as tracker:
+        with keeper.at_work(**searching.owners):
+            record = Recorder(keeper, tracker, genotype_files)
 
-        def on_epoch(row: Row, is_best: bool) -> None:
-            record(row, is_best)
-            run.log(f"  genotype {row['genotype']}: {row['argmax']}")
+            def on_epoch(row: Row, is_best: bool) -> None:
+                record(row, is_best)
+                run.log(f"  genotype {row['genotype']}: {row['argmax']}")
+                searching.warn(row)
 
-        sides = (loaders["train"], loaders["arch"], args.alternate, args.strategy == "darts2")
-        bilevel = Bilevel(session, weights, logits, schedule, *sides)
-        search(bilevel, validate, lambda: describe(model.fusions, derived(model, {})), args.epochs, on_epoch)
+            reason = search(searching.learner, validate, searching.describe, args.epochs, on_epoch, searching.enough)
+        run.log(f"ended early: {reason}" if reason else f"all {args.epochs} epochs done")
+        known = meta(args, parts, checkpoint_split, session.progress.best_epoch, session.progress.best)
+        with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
+            genotype = Settling(searching, make_keeper, tracker, known).settle()
+        run.write_json("genotype.json", genotype_to_json(genotype))
     options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
     carried = ("config", "allow_split_mismatch", "max_bad_files", "workers", "device")
     following = next_command("main_darts_found_flira.py", args, options, carried)
     finish(run, [session.progress.in_words(TASK.METRIC), f"search_exp_dir: {run.path}", following])
-
-
-def check_combinations(args: argparse.Namespace) -> None:
-    """Refuse what the space does not define and what would be ignored."""
-    if args.num_keep_edges != 2:
-        raise UserError(
-            f"--num_keep_edges: expected 2 (derivation keeps two edges per node), found {args.num_keep_edges}"
-        )
-    if args.amp and args.strategy == "darts2":
-        raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
-    if args.accum > 1 and args.strategy == "darts2":
-        raise UserError(f"--strategy darts2: expected --accum 1 (its gradient is of one batch), found {args.accum}")
 
 
 def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:
@@ -128,21 +124,20 @@ def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:
     streams = load_streams(args)
     head = load_head(args, Path(args.checkpointdir) / args.head_path)
     sizes = args.steps, args.multiplier, args.node_steps, args.node_multiplier
-    space = Space(args.num_input_nodes, args.C, *sizes)
-    fusions = searchable_fusions(space, args.fusion_levels, args.drpt)
-    return FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale)
+    inputs = len(input_names(args.space, streams.tap_names, args.fusion_levels))
+    space = Space(inputs, args.C, *sizes, name=args.space, pair_inputs=args.pair_inputs)
+    strategy = STRATEGIES[args.strategy]
+    fusions = searchable_fusions(space, args.fusion_levels, args.drpt, strategy.relaxation, strategy.partial)
+    neighbours = num_neighbours(args.space, args.fusion_levels)
+    return FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale, neighbours)
 
 
-def derived(model: FusionDetector, facts: dict) -> Genotype:
-    return derive(model.fusions, model.streams.tap_names, model.streams.level_names, facts)
-
-
-def meta(args: argparse.Namespace, parts: Parts, checkpoint_split: str, row: Row) -> dict:
+def meta(args: argparse.Namespace, parts: Parts, checkpoint_split: str, epoch: int, score: float | None) -> dict:
     """Return where a genotype came from."""
     return {
         "seed": args.seed,
-        "epoch": row["epoch"],
-        "AP_val": row["AP_val"],
+        "epoch": epoch,
+        "AP_val": score,
         "split": parts.split.hash,
         "protocol": parts.split.protocol,
         "checkpoint_split": checkpoint_split,

@@ -29,8 +29,8 @@ from engine.tasks import detection
 from engine.train import peak_memory_mb
 from models.detection.heads import DetectionHead
 from models.fusion_detector import MODALITIES, FusionDetector, Streams, searchable_fusions
-from models.search.genotypes import Space
 from models.search.parameters import arch_parameters, weight_parameters
+from models.search.spaces import Space
 from utils.allocator import keep_freed_memory
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, CLASSES = "efficientnetv2_rw_t", 128, 5, 5, 90  # as published

@@ -42,15 +42,22 @@ class FeatureCache:
     stores: dict[str, Store]
     digests: Digests
 
-    def key(self, stream: str, record: PairRecord, flip: bool) -> str:
-        """Return the key of a pair's record of a stream."""
-        digests = [self.digests[record.file_name][modality] for modality in self.inputs[stream]]
+    def key(self, stream: str, record: PairRecord, flip: bool, black: bool = False) -> str:
+        """Return the key of a pair's record of a stream; `black`: of black pictures of the pair's size."""
+        digests = ["black" if black else self.digests[record.file_name][m] for m in self.inputs[stream]]
         return "-".join([*digests, f"{record.width}x{record.height}", "mirrored" if flip else "plain"])
 
-    def read(self, record: PairRecord, flip: bool) -> list[list[Tensor]]:
-        """Give the maps of each stream; UserError for a pair that could not be read when they were computed."""
+    def read(self, record: PairRecord, flip: bool, black: str | None = None) -> list[list[Tensor]]:
+        """Give the maps of each stream; UserError for a pair that could not be read when they were computed.
+
+        Args:
+            black: the modality whose picture is black; a stream that reads it reads no other one.
+        """
         try:
-            return [store[self.key(stream, record, flip)] for stream, store in self.stores.items()]
+            maps = {stream: store[self.key(stream, record, flip)] for stream, store in self.stores.items()}
+            dead = [stream for stream in maps if black in self.inputs[stream]]
+            maps |= {stream: self.stores[stream][self.key(stream, record, False, black=True)] for stream in dead}
+            return list(maps.values())
         except KeyError:
             why = "a file of the pair cannot be read, or the cache was deleted"
             raise UserError(f"{record.file_name}: expected cached features, found none: {why}") from None
@@ -71,7 +78,7 @@ class CachedDataset(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         sample = self.dataset.target(key)
-        features = self.cache.read(self.records[key[0]], sample["flip"])
+        features = self.cache.read(self.records[key[0]], sample["flip"], self.dataset.black(key))
         return {**sample, "features": features, "kind": self.cache.kind, "image_size": self.cache.image_size}
 
 

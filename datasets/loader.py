@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
+from datasets.corrupted_pairs import CorruptedPairs
 from datasets.feature_cache import CachedDataset, join_features
 from datasets.paired_detection import PairedDetectionDataset
 from utils.errors import UserError
@@ -50,15 +51,20 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Join samples of one size.
 
     Args:
-        samples: as from `PairedDetectionDataset`, or from `CachedDataset`.
+        samples: as from `PairedDetectionDataset`, `CachedDataset` or `CorruptedPairs`.
     Returns:
-        As of `collate_targets`, and "images": {"rgb": uint8 (B, 3, H, W), "thermal": uint8 (B, 1, H, W)}, or
-        "features" as of `join_features` in their place; "image_size": (H, W).
+        As of `collate_targets`, and "images": {"rgb": uint8 (B, 3, H, W), "thermal": uint8 (B, 1, H, W)}, or in their
+        place "features" as of `join_features`, or "versions" with images by severity; "image_size": (H, W).
     """
     if "features" in samples[0]:
         features = join_features(samples)
         return {"features": features, "image_size": features["image_size"]} | collate_targets(samples)
-    images = {modality: _stack([sample[modality] for sample in samples]) for modality in ("rgb", "thermal")}
+    if "versions" in samples[0]:
+        names = samples[0]["versions"]
+        versions = {name: _images([sample["versions"][name] for sample in samples]) for name in names}
+        size = tuple(versions[0]["rgb"].shape[-2:])
+        return {"versions": versions, "image_size": size} | collate_targets(samples)
+    images = _images(samples)
     return {"images": images, "image_size": tuple(images["rgb"].shape[-2:])} | collate_targets(samples)
 
 
@@ -84,6 +90,10 @@ def collate_targets(samples: list[dict[str, Any]]) -> dict[str, Any]:
         "scales": torch.tensor([sample["scale"] for sample in samples], dtype=torch.float32),
         "original_sizes": torch.tensor([sample["original_size"] for sample in samples], dtype=torch.int64),
     }
+
+
+def _images(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    return {modality: _stack([sample[modality] for sample in samples]) for modality in ("rgb", "thermal")}
 
 
 def _stack(images: list[torch.Tensor]) -> torch.Tensor:
@@ -124,7 +134,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
 class _Caught(Dataset):
     """The same samples; in the place of one that cannot be read, (name of the pair, what is wrong)."""
 
-    def __init__(self, dataset: PairedDetectionDataset | CachedDataset):
+    def __init__(self, dataset: PairedDetectionDataset | CachedDataset | CorruptedPairs):
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -155,7 +165,7 @@ class PairLoader(DataLoader):
 
     def __init__(
         self,
-        dataset: PairedDetectionDataset | CachedDataset,
+        dataset: PairedDetectionDataset | CachedDataset | CorruptedPairs,
         least: int,
         bad_files: BadFiles,
         required: bool,
@@ -216,7 +226,7 @@ def _end_when_told(parent: int) -> None:
 
 
 def make_loader(
-    dataset: PairedDetectionDataset | CachedDataset,
+    dataset: PairedDetectionDataset | CachedDataset | CorruptedPairs,
     batch_size: int,
     seed: int,
     train: bool,

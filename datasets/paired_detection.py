@@ -8,7 +8,7 @@ Shapes: H, W letterboxed size; N boxes of one image. Boxes are xyxy pixels; reco
 boxes in the letterboxed one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +22,7 @@ from datasets.paired_transforms import PairTransform
 from utils.errors import UserError
 
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+DROPOUT_DRAWS = (1,)  # the place of these draws among those that follow from the seed of a sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +114,23 @@ class PairedDetectionDataset(Dataset):
         records: the pairs.
         transform: makes the samples, and the boxes alone.
         thermal_counts: as in `PairedData`.
+        dropout: probability that one of the two sensors, each as often, gives a black picture.
+        load: gives the pictures of a record as `load_pair` does.
     """
 
-    def __init__(self, records: list[PairRecord], transform: PairTransform, thermal_counts: Counts | None = None):
+    def __init__(
+        self,
+        records: list[PairRecord],
+        transform: PairTransform,
+        thermal_counts: Counts | None = None,
+        dropout: float = 0.0,
+        load: Callable[[PairRecord, Counts | None], tuple[torch.Tensor, torch.Tensor]] | None = None,
+    ):
         self.records = records
         self.transform = transform
         self.thermal_counts = thermal_counts
+        self.dropout = dropout
+        self.load = load or load_pair
 
     def __len__(self) -> int:
         return len(self.records)
@@ -135,10 +147,23 @@ class PairedDetectionDataset(Dataset):
             UserError: a file cannot be decoded, or its size or channels are not as expected.
         """
         record, seed = self._find(key)
-        rgb, thermal = load_pair(record, self.thermal_counts)
+        rgb, thermal = self.load(record, self.thermal_counts)
+        black = self.black(key)
+        rgb, thermal = (x.new_zeros(x.shape) if m == black else x for m, x in (("rgb", rgb), ("thermal", thermal)))
         with _draws_from(seed):
             sample = self.transform(rgb, thermal, torch.tensor(record.boxes_xyxy), torch.tensor(record.labels))
         return {**sample, **named(record), "original_size": (record.height, record.width)}
+
+    def black(self, key: int | tuple[int, int]) -> str | None:
+        """Return which sensor gives a black picture in the sample of a key, "rgb" or "thermal"; None: neither.
+
+        The draws are apart from those of the transform, which are the same with and without `dropout`.
+        """
+        if not self.dropout:
+            return None
+        _, seed = self._find(key)
+        chance, which = np.random.SeedSequence(seed, spawn_key=DROPOUT_DRAWS).generate_state(2).tolist()
+        return ("rgb", "thermal")[which % 2] if chance < self.dropout * 2**32 else None
 
     def target(self, key: int | tuple[int, int]) -> dict[str, Any]:
         """Give the sample of a key without "rgb" and "thermal", by the same draws; no file is opened."""
@@ -184,3 +209,9 @@ def load_pair(record: PairRecord, thermal_counts: Counts | None = None) -> tuple
             expected = f"{record.width}x{record.height} px, as annotated for {record.file_name} and as its partner"
             raise UserError(f"{path}: size: expected {expected}, found {width}x{height} px")
     return rgb, thermal
+
+
+def black_pair(record: PairRecord, thermal_counts: Counts | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give what `load_pair` gives of two dead sensors: uint8 (3, h, w) and (1, h, w) of zeros."""
+    size = record.height, record.width
+    return torch.zeros(3, *size, dtype=torch.uint8), torch.zeros(1, *size, dtype=torch.uint8)

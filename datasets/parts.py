@@ -11,9 +11,10 @@ from itertools import combinations
 
 from torch.utils.data import DataLoader
 
+from datasets.corrupted_pairs import CorruptedPairs
 from datasets.feature_cache import CachedDataset, FeatureCache
 from datasets.loader import BadFiles, make_loader
-from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord, merge_val
+from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord, black_pair, load_pair, merge_val
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from datasets.registry import open_data_set
 from datasets.splits import PAPER, Split, make_split, paper_split
@@ -25,6 +26,7 @@ class LoaderOptions:
     """How pairs are prepared: image_size (height, width), augmentation as in PairTransform, loader processes.
 
     max_bad_files: pairs that may be left out, in all, because a file of them cannot be read; None: in a test, none.
+    modality_dropout: probability that one sensor of a training pair gives a black picture.
     """
 
     image_size: tuple[int, int]
@@ -36,6 +38,7 @@ class LoaderOptions:
     scale_jitter: tuple[float, float]
     photometric: float
     max_bad_files: int | None
+    modality_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,31 @@ class Parts:
         """Return a loader over the parts; augmented, shuffled and seeded for training, plain otherwise."""
         o = self.options
         transform = PairTransform(o.image_size, self.fill, train, o.hflip, o.scale_jitter, o.photometric)
-        dataset = PairedDetectionDataset(self.records(*parts), transform, self.data.thermal_counts)
+        dropout = o.modality_dropout if train else 0.0
+        dataset = PairedDetectionDataset(self.records(*parts), transform, self.data.thermal_counts, dropout)
         dataset = CachedDataset(dataset, self.cache) if self.cache else dataset
         return make_loader(dataset, o.batch_size, o.seed, train, o.workers, o.pin_memory, self.bad_files)
 
-    def images(self, records: list[PairRecord], flip: bool) -> DataLoader:
-        """Return a loader over the images of records, all mirrored or none; image ids are places in the list."""
+    def images(self, records: list[PairRecord], flip: bool, black: bool = False) -> DataLoader:
+        """Return a loader over the images of records, all mirrored or none; image ids are places in the list.
+
+        `black`: over black pictures of their sizes; no file is opened.
+        """
         o = self.options
         transform = PairTransform(o.image_size, self.fill, train=flip, hflip=1.0)
         numbered = [replace(record, image_id=place) for place, record in enumerate(records)]
-        dataset = PairedDetectionDataset(numbered, transform, self.data.thermal_counts)
+        load = black_pair if black else load_pair
+        dataset = PairedDetectionDataset(numbered, transform, self.data.thermal_counts, load=load)
         how = o.batch_size, o.seed, False, o.workers, o.pin_memory, self.bad_files
         return make_loader(dataset, *how, required=False)
+
+    def corrupted(self, part: str, kind: str, seed: int) -> DataLoader:
+        """Return a plain loader over a part whose pictures are corrupted in one way: see `CorruptedPairs`."""
+        o = self.options
+        transform = PairTransform(o.image_size, self.fill, train=False)
+        dataset = PairedDetectionDataset(self.records(part), transform, self.data.thermal_counts)
+        how = o.batch_size, o.seed, False, o.workers, o.pin_memory, self.bad_files
+        return make_loader(CorruptedPairs(dataset, kind, seed), *how)
 
     @property
     def fill(self) -> dict[str, list[int]]:

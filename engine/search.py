@@ -7,6 +7,7 @@ Published NAS-DSF schedule: one epoch of weights, then one of logits (`alternate
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import Protocol
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -17,11 +18,12 @@ from engine.progress import Row
 from engine.step import Session, move, optimisation_step, parameters_of, run_pass
 from engine.train import run_epochs
 from models.search.architect import second_order_backward
+from models.search.relaxations import EVALUATION, Stage
 
 
 @dataclass(frozen=True)
 class Bilevel:
-    """The two sides of a search.
+    """The two sides of a search by gradients.
 
     Args:
         weight_optimizer, arch_optimizer: own disjoint sets of parameters; a step moves only its own.
@@ -29,6 +31,10 @@ class Bilevel:
         train_loader, arch_loader: the parts that weights and logits learn on.
         alternate: "epoch" or "step".
         second_order: logits by DARTS' second-order gradient, each step with a batch of `train`; not with `accum`.
+        epochs: of the whole search, for the share of it that is over.
+        warmup: epochs in which the logits do not learn.
+        on_stage: told who learns next, and "" before an evaluation; relaxations depend on it.
+        penalty: added to the loss of the logits: of a strategy, and of costs.
     """
 
     session: Session
@@ -39,6 +45,10 @@ class Bilevel:
     arch_loader: DataLoader
     alternate: str
     second_order: bool
+    epochs: int
+    warmup: int = 0
+    on_stage: Callable[[Stage], None] = lambda stage: None
+    penalty: Callable[[], Tensor] | None = None
 
     def begin(self, epoch: int) -> Row:
         """Choose the draws of an epoch; returns the learning rates at its start."""
@@ -49,12 +59,16 @@ class Bilevel:
     def learn(self) -> Row:
         """Do, or end, the passes of an epoch; returns losses and speed."""
         (self._epoch_by_epoch if self.alternate == "epoch" else self._step_by_step)()
+        self.on_stage(EVALUATION)
         both = trained, arched = [self.session.progress.meters(name) for name in ("weights", "logits")]
         speed = {"pairs_per_s": sum(m.samples for m in both) / sum(m.seconds for m in both)}
-        return trained.means("train") | arched.means("arch") | speed | {"bad_steps": self.session.guard.seen}
+        counts = {"pairs": sum(m.samples for m in both), "bad_steps": self.session.guard.seen}
+        return trained.means("train") | arched.means("arch") | speed | counts
 
     def _epoch_by_epoch(self) -> None:
         run_pass(self.session, self.train_loader, self._weight_step, "weights")
+        if self._warm:
+            return
         beside = cycle_batches(self.train_loader) if self.second_order else cycle([None])
         run_pass(self.session, self.arch_loader, lambda batches: self._arch_step(batches, next(beside)), "logits")
 
@@ -62,51 +76,77 @@ class Bilevel:
         arch_batches = cycle_batches(self.arch_loader)
 
         def both(batches: list[dict]) -> None:
-            self._arch_step(list(islice(arch_batches, self.session.compute.accum)), batches[0])
+            if not self._warm:
+                self._arch_step(list(islice(arch_batches, self.session.compute.accum)), batches[0])
             self._weight_step(batches)
 
         run_pass(self.session, self.train_loader, both, "weights")
 
+    @property
+    def _warm(self) -> bool:
+        """Whether the logits still rest."""
+        return self.session.progress.epochs_done < self.warmup
+
+    def _begin_step(self, learning: str) -> None:
+        self.on_stage(Stage(self.session.progress.epochs_done / self.epochs, learning))
+
     def _weight_step(self, batches: list[dict]) -> None:
+        self._begin_step("weights")
         optimisation_step(self.session, batches, self.weight_optimizer, "weights")
         self.schedule.step()
 
     def _arch_step(self, batches: list[dict], train_batch: dict | None) -> None:
+        self._begin_step("logits")
         model, compute = self.session.model, self.session.compute
 
         def losses_of(one: dict) -> dict[str, Tensor]:
             with compute.autocast():
                 return self.session.task.losses(model, one)
 
+        def arch_losses(one: dict) -> dict[str, Tensor]:
+            losses = losses_of(one)
+            return losses if self.penalty is None else losses | {"loss": losses["loss"] + self.penalty()}
+
         def backward() -> dict[str, Tensor]:
             (arch_batch,) = batches
             trained, arched = (move(batch, compute.device) for batch in (train_batch, arch_batch))
-            sides = (lambda: losses_of(trained)), (lambda: losses_of(arched))
+            sides = (lambda: losses_of(trained)), (lambda: arch_losses(arched))
             weights, logits = (parameters_of(o) for o in (self.weight_optimizer, self.arch_optimizer))
             return second_order_backward(model, *sides, weights, logits, self.schedule.get_last_lr()[0])
 
         own = backward if self.second_order else None
-        optimisation_step(self.session, batches, self.arch_optimizer, "logits", own)
+        optimisation_step(self.session, batches, self.arch_optimizer, "logits", own, self.penalty)
+
+
+class Learner(Protocol):
+    """What learns in the epochs of a search: `Bilevel`, or `Sampled` (engine/sampling.py)."""
+
+    session: Session
+
+    def begin(self, epoch: int) -> Row: ...
+
+    def learn(self) -> Row: ...
 
 
 def search(
-    sides: Bilevel,
+    sides: Learner,
     validate: Callable[[], dict[str, float | None]],
     describe: Callable[[], Row],
     epochs: int,
     on_epoch: Callable[[Row, bool], None],
-) -> None:
-    """Search until `epochs` epochs are done.
+    enough: Callable[[], str] = lambda: "",
+) -> str:
+    """Search until `epochs` epochs are done, or the search is to end early; returns why it did, or nothing.
 
     Args:
         describe: what the logits say after an epoch (entropy, arg-max, operation counts).
-        validate, on_epoch: as `run_epochs`.
+        validate, on_epoch, enough: as `run_epochs`.
     """
 
     def learn() -> Row:
         return sides.learn() | describe()
 
-    run_epochs(sides.session, epochs, sides.begin, learn, validate, on_epoch)
+    return run_epochs(sides.session, epochs, sides.begin, learn, validate, on_epoch, enough)
 
 
 def cycle_batches(loader: DataLoader):

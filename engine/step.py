@@ -96,6 +96,7 @@ def optimisation_step(
     optimizer: Optimizer,
     name: str = "train",
     backward: Callable[[], dict[str, Tensor]] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
 ) -> None:
     """Move the optimiser's parameters, and only those, by the mean gradient of the task's loss on some batches.
 
@@ -104,6 +105,7 @@ def optimisation_step(
         name: of the pass whose meters count the loss dict of each batch.
         backward: computes the loss dict of the only batch and leaves the gradients in the parameters; default: plain
             first order.
+        penalty: added to the loss whose gradient is taken; the meters count the loss without it. Not with `backward`.
 
     Raises:
         UserError: too many steps were bad. On a GPU it is `guard.look` that raises it, some steps later.
@@ -112,7 +114,7 @@ def optimisation_step(
     optimizer.zero_grad(set_to_none=True)
     restore = session.guard.remember(session.model)
     if backward is None:
-        losses = [_add_gradients(session, batch, parameters, len(batches)) for batch in batches]
+        losses = [_add_gradients(session, batch, parameters, len(batches), penalty) for batch in batches]
     else:
         losses = [backward()]
     norm = nn.utils.clip_grad_norm_(parameters, session.compute.clip_grad)
@@ -130,12 +132,17 @@ def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
 
 
 def _add_gradients(
-    session: Session, batch: dict, parameters: list[nn.Parameter], num_batches: int
+    session: Session,
+    batch: dict,
+    parameters: list[nn.Parameter],
+    num_batches: int,
+    penalty: Callable[[], Tensor] | None,
 ) -> dict[str, Tensor]:
     """Add a batch's share of the mean gradient; returns its loss dict without the graph."""
     with session.compute.autocast():
         losses = session.task.losses(session.model, move(batch, session.compute.device))
-    (losses["loss"] / num_batches).backward(inputs=parameters)
+    loss = losses["loss"] if penalty is None else losses["loss"] + penalty()
+    (loss / num_batches).backward(inputs=parameters)
     return {name: value.detach() for name, value in losses.items()}
 
 

@@ -20,7 +20,8 @@ def run_epochs(
     learn: Callable[[], Row],
     validate: Callable[[], dict[str, float | None]],
     on_epoch: Callable[[Row, bool], None],
-) -> None:
+    enough: Callable[[], str] = lambda: "",
+) -> str:
     """Run the epochs that are left, the one under way from where it was left: learn, validate, keep the best, report.
 
     Args:
@@ -28,9 +29,15 @@ def run_epochs(
         learn: does, or ends, the passes of the epoch and returns what they log.
         validate: returns metrics of the `val` part.
         on_epoch: gets the epoch's row and whether it is the best so far; writes checkpoints and logs.
+        enough: asked between epochs; says why no more are to follow, or nothing.
+
+    Returns:
+        What `enough` said; nothing where all epochs were run.
     """
     progress = session.progress
     for epoch in range(progress.epochs_done, epochs):
+        if epoch and not progress.row and (reason := enough()):
+            return reason
         progress.row = progress.row or {"epoch": epoch} | begin(epoch)
         row = progress.row | learn()
         row["train_seconds"] = sum(meters.seconds for meters in progress.passes.values())
@@ -39,6 +46,7 @@ def run_epochs(
         row |= {f"{name}_val": value for name, value in metrics.items()}
         row |= {"val_seconds": time.perf_counter() - learned, "memory_mb": peak_memory_mb()}
         on_epoch(row, progress.update(epoch, metrics[session.task.METRIC]))
+    return ""
 
 
 def train(

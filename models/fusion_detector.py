@@ -17,10 +17,13 @@ from models.backbones import create_encoder, encode, encoder_channels
 from models.detection.bifpn import BiFPN
 from models.detection.heads import DetectionHead, HeadOutput
 from models.fusion_baselines import BASELINES, Widened
+from models.fusion_taps import with_neighbours
 from models.search.cells import SearchableFusion
 from models.search.found_cells import FoundFusion
-from models.search.genotypes import Genotype, Space
+from models.search.genotypes import Genotype
 from models.search.parameters import freeze
+from models.search.relaxations import Relaxation, softmax
+from models.search.spaces import Space
 
 MODALITIES = ("thermal", "rgb")  # the streams of the search, in the order of a level's taps
 # stream -> the images that it reads, stacked in this order, and the channels of each; grey becomes as many equal ones
@@ -116,6 +119,7 @@ class FusionDetector(nn.Module):
         head: class and box nets.
         normalization: mean and standard deviation in 0..1 per image.
         anchor_scale: side of the smallest anchor in strides.
+        neighbours: how many other levels' last taps the fusion networks get beside their level's own.
     """
 
     def __init__(
@@ -125,8 +129,10 @@ class FusionDetector(nn.Module):
         head: DetectionHead,
         normalization: Normalization,
         anchor_scale: float,
+        neighbours: int = 0,
     ):
         super().__init__()
+        self.neighbours = neighbours
         self.normalize = Normalize(normalization)
         self.streams, self.fusions, self.head = streams, nn.ModuleList(fusions), head
         self.anchor_scale = anchor_scale
@@ -143,6 +149,8 @@ class FusionDetector(nn.Module):
         """
         with torch.no_grad():
             taps = self.taps(inputs)
+            if self.neighbours:
+                taps = with_neighbours(taps, len(self.streams.modalities), self.neighbours)
         return self.head([fusion(level) for fusion, level in zip(self.fusions, taps, strict=True)])
 
     def taps(self, inputs: dict[str, Any]) -> list[list[Tensor]] | list[Tensor]:
@@ -211,9 +219,11 @@ def input_channels(modality: str) -> int:
     return sum(INPUTS[modality].values())
 
 
-def searchable_fusions(space: Space, num_levels: int, dropout: float) -> list[nn.Module]:
+def searchable_fusions(
+    space: Space, num_levels: int, dropout: float, relaxation: Relaxation = softmax, partial: int = 1
+) -> list[nn.Module]:
     """Return one supernet per level, each with weights and logits of its own."""
-    return [SearchableFusion(space, dropout) for _ in range(num_levels)]
+    return [SearchableFusion(space, dropout, relaxation, partial) for _ in range(num_levels)]
 
 
 def found_fusions(genotype: Genotype, dropout: float) -> list[nn.Module]:

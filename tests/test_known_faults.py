@@ -15,8 +15,9 @@ import main_darts_searchable_flira
 import main_pretrain_flira
 from models.detection.heads import DetectionHead
 from models.fusion_detector import FusionDetector, Streams, found_fusions, searchable_fusions
-from models.search.genotypes import Space, random_genotype
+from models.search.genotypes import random_genotype
 from models.search.parameters import arch_parameters, weight_parameters
+from models.search.spaces import Space
 from utils.options import make_parser
 
 REPO = Path(__file__).resolve().parent.parent

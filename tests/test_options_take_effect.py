@@ -95,8 +95,11 @@ def test_search_options(seen, tiny_flir, tiny_config):
 
 def test_found_options(seen, tiny_flir, tiny_config):
     argv = [str(tiny_flir), "--config", str(tiny_config), *DATA, *RUN, *WEIGHTS, "--drpt", "0.4", "--epochs", "1"]
+    argv += ["--modality_dropout", "0.3"]
     assert found([*argv, "--random_genotype", "3", "--steps", "1", "--node_steps", "2"]) == 0
     check_data_and_run(seen)
+    dropout = {loader.drop_last: loader.dataset.dataset.dropout for loader in seen["make_loader"]}
+    assert dropout == {True: 0.3, False: 0.0}  # in training, and on val
     check_weights(seen, steps_per_epoch=2)
     fusion = seen["FusionDetector"][-1].fusions[0]
     assert isinstance(fusion, FoundFusion)

@@ -26,7 +26,7 @@ from utils.lock import locked
 
 # The soak's, shorter.
 CONFIG = soak.CONFIG.replace("epochs: 3, head_epochs: 3", "epochs: 2, head_epochs: 1").replace("epochs: 6", "epochs: 4")
-CONFIG = CONFIG.replace("epochs: 8", "epochs: 3")
+CONFIG = CONFIG.replace("epochs: 8", "modality_dropout: 0.4, epochs: 3")
 MAINS = {"pretrain": pretrain, "search": search, "found": found}
 
 

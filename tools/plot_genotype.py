@@ -6,6 +6,7 @@ from pathlib import Path
 from models.search.draw import draw_genotype
 from models.search.genotype_io import check_names, genotype_from_json
 from models.search.genotypes import Genotype
+from models.search.spaces import is_neighbour
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.run_folder import read_json
@@ -37,7 +38,8 @@ def read_any(path: Path) -> Genotype:
     """
     data = read_json(path)
     check_names(data, str(path))
-    return genotype_from_json(data, str(path), data["inputs"], data["levels"], data["C"])
+    taps = [name for name in data["inputs"] if not is_neighbour(name)]
+    return genotype_from_json(data, str(path), taps, data["levels"], data["C"])
 
 
 if __name__ == "__main__":

@@ -136,7 +136,8 @@ def convert_option(action: argparse.Action, value: Any, source: str) -> Any:
         if not isinstance(value, bool):
             raise UserError(f"{source}: {action.dest}: expected true or false, found {short(value)}")
         return value
-    values = value if isinstance(action.nargs, int) else [value]
+    several = isinstance(action.nargs, int) or (action.nargs == "*" and isinstance(value, list))
+    values = value if several else [value]
     if not isinstance(values, list) or (isinstance(action.nargs, int) and len(values) != action.nargs):
         found = short(value)
         raise UserError(f"{source}: {action.dest}: expected {action.nargs} values in a list, found {found}")
@@ -149,9 +150,11 @@ def convert_option(action: argparse.Action, value: Any, source: str) -> Any:
         raise UserError(f"{source}: {action.dest}: {error}") from None
     except ValueError:
         raise UserError(f"{source}: {action.dest}: expected {convert.__name__}, found {short(value)}") from None
-    if action.choices and done[0] not in action.choices:
+    if action.choices and any(v not in action.choices for v in done):
         choices = ", ".join(action.choices)
         raise UserError(f"{source}: {action.dest}: expected one of {choices}, found {short(value)}")
+    if action.nargs == "*":
+        return done
     return tuple(done) if isinstance(action.nargs, int) else done[0]
 
 

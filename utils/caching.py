@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -23,9 +24,20 @@ GIB = 2**30
 AUTO = {"ram": 0.5, "disk": 0.5}
 MOST = {"ram": 0.9, "disk": 1.0}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
-Images = list[tuple[PairRecord, bool]]  # pairs, mirrored or not
-Sources = dict[str, Images]  # key of a record: the images that it can be computed from
 Log = Callable[[str], None]
+
+
+class Image(NamedTuple):
+    """The images of a pair, mirrored or not, or black pictures of their size in their place."""
+
+    record: PairRecord
+    flip: bool
+    black: bool = False
+
+
+Images = list[Image]
+Sources = dict[str, Images]  # key of a record: the images that it can be computed from
+WAYS = ((False, False), (True, False), (False, True))  # flip, black: a black picture is its own mirror image
 
 
 @dataclass(frozen=True)
@@ -101,10 +113,12 @@ def cached(
 
 
 def images_of(args: argparse.Namespace, parts: Parts, learning: tuple[str, ...], plain: tuple[str, ...]) -> Images:
-    """Return every image that will be met."""
+    """Return every image that will be met, and where training drops sensors a black one of each size."""
     flips = {0.0: [False], 1.0: [True]}.get(args.hflip, [False, True])
-    images = [(record, flip) for record in parts.records(*learning) for flip in flips]
-    return images + [(record, False) for record in parts.records(*plain)]
+    images = [Image(record, flip) for record in parts.records(*learning) for flip in flips]
+    sizes = {(r.width, r.height): r for r in parts.records(*learning)} if parts.options.modality_dropout else {}
+    black = [Image(record, False, black=True) for record in sizes.values()]
+    return images + [Image(record, False) for record in parts.records(*plain)] + black
 
 
 def cache_sizes(
@@ -141,7 +155,7 @@ def plans(
     auto, streams = args.cache_features == "auto", model.streams.modalities
     kinds = (args.cache_level,) if args.cache_level else KINDS if auto else KINDS[:1]
     shapes = {(m, kind): record_shapes(model, m, kind, args.image_size, compute) for m in streams for kind in kinds}
-    digests = digests_of({record.file_name: record for record, _ in images}.values())
+    digests = digests_of({image.record.file_name: image.record for image in images}.values())
     for place in ("ram", "disk") if auto else (args.cache_features,):
         for kind in kinds:
             stores = {m: make_store(args, parts, model, compute, m, kind, place, shapes[m, kind]) for m in streams}
@@ -226,13 +240,13 @@ def fill_stream(plan: Plan, stream: str, parts: Parts, model: FusionDetector, co
     store, wanted = plan.cache.stores[stream], plan.wanted[stream]
     with store.writing(len(plan.missing[stream]), log):
         for attempt in range(max(len(images) for images in wanted.values())):
-            for flip in (False, True):
+            for flip, black in WAYS:
                 able = {k: images[attempt] for k, images in wanted.items() if len(images) > attempt}
-                own = {k: record for k, (record, mirrored) in able.items() if mirrored == flip}
+                own = {k: image.record for k, image in able.items() if (image.flip, image.black) == (flip, black)}
                 left = unfinished(own, store, parts.options.batch_size)
-                title = f"features of {stream}{', mirrored' if flip else ''}"
+                title = f"features of {stream}{', mirrored' if flip else ', black' if black else ''}"
                 if left:
-                    batches = parts.images(list(left.values()), flip)
+                    batches = parts.images(list(left.values()), flip, black)
                     fill(store, model, stream, plan.cache.kind, batches, list(left), compute, title)
 
 

@@ -34,6 +34,7 @@ def open_data(args: argparse.Namespace) -> Parts:
     if "cache_dir" in args:  # pretraining has no cache
         check_outside(args.data, "--cache_dir", args.cache_dir)
     rest = args.hflip, tuple(args.scale_jitter), args.photometric, args.max_bad_files
+    rest += (getattr(args, "modality_dropout", 0.0),)  # an option of the found network alone
     options = LoaderOptions(args.image_size, args.batchsize, args.seed, args.workers, args.pin_mem, *rest)
     parts = open_parts(args.data, args.dataset, args.split_seed, args.paper_protocol, options)
     found = len(parts.data.classes)

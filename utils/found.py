@@ -22,6 +22,7 @@ from models.fusion_detector import MODALITIES, FusionDetector, Streams, baseline
 from models.search.derive import in_words
 from models.search.genotype_io import genotype_from_json, read_genotype
 from models.search.genotypes import Genotype
+from models.search.spaces import num_neighbours
 from utils import checkpoint
 from utils.caching import cached
 from utils.errors import UserError, short
@@ -80,7 +81,8 @@ def assemble(
         fusions = baseline_fusions(args.baseline, args.C, args.fusion_levels, args.widen)
     else:
         fusions = found_fusions(genotype, args.drpt)
-    return FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale)
+    neighbours = num_neighbours(genotype.space, args.fusion_levels) if genotype else 0
+    return FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale, neighbours)
 
 
 def describe(model: FusionDetector, genotype: Genotype | None) -> dict[str, object]:
@@ -175,6 +177,15 @@ def check_widening(args: argparse.Namespace) -> None:
     if args.match_parameters and args.baseline not in FUSIONS:
         found = f"--baseline {args.baseline}" if args.baseline else "none"
         raise UserError(f"--match_parameters: expected --baseline {', '.join(FUSIONS)}, found {found}")
+
+
+def check_dropout(args: argparse.Namespace) -> None:
+    """Refuse --modality_dropout where there is no second stream to see what the black picture hides."""
+    if args.modality_dropout and len(needed_modalities(args)) == 1:
+        raise UserError(
+            f"--modality_dropout {args.modality_dropout:g}: expected 0 with --baseline {args.baseline}, a network of "
+            "one stream"
+        )
 
 
 def matching_width(args: argparse.Namespace, streams: Streams) -> int | None:

@@ -6,8 +6,12 @@
 import argparse
 from collections.abc import Callable
 
+from datasets.corruptions import KINDS
 from datasets.registry import LOCATE, dataset_name
 from models.fusion_baselines import BASELINES, FUSIONS
+from models.search.costs import COSTS
+from models.search.spaces import PUBLISHED, SPACES
+from models.search.strategies import STRATEGIES
 from utils.args import Parser
 from utils.keeper import interval
 
@@ -116,6 +120,9 @@ def add_run_options(parser: Parser) -> None:
 def add_space_options(parser: Parser) -> None:
     group = parser.add_argument_group("search space")
     add = group.add_argument
+    text = "fusion_v1, as published; or fusion_v2: convolutions on edges, more fusions, taps of neighbouring levels, "
+    text += "docs/search.md (fusion_v1)"
+    add("--space", choices=list(SPACES), default=PUBLISHED, help=text)
     add("--steps", type=positive, default=2, help="fusion nodes per level (2)")
     add("--multiplier", type=positive, default=2, help="last states that a level's output concatenates (2)")
     add("--node_steps", type=positive, default=1, help="operations per fusion node (1)")
@@ -161,7 +168,36 @@ def add_search_options(parser: Parser) -> None:
     add("--arch_learning_rate", type=not_negative, default=3e-4, help="learning rate of the logits, Adam (3e-4)")
     add("--arch_weight_decay", type=not_negative, default=1e-3, help="weight decay of the logits (1e-3)")
     add("--alternate", choices=["epoch", "step"], default="epoch", help="weights and logits in turn (epoch)")
-    add("--strategy", choices=["darts", "darts2"], default="darts", help="first or second order (darts)")
+    text = "docs/search.md; as published: darts, darts2 (second order) (darts)"
+    add("--strategy", choices=list(STRATEGIES), default="darts", help=text)
+    add("--arch_warmup", type=count, default=0, metavar="N", help="epochs in which the logits rest (0)")
+    text = "the supernet gives a node two mixtures of states, as the found network has it, not one twice (off)"
+    add("--pair_inputs", action="store_true", help=text)
+    text = "genotypes of --strategy random, each trained for epochs / N (one per epoch)"
+    add("--candidates", type=positive, metavar="N", help=text)
+    add("--population", type=positive, default=10, help="of --strategy evolution: the youngest that breed (10)")
+    add("--tournament", type=positive, default=4, help="of --strategy evolution: drawn, the fittest breeds (4)")
+    add("--rounds", type=positive, default=40, help="of --strategy evolution: genotypes rated on val (40)")
+    group = parser.add_argument_group("collapse")
+    add = group.add_argument
+    add("--hessian", action="store_true", help="log the dominant eigenvalue of the logits' Hessian per epoch (off)")
+    text = "end the search when that eigenvalue rises, or when too many fusions have no parameters (never)"
+    add("--early_stop", choices=["eigenvalue", "parameter_free"], help=text)
+    text = "fusions without parameters that a genotype may have; the weakest give way to others (any number)"
+    add("--max_parameter_free", type=count, metavar="N", help=text)
+    group = parser.add_argument_group("from supernet to genotype")
+    add = group.add_argument
+    text = "take the strongest operations, or those whose removal costs the supernet most on val (argmax)"
+    add("--select", choices=["argmax", "perturb"], default="argmax", help=text)
+    text = "train the N likeliest genotypes briefly and take the best on val (1: do not)"
+    add("--topk", type=positive, default=1, metavar="N", help=text)
+    add("--topk_epochs", type=positive, default=1, metavar="N", help="epochs of each of these (1)")
+    group = parser.add_argument_group("cost")
+    add = group.add_argument
+    text = "weight of the expected cost in the loss of the logits, 1 being the cost of an even mixture (0)"
+    add("--lambda_cost", type=not_negative, default=0.0, metavar="L", help=text)
+    text = "what costs: multiply-accumulates, parameters, or seconds measured here per operation (macs)"
+    add("--cost", choices=list(COSTS), default="macs", help=text)
 
 
 def add_cache_options(parser: Parser) -> None:
@@ -191,8 +227,14 @@ def add_found_options(parser: Parser) -> None:
     text = f"widen {', '.join(FUSIONS)} to the fusion parameters of this search run or genotype, within 10 %%"
     add("--match_parameters", metavar="PATH", help=text)
     add("--random_genotype", type=seed, metavar="SEED", help="train a genotype drawn uniformly")
+    text = "share of the training pairs, drawn anew in each epoch, of which one sensor, drawn evenly, gives a black "
+    text += "picture; for fusions of two streams (0)"
+    add("--modality_dropout", type=probability, default=0.0, metavar="P", help=text)
     add("--results", metavar="FILE", help="with --eval_exp_dir: write the detections (COCO JSON) here as well")
     add("--eval_part", choices=["test", "val"], default="test", help="with --eval_exp_dir: part to test on (test)")
+    text = "with --eval_exp_dir: test with sensors dead, corrupted and shifted as well, into robustness.json and .png, "
+    text += f"docs/robustness.md; kinds: {', '.join(KINDS)} (all, where none is named)"
+    add("--robustness", nargs="*", choices=KINDS, metavar="KIND", help=text)
     text = "fuse the boxes of --eval_exp_dir and --partner_exp_dir, no training: suppression, or weighted boxes fusion"
     add("--box_fusion", choices=["nms", "wbf"], help=text)
     add("--partner_exp_dir", metavar="RUN", help="with --box_fusion: the second training run")

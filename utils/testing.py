@@ -14,13 +14,17 @@ from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.errors import UserError
 from utils.experiment import pick_compute
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
+from utils.profile import macs_per_pair
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking
+from utils.robustness import planned, test_robustness
 from utils.run_folder import RunFolder, commit, read_json, write_json
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
 FOR_TEST += ("pin_mem", "device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")
-FOR_TEST += (*STREAMS, *DATA, "cache_features", "cache_level", "cache_dtype", "cache_dir")
-UNTESTED = ("genotype", "baseline", "random_genotype", "match_parameters")  # these say what to train
+FOR_TEST += ("robustness", *STREAMS, *DATA, "cache_features", "cache_level", "cache_dtype", "cache_dir")
+FROM_RUN = "the architecture comes from the run"
+UNTESTED = dict.fromkeys(("genotype", "baseline", "random_genotype", "match_parameters"), FROM_RUN)
+UNTESTED["modality_dropout"] = "a test trains nothing; --robustness tests with dead sensors"
 
 
 def test_found(args: argparse.Namespace) -> None:
@@ -30,15 +34,20 @@ def test_found(args: argparse.Namespace) -> None:
     trained = rebuild(args, args.eval_exp_dir)
     if args.search_exp_dir:
         check_genotype(args, trained.state)
+    conditions = {} if args.robustness is None else planned(args, trained)
     if args.dry_run:
-        pairs = len(trained.parts.records(args.eval_part))
-        print_dry_run(describe(trained.model, trained.genotype) | {"pairs": pairs})
+        sizes = {"pairs": len(trained.parts.records(args.eval_part))}
+        sizes |= {"conditions": sum(map(len, conditions.values()))} if conditions else {}
+        print_dry_run(describe(trained.model, trained.genotype) | sizes)
         return
 
     run = start_test(trained.args, trained.parts)
     started = time.perf_counter()
     metrics, detections = trained.detect(args.eval_part, compute, run.log)
-    finish(run, trained, metrics, detections, facts_of(trained, args.eval_part), started)
+    facts = facts_of(trained, args.eval_part)
+    finish(run, trained, metrics, detections, facts, started)
+    if conditions:
+        test_robustness(trained, conditions, compute, run, metrics, facts)
 
 
 def test_box_fusion(args: argparse.Namespace) -> None:
@@ -67,12 +76,14 @@ def check_test_options(args: argparse.Namespace) -> None:
     """Refuse options that say what to train, halves of a box fusion, and a file of results that cannot be written."""
     untested = [name for name in UNTESTED if name in args.typed]
     if untested:
-        raise UserError(f"--{untested[0]}: no effect with --eval_exp_dir: the architecture comes from the run")
+        raise UserError(f"--{untested[0]}: no effect with --eval_exp_dir: {UNTESTED[untested[0]]}")
     if bool(args.box_fusion) != bool(args.partner_exp_dir):
         given, missing = ("box_fusion", "partner_exp_dir") if args.box_fusion else ("partner_exp_dir", "box_fusion")
         raise UserError(f"--{given}: expected --{missing} beside it, found none")
     if args.box_fusion and args.search_exp_dir:
         raise UserError("--search_exp_dir: no effect with --box_fusion: both networks come from their runs")
+    if args.box_fusion and "robustness" in args.typed:
+        raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
     check_caching(args, learns=False)
     if args.results and (Path(args.results).is_dir() or not Path(args.results).parent.is_dir()):
         raise UserError(f"--results {args.results}: expected a file in a folder that exists")
@@ -105,6 +116,7 @@ def check_partners(first: Trained, second: Trained) -> None:
 def facts_of(trained: Trained, part: str) -> dict[str, object]:
     """Return what results record of a run beside its metrics."""
     state, genotype = trained.state, trained.genotype
+    scenes = trained.parts.data.info["test"].get("hash")  # of a renderer; a plain name
     return {
         "part": part,
         "pairs": len(trained.parts.records(part)),
@@ -116,12 +128,14 @@ def facts_of(trained: Trained, part: str) -> dict[str, object]:
         "bad_files": len(state["bad_files"]),
         "parameters": count_parameters(trained.model),
         "parameters_fusion": count_parameters(trained.model.fusions),
+        "macs": macs_per_pair(trained.model, trained.args.image_size),
         "protocol": state["protocol"],
         "split": state["split"],
         "genotype_protocol": genotype.meta.get("protocol") if genotype else None,
         "genotype_split": genotype.meta.get("split") if genotype else None,
         "checkpoint_split": state["checkpoint_split"],
         "commit": commit(),
+        **({"scenes": scenes} if isinstance(scenes, str) else {}),
     }
 
 
@@ -133,6 +147,7 @@ def facts_of_both(first: Trained, second: Trained, how: str, part: str) -> dict[
         "method": f"box {how}",
         "fused": f"{first.method} + {second.method}",
         "parameters": ours["parameters"] + theirs["parameters"],
+        "macs": ours["macs"] + theirs["macs"],
         "parameters_fusion": 0,
         "partner_exp_dir": str(second.path),
         **{f"partner_{name}": theirs[name] for name in names},
@@ -156,15 +171,14 @@ def finish(
     facts: dict[str, object],
     started: float,
 ) -> None:
-    """Write detections and results, with the metrics by scene and the scenes' hash where the data has them."""
+    """Write detections and results, with the metrics by scene where the data has them."""
     run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - started, 3)})
     args, parts = trained.args, trained.parts
     metrics = metrics | evaluate_by_scene(*truth(parts, args.eval_part, detections))
-    scenes = parts.data.info["test"].get("hash")  # of a renderer; a plain name
     run.write_json("detections.json", detections)
     if args.results:
         write_json(Path(args.results), detections)
-    results = run.write_json("results.json", metrics | facts | ({"scenes": scenes} if isinstance(scenes, str) else {}))
+    results = run.write_json("results.json", metrics | facts)
     with tracking(args, run) as tracker:
         tracker.log({"epoch": 0} | metrics)
     numbers = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in metrics.items() if v is not None}

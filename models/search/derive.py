@@ -2,71 +2,130 @@
 
 The only reader of logits outside the supernet itself. Steps (NAS-DSF, after DARTS 1806.09055 section 2.4):
 outer steps take the pair of inputs with the largest product of best non-none weights, at least one of the two not
-taken before; inner steps the two inner states with the largest best non-none weight and the best operation.
+taken before; inner steps the two inner states with the largest best non-none weight and the best operation. Where the
+supernet has one mixture per input of a node (`Space.pair_inputs`), the first of a pair is rated by the first mixture,
+the second by the second. Under partial channels a weight counts times its edge's own (PC-DARTS, 1907.05737).
 
-Shapes: E edges, O operations, S steps, K inner steps.
+Shapes: P mixtures per node, E edges, O operations, S steps, K inner steps.
 """
 
 from collections import Counter
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, permutations
 
 import torch
 from torch import Tensor
 
-from models.search.cells import SearchableFusion
-from models.search.genotypes import CellGenotype, Edge, Genotype, Space, StepGenotype
-from models.search.operations import EDGE_OPS
+from models.search.cells import SearchableFusion, Weights
+from models.search.genotypes import CellGenotype, Edge, Genotype, StepGenotype
+from models.search.operations import is_parameter_free
+from models.search.spaces import INNER_EDGES, Space
 
 
-def derive(fusions: list[SearchableFusion], inputs: tuple[str, ...], levels: tuple[str, ...], meta: dict) -> Genotype:
-    """Return the genotype of one supernet per level."""
-    cells = tuple(derive_cell(*mixture_weights(f), f.space) for f in fusions)
-    return Genotype(tuple(inputs), tuple(levels), fusions[0].space.channels, cells, meta)
+def derive(
+    fusions: list[SearchableFusion],
+    inputs: tuple[str, ...],
+    levels: tuple[str, ...],
+    meta: dict,
+    most_parameter_free: int | None = None,
+) -> Genotype:
+    """Return the genotype of one supernet per level.
+
+    Args:
+        inputs: names of a cell's inputs.
+        most_parameter_free: fusion operations without parameters that are kept, the strongest of all levels; the others
+            give way to the best one that learns.
+    """
+    weights, space = [final_weights(f) for f in fusions], fusions[0].space
+    cells = tuple(derive_cell(w, space) for w in weights)
+    if most_parameter_free is not None:
+        cells = cap_parameter_free(cells, weights, space, most_parameter_free)
+    return Genotype(tuple(inputs), tuple(levels), space.channels, cells, meta, space.name)
 
 
-def mixture_weights(fusion: SearchableFusion) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the relaxed logits in float64: edges (E, 2), inner edges (S, E', 2), operations (S, K, O)."""
-    logits = (fusion.alpha_edges, fusion.alpha_inner_edges, fusion.alpha_ops)
-    return tuple(fusion.relaxation(a.detach().cpu().double()) for a in logits)
+def final_weights(fusion: SearchableFusion) -> Weights:
+    """Return what derivation goes by, in float64 on the CPU."""
+    weights = fusion.weights(double=True)
+    if fusion.partial == 1:
+        return weights
+    outer, inner = fusion.shares(double=True)
+    return weights._replace(edges=weights.edges * outer[..., None], inner_edges=weights.inner_edges * inner[..., None])
 
 
-def derive_cell(edges: Tensor, inner_edges: Tensor, ops: Tensor, space: Space) -> CellGenotype:
-    """Return the cell of relaxed weights: edges (E, 2), inner_edges (S, E', 2), ops (S, K, O)."""
+def derive_cell(weights: Weights, space: Space) -> CellGenotype:
+    """Return the cell of relaxed logits."""
     kept, used, first = [], set(), 0
     for i in range(space.steps):
-        rows = edges[first : first + space.num_inputs]  # earlier steps' outputs are not candidates
-        pair = _best_pair(rows, used)
+        rows = weights.edges[:, first : first + space.num_inputs]  # earlier steps' outputs are not candidates
+        pair = best_pair(rows, used)
         used |= set(pair)
-        kept += [_keep(rows, j) for j in pair]
+        kept += [_keep(rows[port], j, space.edge_ops) for port, j in zip((0, -1), pair, strict=True)]
         first += space.num_inputs + i
-    steps = tuple(_derive_step(e, o, space) for e, o in zip(inner_edges, ops, strict=True))
+    steps = tuple(_derive_step(e, o, space) for e, o in zip(weights.inner_edges, weights.ops, strict=True))
     return CellGenotype(tuple(kept), steps, space.concat)
 
 
-def _best_pair(rows: Tensor, used: set[int]) -> tuple[int, int]:
-    best = _non_none(rows).tolist()
-    free = [p for p in combinations(range(len(best)), 2) if not set(p) <= used]
-    return max(free, key=lambda p: best[p[0]] * best[p[1]])  # max keeps the first of equals: lexicographic order
+def best_pair(rows: Tensor, used: set[int]) -> tuple[int, int]:
+    """Return the pair of states of the largest product, of which one is not used: rows (P, states, O)."""
+    return rated_pairs(rows, used)[0][1]
+
+
+def rated_pairs(rows: Tensor, used: set[int]) -> list[tuple[float, tuple[int, int]]]:
+    """Return all pairs that may be taken with their products, the largest first: rows (P, states, O)."""
+    best = rows[..., 1:].amax(dim=-1).tolist()  # column 0 is `none`
+    pairs = combinations(range(len(best[0])), 2) if len(best) == 1 else permutations(range(len(best[0])), 2)
+    rated = [(best[0][j] * best[-1][k], (j, k)) for j, k in pairs if not {j, k} <= used]
+    return sorted(rated, key=lambda one: -one[0])  # stable: lexicographic order on a tie
 
 
 def _derive_step(edges: Tensor, ops: Tensor, space: Space) -> StepGenotype:
     kept, first = [], 0
     for k in range(space.node_steps):
-        rows = edges[first : first + 2 + k]
-        best = _non_none(rows).tolist()
-        order = sorted(range(len(best)), key=lambda j: -best[j])  # stable: lowest index on a tie
-        kept += [_keep(rows, j) for j in order[:2]]
+        rows = edges[:, first : first + 2 + k]
+        kept += [_keep(rows[port], j, INNER_EDGES) for port, j in zip((0, -1), _inner_pair(rows), strict=True)]
         first += 2 + k
     names = tuple(space.op_names[row.index(max(row))] for row in ops.tolist())
     return StepGenotype(tuple(kept), names, space.inner_concat)
 
 
-def _non_none(rows: Tensor) -> Tensor:
-    return rows[:, 1:].amax(dim=1)  # column 0 is `none`
+def _inner_pair(rows: Tensor) -> tuple[int, int]:
+    """Return the two inner states of the largest weights, larger first: rows (P, states, 2)."""
+    if len(rows) == 2:
+        return best_pair(rows, set())
+    best = rows[0, :, 1].tolist()
+    order = sorted(range(len(best)), key=lambda j: -best[j])  # stable: lowest index on a tie
+    return order[0], order[1]
 
 
-def _keep(rows: Tensor, edge: int) -> Edge:
-    return EDGE_OPS[1 + int(rows[edge, 1:].argmax())], edge
+def _keep(rows: Tensor, edge: int, names: tuple[str, ...]) -> Edge:
+    return names[1 + int(rows[edge, 1:].argmax())], edge
+
+
+def cap_parameter_free(
+    cells: tuple[CellGenotype, ...], weights: list[Weights], space: Space, most: int
+) -> tuple[CellGenotype, ...]:
+    """Keep the strongest `most` fusion operations without parameters; the others give way to the best that learns."""
+    learned = [o for o, name in enumerate(space.op_names) if not is_parameter_free(name, space.rank)]
+    free = [
+        (-float(weights[level].ops[s, k].max()), level, s, k)
+        for level, cell in enumerate(cells)
+        for s, step in enumerate(cell.steps)
+        for k, name in enumerate(step.inner_steps)
+        if is_parameter_free(name, space.rank)
+    ]
+    for _, level, s, k in sorted(free)[most:]:
+        row = weights[level].ops[s, k].tolist()
+        name = space.op_names[max(learned, key=lambda o: row[o])]
+        cells = with_operation(cells, level, s, k, name)
+    return cells
+
+
+def with_operation(cells: tuple[CellGenotype, ...], level: int, s: int, k: int, name: str) -> tuple[CellGenotype, ...]:
+    """Return the cells with another fusion operation in one place."""
+    cell, step = cells[level], cells[level].steps[s]
+    inner = (*step.inner_steps[:k], name, *step.inner_steps[k + 1 :])
+    steps = (*cell.steps[:s], replace(step, inner_steps=inner), *cell.steps[s + 1 :])
+    return (*cells[:level], replace(cell, steps=steps), *cells[level + 1 :])
 
 
 def operation_counts(genotype: Genotype) -> dict[str, int]:
@@ -76,25 +135,36 @@ def operation_counts(genotype: Genotype) -> dict[str, int]:
 
 def mean_entropy(fusions: list[SearchableFusion]) -> dict[str, float]:
     """Return the mean entropy in nats of the rows of each kind of weights, over all levels."""
-    kinds = zip(*(mixture_weights(f) for f in fusions), strict=True)
-    names = ("edges", "inner_edges", "ops")
+    kinds = zip(*(f.weights(double=True) for f in fusions), strict=True)
     return {
-        f"entropy_{name}": float(torch.cat([torch.special.entr(w).sum(-1).flatten() for w in kind]).mean())
-        for name, kind in zip(names, kinds, strict=True)
+        f"entropy_{name}": float(
+            torch.cat([torch.special.entr(w / w.sum(-1, True)).sum(-1).flatten() for w in kind]).mean()
+        )
+        for name, kind in zip(Weights._fields, kinds, strict=True)
     }
 
 
 def describe(fusions: list[SearchableFusion], genotype: Genotype) -> dict[str, float | int | str]:
     """Return what the logits say now, flat: entropies, counts of the arg-max operations, and the arg-max in words."""
-    counts = {f"count_{op}": operation_counts(genotype).get(op, 0) for op in fusions[0].space.op_names}
-    return mean_entropy(fusions) | counts | {"genotype": genotype.id, "argmax": in_words(genotype)}
+    return mean_entropy(fusions) | describe_genotype(genotype, fusions[0].space)
+
+
+def describe_genotype(genotype: Genotype, space: Space) -> dict[str, float | int | str]:
+    """Return the operation counts of a genotype, how many learn nothing, and the genotype in words, flat."""
+    counts = {f"count_{op}": operation_counts(genotype).get(op, 0) for op in space.op_names}
+    free = {"parameter_free": sum(n for op, n in operation_counts(genotype).items() if is_parameter_free(op))}
+    return counts | free | {"genotype": genotype.id, "argmax": in_words(genotype)}
 
 
 def in_words(genotype: Genotype) -> str:
     """Return the genotype in one line: per level, the two states that each step reads and its operations."""
     levels = []
     for level, cell in zip(genotype.levels, genotype.cells, strict=True):
-        pairs = [f"{cell.edges[2 * i][1]}+{cell.edges[2 * i + 1][1]}" for i in range(len(cell.steps))]
+        pairs = [f"{_edge_in_words(a)}+{_edge_in_words(b)}" for a, b in zip(cell.edges[::2], cell.edges[1::2])]
         steps = [f"{pair} {'/'.join(s.inner_steps)}" for pair, s in zip(pairs, cell.steps, strict=True)]
         levels.append(f"{level}: {', '.join(steps)}")
     return "; ".join(levels)
+
+
+def _edge_in_words(edge: Edge) -> str:
+    return str(edge[1]) if edge[0] == "skip" else f"{edge[1]}:{edge[0].removesuffix('_3x3')}"

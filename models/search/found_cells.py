@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.search.genotypes import CellGenotype, StepGenotype
-from models.search.operations import FUSION_OPS
+from models.search.operations import EDGE_OPS, FUSION_OPS
 
 
 class FoundNode(nn.Module):
@@ -50,6 +50,7 @@ class FoundFusion(nn.Module):
         super().__init__()
         self.sources = [index for _, index in cell.edges]
         self.concat = cell.concat
+        self.edges = nn.ModuleList(edge_op(name, channels) for name, _ in cell.edges)
         self.nodes = nn.ModuleList(FoundNode(step, channels, dropout, rank) for step in cell.steps)
         self.out_conv = nn.Conv2d(len(cell.concat) * channels, channels, 1)
 
@@ -57,6 +58,12 @@ class FoundFusion(nn.Module):
         """Fuse F maps (B, C, H, W), a list or one tensor (F, B, C, H, W), into one of that shape."""
         states = list(inputs)
         for i, node in enumerate(self.nodes):
-            a, b = self.sources[2 * i : 2 * i + 2]
-            states.append(node(states[a], states[b]))
+            ports = slice(2 * i, 2 * i + 2)
+            states.append(node(*(op(states[s]) for op, s in zip(self.edges[ports], self.sources[ports], strict=True))))
         return self.out_conv(torch.cat([states[i] for i in self.concat], dim=1))
+
+
+def edge_op(name: str, channels: int) -> nn.Module:
+    """Build what an edge does with its state."""
+    build = EDGE_OPS[name]
+    return nn.Identity() if build is None else build(channels)

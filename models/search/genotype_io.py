@@ -6,9 +6,10 @@ Validation names the wrong field, and bounds what is built from it. Nothing is e
 import ast
 import json
 from pathlib import Path
+from typing import NamedTuple
 
-from models.search.genotypes import FORMAT, SPACE_NAME, CellGenotype, Edge, Genotype, StepGenotype
-from models.search.operations import EDGE_OPS, FUSION_OPS
+from models.search.genotypes import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
+from models.search.spaces import INNER_EDGES, PUBLISHED, SPACES, fusion_names, input_names
 from utils.errors import UserError, short
 from utils.plain import check_plain, plain_file
 
@@ -17,10 +18,21 @@ MAX_STEPS = 64  # of a cell, and inside of a step
 MAX_INPUTS, MAX_LEVELS, MAX_NAME = 256, 16, 60  # of a file that brings its own; names are shown
 
 
+class Allowed(NamedTuple):
+    """What a genotype may name: operations of its cells' edges, and fusion operations."""
+
+    edges: tuple[str, ...]
+    fusions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, space: str, rank: int) -> "Allowed":
+        return cls(SPACES[space].edges[1:], fusion_names(space, rank))
+
+
 def read_genotype(
     path: Path, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = 4
 ) -> Genotype:
-    """Read a genotype file, JSON or public text form, that must fit streams with these inputs, levels and channels.
+    """Read a genotype file, JSON or public text form, that must fit streams with these taps, levels and channels.
 
     Raises:
         UserError: the file is missing or no genotype, or a field is wrong or does not fit; names file and field.
@@ -49,7 +61,10 @@ def genotype_from_json(
     data: dict, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = 4
 ) -> Genotype:
     """Validate genotype JSON against the streams that it is to be built on; see `read_genotype`."""
-    expected = {"format": FORMAT, "space": SPACE_NAME, "inputs": list(inputs), "levels": list(levels), "C": channels}
+    space = data.get("space") if isinstance(data, dict) else None
+    space = space if isinstance(space, str) and space in SPACES else PUBLISHED
+    names = list(input_names(space, inputs, len(levels)))
+    expected = {"format": FORMAT, "space": space, "inputs": names, "levels": list(levels), "C": channels}
     for name, value in expected.items():
         if not isinstance(data, dict) or name not in data:
             raise UserError(f"{source}: field {name}: expected {value}, found nothing")
@@ -59,8 +74,8 @@ def genotype_from_json(
     if not isinstance(meta, dict):
         raise UserError(f"{source}: field meta: expected an object, found {short(meta)}")
     check_plain(meta, f"{source}: field meta")
-    cells = _cells(data.get("cells"), source, len(inputs), len(levels), rank)
-    return Genotype(tuple(inputs), tuple(levels), channels, cells, meta)
+    cells = _cells(data.get("cells"), source, len(names), len(levels), Allowed.of(space, rank))
+    return Genotype(tuple(names), tuple(levels), channels, cells, meta, space)
 
 
 def check_names(data: dict, source: str) -> None:
@@ -91,7 +106,8 @@ def parse_text(
         found = str(error)[:200]
         raise UserError(f"{source}: expected genotype JSON or the text form Genotype(...), found: {found}") from None
     data = data if isinstance(data, list) else [data] * len(levels)
-    return Genotype(tuple(inputs), tuple(levels), channels, _cells(data, source, len(inputs), len(levels), rank))
+    cells = _cells(data, source, len(inputs), len(levels), Allowed.of(PUBLISHED, rank))
+    return Genotype(tuple(inputs), tuple(levels), channels, cells)
 
 
 def _plain(node: ast.expr):
@@ -105,26 +121,26 @@ def _plain(node: ast.expr):
     return ast.literal_eval(node)
 
 
-def _cells(data, source: str, num_inputs: int, num_levels: int, rank: int) -> tuple[CellGenotype, ...]:
+def _cells(data, source: str, num_inputs: int, num_levels: int, allowed: Allowed) -> tuple[CellGenotype, ...]:
     cells = _list(data, f"{source}: field cells", num_levels, "one cell per level")
-    return tuple(_cell(c, f"{source}: field cells[{i}]", num_inputs, rank) for i, c in enumerate(cells))
+    return tuple(_cell(c, f"{source}: field cells[{i}]", num_inputs, allowed) for i, c in enumerate(cells))
 
 
-def _cell(data, where: str, num_inputs: int, rank: int) -> CellGenotype:
+def _cell(data, where: str, num_inputs: int, allowed: Allowed) -> CellGenotype:
     steps = _list(_get(data, "steps", where), f"{where}.steps")
     _check_number(steps, f"{where}.steps", "steps")
-    edges = _edges(_get(data, "edges", where), f"{where}.edges", num_inputs, len(steps))
-    nodes = tuple(_step(s, f"{where}.steps[{i}]", rank) for i, s in enumerate(steps))
+    edges = _edges(_get(data, "edges", where), f"{where}.edges", num_inputs, len(steps), allowed.edges)
+    nodes = tuple(_step(s, f"{where}.steps[{i}]", allowed.fusions) for i, s in enumerate(steps))
     concat = _indices(_get(data, "concat", where), f"{where}.concat", num_inputs + len(steps))
     return CellGenotype(edges, nodes, concat)
 
 
-def _step(data, where: str, rank: int) -> StepGenotype:
+def _step(data, where: str, fusions: tuple[str, ...]) -> StepGenotype:
     ops = _list(_get(data, "inner_steps", where), f"{where}.inner_steps")
     _check_number(ops, f"{where}.inner_steps", "operations")
     for i, op in enumerate(ops):
-        _one_of(op, tuple(FUSION_OPS[rank]), f"{where}.inner_steps[{i}]")
-    edges = _edges(_get(data, "inner_edges", where), f"{where}.inner_edges", 2, len(ops))
+        _one_of(op, fusions, f"{where}.inner_steps[{i}]")
+    edges = _edges(_get(data, "inner_edges", where), f"{where}.inner_edges", 2, len(ops), INNER_EDGES[1:])
     concat = _indices(_get(data, "inner_concat", where), f"{where}.inner_concat", 2 + len(ops))
     return StepGenotype(edges, tuple(ops), concat)
 
@@ -148,12 +164,12 @@ def _list(data, where: str, length: int | None = None, what: str = "") -> list:
     return data
 
 
-def _edges(data, where: str, num_first: int, num_steps: int) -> tuple[Edge, ...]:
+def _edges(data, where: str, num_first: int, num_steps: int, names: tuple[str, ...]) -> tuple[Edge, ...]:
     edges = _list(data, where, 2 * num_steps, "two per step")
     for i, edge in enumerate(edges):
         if not isinstance(edge, list) or len(edge) != 2:
             raise UserError(f"{where}[{i}]: expected [operation, index], found {short(edge)}")
-        _one_of(edge[0], EDGE_OPS[1:], f"{where}[{i}]")
+        _one_of(edge[0], names, f"{where}[{i}]")
         _index(edge[1], f"{where}[{i}]", num_first + i // 2)
     return tuple((op, index) for op, index in edges)
 

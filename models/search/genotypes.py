@@ -1,70 +1,18 @@
-"""Genotypes: what a search found, as frozen dataclasses and versioned JSON, and the space they are drawn from.
+"""Genotypes: what a search found, as frozen dataclasses and versioned JSON, and how they are drawn uniformly.
 
-A genotype holds one cell per pyramid level; reading one from a file is genotype_io.py.
+A genotype holds one cell per pyramid level, of a space (spaces.py); reading one from a file is genotype_io.py.
 """
 
 import hashlib
 import json
-import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
-from models.search.operations import FUSION_OPS
-from utils.errors import UserError
+from models.search.spaces import PUBLISHED, Space
 
 FORMAT = 1
-SPACE_NAME = "fusion_v1"
 Edge = tuple[str, int]  # operation and index of the state that it reads
-
-
-@dataclass(frozen=True)
-class Space:
-    """Sizes of the search space of one fusion network; the defaults are the published ones."""
-
-    num_inputs: int
-    channels: int
-    steps: int = 2
-    multiplier: int = 2
-    node_steps: int = 1
-    node_multiplier: int = 3
-    rank: int = 4
-
-    def __post_init__(self):
-        for name in ("num_inputs", "channels", "steps", "multiplier", "node_steps", "node_multiplier"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        _at_most("multiplier", self.multiplier, self.num_inputs + self.steps, "num_inputs + steps")
-        _at_most("node_multiplier", self.node_multiplier, 2 + self.node_steps, "2 + node_steps")
-        _at_most("steps", self.steps, math.ceil(self.num_inputs / 2), "ceil(num_inputs / 2), or input pairs run out")
-
-    @property
-    def op_names(self) -> tuple[str, ...]:
-        return tuple(FUSION_OPS[self.rank])
-
-    @property
-    def num_edges(self) -> int:
-        """Edges of the cell: step i reads the inputs and the i earlier steps."""
-        return sum(self.num_inputs + i for i in range(self.steps))
-
-    @property
-    def num_inner_edges(self) -> int:
-        return sum(2 + k for k in range(self.node_steps))
-
-    @property
-    def concat(self) -> tuple[int, ...]:
-        last = self.num_inputs + self.steps
-        return tuple(range(last - self.multiplier, last))
-
-    @property
-    def inner_concat(self) -> tuple[int, ...]:
-        last = 2 + self.node_steps
-        return tuple(range(last - self.node_multiplier, last))
-
-
-def _at_most(name: str, value: int, limit: int, why: str) -> None:
-    if value > limit:
-        raise UserError(f"{name}: expected at most {limit} ({why}), found {value}")
 
 
 @dataclass(frozen=True)
@@ -94,6 +42,7 @@ class Genotype:
     channels: int
     cells: tuple[CellGenotype, ...]
     meta: dict = field(default_factory=dict, compare=False)
+    space: str = PUBLISHED
 
     @property
     def id(self) -> str:
@@ -118,7 +67,7 @@ def genotype_to_json(genotype: Genotype) -> dict:
     """Return the format of specs: genotype on disk, with the content id added."""
     return {
         "format": FORMAT,
-        "space": SPACE_NAME,
+        "space": genotype.space,
         "id": genotype.id,
         "inputs": list(genotype.inputs),
         "levels": list(genotype.levels),
@@ -130,22 +79,73 @@ def genotype_to_json(genotype: Genotype) -> dict:
 
 def random_genotype(space: Space, inputs: tuple[str, ...], levels: tuple[str, ...], seed: int) -> Genotype:
     """Draw every choice that derivation could make uniformly: the random-search baseline (1902.07638)."""
-    rng = random.Random(seed)
-    cells = tuple(_random_cell(space, rng) for _ in levels)
-    return Genotype(tuple(inputs), tuple(levels), space.channels, cells, {"random_genotype": seed})
+    return draw_genotype(space, inputs, levels, random.Random(seed), {"random_genotype": seed})
 
 
-def _random_cell(space: Space, rng: random.Random) -> CellGenotype:
+def draw_genotype(
+    space: Space, inputs: tuple[str, ...], levels: tuple[str, ...], rng: random.Random, meta: dict
+) -> Genotype:
+    """Draw a genotype uniformly, from a generator of one's own."""
+    cells = tuple(draw_cell(space, rng) for _ in levels)
+    return Genotype(tuple(inputs), tuple(levels), space.channels, cells, meta, space.name)
+
+
+def draw_cell(space: Space, rng: random.Random) -> CellGenotype:
     edges, used = [], set()
     for _ in range(space.steps):
         pairs = [p for p in combinations(range(space.num_inputs), 2) if not set(p) <= used]
         pair = rng.choice(pairs)
         used |= set(pair)
-        edges += [("skip", index) for index in pair]
-    return CellGenotype(tuple(edges), tuple(_random_step(space, rng) for _ in range(space.steps)), space.concat)
+        edges += [(draw_edge(space, rng), index) for index in pair]
+    return CellGenotype(tuple(edges), tuple(_draw_step(space, rng) for _ in range(space.steps)), space.concat)
 
 
-def _random_step(space: Space, rng: random.Random) -> StepGenotype:
+def draw_edge(space: Space, rng: random.Random) -> str:
+    """Draw what an edge does with its state; nothing is drawn where there is but one choice."""
+    kept = space.edge_ops[1:]
+    return rng.choice(kept) if len(kept) > 1 else kept[0]
+
+
+def _draw_step(space: Space, rng: random.Random) -> StepGenotype:
     edges = [("skip", index) for k in range(space.node_steps) for index in rng.sample(range(2 + k), 2)]
     ops = tuple(rng.choice(space.op_names) for _ in range(space.node_steps))
     return StepGenotype(tuple(edges), ops, space.inner_concat)
+
+
+def mutated(parent: Genotype, space: Space, rng: random.Random) -> Genotype:
+    """Return the genotype changed in one place: the state or the operation of an edge, or an operation of a node.
+
+    Inner edges stay; the rule of `draw_cell` holds: no step reads two states that earlier ones have read.
+    """
+    while True:
+        level, step = rng.randrange(len(parent.cells)), rng.randrange(space.steps)
+        cell = _mutated_cell(parent.cells[level], step, space, rng)
+        if cell != parent.cells[level] and _obeys(cell):
+            cells = (*parent.cells[:level], cell, *parent.cells[level + 1 :])
+            return replace(parent, cells=cells, meta={})
+
+
+def _mutated_cell(cell: CellGenotype, step: int, space: Space, rng: random.Random) -> CellGenotype:
+    kinds = ["state", "operation"] + (["edge"] if len(space.edge_ops) > 2 else [])
+    kind, place = rng.choice(kinds), 2 * step + rng.randrange(2)
+    if kind == "operation":
+        k, node = rng.randrange(space.node_steps), cell.steps[step]
+        inner = (*node.inner_steps[:k], rng.choice(space.op_names), *node.inner_steps[k + 1 :])
+        nodes = (*cell.steps[:step], replace(node, inner_steps=inner), *cell.steps[step + 1 :])
+        return replace(cell, steps=nodes)
+    name, state = cell.edges[place]
+    edge = (draw_edge(space, rng), state) if kind == "edge" else (name, rng.randrange(space.num_inputs))
+    edges = [*cell.edges[:place], edge, *cell.edges[place + 1 :]]
+    pair = slice(2 * step, 2 * step + 2)
+    edges[pair] = sorted(edges[pair], key=lambda one: one[1])
+    return replace(cell, edges=tuple(edges))
+
+
+def _obeys(cell: CellGenotype) -> bool:
+    """Tell whether each step reads two states, of which one is new."""
+    used: set[int] = set()
+    for (_, a), (_, b) in zip(cell.edges[::2], cell.edges[1::2]):
+        if a == b or {a, b} <= used:
+            return False
+        used |= {a, b}
+    return True

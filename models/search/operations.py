@@ -1,8 +1,9 @@
 """Candidate operations of the fusion search space (NAS-DSF).
 
-Gates after ECA-Net (1910.03151), SA-Net (2102.00240) and CBAM (1807.06521).
+The published four, and the tables; the others: more_operations.py. Gates after ECA-Net (1910.03151) and SA-Net
+(2102.00240).
 
-Edges carry a state or nothing; a fusion operation turns two tensors of one shape into one of that shape.
+An edge carries a state, a convolution of it, or nothing; a fusion operation turns two tensors of one shape into one.
 Each operation is one entry of its table, and one parametrised test runs over the tables. In the supernet x and y are
 one tensor; the operations then fold what they would do twice, with the same result but for rounding.
 
@@ -15,23 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-EDGE_OPS = ("none", "skip")  # column order of the logits; `none` has no module: its share of the weights is lost
-SKIP = EDGE_OPS.index("skip")
-
-
-def conv_of_concat(conv: nn.Conv2d, tensors: list[Tensor]) -> Tensor:
-    """Convolve the concatenation (B, n C, H, W); a tensor that is there twice is convolved once, by summed weights."""
-    once: list[Tensor] = []
-    weights: list[Tensor] = []
-    for tensor, weight in zip(tensors, conv.weight.split([t.shape[1] for t in tensors], dim=1), strict=True):
-        known = [n for n, other in enumerate(once) if other is tensor]  # torch 2.6 cannot compile id(tensor)
-        if known:
-            weights[known[0]] = weights[known[0]] + weight
-        else:
-            once, weights = [*once, tensor], [*weights, weight]
-    if len(once) == len(tensors):
-        return conv(torch.cat(tensors, dim=1))
-    return F.conv2d(torch.cat(once, dim=1), torch.cat(weights, dim=1), conv.bias)
+from models.search.blocks import SpatialGate, conv_of_concat
+from models.search.more_operations import (
+    CBAM,
+    GLU,
+    ChannelWeights,
+    ConcatConv3x3,
+    DilConv,
+    DotProductAttn,
+    ReliabilityGate,
+    SepConv,
+    SpatialAttn,
+)
 
 
 class Sum(nn.Module):
@@ -55,21 +51,8 @@ class ConcatConv(nn.Module):
         return conv_of_concat(self.conv, [x, y])
 
 
-class SpatialGate(nn.Module):
-    """Gate each position by its channel maximum and mean (CBAM, section 3)."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
-        self.bn = nn.BatchNorm2d(1, momentum=0.01)
-
-    def forward(self, x: Tensor) -> Tensor:
-        summary = torch.cat((x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)), dim=1)
-        return x * torch.sigmoid(self.bn(self.conv(summary)))
-
-
-class ECAAttn(nn.Module):
-    """Gate the 2C concatenated channels (ECA-Net, equation 12 for the kernel), mix them to C, then gate positions."""
+class ECAGate(nn.Module):
+    """Gate the 2C concatenated channels (ECA-Net, equation 12 for the kernel), then mix them to C."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -77,7 +60,6 @@ class ECAAttn(nn.Module):
         kernel += 1 - kernel % 2
         self.channel_conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
         self.combine = nn.Conv2d(2 * channels, channels, 1)
-        self.spatial = SpatialGate()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         inputs = [x] if x is y else [x, y]
@@ -86,8 +68,8 @@ class ECAAttn(nn.Module):
             pooled = [p.repeat(1, 2) for p in pooled]
         gates = torch.sigmoid(sum(self.channel_conv(p.unsqueeze(1)).squeeze(1) for p in pooled))
         if x is y:
-            return self.spatial(self._combine_one(x, gates))
-        return self.spatial(self.combine(torch.cat((x, y), dim=1) * gates[:, :, None, None]))
+            return self._combine_one(x, gates)
+        return self.combine(torch.cat((x, y), dim=1) * gates[:, :, None, None])
 
     def _combine_one(self, v: Tensor, gates: Tensor) -> Tensor:
         """Mix the two gated copies of v: gates (B, 2C) scale the weights of each sample instead of both copies."""
@@ -96,6 +78,17 @@ class ECAAttn(nn.Module):
         places = v.movedim(1, -1)  # no copy where channels are last in memory
         mixed = torch.baddbmm(self.combine.bias, places.flatten(1, 2), weights.transpose(1, 2))
         return mixed.reshape(places.shape).movedim(-1, 1)
+
+
+class ECAAttn(ECAGate):
+    """ECAGate, then gate positions."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels)
+        self.spatial = SpatialGate()
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.spatial(super().forward(x, y))
 
 
 class ShuffleAttn(nn.Module):
@@ -144,8 +137,34 @@ class ShuffleAttn(nn.Module):
         return F.conv2d(v * torch.sigmoid(a * v + d), weight, self.combine.bias)
 
 
-# By tensor rank, since a task's features decide which operations fit: 4 is maps (B, C, H, W).
-# The order of a table is the column order of the logits; every entry is built as op(channels).
-FUSION_OPS: dict[int, dict[str, type[nn.Module]]] = {
-    4: {"Sum": Sum, "ECAAttn": ECAAttn, "ShuffleAttn": ShuffleAttn, "ConcatConv": ConcatConv},
+# The order of a table is that of a space's logits; entries are built as op(channels).
+# What an edge may do with a state (B, C, H, W); None: no module.
+EDGE_OPS: dict[str, type[nn.Module] | None] = {
+    "none": None,  # its share of the weights is lost
+    "skip": None,
+    "sep_conv_3x3": SepConv,
+    "dil_conv_3x3": DilConv,
 }
+# By tensor rank, since a task's features decide which operations fit: 4 is maps (B, C, H, W).
+FUSION_OPS: dict[int, dict[str, type[nn.Module]]] = {
+    4: {
+        "Sum": Sum,
+        "ECAAttn": ECAAttn,
+        "ShuffleAttn": ShuffleAttn,
+        "ConcatConv": ConcatConv,
+        "CBAM": CBAM,
+        "ECAGate": ECAGate,
+        "SpatialAttn": SpatialAttn,
+        "DotProductAttn": DotProductAttn,
+        "GLU": GLU,
+        "ChannelWeights": ChannelWeights,
+        "ConcatConv3x3": ConcatConv3x3,
+        "ReliabilityGate": ReliabilityGate,
+    },
+}
+
+
+def is_parameter_free(name: str, rank: int = 4) -> bool:
+    """Tell whether an operation, of an edge or a fusion, has nothing to learn."""
+    build = EDGE_OPS.get(name) or FUSION_OPS[rank].get(name)
+    return build is None or not list(build(8).parameters())

@@ -62,6 +62,30 @@ def test_draws_come_from_the_key_only(tmp_path):
     assert torch.equal(dataset[0]["rgb"], dataset[0, 0]["rgb"])
 
 
+def test_a_dropped_sensor_is_black_and_all_else_as_before(tmp_path):
+    """Over many seeds: the share that is asked for, each sensor as often, never both; colour changes keep it black."""
+    plain = make_dataset(tmp_path)
+    dropping = PairedDetectionDataset(plain.records, plain.transform, dropout=0.4)
+    assert {plain.black((0, seed)) for seed in range(50)} == {None}
+    names = [dropping.black((0, seed)) for seed in range(4000)]
+    for name in ("rgb", "thermal"):
+        assert names.count(name) / 4000 == pytest.approx(0.2, abs=0.03)
+    for seed in range(40):
+        before, after = plain[0, seed], dropping[0, seed]
+        black = dropping.black((0, seed))
+        for name in ("boxes_xyxy", "labels", *({"rgb", "thermal"} - {black})):
+            assert torch.equal(before[name], after[name])
+        assert (before["scale"], before["flip"]) == (after["scale"], after["flip"])
+        if black:
+            fill = torch.tensor(plain_fill(plain)[black], dtype=torch.uint8)[:, None, None]
+            assert ((after[black] == 0) | (after[black] == fill)).all()
+            assert (after[black] == 0).any()
+
+
+def plain_fill(dataset: PairedDetectionDataset) -> dict[str, list[int]]:
+    return {modality: canvas[:, 0, 0].tolist() for modality, canvas in dataset.transform.canvases.items()}
+
+
 def check_refused(record: PairRecord, path: str, *words: str) -> None:
     with pytest.raises(UserError) as error:
         load_pair(record)

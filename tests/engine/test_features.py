@@ -1,6 +1,7 @@
 """Cached features: equal to live ones, the same steps bit by bit, and a key that changes with whatever decides them."""
 
 import os
+from argparse import Namespace
 from dataclasses import replace
 
 import pytest
@@ -9,14 +10,15 @@ import torch
 from datasets.feature_cache import FeatureCache, digests_of
 from datasets.feature_store import MemoryStore
 from datasets.parts import LoaderOptions, Parts, open_parts
-from engine.features import KINDS, fill, record_shapes, store_key
+from engine.features import KINDS, fill, per_image, record_shapes, store_key
 from engine.guard import Guard
 from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
 from models.detection.heads import DetectionHead
 from models.fusion_detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
-from models.search.genotypes import Space
 from models.search.parameters import arch_parameters, weight_parameters
+from models.search.spaces import Space
+from utils import caching
 
 SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"), clip_grad=10.0)
@@ -71,6 +73,47 @@ def test_cached_features_equal_live_ones(parts, kind):
                 theirs = torch.stack(list(theirs))
                 ours = ours if isinstance(ours, torch.Tensor) else torch.stack(ours)
                 assert (ours - theirs).abs().max() <= 1e-6 * theirs.abs().max()
+
+
+def cached_with_dropout(parts: Parts, model: FusionDetector) -> tuple[Parts, Parts]:
+    """Give parts that drop sensors, live and with a cache as the command fills it; images are letterboxed."""
+    options = replace(parts.options, image_size=(64, 96), modality_dropout=0.6)
+    live = replace(parts, options=options)
+    args = {"cache_features": "ram", "cache_level": None, "cache_dtype": "float32", "cache_dir": "cache"}
+    args |= {"hflip": 0.5, "scale_jitter": (1, 1), "photometric": 0, "image_size": (64, 96)}
+    return live, caching.cached(Namespace(**args), live, model, CPU, print, ("train",), ("val",))
+
+
+def test_a_cached_black_picture_is_that_of_a_test(parts):
+    """To the bit, beside the fill of the letterbox, which is no black; one record per stream and size."""
+    model = detector(parts)
+    live, filled = cached_with_dropout(parts, model)
+    record, numbers = parts.records("val")[0], len(parts.records("train", "val"))
+    (batch,) = live.images([record], flip=False, black=True)
+    assert batch["images"]["rgb"][..., :80].max() == 0 < batch["images"]["rgb"][..., 80:].min()
+    for stream, store in filled.cache.stores.items():
+        assert len(store.slots) == numbers + len(parts.records("train")) + 1
+        found = store[filled.cache.key(stream, record, False, black=True)]
+        wanted = per_image(model, batch["images"], stream, "taps", CPU)
+        assert all(torch.equal(a, b[0]) for a, b in zip(found, wanted, strict=True))
+
+
+def test_dropout_is_the_same_from_a_cache(parts):
+    """Which sensor of which pair is black, and what the network reads then, over two epochs."""
+    model = detector(parts)
+    live, filled = (p.loader("train", train=True) for p in cached_with_dropout(parts, model))
+    black = []
+    for epoch in range(2):
+        for loader in (live, filled):
+            loader.set_epoch(epoch)
+        for a, b in zip(live, filled, strict=True):
+            dead = [(a["images"][m][..., :64, :80].amax((1, 2, 3)) == 0).tolist() for m in ("thermal", "rgb")]
+            assert not any(map(all, zip(*dead)))
+            black += zip(*dead)
+            for ours, theirs in zip(model.taps(b["features"]), model.taps(a["images"]), strict=True):
+                assert (ours - torch.stack(list(theirs))).abs().max() <= 1e-6 * ours.abs().max()
+    assert {(True, False), (False, True), (False, False)} == set(black)
+    assert black[: len(black) // 2] != black[len(black) // 2 :]
 
 
 def alternating_steps(model: FusionDetector, batches: list[dict]) -> list[torch.Tensor]:

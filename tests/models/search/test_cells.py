@@ -1,12 +1,17 @@
 """Supernet and found cells: one-hot logits give the found cell, `none` takes its share, gradients reach everything."""
 
+import random
+
 import pytest
 import torch
 
 from models.search.cells import SearchableFusion, mix_all, mix_skips
+from models.search.derive import derive_cell, final_weights
 from models.search.found_cells import FoundFusion
-from models.search.genotypes import CellGenotype, Space, StepGenotype
-from models.search.operations import SKIP
+from models.search.genotypes import CellGenotype, StepGenotype, draw_cell
+from models.search.relaxations import Stage, gumbel
+from models.search.spaces import SKIP, Space
+from utils.errors import UserError
 
 SPACE = Space(num_inputs=4, channels=8, steps=2, multiplier=2, node_steps=1, node_multiplier=1)
 
@@ -50,15 +55,16 @@ def test_none_takes_its_share():
     states = list(torch.randn(3, 2, 4, 2, 2))
     weights = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.0, 1.0]])
     assert SKIP == 1
-    torch.testing.assert_close(mix_skips(states, weights), 0.1 * states[0] + 0.5 * states[1] + states[2])
+    (mixed,) = mix_skips(states, weights[None])
+    torch.testing.assert_close(mixed, 0.1 * states[0] + 0.5 * states[1] + states[2])
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_all_mixtures_at_once(layout):
     states = [t.contiguous(memory_format=layout) for t in torch.randn(3, 2, 4, 5, 6)]
     weights = torch.rand(2, 3, 2)
-    for mixed, own in zip(mix_all(states, weights), weights, strict=True):
-        torch.testing.assert_close(mixed, mix_skips(states, own))
+    for mixed, own in zip(mix_all(states, weights[..., SKIP]), mix_skips(states, weights), strict=True):
+        torch.testing.assert_close(mixed, own)
         assert mixed.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -84,3 +90,101 @@ def test_logits_start_small_and_differ():
     logits = torch.cat([p.flatten() for n, p in SearchableFusion(SPACE).named_parameters() if "alpha" in n])
     assert 0 < logits.abs().max() < 1e-2
     assert logits.unique().numel() == logits.numel()
+
+
+def settle(fusion: SearchableFusion, cell: CellGenotype) -> None:
+    """Give the choices of a cell nearly all of the weight."""
+    space, first = fusion.space, 0
+    edges = fusion.alpha_edges.data.view(space.ports, space.num_edges, -1)
+    inner = fusion.alpha_inner_edges.data.view(space.steps, space.ports, -1, 2)
+    for alpha in (edges, inner, fusion.alpha_ops.data):
+        alpha.fill_(-1e4)
+    edges[:, :, 0] = inner[:, :, :, 0] = 0
+    for i, step in enumerate(cell.steps):
+        for port, (name, state) in enumerate(cell.edges[2 * i : 2 * i + 2]):
+            row = edges[port, first + state]
+            row[0], row[space.edge_ops.index(name)] = -1e4, 0
+        for port, (_, state) in enumerate(step.inner_edges):
+            inner[i, port, state] = torch.tensor([-1e4, 0.0])
+        fusion.alpha_ops.data[i, 0, space.op_names.index(step.inner_steps[0])] = 0
+        first += space.num_inputs + i
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_settled_logits_path_and_found_network_are_one(seed):
+    """In the richer space, two inputs per node: mixture, path on shared weights, found network that loads them."""
+    torch.manual_seed(seed)
+    space = Space(6, 8, name="fusion_v2", pair_inputs=True)
+    fusion = SearchableFusion(space).double().eval()
+    cell = draw_cell(space, random.Random(seed))
+    settle(fusion, cell)
+    for node in fusion.nodes:
+        node.out_bn.bias.data.fill_(50)  # keeps the found network's ReLU open: the supernet has none
+    path = fusion.path(cell)
+    found = FoundFusion(cell, 8).double().eval()
+    found.load_state_dict(path.state_dict())
+    inputs = list(torch.randn(6, 2, 8, 5, 6, dtype=torch.float64))
+    torch.testing.assert_close(path(inputs), found(inputs), rtol=0, atol=0)
+    torch.testing.assert_close(fusion(inputs), found(inputs))
+    assert derive_cell(final_weights(fusion), space) == cell
+
+
+def test_a_path_trains_the_supernets_own_weights_and_no_others():
+    space = Space(6, 8, name="fusion_v2")
+    fusion = SearchableFusion(space)
+    cell = draw_cell(space, random.Random(1))
+    before = torch.get_rng_state()
+    fusion.take(cell)
+    assert torch.equal(before, torch.get_rng_state())
+    fusion(list(torch.randn(6, 2, 8, 5, 6))).square().sum().backward()
+    reached = {name for name, p in fusion.named_parameters() if p.grad is not None}
+    own = {id(p) for p in fusion.path(cell).parameters()}
+    assert {id(p) for name, p in fusion.named_parameters() if name in reached} == own
+    assert not any("alpha" in name for name in reached)
+    assert set(fusion.state_dict()) == set(SearchableFusion(space).state_dict())
+    fusion.take(None)
+    fusion.eval()
+    assert not any(m.training for m in fusion.modules())
+
+
+def test_one_drawn_operation_alone_runs_in_gdas():
+    space = Space(6, 8, name="fusion_v2", pair_inputs=True)
+    fusion = SearchableFusion(space, relaxation=gumbel)
+    fusion.stage = Stage(0.5, "weights")
+    ran = []
+    for step in fusion.nodes:
+        for op in step.steps[0]:
+            op.register_forward_hook(lambda *a: ran.append(a[0]))
+    fusion(list(torch.randn(6, 2, 8, 5, 6))).square().sum().backward()
+    assert len(ran) == space.steps
+    assert fusion.alpha_ops.grad.abs().sum() > 0
+    assert fusion.alpha_edges.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("name", "pair"), [("fusion_v1", False), ("fusion_v2", True)])
+def test_partial_channels_mix_a_quarter_and_pass_the_rest(name, pair):
+    """Against PC-DARTS in words: per edge, [mixture of the front; the back], weighed by its share, then shuffled."""
+    torch.manual_seed(0)
+    space = Space(4, 16, name=name, pair_inputs=pair, steps=1, multiplier=1)
+    fusion = SearchableFusion(space, partial=4).double()
+    inputs = list(torch.randn(4, 2, 16, 5, 6, dtype=torch.float64))
+    seen = []
+    fusion.nodes[0].register_forward_hook(lambda module, given, out: seen.extend(given[:2]))
+    fusion(inputs)
+    edges, shares = fusion.weights().edges, fusion.shares()[0]
+    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(space.ports, dtype=torch.float64))
+    for port, got in zip(range(space.ports), (seen[0], seen[-1])):
+        front, back = 0, 0
+        for j, state in enumerate(inputs):
+            mixed = edges[port, j, SKIP] * state[:, :4]
+            for o, op in enumerate(fusion.edges[j] if len(fusion.edges) else [], start=2):
+                mixed = mixed + edges[port, j, o] * op(state[:, :4])
+            front, back = front + shares[port, j] * mixed, back + shares[port, j] * state[:, 4:]
+        whole = torch.cat((front, back), dim=1)
+        shuffled = torch.stack([whole[:, (c % 4) * 4 + c // 4] for c in range(16)], dim=1)
+        torch.testing.assert_close(got, shuffled)
+
+
+def test_partial_channels_refuse_a_width_that_does_not_divide():
+    with pytest.raises(UserError, match="multiple of 8"):
+        SearchableFusion(Space(4, 20), partial=4)

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from models.search.cells import SearchableFusion
+from models.search.cells import SearchableFusion, Weights
 from models.search.derive import derive, derive_cell, describe
-from models.search.genotypes import Space
+from models.search.spaces import Space
 
 
 def brute_force_edges(weights: list[list[float]], space: Space) -> list[int]:
@@ -36,7 +36,7 @@ def test_edges_against_brute_force(seed):
     edges = torch.randn(space.num_edges, 2).double().softmax(-1)
     inner = torch.randn(3, space.num_inner_edges, 2).double().softmax(-1)
     ops = torch.randn(3, 2, 4).double().softmax(-1)
-    cell = derive_cell(edges, inner, ops, space)
+    cell = derive_cell(Weights(edges[None], inner[:, None], ops), space)
     assert [i for _, i in cell.edges] == brute_force_edges(edges.tolist(), space)
     for s, step in enumerate(cell.steps):
         assert step.inner_steps == tuple(space.op_names[o] for o in ops[s].argmax(-1))
@@ -48,8 +48,8 @@ def test_edges_against_brute_force(seed):
 
 def test_ties_take_the_first_pair_and_the_lowest_index():
     space = Space(num_inputs=4, channels=8)
-    flat = torch.full((space.num_edges, 2), 0.5), torch.full((2, 2, 2), 0.5), torch.full((2, 1, 4), 0.25)
-    cell = derive_cell(*flat, space)
+    flat = torch.full((1, space.num_edges, 2), 0.5), torch.full((2, 1, 2, 2), 0.5), torch.full((2, 1, 4), 0.25)
+    cell = derive_cell(Weights(*flat), space)
     # The first step takes (0, 1); the second may repeat one of them, so (0, 2) comes first.
     assert cell.edges == (("skip", 0), ("skip", 1), ("skip", 0), ("skip", 2))
     assert cell.steps[0].inner_edges == (("skip", 0), ("skip", 1))
@@ -59,8 +59,9 @@ def test_ties_take_the_first_pair_and_the_lowest_index():
 def test_no_step_repeats_a_pair_up_to_the_limit():
     for num_inputs in (2, 3, 4, 5, 10):
         space = Space(num_inputs, 8, steps=math.ceil(num_inputs / 2), multiplier=1)
-        edges = torch.rand(space.num_edges, 2, dtype=torch.float64)
-        cell = derive_cell(edges, torch.rand(space.steps, 2, 2), torch.rand(space.steps, 1, 4), space)
+        edges = torch.rand(1, space.num_edges, 2, dtype=torch.float64)
+        weights = Weights(edges, torch.rand(space.steps, 1, 2, 2), torch.rand(space.steps, 1, 4))
+        cell = derive_cell(weights, space)
         pairs = [tuple(i for _, i in cell.edges[2 * s : 2 * s + 2]) for s in range(space.steps)]
         assert len(set(pairs)) == space.steps
         assert all(a < b for a, b in pairs)

@@ -8,7 +8,8 @@ import pytest
 from torchvision.io import ImageReadMode, decode_image
 
 from models.search import draw
-from models.search.genotypes import Genotype, Space, random_genotype
+from models.search.genotypes import Genotype, random_genotype
+from models.search.spaces import Space
 from utils.commands import ROOT
 
 THERMAL, RGB = (0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from models.search.genotype_io import genotype_from_json, parse_text, read_genotype
-from models.search.genotypes import Genotype, Space, genotype_to_json, random_genotype
+from models.search.genotypes import Genotype, genotype_to_json, random_genotype
+from models.search.spaces import Space
 from utils.errors import UserError
 
 INPUTS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.search.operations import FUSION_OPS, ConcatConv, ECAAttn, ShuffleAttn, conv_of_concat
+from models.search.blocks import conv_of_concat
+from models.search.operations import FUSION_OPS, ConcatConv, ECAAttn, ShuffleAttn
 
 SHAPES = {4: [(2, 32, 6, 5), (2, 48, 3, 4), (3, 20, 2, 1)]}
 CASES = [(rank, name, shape) for rank, ops in FUSION_OPS.items() for name in ops for shape in SHAPES[rank]]

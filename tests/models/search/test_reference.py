@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.search.cells import SearchableFusion
+from models.search.cells import SearchableFusion, Weights
 from models.search.derive import derive_cell
 from models.search.found_cells import FoundFusion
 from models.search.genotype_io import parse_text
-from models.search.genotypes import Space
 from models.search.operations import FUSION_OPS
 from models.search.relaxations import softmax
+from models.search.spaces import Space
 
 HERE = Path(__file__).parent / "fusion_cell_reference_default.npz"  # the half that may be shipped
 RENAMES = (
@@ -104,7 +104,8 @@ def test_operation(reference, name):
 def test_stored_genotype_comes_out_of_derivation(reference):
     space = space_of(reference)
     logits = logits_of(reference, space)
-    cell = derive_cell(*(softmax(logits[k]) for k in ("alpha_edges", "alpha_inner_edges", "alpha_ops")), space)
+    edges, inner, ops = (softmax(logits[k]) for k in ("alpha_edges", "alpha_inner_edges", "alpha_ops"))
+    cell = derive_cell(Weights(edges[None], inner[:, None], ops), space)
     assert cell == genotype_of(reference).cells[0]
 
 

@@ -1,0 +1,52 @@
+"""Signs that a search collapses, rules that end it early, and the alarm in plain words.
+
+Eigenvalue rule: Robust DARTS (1909.09656, section 5.1). Count rule: DARTS+ (1909.06035, section 3.2).
+"""
+
+from engine.progress import Row
+
+WINDOW = 5  # epochs of a mean, and how far back the other one lies
+RISE = 1 / 0.75  # of the eigenvalue's mean over that of WINDOW epochs before
+MOST_SHARE = 0.5  # of the operations, or of convolving edges' places, that may be without parameters
+
+
+def eigenvalue_rises(values: list[float]) -> bool:
+    """Tell whether the mean of the last five eigenvalues passes 1/0.75 of the mean five epochs earlier."""
+    if len(values) < 2 * WINDOW:
+        return False
+    now, before = (sum(part) / WINDOW for part in (values[-WINDOW:], values[-2 * WINDOW : -WINDOW]))
+    return before > 0 and now / before > RISE
+
+
+def reason_to_stop(rows: list[Row], rule: str | None, most: int) -> str:
+    """Return why a search is to end after these epochs, or nothing.
+
+    Args:
+        rows: of metrics.jsonl, with "eigenvalue" and "parameter_free".
+        rule: "eigenvalue", "parameter_free" or None.
+        most: operations without parameters that may be there.
+    """
+    if not rows or rule is None:
+        return ""
+    if rule == "eigenvalue":
+        values = [row["eigenvalue"] for row in rows]
+        return "the dominant eigenvalue of the logits' Hessian rises" if eigenvalue_rises(values) else ""
+    found = rows[-1]["parameter_free"]
+    return f"{found} operations without parameters, more than {most}" if found > most else ""
+
+
+def alarm(row: Row, num_ops: int) -> str:
+    """Return a warning in plain words where the present arg-max has collapsed, or nothing.
+
+    Args:
+        row: of the epoch.
+        num_ops: fusion operations of the whole genotype.
+    """
+    found = row["parameter_free"]
+    if found <= MOST_SHARE * num_ops:
+        return ""
+    return (
+        f"ALARM: the search collapses: {found} of {num_ops} fusion operations have nothing to learn. They win early "
+        "since they need no training, not since they fuse better. What helps: --arch_warmup, --max_parameter_free, "
+        "--select perturb, --early_stop, or --strategy fair or drnas"
+    )

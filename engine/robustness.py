@@ -1,0 +1,93 @@
+"""Detect on pairs with corrupted sensors: each picture goes through its stream once, whatever is combined with it.
+
+The streams are independent of each other, so the taps of a corrupted picture of one sensor serve beside the clean and
+beside the corrupted one of the other. Only those of one batch are held.
+
+Shapes: B batch, F taps of a level, C channels, H W of the level.
+"""
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.corrupted_pairs import CLEAN
+from datasets.corruptions import DEAD_KINDS, severities
+from engine.step import Compute, move
+from models.fusion_detector import INPUTS, FusionDetector
+
+Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them
+
+
+class Condition(NamedTuple):
+    """What a test is done under: which sensor ("thermal", "rgb", "both") suffers what, and how much."""
+
+    sensor: str
+    kind: str
+    severity: int
+
+
+def sensors_of(model: FusionDetector) -> tuple[str, ...]:
+    """Return the sensors whose pictures a detector reads."""
+    read = {modality for stream in model.streams.modalities for modality in INPUTS[stream]}
+    return tuple(sensor for sensor in ("thermal", "rgb") if sensor in read)
+
+
+def conditions_of(kind: str, sensors: tuple[str, ...]) -> list[Condition]:
+    """Return the conditions of a kind: with both sensors dead there is nothing to test, and RGB shifts from thermal."""
+    if kind == "shift":
+        suffering = [sensor for sensor in sensors if sensor == "rgb"]  # the boxes are thermal's
+    else:
+        suffering = [*sensors] + ["both"] * (len(sensors) == 2 and kind not in DEAD_KINDS)
+    return [Condition(sensor, kind, severity) for sensor in suffering for severity in severities(kind)]
+
+
+@torch.no_grad()
+def detect_under(
+    model: FusionDetector, task: ModuleType, compute: Compute, batches: Iterable[dict], conditions: list[Condition]
+) -> dict[Condition, Answers]:
+    """Run the model over all batches under each of the conditions, which are of one kind.
+
+    Args:
+        batches: with "versions", from `datasets.corrupted_pairs`.
+
+    Returns:
+        What `task.predict` gave of each batch, on the CPU.
+    """
+    model.eval()
+    answers = {condition: [] for condition in conditions}
+    for batch in tqdm(batches, desc=conditions[0].kind, leave=False, disable=None):
+        targets = {name: value for name, value in batch.items() if name != "versions"}
+        moved, versions = move(targets, compute.device), move(batch["versions"], compute.device)
+        known: dict[tuple, list[Tensor]] = {}
+        with compute.autocast():
+            for condition in conditions:
+                taps = taps_under(model, versions, condition, known)
+                found = task.predict(model, moved | {"features": {"taps": taps}})
+                answers[condition].append((targets, [{k: v.cpu() for k, v in one.items()} for one in found]))
+    return answers
+
+
+def taps_under(
+    model: FusionDetector,
+    versions: dict[int, dict[str, Tensor]],
+    condition: Condition,
+    known: dict[tuple, list[Tensor]],
+) -> list[Tensor]:
+    """Return the taps of each level, (F, B, C, H, W), channels last in memory as those of a feature cache.
+
+    Args:
+        versions: the pictures of a batch, uint8 (B, 1 or 3, H, W), by severity and modality.
+        known: what was computed of this batch before, by stream and the severity of each picture that it reads.
+    """
+    streams = []
+    for stream in model.streams.modalities:
+        severity = {m: condition.severity if condition.sensor in (m, "both") else CLEAN for m in INPUTS[stream]}
+        key = (stream, *severity.values())
+        if key not in known:
+            known[key] = model.features({m: versions[s][m] for m, s in severity.items()}, stream, "taps")
+        streams.append(known[key])
+    return [torch.cat([own.movedim(2, -1) for own in level]).movedim(-1, 2) for level in zip(*streams)]

@@ -1,0 +1,139 @@
+"""The search spaces: which operations, and sizes of one fusion network.
+
+fusion_v1 is the published space of NAS-DSF. fusion_v2 is ours: convolutions on edges, more fusion operations, and taps
+of the two nearest other levels beside a level's own, so that a cell can also look across levels.
+
+Letters: F inputs of a cell, S steps, K inner steps of a node, R taps of a stream, L levels.
+"""
+
+import math
+from dataclasses import dataclass
+
+from models.search.operations import EDGE_OPS, FUSION_OPS
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a space lets a search choose from.
+
+    Args:
+        edges: what an edge of the cell may do, `none` first.
+        fusions: operations of a node; None: all of the rank.
+        neighbours: how many other levels' last taps are inputs as well.
+    """
+
+    edges: tuple[str, ...]
+    fusions: tuple[str, ...] | None
+    neighbours: int
+
+
+SPACES = {
+    "fusion_v1": Choices(("none", "skip"), ("Sum", "ECAAttn", "ShuffleAttn", "ConcatConv"), 0),
+    "fusion_v2": Choices(tuple(EDGE_OPS), None, 2),
+}
+PUBLISHED = "fusion_v1"
+INNER_EDGES = ("none", "skip")  # inside of a node, in every space
+SKIP = INNER_EDGES.index("skip")
+
+
+@dataclass(frozen=True)
+class Space:
+    """Sizes of the search space of one fusion network; the defaults are the published ones.
+
+    Args:
+        num_inputs: F, own taps and those of neighbours.
+        channels: C.
+        steps, multiplier, node_steps, node_multiplier: as the options of these names.
+        rank: of the features: 4 for maps.
+        name: one of SPACES.
+        pair_inputs: the supernet gives a node two mixtures of states, as the found network has two states; else one
+            mixture twice, as published.
+    """
+
+    num_inputs: int
+    channels: int
+    steps: int = 2
+    multiplier: int = 2
+    node_steps: int = 1
+    node_multiplier: int = 3
+    rank: int = 4
+    name: str = PUBLISHED
+    pair_inputs: bool = False
+
+    def __post_init__(self):
+        for name in ("num_inputs", "channels", "steps", "multiplier", "node_steps", "node_multiplier"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        _at_most("multiplier", self.multiplier, self.num_inputs + self.steps, "num_inputs + steps")
+        _at_most("node_multiplier", self.node_multiplier, 2 + self.node_steps, "2 + node_steps")
+        _at_most("steps", self.steps, math.ceil(self.num_inputs / 2), "ceil(num_inputs / 2), or input pairs run out")
+
+    @property
+    def edge_ops(self) -> tuple[str, ...]:
+        return SPACES[self.name].edges
+
+    @property
+    def op_names(self) -> tuple[str, ...]:
+        return fusion_names(self.name, self.rank)
+
+    @property
+    def ports(self) -> int:
+        """Mixtures that a node, and an inner step, gets: one for both of its inputs, or two."""
+        return 2 if self.pair_inputs else 1
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of the cell: step i reads the inputs and the i earlier steps."""
+        return sum(self.num_inputs + i for i in range(self.steps))
+
+    @property
+    def num_inner_edges(self) -> int:
+        return sum(2 + k for k in range(self.node_steps))
+
+    @property
+    def concat(self) -> tuple[int, ...]:
+        last = self.num_inputs + self.steps
+        return tuple(range(last - self.multiplier, last))
+
+    @property
+    def inner_concat(self) -> tuple[int, ...]:
+        last = 2 + self.node_steps
+        return tuple(range(last - self.node_multiplier, last))
+
+
+def _at_most(name: str, value: int, limit: int, why: str) -> None:
+    if value > limit:
+        raise UserError(f"{name}: expected at most {limit} ({why}), found {value}")
+
+
+def fusion_names(space: str, rank: int) -> tuple[str, ...]:
+    """Return the fusion operations of a space, in the order of its logits."""
+    return SPACES[space].fusions or tuple(FUSION_OPS[rank])
+
+
+def num_neighbours(space: str, num_levels: int) -> int:
+    """Return how many other levels' last taps a level of a pyramid gets."""
+    return min(SPACES[space].neighbours, num_levels - 1)
+
+
+def input_names(space: str, taps: tuple[str, ...], num_levels: int) -> tuple[str, ...]:
+    """Return the names of a cell's inputs: the level's own taps, then the last ones of its nearest other levels.
+
+    Args:
+        taps: MODALITY/bifpnREPEAT, in order.
+    """
+    modalities = dict.fromkeys(name.partition("/")[0] for name in taps)
+    near = [f"{m}/near{n + 1}" for n in range(num_neighbours(space, num_levels)) for m in modalities]
+    return (*taps, *near)
+
+
+def nearest_levels(level: int, num_levels: int, count: int) -> list[int]:
+    """Return the levels nearest to one, the finer first where two are equally near."""
+    others = [other for other in range(num_levels) if other != level]
+    return sorted(others, key=lambda other: (abs(other - level), other))[:count]
+
+
+def is_neighbour(name: str) -> bool:
+    """Tell whether an input of a cell is a tap of another level."""
+    return name.partition("/")[2].startswith("near")

@@ -1,0 +1,277 @@
+"""The parts of a search from its options: who learns, what it costs, what an epoch tells, when it is enough."""
+
+import argparse
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from datasets.loader import PairLoader
+from datasets.parts import Parts
+from engine.collapse import alarm, reason_to_stop
+from engine.progress import Row
+from engine.sampling import Sampled
+from engine.search import Bilevel, Learner
+from engine.selection import first_batches, fresh_statistics
+from engine.step import Session, move
+from engine.train import warm_restarts
+from models.detection.anchors import level_sizes
+from models.fusion_detector import FusionDetector
+from models.search.costs import COSTS, ExpectedCost, cost_table
+from models.search.derive import derive, describe, describe_genotype
+from models.search.genotypes import Genotype, draw_genotype
+from models.search.hessian import dominant_eigenvalue
+from models.search.parameters import arch_parameters, weight_parameters
+from models.search.relaxations import EVALUATION, Stage, gumbel
+from models.search.spaces import input_names
+from models.search.strategies import STRATEGIES, Strategy
+from utils.errors import UserError
+from utils.reporting import validator
+from utils.run_folder import RunFolder
+
+HESSIAN_BATCHES, HESSIAN_ITERATIONS = 2, 10
+STATISTICS_BATCHES = 16
+Metrics = dict[str, float | None]
+UNREAD = {  # options that other strategies do not read
+    "candidates": ("random",),
+    "population": ("evolution",),
+    "tournament": ("evolution",),
+    "rounds": ("evolution",),
+}
+OF_LOGITS = ("arch_learning_rate", "arch_weight_decay", "alternate", "arch_warmup", "pair_inputs", "hessian")
+OF_LOGITS += ("early_stop", "max_parameter_free", "lambda_cost", "cost")
+
+
+def check_combinations(args: argparse.Namespace) -> None:
+    """Refuse what the space does not define and what would be ignored."""
+    strategy = STRATEGIES[args.strategy]
+    if args.num_keep_edges != 2:
+        told = f"expected 2 (derivation keeps two edges per node), found {args.num_keep_edges}"
+        raise UserError(f"--num_keep_edges: {told}")
+    if args.amp and strategy.second_order:
+        raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
+    if args.accum > 1 and strategy.second_order:
+        raise UserError(f"--strategy darts2: expected --accum 1 (its gradient is of one batch), found {args.accum}")
+    if args.compile and (strategy.learns != "logits" or strategy.relaxation is gumbel):
+        raise UserError(f"--strategy {args.strategy}: expected no --compile, as another network runs in each step")
+    unread = [name for name, readers in UNREAD.items() if args.strategy not in readers]
+    unread += OF_LOGITS if strategy.learns != "logits" else []
+    unread += [] if args.topk > 1 else ["topk_epochs"]
+    unread += [] if args.lambda_cost else ["cost"]
+    unread += ["select"] if strategy.learns != "logits" else []
+    for name in (name for name in unread if name in args.typed):
+        why = f"with --strategy {args.strategy}" if name not in ("topk_epochs", "cost") else "alone"
+        beside = {"topk_epochs": ": expected --topk of at least 2", "cost": ": expected --lambda_cost above 0"}
+        raise UserError(f"--{name}: no effect {why}{beside.get(name, '')}")
+    if args.strategy == "random" and args.topk > 1:
+        raise UserError("--topk: no effect with --strategy random, which trains each of its genotypes already")
+    if args.arch_warmup >= args.epochs and strategy.learns == "logits":
+        raise UserError(f"--arch_warmup: expected less than the {args.epochs} epochs, found {args.arch_warmup}")
+    if args.strategy == "random" and args.epochs % candidates(args):
+        raise UserError(f"--candidates: expected a divisor of {args.epochs} epochs, found {args.candidates}")
+
+
+def candidates(args: argparse.Namespace) -> int:
+    """Return the number of genotypes of a random search: one per epoch unless told."""
+    return args.candidates or args.epochs
+
+
+def unchanged_parts(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the learning parts whose pairs are also met unmirrored: a cache needs these where all are mirrored."""
+    return ("train", "arch") if args.hflip == 1 else ()
+
+
+@dataclass(frozen=True)
+class Searching:
+    """A search under way.
+
+    Args:
+        initial: the model's state at the start, which each candidate of a random search starts from.
+    """
+
+    args: argparse.Namespace
+    session: Session
+    parts: Parts
+    run: RunFolder
+    initial: dict[str, Tensor]
+
+    @property
+    def model(self) -> FusionDetector:
+        return self.session.model
+
+    @property
+    def strategy(self) -> Strategy:
+        return STRATEGIES[self.args.strategy]
+
+    @cached_property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of a cell's inputs, and of the levels."""
+        streams = self.model.streams
+        return input_names(self.args.space, streams.tap_names, streams.num_levels), streams.level_names
+
+    def derived(self, facts: dict) -> Genotype:
+        """Return the genotype that counts now: what the logits say, or the one that the weights are rated by."""
+        if self.strategy.learns != "logits":
+            genotype = self.learner.rated
+            return Genotype(*self.names, genotype.channels, genotype.cells, facts, genotype.space)
+        return derive(self.model.fusions, *self.names, facts, self.args.max_parameter_free)
+
+    def drawn(self, key: int | str) -> Genotype:
+        """Return the genotype that the run's seed gives to a key."""
+        return self.draw(random.Random(f"{self.args.seed} {key}"))
+
+    def draw(self, rng: random.Random) -> Genotype:
+        return draw_genotype(self.model.fusions[0].space, *self.names, rng, {})
+
+    def weight_optimizer(self) -> Optimizer:
+        rates = {"lr": self.args.eta_max, "weight_decay": self.args.weight_decay}
+        return torch.optim.Adam(weight_parameters(self.model), fused=True, **rates)
+
+    def take(self, genotype: Genotype | None) -> None:
+        """Make the supernets run as a genotype, on their own weights; None: as mixtures again."""
+        for n, fusion in enumerate(self.model.fusions):
+            fusion.take(genotype.cells[n] if genotype else None)
+
+    def on_stage(self, stage: Stage) -> None:
+        for fusion in self.model.fusions:
+            fusion.stage = stage
+
+    @cached_property
+    def learner(self) -> Learner:
+        args, weights = self.args, self.weight_optimizer()
+        if self.strategy.learns == "logits":
+            return self._bilevel(weights)
+        loader = self.parts.loader(*self.parts.learning, train=True)
+        if self.strategy.learns == "candidates":
+            return self.candidates_in_turn(self.session, weights, loader, self.drawn, args.epochs // candidates(args))
+        schedule = warm_restarts(weights, self.session.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
+        of_step = lambda number: self.drawn(f"step {number}")  # noqa: E731
+        return Sampled(self.session, weights, schedule, loader, self.take, self.drawn, of_step)
+
+    def candidates_in_turn(
+        self,
+        session: Session,
+        weights: Optimizer,
+        loader: PairLoader,
+        candidate: Callable[[int], Genotype],
+        epochs_each: int,
+    ) -> Sampled:
+        """Return what trains genotypes one after another, each from the start; the schedule starts anew with each."""
+        schedule = warm_restarts(weights, session.compute.num_steps(loader), epochs_each, 1, self.args.eta_min)
+        restart = lambda: self.restart(weights)  # noqa: E731
+        return Sampled(session, weights, schedule, loader, self.take, candidate, None, restart, epochs_each)
+
+    def _bilevel(self, weights: Optimizer) -> Bilevel:
+        args = self.args
+        loaders = [self.parts.loader(part, train=True) for part in ("train", "arch")]
+        rates = {"lr": args.arch_learning_rate, "weight_decay": args.arch_weight_decay}
+        logits = torch.optim.Adam(arch_parameters(self.model), betas=(0.5, 0.999), fused=True, **rates)
+        steps = self.session.compute.num_steps(loaders[0])
+        schedule: LRScheduler = warm_restarts(weights, steps, args.Ti, args.Tm, args.eta_min)
+        how = args.alternate, self.strategy.second_order, args.epochs, args.arch_warmup
+        return Bilevel(self.session, weights, logits, schedule, *loaders, *how, self.on_stage, self._penalty())
+
+    @property
+    def owners(self) -> dict:
+        """What a checkpoint keeps beside the session."""
+        learner = self.learner
+        if isinstance(learner, Sampled):
+            return learner.owners
+        owners = {"weights": learner.weight_optimizer, "logits": learner.arch_optimizer, "schedule": learner.schedule}
+        return owners | {"train": learner.train_loader, "arch": learner.arch_loader}
+
+    def restart(self, optimizer: Optimizer) -> None:
+        """Put the model back to its start, and forget what the optimiser gathered."""
+        self.model.load_state_dict(self.initial)
+        optimizer.state.clear()
+
+    def _penalty(self) -> Callable[[], Tensor] | None:
+        """Return what is added to the loss of the logits, if anything is."""
+        own, args = self.strategy.penalty, self.args
+        logits = arch_parameters(self.model)
+        cost = self._expected_cost() if args.lambda_cost else None
+        if own is None and cost is None:
+            return None
+
+        def penalty() -> Tensor:
+            total = sum(own(p) for p in logits) / len(logits) if own else 0
+            return total + args.lambda_cost * cost() if cost else total
+
+        return penalty
+
+    def _expected_cost(self) -> ExpectedCost:
+        args, device = self.args, self.session.compute.device
+        sizes = level_sizes(args.image_size, args.fusion_levels)
+        table = cost_table(self.model.fusions[0].space, sizes, COSTS[args.cost], device)
+        levels = self.model.streams.level_names
+        self.run.write_json("costs.json", {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
+        return ExpectedCost(list(self.model.fusions), table, device)
+
+    def validator(self) -> Callable[[], Metrics]:
+        """Return what rates the supernet on `val` after an epoch: as mixture, or on the path of one genotype.
+
+        A path's norms get statistics of their own first, as running ones are of all paths.
+        """
+        validate, _ = validator(self.session, self.parts, "val")
+        if self.strategy.learns != "paths":
+            return validate
+
+        def of_path() -> Metrics:
+            with fresh_statistics(self.session, self.statistics_batches()):
+                return validate()
+
+        return of_path
+
+    def statistics_batches(self) -> list[dict]:
+        """Return the batches that running statistics of a path's norms are means of."""
+        return first_batches(self.parts.loader("train", train=False), STATISTICS_BATCHES)
+
+    def describe(self) -> Row:
+        """Return what an epoch tells of the genotype, and of the logits where these learn."""
+        genotype = self.derived({})
+        if self.strategy.learns != "logits":
+            return describe_genotype(genotype, self.model.fusions[0].space)
+        row = describe(self.model.fusions, genotype)
+        wanted = self.args.hessian or self.args.early_stop == "eigenvalue"
+        return row | ({"eigenvalue": self._eigenvalue()} if wanted else {})
+
+    def _eigenvalue(self) -> float:
+        """Return the dominant eigenvalue of the Hessian of the loss on some pairs of `arch`, norms at rest."""
+        device, logits = self.session.compute.device, arch_parameters(self.model)
+        batches = first_batches(self.parts.loader("arch", train=False), HESSIAN_BATCHES)
+        self.on_stage(EVALUATION)
+        self.model.eval()
+
+        def gradients() -> list[Tensor]:
+            losses = [self.session.task.losses(self.model, move(batch, device))["loss"] for batch in batches]
+            loss = torch.stack(losses).mean()
+            return list(torch.autograd.grad(loss, logits, allow_unused=True, materialize_grads=True))
+
+        generator = torch.Generator().manual_seed(self.args.seed)
+        return dominant_eigenvalue(gradients, logits, HESSIAN_ITERATIONS, generator)
+
+    def warn(self, row: Row) -> None:
+        """Raise the alarm in the log where the arg-max has collapsed."""
+        space = self.model.fusions[0].space
+        if text := alarm(row, len(self.model.fusions) * space.steps * space.node_steps):
+            self.run.log(text)
+
+    def enough(self) -> str:
+        """Return why the search is to end now, or nothing."""
+        if self.strategy.learns != "logits":
+            return ""
+        rows = [row for row in self.run.metrics() if "phase" not in row]
+        return reason_to_stop(rows, self.args.early_stop, self.most_parameter_free)
+
+    @property
+    def most_parameter_free(self) -> int:
+        """Fusions without parameters that end a search: more than are allowed, or than half of all."""
+        if self.args.max_parameter_free is not None:
+            return self.args.max_parameter_free
+        space = self.model.fusions[0].space
+        return len(self.model.fusions) * space.steps * space.node_steps // 2

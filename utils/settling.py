@@ -1,0 +1,144 @@
+"""From a searched supernet to the one genotype: what is tried on `val` after the last epoch, and what it showed.
+
+The supernet is that of the best epoch. Discretisation is measured: the supernet's AP, and that of the found network on
+the supernet's own weights. All of it begins anew where a run was stopped in it, but for the brief trainings.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from datasets.loader import PairLoader
+from engine.evolution import evolve
+from engine.guard import Guard
+from engine.progress import Progress
+from engine.search import cycle_batches, search
+from engine.selection import fresh_statistics, mean_loss, select_by_perturbation
+from engine.step import Session, optimisation_step
+from models.search.derive import describe_genotype, in_words
+from models.search.genotypes import Genotype, mutated
+from models.search.likeliest import likeliest
+from models.search.relaxations import EVALUATION
+from utils import checkpoint
+from utils.keeper import Keeper
+from utils.reporting import TASK, Recorder, validator
+from utils.searching import Searching
+from utils.seed import seed_everything
+from utils.tracking import Tracker
+
+PERTURB_STEPS = 5  # of the weights behind each choice
+PHASE = "topk"
+MakeKeeper = Callable[[Session, str], Keeper]
+
+
+class Settling:
+    """The end of a search.
+
+    Args:
+        searching: whose epochs are over.
+        make_keeper: for the phase of brief trainings.
+        meta: plain values that the genotype carries.
+    """
+
+    def __init__(self, searching: Searching, make_keeper: MakeKeeper, tracker: Tracker, meta: dict):
+        self.searching, self.make_keeper, self.tracker, self.meta = searching, make_keeper, tracker, meta
+        self.args, self.model, self.parts = searching.args, searching.model, searching.parts
+        self.session = Session(self.model, TASK, searching.session.compute, Guard(searching.session.compute.device))
+        self.log = searching.run.log
+
+    def settle(self) -> Genotype:
+        """Return the genotype that the search ends with; writes discretisation.json."""
+        seed_everything(self.args.seed)
+        self.model.load_state_dict(checkpoint.load(self.searching.run.path / "best.pt")["model"])
+        self.searching.on_stage(EVALUATION)
+        self.searching.take(None)
+        best = self.searching.session.progress.best
+        genotypes = self.choose()
+        shares = self.model.fusions[0].partial == 1 and self.searching.strategy.learns != "candidates"
+        inherited = self.inherited(genotypes[0]) if shares else None
+        of_mixture = best if self.searching.strategy.learns == "logits" else None
+        facts = {"AP_val_supernet": of_mixture, "AP_val_inherited": inherited, "genotype": genotypes[0].id}
+        genotype = self.train_briefly(genotypes, facts) if len(genotypes) > 1 else genotypes[0]
+        self.searching.run.write_json("discretisation.json", facts | {"chosen": genotype.id})
+        words = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in facts.items() if not isinstance(v, list)}
+        self.log(f"discretisation: {json.dumps(words)}")
+        return replace(genotype, meta=self.meta | {k: v for k, v in facts.items() if k.startswith("AP_")})
+
+    def choose(self) -> list[Genotype]:
+        """Return the genotypes that the supernet puts first: one, or as many as --topk says."""
+        searching, args = self.searching, self.args
+        if searching.strategy.learns == "candidates":
+            return [searching.drawn(searching.session.progress.best_epoch // searching.learner.epochs_each)]
+        if searching.strategy.learns == "paths":
+            return self.evolved()[: args.topk]
+        if args.select == "perturb":
+            self.perturb()
+        if args.topk == 1:
+            return [searching.derived({})]
+        found = likeliest(list(self.model.fusions), *searching.names, args.topk)
+        return [searching.derived({}), *(g for g in found if g.id != searching.derived({}).id)][: args.topk]
+
+    def evolved(self) -> list[Genotype]:
+        """Return the fittest genotypes of an evolution on the supernet's weights."""
+        args, space = self.args, self.model.fusions[0].space
+        sizes = args.population, args.tournament, args.rounds
+        mutate = lambda parent, rng: mutated(parent, space, rng)  # noqa: E731
+        lived = evolve(self.searching.draw, mutate, self.fitness, random.Random(args.seed), *sizes)
+        rows = [{"loss_val": -score, "genotype": one.id, "argmax": in_words(one)} for score, one in lived]
+        self.searching.run.write_json("evolution.json", rows)
+        self.log(f"evolution: {len(lived)} genotypes, loss on val {-lived[0][0]:.4f} to {-lived[-1][0]:.4f}")
+        return [one for _, one in lived]
+
+    def fitness(self, genotype: Genotype) -> float:
+        """Return minus the loss on `val` of a genotype on the supernet's weights."""
+        self.searching.take(genotype)
+        loss = mean_loss(self.session, self.parts.loader("val", train=False))
+        self.searching.take(None)
+        return -loss
+
+    def perturb(self) -> None:
+        """Leave in the supernet what its loss on `val` needs."""
+        loader = self.parts.loader("train", train=True)
+        loader.set_epoch(self.args.epochs)
+        optimizer, batches = self.searching.weight_optimizer(), cycle_batches(loader)
+        for group in optimizer.param_groups:
+            group["lr"] = self.args.eta_max / 10
+
+        def fine_tune() -> None:
+            self.model.train()
+            for _ in range(PERTURB_STEPS):
+                optimisation_step(self.session, [next(batches)], optimizer)
+
+        val = self.parts.loader("val", train=False)
+        rng = random.Random(self.args.seed)
+        select_by_perturbation(list(self.model.fusions), lambda: mean_loss(self.session, val), fine_tune, rng, self.log)
+
+    def inherited(self, genotype: Genotype) -> float | None:
+        """Return the AP on `val` of the found network on the supernet's weights."""
+        self.searching.take(genotype)
+        validate, _ = validator(self.session, self.parts, "val")
+        with fresh_statistics(self.session, self.searching.statistics_batches()):
+            score = validate()[TASK.METRIC]
+        self.searching.take(None)
+        return score
+
+    def train_briefly(self, genotypes: list[Genotype], facts: dict) -> Genotype:
+        """Return the genotype that is best on `val` after a brief training from the search's start."""
+        searching, args = self.searching, self.args
+        session = Session(self.model, TASK, self.session.compute, searching.session.guard, Progress())
+        keeper = self.make_keeper(session, PHASE)
+        loader: PairLoader = self.parts.loader(*self.parts.learning, train=True)
+        optimizer = searching.weight_optimizer()
+        sides = searching.candidates_in_turn(session, optimizer, loader, genotypes.__getitem__, args.topk_epochs)
+        space = self.model.fusions[0].space
+        with keeper.at_work(**sides.owners):
+            validate, _ = validator(session, self.parts, "val")
+            epochs = len(genotypes) * args.topk_epochs
+            search(
+                sides, validate, lambda: describe_genotype(sides.rated, space), epochs, Recorder(keeper, self.tracker)
+            )
+        chosen = genotypes[session.progress.best_epoch // args.topk_epochs]
+        facts["topk"] = [g.id for g in genotypes]
+        self.log(f"top {len(genotypes)}: {chosen.id} is best after brief training, {session.progress.in_words('AP')}")
+        return chosen
