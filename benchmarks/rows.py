@@ -20,8 +20,11 @@ def read_rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append_row(name: str, row: dict) -> None:
+def append_row(name: str, row: dict, module: str = "") -> None:
     """Append a row to results/NAME.csv, with command (the data folder as DIR), commit, device and versions added.
+
+    Args:
+        module: of the command, where it is not called as the file.
 
     Raises:
         ValueError: the file has other columns.
@@ -29,7 +32,7 @@ def append_row(name: str, row: dict) -> None:
     words = ["DIR" if Path(word).is_dir() and "runs" not in Path(word).parts else word for word in sys.argv[1:]]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     row = row | {
-        "command": " ".join(["python", "-m", f"benchmarks.{name}", *words]),
+        "command": " ".join(["python", "-m", f"benchmarks.{module or name}", *words]),
         "commit": commit(),
         "device": gpu or f"{processor()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,

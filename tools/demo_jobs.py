@@ -1,6 +1,7 @@
 """The demo's commands: what each method needs, in which order, with which options."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.demo_options import BOX_FUSIONS, METHODS, SINGLE, WIDENED, Options
@@ -8,6 +9,27 @@ from tools.jobs import Finished, Job
 from utils.args import SECTIONS, read_config
 from utils.commands import command_line, named
 from utils.options import make_parser
+
+SEARCH, FOUND = "main_darts_searchable_flira.py", "main_darts_found_flira.py"
+PRETRAINED = tuple(f"pretrain_{modality}" for modality in SINGLE)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The options that commands share: of pretraining, search, training and test; the first is the data folder."""
+
+    learning: tuple
+    searching: tuple
+    training: tuple
+    testing: tuple
+
+
+def shared_options(options: Options) -> Shared:
+    """Return the options that the commands of one seed share."""
+    common = (options.data or Path(options.out) / "scenes", "--config", options.config)
+    learning = (*common, "--seed", options.seed, "--checkpointdir", Path(options.out) / "checkpoints")
+    search, found = (_cache(options, section) for section in ("search", "found"))
+    return Shared(learning, (*learning, *search), (*learning, *found), (*common, *found))
 
 
 def methods_needed(methods: tuple[str, ...]) -> tuple[str, ...]:
@@ -23,24 +45,23 @@ def environment_for(slots: int, cores: int) -> dict[str, str]:
 
 def demo_jobs(options: Options) -> list[Job]:
     """Return all commands; the search and what hangs on it come first, since that chain is the longest."""
-    data = options.data or Path(options.out) / "scenes"
-    common = (data, "--config", options.config)
-    learning = (*common, "--seed", options.seed, "--checkpointdir", Path(options.out) / "checkpoints")
-    searching, training = ((*learning, *_cache(options, section)) for section in ("search", "found"))
-    testing = (*common, *_cache(options, "found"))
-    methods = methods_needed(options.methods)
-    jobs = [] if options.data else [_render(options, data)]
-    rendered = tuple(job.name for job in jobs)
-    jobs += [_pretrain(m, learning, rendered) for m in (*SINGLE, *(("early",) if "early" in methods else ()))]
-    pretrained = tuple(f"pretrain_{m}" for m in SINGLE)
+    shared, methods = shared_options(options), methods_needed(options.methods)
+    jobs = preparation(options, shared, (*SINGLE, *(("early",) if "early" in methods else ())))
     if {"searched", *WIDENED} & set(methods):
-        jobs.append(_job("search", "main_darts_searchable_flira.py", (*searching, "--save", "search"), pretrained))
+        jobs.append(job("search", SEARCH, (*shared.searching, "--save", "search"), PRETRAINED))
     for method in sorted(methods, key=lambda m: (m != "searched", m in WIDENED or m in BOX_FUSIONS)):
         if method in BOX_FUSIONS:
-            jobs.append(_fuse_boxes(method, testing))
+            jobs.append(fuse_boxes(f"test_{method}", method, shared.testing))
         else:
-            jobs += [_train(method, training, options.seed, pretrained), _test(method, testing)]
+            jobs += [_train(method, shared.training, options.seed), test(method, shared.testing)]
     return jobs
+
+
+def preparation(options: Options, shared: Shared, modalities: tuple[str, ...]) -> list[Job]:
+    """Return what renders the scenes, where no data is given, and pretrains."""
+    jobs = [] if options.data else [_render(options, shared.learning[0])]
+    rendered = tuple(job.name for job in jobs)
+    return jobs + [_pretrain(modality, shared.learning, rendered) for modality in modalities]
 
 
 def cache_folder(options: Options) -> Path:
@@ -54,54 +75,67 @@ def _cache(options: Options, section: str) -> tuple:
     return ("--cache_dir", cache_folder(options)) if config.get("cache_features", "off") != "off" else ()
 
 
-def _job(name: str, script: str, fixed: tuple, after: tuple[str, ...], more: Callable[[Finished], list] = lambda _: []):
+def job(name: str, script: str, fixed: tuple, after: tuple[str, ...], more: Callable[[Finished], list] = lambda _: []):
     return Job(name, lambda done: command_line(script, *fixed, *more(done)), after)
 
 
 def _render(options: Options, folder: str | Path) -> Job:
     sizes = [f"--{name}={getattr(options, name)}" for name in ("train", "val", "test", "width")]
-    return _job("render", "datasets.road_scenes", (folder, "--seed", options.seed, *sizes), ())
+    return job("render", "datasets.road_scenes", (folder, "--seed", options.seed, *sizes), ())
 
 
 def _pretrain(modality: str, learning: tuple, rendered: tuple[str, ...]) -> Job:
     own = ("--modality", modality, "--save", modality)
-    return _job(f"pretrain_{modality}", "main_pretrain_flira.py", (*learning, *own), rendered)
+    return job(f"pretrain_{modality}", "main_pretrain_flira.py", (*learning, *own), rendered)
 
 
-def _train(method: str, training: tuple, seed: int, pretrained: tuple[str, ...]) -> Job:
-    def source(done: Finished) -> list:
-        if method == "searched":
-            return ["--search_exp_dir", searched_in(done)]
-        if method == "random":
-            return ["--random_genotype", seed]
-        if method in WIDENED:
-            return ["--baseline", WIDENED[method], "--match_parameters", searched_in(done)]
-        return ["--baseline", method]
-
-    after = ("search",) if method == "searched" or method in WIDENED else pretrained
-    after += ("pretrain_early",) if method == "early" else ()
-    fixed = (*training, "--save", method)
-    return _job(f"train_{method}", "main_darts_found_flira.py", fixed, after, source)
+def _train(method: str, training: tuple, seed: int) -> Job:
+    if method == "searched":
+        return train(method, training, "--search_exp_dir", search="search")
+    if method == "random":
+        return train(method, training, "--random_genotype", seed)
+    if method in WIDENED:
+        return train(method, training, "--baseline", WIDENED[method], "--match_parameters", search="search")
+    return train(method, training, "--baseline", method)
 
 
-def _test(method: str, testing: tuple) -> Job:
+def train(method: str, training: tuple, *source: object, search: str = "") -> Job:
+    """Return the command that trains a method.
+
+    Args:
+        source: the options that say what to train; with `search`, the name of a search's job, its run comes behind.
+    """
+
+    def words(done: Finished) -> list:
+        return [*source, *([searched_in(done, search)] if search else [])]
+
+    after = (search,) if search else PRETRAINED
+    after += ("pretrain_early",) if source == ("--baseline", "early") else ()
+    return job(f"train_{method}", FOUND, (*training, "--save", method), after, words)
+
+
+def test(method: str, testing: tuple) -> Job:
+    """Return the command that tests a trained method."""
+
     def run(done: Finished) -> list:
         return ["--eval_exp_dir", trained_in(done, method)]
 
-    return _job(f"test_{method}", "main_darts_found_flira.py", (*testing, "--save", method), (f"train_{method}",), run)
+    return job(f"test_{method}", FOUND, (*testing, "--save", method), (f"train_{method}",), run)
 
 
-def _fuse_boxes(method: str, testing: tuple) -> Job:
+def fuse_boxes(name: str, method: str, testing: tuple, after: tuple[str, ...] = ()) -> Job:
+    """Return the command that fuses the boxes of the single sensors' detectors."""
+
     def runs(done: Finished) -> list:
         thermal, rgb = (trained_in(done, m) for m in SINGLE)
         return ["--box_fusion", BOX_FUSIONS[method], "--eval_exp_dir", thermal, "--partner_exp_dir", rgb]
 
-    after = tuple(f"train_{m}" for m in SINGLE)
-    return _job(f"test_{method}", "main_darts_found_flira.py", (*testing, "--save", method), after, runs)
+    after = (*(f"train_{m}" for m in SINGLE), *after)
+    return job(name, FOUND, (*testing, "--save", method), after, runs)
 
 
-def searched_in(done: Finished) -> str:
-    return named(done["search"].text, "search_exp_dir")
+def searched_in(done: Finished, search: str = "search") -> str:
+    return named(done[search].text, "search_exp_dir")
 
 
 def trained_in(done: Finished, method: str) -> str:

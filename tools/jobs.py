@@ -60,6 +60,8 @@ def run_jobs(
     env: dict[str, str] | None = None,
     resume: bool = False,
     say: Callable[[str], None] = print,
+    on_done: Callable[[str, Finished], None] = lambda name, done: None,
+    keep_going: bool = False,
 ) -> Finished:
     """Run all jobs, up to `slots` side by side; whatever ends this early stops what still runs.
 
@@ -70,14 +72,17 @@ def run_jobs(
         resume: take jobs that finished in an earlier call with the same command line as they are, unless one that
             they wait for ran anew.
         say: gets one line per finished job.
+        on_done: gets the name of each finished job, also of one taken as it is, and all that have finished.
+        keep_going: a command that fails stops only those that wait for it; what it said is raised at the end.
 
     Raises:
-        JobFailed: a command failed; no other was started since, and those still running were stopped.
+        JobFailed: a command failed; unless `keep_going`, no other was started since, and those still running were
+            stopped.
         ValueError: a job waits for one that is not in front of it.
     """
     _check_order(jobs)
     logs.mkdir(parents=True, exist_ok=True)
-    waiting, running, done, fresh = list(jobs), {}, {}, set()
+    waiting, running, done, fresh, failures = list(jobs), {}, {}, set(), []
     try:
         while waiting or running:
             for job in [job for job in waiting if all(name in done for name in job.after)]:
@@ -85,6 +90,7 @@ def run_jobs(
                 if resume and not fresh & set(job.after) and (earlier := _earlier(logs, job.name, argv)):
                     done[job.name] = earlier
                     say(_progress(job.name, done, jobs, "as before"))
+                    on_done(job.name, done)
                 elif len(running) < slots:
                     running[job.name] = _start(logs, job.name, argv, env)
                     fresh.add(job.name)
@@ -93,11 +99,32 @@ def run_jobs(
                 waiting.remove(job)
             time.sleep(POLL_SECONDS if running else 0)
             for name in [name for name, job in running.items() if job.process.poll() is not None]:
-                done[name] = _finish(logs, name, running.pop(name))
+                try:
+                    done[name] = _finish(logs, name, running.pop(name))
+                except JobFailed as failure:
+                    if not keep_going:
+                        raise
+                    failures.append(failure)
+                    lost = _waiting_for(name, waiting)
+                    waiting = [job for job in waiting if job.name not in lost]
+                    say(f"{failure}\nnot run, since they wait for it: {', '.join(sorted(lost)) or 'none'}")
+                    continue
                 say(_progress(name, done, jobs, f"{done[name].seconds:.0f} s", running))
+                on_done(name, done)
     finally:
         _stop([job.process for job in running.values()])
+    if failures:
+        raise failures[0]
     return done
+
+
+def _waiting_for(name: str, jobs: list[Job]) -> set[str]:
+    """Return the jobs that wait for one, directly or through others."""
+    lost = {name}
+    for job in jobs:  # each behind those that it waits for
+        if lost & set(job.after):
+            lost.add(job.name)
+    return lost - {name}
 
 
 def _check_order(jobs: list[Job]) -> None:

@@ -16,14 +16,16 @@ def prepare(out: Path, stamp: dict, resume: bool, needed: tuple[str, ...] = ()) 
     """Make OUT; returns whether it is gone on with.
 
     Args:
-        stamp: what the results depend on: options, commit, renderer, content of the config.
+        stamp: what the results depend on: options, commit, renderer, content of the config. One without `commit` is
+            for work whose rows name theirs.
         resume: go on with an OUT of the same stamp, unless its code cannot be named (uncommitted changes).
         needed: files in OUT without which it is not gone on with.
     Raises:
         UserError: OUT is no folder of ours, or cannot be written.
     """
     check(out)
-    named = not stamp["commit"].endswith("+") and stamp["commit"] != "unknown"
+    code = stamp.get("commit", "")
+    named = not code.endswith("+") and code != "unknown"
     resume = resume and named and _same(out, stamp) and all((out / name).exists() for name in needed)
     try:
         if not resume:

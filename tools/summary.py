@@ -23,37 +23,38 @@ SCENE = "AP_scene_"
 
 def summarize(methods: tuple[str, ...], done: Finished, scenes: str | None, seed: int) -> dict:
     """Return the summary of finished commands; its rows are in the order of `methods`."""
-    rows = {method: row(method, done) for method in methods}
+    rows = {method: row(method, done, "search" if method == "searched" else "") for method in methods}
     passes = {m: r["pair_passes"] for m, r in rows.items() if m not in BOX_FUSIONS}
     assert len(set(passes.values())) <= 1, f"methods were trained on unequal numbers of pairs: {passes}"
     facts = {"wall_s": None, "scenes": scenes, "seed": seed, "commit": commit(), "device": device()}
     return {"rows": rows, "gains": gains(rows)} | facts
 
 
-def row(method: str, done: Finished) -> dict:
-    """Return one method's row."""
+def row(method: str, done: Finished, search: str = "") -> dict:
+    """Return one method's row; `search` names the job of its search, if it has one."""
     results = read_json(tested_in(done, method) / "results.json")
     scores = {name: results.get(name) for name in NUMBERS} | {"LAMR_person": results.get("LAMR_person")}
     scores |= {name: value for name, value in results.items() if name.startswith(SCENE)}
     parts = SINGLE if method in BOX_FUSIONS else (method,)
     runs = [trained_in(done, part) for part in parts]
-    used = [f"train_{part}" for part in parts] + [f"test_{method}"] + (["search"] if method == "searched" else [])
+    used = [f"train_{part}" for part in parts] + [f"test_{method}"] + [search] * bool(search)
     costs = {
         "params": results.get("parameters"),
         "seconds": round(sum(done[name].seconds for name in used), 1),
         "pair_passes": sum(pair_passes(Path(run), ("train", "arch")) for run in runs),
         "run": runs[0] if len(runs) == 1 else str(tested_in(done, method)),
     }
-    if method == "searched":
-        costs["search_seconds"] = round(done["search"].seconds, 1)
-        costs["search_pair_passes"] = pair_passes(Path(searched_in(done)), ("train", "arch"))
+    if search:
+        costs["search_seconds"] = round(done[search].seconds, 1)
+        costs["search_pair_passes"] = pair_passes(Path(searched_in(done, search)), ("train", "arch"))
     return scores | costs
 
 
 def pair_passes(run: Path, parts: tuple[str, ...]) -> int:
-    """Return how many pairs a run learned on, counted once per epoch, from what it left."""
+    """Return how many pairs a run learned on, counted once per epoch: as its epochs say, else all of `parts`."""
     split = read_json(run / "split.json")["parts"]
-    return len(read_metrics(run)) * sum(len(split[part]) for part in parts)
+    each = sum(len(split[part]) for part in parts)
+    return sum(row.get("pairs", each) for row in read_metrics(run))
 
 
 def gains(rows: dict[str, dict]) -> dict:
@@ -91,7 +92,7 @@ def text_tables(summary: dict) -> str:
 
 def markdown_tables(summary: dict) -> str:
     """Return both tables as Markdown."""
-    return "\n".join(_markdown(table) for table in _tables(summary))
+    return "\n".join(markdown(table) for table in _tables(summary))
 
 
 def _tables(summary: dict) -> list[list[list[str]]]:
@@ -122,7 +123,7 @@ def aligned(table: list[list[str]]) -> str:
     return "\n".join("  ".join(line) for line in lines)
 
 
-def _markdown(table: list[list[str]]) -> str:
+def markdown(table: list[list[str]]) -> str:
     head, *body = [f"| {' | '.join(line)} |" for line in table]
     return "\n".join([head, "|" + "---|" * len(table[0]), *body]) + "\n"
 

@@ -44,7 +44,7 @@ def plot_curves(runs: dict[str, Path], path: str | Path) -> Path:
     curves = {label: rows for name, folder in runs.items() for label, rows in _phases(name, Path(folder)).items()}
     searches = {label: rows for label, rows in curves.items() if any(key in rows[0] for key in ENTROPIES)}
     panels = [(_plot_losses, curves), (_plot_scores, curves)] + ([(_plot_entropies, searches)] if searches else [])
-    figure = _figure(4.6 * len(panels) + 2.4, 4.2)
+    figure = new_figure(4.6 * len(panels) + 2.4, 4.2)
     figure.set_layout_engine("constrained")
     colours = {label: (COLOURS[i % 8], STYLES[i // 8 % 4]) for i, label in enumerate(curves)}
     for place, (draw, shown) in enumerate(panels, 1):
@@ -178,7 +178,7 @@ def draw_detections(
     chosen = _choose(records, scenes, by_method, num_pairs)
     width, height = view_width / DPI, max(r.height / r.width for r in chosen) * view_width / DPI
     caption, head = 0.24, 0.95
-    figure = _figure(len(views) * (width + 0.06) + 0.3, len(chosen) * (height + caption) + head)
+    figure = new_figure(len(views) * (width + 0.06) + 0.3, len(chosen) * (height + caption) + head)
     grid = figure.add_gridspec(len(chosen), len(views), left=0.3 / figure.get_figwidth(), right=0.999)
     grid.update(top=1 - head / figure.get_figheight(), bottom=0.003, hspace=caption / height, wspace=0.06 / width)
     for row, record in enumerate(chosen):
@@ -266,7 +266,8 @@ def _legend(figure: Figure, names: dict[int, str], min_score: float, columns: in
     figure.text(0.06 / figure.get_figwidth(), 1 - 0.42 / figure.get_figheight(), title, size=10, va="center")
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure; inches."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure

@@ -15,7 +15,8 @@ from benchmarks.road_scenes import spread
 from benchmarks.rows import read_rows
 from datasets.road_scenes import SIZES, scenes_hash
 from datasets.road_scenes import parse as parse_scenes
-from models.search.genotypes import Space, genotype_to_json, random_genotype
+from models.search.genotypes import genotype_to_json, random_genotype
+from models.search.spaces import Space
 from tests.tiny_data import make_tiny_flir
 from tools.demo import main, run_demo
 from tools.demo_jobs import demo_jobs

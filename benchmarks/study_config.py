@@ -1,0 +1,221 @@
+"""What a fusion study compares: a YAML file of its own (configs/study.yaml), read into methods with their seeds.
+
+A method is one row per seed. Its `kind`: single (one sensor), handmade, widened (a hand-made fusion as wide as a
+searched one), random (a genotype drawn uniformly), searched.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.demo_options import BOX_FUSIONS, SINGLE, SIZES, TRAINED_FUSIONS
+from utils.args import Parser, convert_option, options_of
+from utils.errors import UserError, near, short
+from utils.options import add_search_options, add_space_options, add_weight_options, make_parser
+from utils.plain import read_yaml
+
+KINDS = ("single", "handmade", "widened", "random", "searched")
+ROAD_SCENES, FOLDER = "road_scenes", "folder"
+KEYS = ("commands", "data", *SIZES, "seeds", "single", "handmade", "widened", "widen_to", "random", "searched")
+KEYS = (*KEYS, "kendall")
+DRAWN = ("space", "steps", "multiplier", "node_steps", "node_multiplier")  # of the options, those of the drawn space
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method: `train` are the options that say what to train, `search` those of the search it builds on."""
+
+    name: str
+    kind: str
+    seeds: tuple[int, ...]
+    train: tuple[str, ...] = ()
+    search: tuple[str, ...] | None = None
+
+    @property
+    def slug(self) -> str:
+        return self.name.replace(" ", "_")
+
+
+@dataclass(frozen=True)
+class Kendall:
+    """Genotypes that a supernet ranks, each trained with two seeds as well."""
+
+    search: tuple[str, ...]
+    genotypes: tuple[Method, ...]
+    seeds: tuple[int, ...]
+    second_training_seed: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study config: `commands` is the config that all its commands get, `sizes` those of rendered scenes."""
+
+    name: str
+    path: str
+    commands: str
+    rendered: bool
+    sizes: dict[str, int]
+    seeds: tuple[int, ...]
+    methods: tuple[Method, ...]
+    kendall: Kendall | None
+
+    def search_name(self, words: tuple[str, ...]) -> str:
+        """Return the name of the search with these options: that of the method that it belongs to, if any."""
+        same = [m.slug for m in self.methods if m.kind == "searched" and m.search == words]
+        return f"search_{same[0] if same else 'kendall'}"
+
+
+class _Reader:
+    """Values of one file, checked: one line names file, key, what was expected and what was found."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def fail(self, key: str, expected: str, found: Any) -> UserError:
+        return UserError(f"--config {self.path}: {key}: expected {expected}, found {short(found)}")
+
+    def mapping(self, key: str, value: Any, names: tuple[str, ...] | None = None) -> dict:
+        """Return a mapping of texts, with no other names than these."""
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            raise self.fail(key, "names with values", value)
+        for name in value:
+            if names is not None and name not in names:
+                raise UserError(f"--config {self.path}: {key}: no such name: {short(name)}{near(name, names)}")
+        return value
+
+    def number(self, key: str, value: Any, least: int = 0) -> int:
+        if type(value) is not int or not least <= value < 2**32:
+            raise self.fail(key, f"a whole number from {least}", value)
+        return value
+
+    def seeds(self, key: str, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
+            raise self.fail(key, "a list of different seeds", value)
+        return tuple(self.number(key, seed) for seed in value)
+
+    def choices(self, key: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(name in known for name in value) or len(set(value)) < len(value):
+            raise self.fail(key, f"a list of different names of {', '.join(known)}", value)
+        return tuple(value)
+
+    def options(self, key: str, value: Any, section: str) -> tuple[str, ...]:
+        """Return options of a command as its words, each read as on the command line."""
+        known = own_options(section)
+        values = {name.replace("-", "_"): v for name, v in self.mapping(key, value).items()}
+        self.mapping(key, values, tuple(known))
+        words = []
+        for name, given in values.items():
+            convert_option(known[name], given, f"--config {self.path}: {key}")
+            if known[name].nargs != 0:
+                words += [f"--{name}", *map(str, given if isinstance(given, list) else [given])]
+            elif given:
+                words.append(f"--{name}")
+        return tuple(words)
+
+
+def own_options(section: str) -> dict:
+    """Return the options that a method may set: of a search all of its own; of a random genotype those of its space."""
+    known = options_of(make_parser(section))
+    if section == "found":
+        return {name: known[name] for name in DRAWN if name in known}
+    parser = Parser("")
+    add_weight_options(parser, 1, 0.0, 0.0)
+    add_space_options(parser)
+    add_search_options(parser)
+    return {name: known[name] for name in options_of(parser)}
+
+
+def read_study(path: str) -> Study:
+    """Read a study config.
+
+    Raises:
+        UserError: the file cannot be read, or a key or value is not known; names file, key, expected and found.
+    """
+    read, data = _Reader(path), read_yaml(path, f"--config {path}")
+    data = read.mapping("the file", data, KEYS)
+    commands, place = data.get("commands"), data.get("data")
+    if not isinstance(commands, str) or not Path(commands).is_file():
+        raise read.fail("commands", "the config file of all commands", commands)
+    if place not in (ROAD_SCENES, FOLDER):
+        raise read.fail("data", f"{ROAD_SCENES}, or {FOLDER} for one that --data names", place)
+    given = [name for name in SIZES if name in data]
+    if place == FOLDER and given:
+        raise read.fail(given[0], f"none with data: {FOLDER}, whose pairs are there", data[given[0]])
+    sizes = {name: read.number(name, data.get(name, size), 1) for name, size in SIZES.items()}
+    seeds = read.seeds("seeds", data.get("seeds"))
+    searched = _searched(read, data, seeds)
+    simple = _hand_made(read, data, seeds, {m.name: m for m in searched})
+    methods = (*simple, *_random(read, data.get("random"), seeds), *searched)
+    if not methods:
+        raise read.fail("the file", f"methods: some of {', '.join(KINDS)}", "none")
+    sizes = sizes if place == ROAD_SCENES else dict.fromkeys(sizes)
+    kendall = _kendall(read, data, seeds, methods)
+    return Study(Path(path).stem, path, commands, place == ROAD_SCENES, sizes, seeds, methods, kendall)
+
+
+def _searched(read: _Reader, data: dict, seeds: tuple[int, ...]) -> tuple[Method, ...]:
+    methods = []
+    for name, entry in read.mapping("searched", data.get("searched") or {}).items():
+        key = f"searched: {name}"
+        if not name.replace(" ", "").replace("-", "").replace("_", "").isalnum() or name in (*SINGLE, *TRAINED_FUSIONS):
+            raise read.fail(key, "a name of letters, digits, spaces and -, of no other method", name)
+        entry = read.mapping(key, entry or {}, ("seeds", "search"))
+        own = read.seeds(f"{key}: seeds", entry["seeds"]) if "seeds" in entry else seeds
+        words = read.options(f"{key}: search", entry.get("search") or {}, "search")
+        methods.append(Method(name, "searched", own, ("--search_exp_dir",), words))
+    return tuple(methods)
+
+
+def _hand_made(read: _Reader, data: dict, seeds: tuple[int, ...], searched: dict[str, Method]) -> list[Method]:
+    single = read.choices("single", data.get("single", []), SINGLE)
+    raw = read.choices("handmade", data.get("handmade", []), (*TRAINED_FUSIONS, *BOX_FUSIONS))
+    if any(m in BOX_FUSIONS for m in raw) and len(single) < len(SINGLE):
+        raise read.fail("single", f"{', '.join(SINGLE)}, since their boxes are fused", list(single))
+    widened = read.choices("widened", data.get("widened", []), TRAINED_FUSIONS[1:5])
+    to = data.get("widen_to")
+    if widened and to not in searched:
+        raise read.fail("widen_to", f"one of the searched: {', '.join(searched) or 'there is none'}", to)
+    methods = [Method(name, "single", seeds, ("--baseline", name)) for name in single]
+    methods += [Method(name, "handmade", seeds, ("--baseline", name)) for name in raw]
+    words = ("--baseline", "{}", "--match_parameters")
+    for name in widened:
+        own = tuple(name if word == "{}" else word for word in words)
+        methods.append(Method(f"{name} widened", "widened", seeds, own, searched[to].search))
+    return methods
+
+
+def _random(read: _Reader, entry: Any, seeds: tuple[int, ...]) -> tuple[Method, ...]:
+    methods = []
+    for name, group in read.mapping("random", entry or {}).items():
+        key = f"random: {name}"
+        group = read.mapping(key, group, ("seeds", "count", "options"))
+        own = read.seeds(f"{key}: seeds", group["seeds"]) if "seeds" in group else seeds
+        words = read.options(f"{key}: options", group.get("options") or {}, "found")
+        numbers = range(read.number(f"{key}: count", group.get("count"), 1))
+        methods += [Method(f"{name} {n}", "random", own, ("--random_genotype", str(n), *words)) for n in numbers]
+    return tuple(methods)
+
+
+def _kendall(read: _Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Method, ...]) -> Kendall | None:
+    if "kendall" not in data:
+        return None
+    names = ("search", "genotypes", "seeds", "second_training_seed")
+    entry = read.mapping("kendall", data["kendall"], names)
+    own = read.seeds("kendall: seeds", entry["seeds"]) if "seeds" in entry else seeds
+    search = entry.get("search") or {}
+    words = read.options("kendall: search", search, "search")
+    space = read.options("kendall: search", {k: v for k, v in search.items() if k in DRAWN}, "found")
+    second = read.number("kendall: second_training_seed", entry.get("second_training_seed"))
+    if second in own:
+        raise read.fail("kendall: second_training_seed", "another seed than the first", second)
+    numbers = range(read.number("kendall: genotypes", entry.get("genotypes"), 2))
+    ranked = [Method(f"ranked {n}", "random", own, ("--random_genotype", str(n), *space)) for n in numbers]
+    known = {m.train: m for m in methods}  # a genotype that has a row of its own is trained for both
+    return Kendall(words, tuple(known.get(m.train, m) for m in ranked), own, second)
+
+
+def content_hash(value: Any) -> str:
+    """Name a plain value by 8 hex digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

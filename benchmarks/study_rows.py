@@ -1,0 +1,131 @@
+"""Rows of a fusion study: which are there, which are missing, and what a finished command's row says.
+
+results/fusion_study.csv has one row per method and seed, results/fusion_ranking.csv one per genotype that a supernet
+has ranked. A row is named by dataset, scenes, config, config_hash, seed and method (or number); config_hash is of what
+the row depends on: sizes, the sections of the commands' config that its commands read, and its own options.
+"""
+
+import json
+from pathlib import Path
+
+from benchmarks.rows import append_row, read_rows
+from benchmarks.study_config import Method, Study, content_hash
+from benchmarks.study_jobs import AGAIN, Wanted, ratings_file
+from datasets.scenes import scenes_hash
+from datasets.scenes.scene import conditions
+from tools.demo_jobs import searched_in, tested_in, trained_in
+from tools.demo_options import BOX_FUSIONS, Options
+from tools.jobs import Finished
+from tools.summary import SCENE, row
+from utils.commands import named
+from utils.plain import read_yaml
+from utils.run_folder import read_json
+
+STUDY, RANKING = "fusion_study", "fusion_ranking"
+SUPERNET = ("AP_val_supernet", "AP_val_inherited")  # of discretisation.json
+SCENES = tuple(sorted({*conditions(), "day", "night"}))
+
+
+def known(study: Study, data: str | None, own: object, searches: bool) -> dict[str, object]:
+    """Return the columns that name what a row was measured on, and its config_hash.
+
+    Args:
+        data: folder of the pairs; None: scenes are rendered.
+        own: the row's own options, plain values.
+        searches: the row depends on a search.
+    """
+    config = read_yaml(study.commands, f"--config {study.commands}") or {}
+    unread = () if searches else ("search",)
+    config = {name: value for name, value in config.items() if name not in unread}
+    sections = [config, study.sizes, own]
+    place = {"dataset": Path(data).resolve().name if data else "road_scenes", "scenes": "" if data else scenes_hash()}
+    return place | {"config": study.name, "config_hash": content_hash(sections)} | study.sizes
+
+
+def known_of(study: Study, data: str | None, method: Method) -> dict[str, object]:
+    """Return the columns that name a method's row, its seed aside."""
+    own = [list(method.search) if method.search is not None else None, list(method.train)]
+    return known(study, data, own, method.search is not None) | {"method": method.name}
+
+
+def known_ranking(study: Study, data: str | None) -> dict[str, object]:
+    """Return the columns that name a ranking's rows, seed and number aside."""
+    kendall = study.kendall
+    own = [list(kendall.search), list(kendall.genotypes[0].train[2:]), kendall.second_training_seed]
+    return known(study, data, own, True)
+
+
+def same(found: dict[str, str], columns: dict[str, object]) -> bool:
+    return all(found[name] == ("" if value is None else str(value)) for name, value in columns.items())
+
+
+def missing(study: Study, data: str | None, seed: int, only: tuple[str, ...] = ()) -> Wanted:
+    """Return what has no row yet at a seed; `only` limits it to methods or kinds of these names (kendall: ranking)."""
+    rows, methods, ranked = read_rows(STUDY), [], []
+    for method in study.methods:
+        columns = known_of(study, data, method) | {"seed": seed}
+        chosen = not only or method.name in only or method.kind in only
+        if chosen and seed in method.seeds and not any(same(found, columns) for found in rows):
+            methods.append(method)
+    if study.kendall and seed in study.kendall.seeds and (not only or "kendall" in only):
+        columns, rows = known_ranking(study, data) | {"seed": seed}, read_rows(RANKING)
+        for number, method in enumerate(study.kendall.genotypes):
+            if not any(same(found, columns | {"number": number}) for found in rows):
+                ranked.append(method)
+    return Wanted(tuple(methods), tuple(ranked))
+
+
+def append_finished(study: Study, wanted: Wanted, options: Options, name: str, done: Finished) -> None:
+    """Append the rows that can be told since the job of a name has finished."""
+    for method in wanted.methods:
+        if name == f"test_{method.slug}":
+            columns = known_of(study, options.data, method) | {"kind": method.kind, "seed": options.seed}
+            append_row(STUDY, columns | {"train_seed": options.seed} | measured(study, method, done))
+    for method in wanted.ranked:
+        names = ("rate", f"test_{method.slug}", f"test_{method.slug}{AGAIN}")
+        if name in names and all(one in done for one in names):
+            columns = known_ranking(study, options.data) | {"seed": options.seed}
+            append_row(RANKING, columns | ranked(study, method, options, done), module=STUDY)
+
+
+def measured(study: Study, method: Method, done: Finished) -> dict[str, object]:
+    """Return the numbers of a tested method; `seconds` are of its training and test, of box fusion both trainings."""
+    search = study.search_name(method.search) if method.kind == "searched" else ""
+    found, results = row(method.slug, done, search), read_json(tested_in(done, method.slug) / "results.json")
+    if method.name in BOX_FUSIONS:
+        on_val = Path(named(done[f"val_{method.slug}"].text, "results"))
+        found["AP_val"] = read_json(on_val)["AP"]
+    told = {"genotype": _genotype(Path(found["run"]))}
+    told |= {name: found.get(name) for name in ("AP_val", "AP", "AP50", "LAMR_person")}
+    told |= {f"{SCENE}{scene}": results.get(f"{SCENE}{scene}") for scene in SCENES}
+    told |= _discretisation(Path(searched_in(done, search))) if search else dict.fromkeys(SUPERNET)
+    told |= {"params": found["params"], "macs": results.get("macs")}
+    told |= {"search_pair_passes": found.get("search_pair_passes", 0), "train_pair_passes": found["pair_passes"]}
+    seconds = found.get("search_seconds", 0)
+    told |= {"search_seconds": seconds, "seconds": round(found["seconds"] - seconds, 1), "run": found["run"]}
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in told.items()}
+
+
+def ranked(study: Study, method: Method, options: Options, done: Finished) -> dict[str, object]:
+    """Return a ranked genotype's row: the supernet's score, and AP of both trainings."""
+    number = study.kendall.genotypes.index(method)
+    rating = json.loads(ratings_file(options).read_text(encoding="utf-8"))[number]
+    first, second = (read_json(tested_in(done, method.slug + end) / "results.json") for end in ("", AGAIN))
+    genotype = _genotype(Path(trained_in(done, method.slug)))
+    assert rating["number"] == number
+    assert genotype in (rating["genotype"], ""), f"{method.name}: rated {rating['genotype']}, trained {genotype}"
+    scores = {f"{name}_{i}": round(r[name], 6) for name in ("AP", "AP_val") for i, r in ((1, first), (2, second))}
+    facts = {"number": number, "genotype": rating["genotype"], "score": rating["score"]}
+    return facts | scores | {"second_seed": study.kendall.second_training_seed}
+
+
+def _genotype(run: Path) -> str:
+    """Return the content id of what a run trained; "" where that is no genotype."""
+    return read_json(run / "genotype.json")["id"] if (run / "genotype.json").exists() else ""
+
+
+def _discretisation(run: Path) -> dict[str, float | None]:
+    """Return AP on val of a search's supernet, and of its genotype on the supernet's weights."""
+    file = run / "discretisation.json"
+    told = read_json(file) if file.exists() else {}
+    return {name: told.get(name) for name in SUPERNET}
