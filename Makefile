@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: setup demo soak test test-oldest lint bench clean
+.PHONY: setup demo study soak test test-oldest lint bench clean
 
 setup: $(VENV)/.done
 
@@ -21,6 +21,11 @@ $(VENV)/.done: requirements.txt requirements-dev.txt $(CONSTRAINTS)
 
 demo: setup
 	$(BIN)/python -m tools.demo
+
+# Hours on two cores; killed and begun again, it goes on behind the rows that are there (docs/results.md).
+study: setup
+	$(BIN)/python -m benchmarks.fusion_study --config configs/study.yaml
+	$(BIN)/python -m benchmarks.fusion_report
 
 test: setup
 	$(BIN)/python -m pytest -n 2

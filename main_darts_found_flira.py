@@ -18,7 +18,7 @@ from models.fusion_detector import FusionDetector
 from models.search.derive import in_words
 from models.search.genotype_io import read_genotype
 from models.search.genotypes import Genotype, genotype_to_json, random_genotype
-from models.search.parameters import weight_parameters
+from models.search.parameters import parameter_groups
 from models.search.spaces import Space, input_names
 from utils.args import command, parse, plain
 from utils.caching import cache_sizes, cached, check_caching
@@ -93,6 +93,8 @@ def train_found(args: argparse.Namespace) -> None:
     args.widen = matching_width(args, streams)
     genotype = load_genotype(args, source, streams.tap_names, streams.level_names)
     head = load_head(args, head_file(args))
+    if args.stream_lr:
+        streams.unfreeze()
     model = compute.place(assemble(args, streams, head, genotype, parts))
     if args.dry_run:
         steps = {"steps_per_epoch": compute.num_steps(parts.loader(*parts.learning, train=True)), "epochs": args.epochs}
@@ -127,7 +129,8 @@ def run_training(
     parts = cached(args, parts, model, compute, run.log, parts.learning, ("val",))
     keeper.note_features(parts)
     loader = parts.loader(*parts.learning, train=True)
-    optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
+    groups = parameter_groups(model, model.streams, args.stream_lr)
+    optimizer = torch.optim.Adam(groups, lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     schedule = warm_restarts(optimizer, compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
     validate, detections = validator(session, parts, "val")
     with tracking(args, run) as tracker, keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):

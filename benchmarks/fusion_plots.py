@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from benchmarks.study_config import KINDS
 from benchmarks.study_summary import Group, Row, front, groups, parts
-from utils.plots import COLOURS, new_figure
+from utils.plots import COLOURS, DPI, new_figure
 
 COLOUR = dict(zip(KINDS, (COLOURS[5], COLOURS[0], COLOURS[2], COLOURS[4], COLOURS[1])))
 WORDS = {"handmade": "hand-made", "widened": "hand-made, widened", "random": "random genotypes"}
@@ -83,9 +83,13 @@ def _points(axes: Axes, shown: list[Group], cost: str, unit: float) -> None:
     line = {"drawstyle": "steps-post", "linestyle": "--", "color": "#777777", "linewidth": 1, "zorder": 1}
     axes.plot(*zip(*(points[name] for name in best)), **line)
     axes.margins(x=0.18, y=0.1)
-    for name in best:  # up and left of it there is none, since it is on the front
-        style = {"textcoords": "offset points", "xytext": (-5, 3), "ha": "right", "fontsize": 8, "parse_math": False}
-        axes.annotate(name, points[name], **style)
+    axes.autoscale_view()
+    below = -math.inf
+    for name in best:  # names stand up and left of their dots, where the front leaves room, each above the one before
+        height = axes.transData.transform(points[name])[1] * 72 / DPI
+        below = max(height + 3, below + 9)
+        style = {"textcoords": "offset points", "ha": "right", "fontsize": 8, "parse_math": False}
+        axes.annotate(name, points[name], xytext=(-5, below - height), **style)
 
 
 def _frame(axes: Axes, title: str, words: str) -> None:

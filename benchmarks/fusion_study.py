@@ -17,7 +17,7 @@ from benchmarks.fusion_report import report
 from benchmarks.rows import read_rows
 from benchmarks.study_config import KINDS, Study, content_hash, read_study
 from benchmarks.study_jobs import Wanted, study_jobs
-from benchmarks.study_rows import RANKING, STUDY, append_finished, missing
+from benchmarks.study_rows import RANKING, STUDY, append_finished, chosen, missing
 from datasets.scenes import scenes_hash
 from tools.demo import check_data, exit_codes, say
 from tools.demo_jobs import cache_folder, environment_for
@@ -52,7 +52,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--config", required=True, metavar="FILE", help="what to compare, as configs/study.yaml")
     add("--data", metavar="DIR", help="a FLIR-Aligned folder, where the config says data: folder")
     add("--seeds", type=as_seed, nargs="+", metavar="SEED", help="of the config's seeds, these alone (all)")
-    text = f"of the config's methods, these alone, or those of a kind: {', '.join((*KINDS, 'kendall'))} (all)"
+    text = "of the config's methods, these alone, or those of a group of random ones or of a kind: "
+    text += f"{', '.join((*KINDS, 'kendall'))} (all)"
     add("--methods", nargs="+", metavar="NAME", help=text, default=())
     add("--slots", type=positive, default=Options.slots, help=f"commands side by side ({Options.slots})")
     add("--list", action="store_true", help="print what is done and what is missing, and leave")
@@ -64,7 +65,10 @@ def check(study: Study, args: argparse.Namespace) -> None:
     if study.rendered == bool(args.data):
         expected = "none, since the config says data: road_scenes" if args.data else "a folder, as the config says"
         raise UserError(f"--data: expected {expected}, found {args.data}")
-    known = [m.name for m in study.methods] + [*KINDS, *(("kendall",) if study.kendall else ())]
+    known = [name for m in study.methods for name in (m.name, m.group)] + [
+        *KINDS,
+        *(("kendall",) if study.kendall else ()),
+    ]
     for name in args.methods:
         if name not in known:
             raise UserError(f"--methods: no such method or kind in {study.path}: {name}{near(name, known)}")
@@ -122,9 +126,8 @@ def measure_seed(study: Study, wanted: Wanted, options: Options) -> None:
 def listed(study: Study, args: argparse.Namespace, seed: int) -> str:
     """Return what is done and what is missing at one seed, in words."""
     left = missing(study, args.data, seed, tuple(args.methods))
-    chosen = [m for m in study.methods if seed in m.seeds]
-    chosen = [m for m in chosen if not args.methods or m.name in args.methods or m.kind in args.methods]
-    done = [m.name for m in chosen if m not in left.methods]
+    asked = [m for m in study.methods if seed in m.seeds and chosen(m, args.methods)]
+    done = [m.name for m in asked if m not in left.methods]
     lines = [f"seed {seed}: {len(done)} done: {', '.join(done) or 'none'}"]
     lines.append(f"  {len(left.methods)} missing: {', '.join(m.name for m in left.methods) or 'none'}")
     if left.ranked:

@@ -18,7 +18,9 @@ def kendall(x: list[float], y: list[float]) -> float:
 
 
 def kendall_interval(x: list[float], y: list[float], share: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of tau-b over resamples of the N pairs, drawn with a fixed seed."""
+    """Return the percentile interval of tau-b over resamples of the N pairs, drawn with a fixed seed, or nan."""
+    if math.isnan(kendall(x, y)):
+        return math.nan, math.nan
     draws = np.random.default_rng(SEED).integers(0, len(x), (RESAMPLES, len(x)))
     taus = np.concatenate([_taus(np.asarray(x), np.asarray(y), part) for part in np.array_split(draws, 20)])
     low, high = np.nanpercentile(taus, [50 * (1 - share), 50 * (1 + share)])

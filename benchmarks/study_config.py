@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study_values import DRAWN, Reader
+from models.fusion_baselines import FUSIONS
 from tools.demo_options import BOX_FUSIONS, SINGLE, SIZES, TRAINED_FUSIONS
-from utils.args import Parser, convert_option, options_of
-from utils.errors import UserError, near, short
-from utils.options import add_search_options, add_space_options, add_weight_options, make_parser
 from utils.plain import read_yaml
 
 KINDS = ("single", "handmade", "widened", "random", "searched")
 ROAD_SCENES, FOLDER = "road_scenes", "folder"
 KEYS = ("commands", "data", *SIZES, "seeds", "single", "handmade", "widened", "widen_to", "random", "searched")
 KEYS = (*KEYS, "kendall")
-DRAWN = ("space", "steps", "multiplier", "node_steps", "node_multiplier")  # of the options, those of the drawn space
+TAKEN = (*SINGLE, *TRAINED_FUSIONS, *BOX_FUSIONS, *KINDS, "kendall")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,18 @@ class Method:
 
     @property
     def slug(self) -> str:
+        """The name in names of commands and runs."""
         return self.name.replace(" ", "_")
+
+    @property
+    def group(self) -> str:
+        """The name without the number of a random genotype."""
+        return group_of(self.name, self.kind)
+
+
+def group_of(name: str, kind: str) -> str:
+    """Return the name of a method without the number of a random genotype: these are one group."""
+    return name.rpartition(" ")[0] if kind == "random" else name
 
 
 @dataclass(frozen=True)
@@ -67,73 +77,13 @@ class Study:
         return f"search_{same[0] if same else 'kendall'}"
 
 
-class _Reader:
-    """Values of one file, checked: one line names file, key, what was expected and what was found."""
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def fail(self, key: str, expected: str, found: Any) -> UserError:
-        return UserError(f"--config {self.path}: {key}: expected {expected}, found {short(found)}")
-
-    def mapping(self, key: str, value: Any, names: tuple[str, ...] | None = None) -> dict:
-        """Return a mapping of texts, with no other names than these."""
-        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-            raise self.fail(key, "names with values", value)
-        for name in value:
-            if names is not None and name not in names:
-                raise UserError(f"--config {self.path}: {key}: no such name: {short(name)}{near(name, names)}")
-        return value
-
-    def number(self, key: str, value: Any, least: int = 0) -> int:
-        if type(value) is not int or not least <= value < 2**32:
-            raise self.fail(key, f"a whole number from {least}", value)
-        return value
-
-    def seeds(self, key: str, value: Any) -> tuple[int, ...]:
-        if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
-            raise self.fail(key, "a list of different seeds", value)
-        return tuple(self.number(key, seed) for seed in value)
-
-    def choices(self, key: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
-        if not isinstance(value, list) or not all(name in known for name in value) or len(set(value)) < len(value):
-            raise self.fail(key, f"a list of different names of {', '.join(known)}", value)
-        return tuple(value)
-
-    def options(self, key: str, value: Any, section: str) -> tuple[str, ...]:
-        """Return options of a command as its words, each read as on the command line."""
-        known = own_options(section)
-        values = {name.replace("-", "_"): v for name, v in self.mapping(key, value).items()}
-        self.mapping(key, values, tuple(known))
-        words = []
-        for name, given in values.items():
-            convert_option(known[name], given, f"--config {self.path}: {key}")
-            if known[name].nargs != 0:
-                words += [f"--{name}", *map(str, given if isinstance(given, list) else [given])]
-            elif given:
-                words.append(f"--{name}")
-        return tuple(words)
-
-
-def own_options(section: str) -> dict:
-    """Return the options that a method may set: of a search all of its own; of a random genotype those of its space."""
-    known = options_of(make_parser(section))
-    if section == "found":
-        return {name: known[name] for name in DRAWN if name in known}
-    parser = Parser("")
-    add_weight_options(parser, 1, 0.0, 0.0)
-    add_space_options(parser)
-    add_search_options(parser)
-    return {name: known[name] for name in options_of(parser)}
-
-
 def read_study(path: str) -> Study:
     """Read a study config.
 
     Raises:
         UserError: the file cannot be read, or a key or value is not known; names file, key, expected and found.
     """
-    read, data = _Reader(path), read_yaml(path, f"--config {path}")
+    read, data = Reader(path), read_yaml(path, f"--config {path}")
     data = read.mapping("the file", data, KEYS)
     commands, place = data.get("commands"), data.get("data")
     if not isinstance(commands, str) or not Path(commands).is_file():
@@ -150,16 +100,18 @@ def read_study(path: str) -> Study:
     methods = (*simple, *_random(read, data.get("random"), seeds), *searched)
     if not methods:
         raise read.fail("the file", f"methods: some of {', '.join(KINDS)}", "none")
+    if twice := {m.group for m in methods if m.kind == "random"} & {m.group for m in methods if m.kind != "random"}:
+        raise read.fail("random", "names of no other method", min(twice))
     sizes = sizes if place == ROAD_SCENES else dict.fromkeys(sizes)
     kendall = _kendall(read, data, seeds, methods)
     return Study(Path(path).stem, path, commands, place == ROAD_SCENES, sizes, seeds, methods, kendall)
 
 
-def _searched(read: _Reader, data: dict, seeds: tuple[int, ...]) -> tuple[Method, ...]:
+def _searched(read: Reader, data: dict, seeds: tuple[int, ...]) -> tuple[Method, ...]:
     methods = []
     for name, entry in read.mapping("searched", data.get("searched") or {}).items():
         key = f"searched: {name}"
-        if not name.replace(" ", "").replace("-", "").replace("_", "").isalnum() or name in (*SINGLE, *TRAINED_FUSIONS):
+        if not name.replace(" ", "").replace("-", "").replace("_", "").isalnum() or name in TAKEN:
             raise read.fail(key, "a name of letters, digits, spaces and -, of no other method", name)
         entry = read.mapping(key, entry or {}, ("seeds", "search"))
         own = read.seeds(f"{key}: seeds", entry["seeds"]) if "seeds" in entry else seeds
@@ -168,12 +120,12 @@ def _searched(read: _Reader, data: dict, seeds: tuple[int, ...]) -> tuple[Method
     return tuple(methods)
 
 
-def _hand_made(read: _Reader, data: dict, seeds: tuple[int, ...], searched: dict[str, Method]) -> list[Method]:
+def _hand_made(read: Reader, data: dict, seeds: tuple[int, ...], searched: dict[str, Method]) -> list[Method]:
     single = read.choices("single", data.get("single", []), SINGLE)
     raw = read.choices("handmade", data.get("handmade", []), (*TRAINED_FUSIONS, *BOX_FUSIONS))
     if any(m in BOX_FUSIONS for m in raw) and len(single) < len(SINGLE):
         raise read.fail("single", f"{', '.join(SINGLE)}, since their boxes are fused", list(single))
-    widened = read.choices("widened", data.get("widened", []), TRAINED_FUSIONS[1:5])
+    widened = read.choices("widened", data.get("widened", []), FUSIONS)
     to = data.get("widen_to")
     if widened and to not in searched:
         raise read.fail("widen_to", f"one of the searched: {', '.join(searched) or 'there is none'}", to)
@@ -186,7 +138,7 @@ def _hand_made(read: _Reader, data: dict, seeds: tuple[int, ...], searched: dict
     return methods
 
 
-def _random(read: _Reader, entry: Any, seeds: tuple[int, ...]) -> tuple[Method, ...]:
+def _random(read: Reader, entry: Any, seeds: tuple[int, ...]) -> tuple[Method, ...]:
     methods = []
     for name, group in read.mapping("random", entry or {}).items():
         key = f"random: {name}"
@@ -198,7 +150,7 @@ def _random(read: _Reader, entry: Any, seeds: tuple[int, ...]) -> tuple[Method, 
     return tuple(methods)
 
 
-def _kendall(read: _Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Method, ...]) -> Kendall | None:
+def _kendall(read: Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Method, ...]) -> Kendall | None:
     if "kendall" not in data:
         return None
     names = ("search", "genotypes", "seeds", "second_training_seed")

@@ -59,13 +59,18 @@ def same(found: dict[str, str], columns: dict[str, object]) -> bool:
     return all(found[name] == ("" if value is None else str(value)) for name, value in columns.items())
 
 
+def chosen(method: Method, only: tuple[str, ...]) -> bool:
+    """Tell whether a method, its group or its kind is among these names; all are where there is none."""
+    return not only or bool({method.name, method.group, method.kind} & set(only))
+
+
 def missing(study: Study, data: str | None, seed: int, only: tuple[str, ...] = ()) -> Wanted:
-    """Return what has no row yet at a seed; `only` limits it to methods or kinds of these names (kendall: ranking)."""
+    """Return what has no row yet at a seed; `only`: as of `chosen`, kendall for the ranking."""
     rows, methods, ranked = read_rows(STUDY), [], []
     for method in study.methods:
         columns = known_of(study, data, method) | {"seed": seed}
-        chosen = not only or method.name in only or method.kind in only
-        if chosen and seed in method.seeds and not any(same(found, columns) for found in rows):
+        wanted = chosen(method, only) and seed in method.seeds
+        if wanted and not any(same(found, columns) for found in rows):
             methods.append(method)
     if study.kendall and seed in study.kendall.seeds and (not only or "kendall" in only):
         columns, rows = known_ranking(study, data) | {"seed": seed}, read_rows(RANKING)

@@ -1,7 +1,7 @@
 """What the rows of a fusion study say: methods over seeds, who is chosen, paired differences, ranks. No text here.
 
 A study's rows are those of one dataset, renderer and config; of a method those of the config_hash that is the last in
-the file. Random genotypes are one method. AP is 0..1.
+the file. Random genotypes of one space are one method. AP is 0..1.
 """
 
 import math
@@ -9,9 +9,8 @@ import statistics
 from dataclasses import dataclass
 
 from benchmarks.ranking import Paired, kendall, kendall_interval, paired
-from benchmarks.study_config import KINDS
+from benchmarks.study_config import KINDS, group_of
 
-RANDOM = "random genotypes"
 HAND_MADE = ("handmade", "widened")
 Row = dict[str, str]
 Key = tuple[str, str, str]  # dataset, hash of the renderer, config
@@ -61,8 +60,7 @@ def groups(rows: list[Row]) -> list[Group]:
     by_name: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row["config_hash"] == last[row["method"]] and row["kind"] in KINDS:
-            name = RANDOM if row["kind"] == "random" else row["method"]
-            by_name.setdefault((name, row["kind"]), []).append(row)
+            by_name.setdefault((group_of(row["method"], row["kind"]), row["kind"]), []).append(row)
     found = [Group(name, kind, tuple(own)) for (name, kind), own in by_name.items()]
     return sorted(found, key=lambda g: (KINDS.index(g.kind), -_known(g.mean("AP")), g.name))
 

@@ -7,7 +7,7 @@ from engine.progress import Row
 
 WINDOW = 5  # epochs of a mean, and how far back the other one lies
 RISE = 1 / 0.75  # of the eigenvalue's mean over that of WINDOW epochs before
-MOST_SHARE = 0.5  # of the operations, or of convolving edges' places, that may be without parameters
+MOST_SHARE = 0.5  # of the choices between what learns and what does not that may go to what does not
 
 
 def eigenvalue_rises(values: list[float]) -> bool:
@@ -24,7 +24,7 @@ def reason_to_stop(rows: list[Row], rule: str | None, most: int) -> str:
     Args:
         rows: of metrics.jsonl, with "eigenvalue" and "parameter_free".
         rule: "eigenvalue", "parameter_free" or None.
-        most: operations without parameters that may be there.
+        most: choices without parameters that may be there.
     """
     if not rows or rule is None:
         return ""
@@ -32,21 +32,21 @@ def reason_to_stop(rows: list[Row], rule: str | None, most: int) -> str:
         values = [row["eigenvalue"] for row in rows]
         return "the dominant eigenvalue of the logits' Hessian rises" if eigenvalue_rises(values) else ""
     found = rows[-1]["parameter_free"]
-    return f"{found} operations without parameters, more than {most}" if found > most else ""
+    return f"{found} choices without parameters, more than {most}" if found > most else ""
 
 
-def alarm(row: Row, num_ops: int) -> str:
+def alarm(row: Row, num_choices: int) -> str:
     """Return a warning in plain words where the present arg-max has collapsed, or nothing.
 
     Args:
         row: of the epoch.
-        num_ops: fusion operations of the whole genotype.
+        num_choices: of the whole genotype, between what learns and what does not.
     """
     found = row["parameter_free"]
-    if found <= MOST_SHARE * num_ops:
+    if found <= MOST_SHARE * num_choices:
         return ""
     return (
-        f"ALARM: the search collapses: {found} of {num_ops} fusion operations have nothing to learn. They win early "
+        f"ALARM: the search collapses: {found} of {num_choices} choices have nothing to learn. They win early "
         "since they need no training, not since they fuse better. What helps: --arch_warmup, --max_parameter_free, "
         "--select perturb, --early_stop, or --strategy fair or drnas"
     )

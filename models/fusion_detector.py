@@ -51,7 +51,9 @@ class Normalize(nn.Module):
 
 
 class Streams(nn.Module):
-    """Encoder and BiFPN of each modality, always frozen and in eval mode; names are those of the released files.
+    """Encoder and BiFPN of each modality, frozen unless `unfreeze` is called; names are those of the released files.
+
+    They are always in eval mode: statistics of norms stay those of pretraining.
 
     Args:
         backbone: timm encoder.
@@ -77,6 +79,14 @@ class Streams(nn.Module):
     @property
     def level_names(self) -> tuple[str, ...]:
         return tuple(f"P{3 + level}" for level in range(self.num_levels))
+
+    def unfreeze(self) -> None:
+        """Let the parameters learn."""
+        self.requires_grad_(True)
+
+    @property
+    def frozen(self) -> bool:
+        return not any(p.requires_grad for p in self.parameters())
 
     def train(self, mode: bool = True) -> "Streams":
         return super().train(False)
@@ -147,7 +157,7 @@ class FusionDetector(nn.Module):
         Returns:
             Class logits and box deltas per level.
         """
-        with torch.no_grad():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.streams.frozen):
             taps = self.taps(inputs)
             if self.neighbours:
                 taps = with_neighbours(taps, len(self.streams.modalities), self.neighbours)

@@ -77,7 +77,7 @@ def test_commands_without_a_run_pass_a_dry_run(in_work, tiny_flir, tiny_config, 
 
 
 def test_shipped_configs_are_read():
-    for path in (REPO / "configs").glob("*.yaml"):
+    for path in set((REPO / "configs").glob("*.yaml")) - set((REPO / "configs").glob("study*.yaml")):
         for section in ("pretrain", "search", "found"):
             parse(make_parser, ["data", "--config", str(path)], section)
 

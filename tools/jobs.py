@@ -105,12 +105,10 @@ def run_jobs(
                     if not keep_going:
                         raise
                     failures.append(failure)
-                    lost = _waiting_for(name, waiting)
-                    waiting = [job for job in waiting if job.name not in lost]
-                    say(f"{failure}\nnot run, since they wait for it: {', '.join(sorted(lost)) or 'none'}")
-                    continue
-                say(_progress(name, done, jobs, f"{done[name].seconds:.0f} s", running))
-                on_done(name, done)
+                    waiting = _without(waiting, failure, name, say)
+                else:
+                    say(_progress(name, done, jobs, f"{done[name].seconds:.0f} s", running))
+                    on_done(name, done)
     finally:
         _stop([job.process for job in running.values()])
     if failures:
@@ -118,13 +116,16 @@ def run_jobs(
     return done
 
 
-def _waiting_for(name: str, jobs: list[Job]) -> set[str]:
-    """Return the jobs that wait for one, directly or through others."""
-    lost = {name}
+def _without(jobs: list[Job], failure: JobFailed, name: str, say: Callable[[str], None]) -> list[Job]:
+    """Return the jobs that do not wait for the one that failed, directly or through others; say which do."""
+    lost, kept = {name}, []
     for job in jobs:  # each behind those that it waits for
         if lost & set(job.after):
             lost.add(job.name)
-    return lost - {name}
+        else:
+            kept.append(job)
+    say(f"{failure}\nnot run, since they wait for it: {', '.join(sorted(lost - {name})) or 'none'}")
+    return kept
 
 
 def _check_order(jobs: list[Job]) -> None:

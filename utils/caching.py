@@ -141,11 +141,15 @@ def cache_sizes(
 
 
 def changing_images(args: argparse.Namespace) -> str:
-    """Return why no record could stand for an image; nothing where one can."""
+    """Return why no record could stand for an image throughout a training; nothing where one can."""
     why = "changes every image anew in each epoch, so its features cannot be kept"
     if tuple(args.scale_jitter) != (1, 1):
         return f"--scale_jitter {args.scale_jitter[0]:g} {args.scale_jitter[1]:g} {why}: expected 1 1"
-    return f"--photometric {args.photometric:g} {why}: expected 0" if args.photometric else ""
+    if args.photometric:
+        return f"--photometric {args.photometric:g} {why}: expected 0"
+    if getattr(args, "stream_lr", 0):  # an option of the found network alone
+        return f"--stream_lr {args.stream_lr:g} trains the streams, so their features change: expected 0"
+    return ""
 
 
 def plans(

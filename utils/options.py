@@ -181,9 +181,9 @@ def add_search_options(parser: Parser) -> None:
     group = parser.add_argument_group("collapse")
     add = group.add_argument
     add("--hessian", action="store_true", help="log the dominant eigenvalue of the logits' Hessian per epoch (off)")
-    text = "end the search when that eigenvalue rises, or when too many fusions have no parameters (never)"
+    text = "end the search when that eigenvalue rises, or when too many choices have no parameters (never)"
     add("--early_stop", choices=["eigenvalue", "parameter_free"], help=text)
-    text = "fusions without parameters that a genotype may have; the weakest give way to others (any number)"
+    text = "choices without parameters that a genotype may have; the weakest give way to others (any number)"
     add("--max_parameter_free", type=count, metavar="N", help=text)
     group = parser.add_argument_group("from supernet to genotype")
     add = group.add_argument
@@ -235,6 +235,10 @@ def add_found_options(parser: Parser) -> None:
     text = "with --eval_exp_dir: test with sensors dead, corrupted and shifted as well, into robustness.json and .png, "
     text += f"docs/robustness.md; kinds: {', '.join(KINDS)} (all, where none is named)"
     add("--robustness", nargs="*", choices=KINDS, metavar="KIND", help=text)
+    text = (
+        "learning rate of the streams' encoders and BiFPNs, trained along; statistics of their norms rest (0: frozen)"
+    )
+    add("--stream_lr", type=not_negative, default=0.0, metavar="LR", help=text)
     text = "fuse the boxes of --eval_exp_dir and --partner_exp_dir, no training: suppression, or weighted boxes fusion"
     add("--box_fusion", choices=["nms", "wbf"], help=text)
     add("--partner_exp_dir", metavar="RUN", help="with --box_fusion: the second training run")

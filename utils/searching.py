@@ -258,7 +258,7 @@ class Searching:
     def warn(self, row: Row) -> None:
         """Raise the alarm in the log where the arg-max has collapsed."""
         space = self.model.fusions[0].space
-        if text := alarm(row, len(self.model.fusions) * space.steps * space.node_steps):
+        if text := alarm(row, len(self.model.fusions) * space.num_choices):
             self.run.log(text)
 
     def enough(self) -> str:
@@ -274,4 +274,4 @@ class Searching:
         if self.args.max_parameter_free is not None:
             return self.args.max_parameter_free
         space = self.model.fusions[0].space
-        return len(self.model.fusions) * space.steps * space.node_steps // 2
+        return len(self.model.fusions) * space.num_choices // 2

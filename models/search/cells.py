@@ -114,7 +114,7 @@ class SearchableFusion(nn.Module):
         if partial > 1:
             self.alpha_states = _logits(*self._ports(), space.num_edges)
             self.alpha_inner_states = _logits(space.steps, *self._ports(), space.num_inner_edges)
-        learned = space.edge_ops[SKIP + 1 :]
+        learned = space.learned_edges
         # One list per edge, in the order of the logits; none where edges have nothing to learn.
         count = space.num_edges if learned else 0
         self.edges = nn.ModuleList(nn.ModuleList(edge_op(name, self.width) for name in learned) for _ in range(count))

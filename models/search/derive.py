@@ -33,8 +33,8 @@ def derive(
 
     Args:
         inputs: names of a cell's inputs.
-        most_parameter_free: fusion operations without parameters that are kept, the strongest of all levels; the others
-            give way to the best one that learns.
+        most_parameter_free: fusion operations without parameters (and edges, where edges can learn) that are kept, the
+            strongest of all levels; the others give way to the best one that learns.
     """
     weights, space = [final_weights(f) for f in fusions], fusions[0].space
     cells = tuple(derive_cell(w, space) for w in weights)
@@ -104,33 +104,58 @@ def _keep(rows: Tensor, edge: int, names: tuple[str, ...]) -> Edge:
 def cap_parameter_free(
     cells: tuple[CellGenotype, ...], weights: list[Weights], space: Space, most: int
 ) -> tuple[CellGenotype, ...]:
-    """Keep the strongest `most` fusion operations without parameters; the others give way to the best that learns."""
-    learned = [o for o, name in enumerate(space.op_names) if not is_parameter_free(name, space.rank)]
+    """Keep the strongest `most` choices without parameters; the others give way to the best that learns."""
     free = [
-        (-float(weights[level].ops[s, k].max()), level, s, k)
+        (-row[chosen], level, place)
         for level, cell in enumerate(cells)
-        for s, step in enumerate(cell.steps)
-        for k, name in enumerate(step.inner_steps)
-        if is_parameter_free(name, space.rank)
+        for place, (row, names, chosen) in choices(cell, weights[level], space).items()
+        if is_parameter_free(names[chosen], space.rank)
     ]
-    for _, level, s, k in sorted(free)[most:]:
-        row = weights[level].ops[s, k].tolist()
-        name = space.op_names[max(learned, key=lambda o: row[o])]
-        cells = with_operation(cells, level, s, k, name)
+    for _, level, place in sorted(free)[most:]:
+        row, names, _ = choices(cells[level], weights[level], space)[place]
+        learned = [o for o, name in enumerate(names) if not is_parameter_free(name, space.rank)]
+        cell = with_choice(cells[level], place, names[max(learned, key=lambda o: row[o])])
+        cells = (*cells[:level], cell, *cells[level + 1 :])
     return cells
 
 
-def with_operation(cells: tuple[CellGenotype, ...], level: int, s: int, k: int, name: str) -> tuple[CellGenotype, ...]:
-    """Return the cells with another fusion operation in one place."""
-    cell, step = cells[level], cells[level].steps[s]
+def choices(
+    cell: CellGenotype, weights: Weights, space: Space
+) -> dict[tuple[int, ...], tuple[list[float], tuple[str, ...], int]]:
+    """Return where a cell chose between what learns and what does not: weights, names, and which one was chosen.
+
+    Places are (step, inner step) of a fusion operation, and (edge,) where edges have something to learn.
+    """
+    found = {}
+    for s, step in enumerate(cell.steps):
+        for k, name in enumerate(step.inner_steps):
+            found[s, k] = weights.ops[s, k].tolist(), space.op_names, space.op_names.index(name)
+    if space.learned_edges:
+        for edge, (name, state) in enumerate(cell.edges):
+            first = sum(space.num_inputs + i for i in range(edge // 2))
+            row = weights.edges[edge % 2 if space.pair_inputs else 0, first + state].tolist()
+            found[(edge,)] = row, space.edge_ops, space.edge_ops.index(name)
+    return found
+
+
+def with_choice(cell: CellGenotype, place: tuple[int, ...], name: str) -> CellGenotype:
+    """Return the cell with another operation in one of the places of `choices`."""
+    if len(place) == 1:
+        edges = [(name, e[1]) if number == place[0] else e for number, e in enumerate(cell.edges)]
+        return replace(cell, edges=tuple(edges))
+    (s, k), step = place, cell.steps[place[0]]
     inner = (*step.inner_steps[:k], name, *step.inner_steps[k + 1 :])
-    steps = (*cell.steps[:s], replace(step, inner_steps=inner), *cell.steps[s + 1 :])
-    return (*cells[:level], replace(cell, steps=steps), *cells[level + 1 :])
+    return replace(cell, steps=(*cell.steps[:s], replace(step, inner_steps=inner), *cell.steps[s + 1 :]))
 
 
-def operation_counts(genotype: Genotype) -> dict[str, int]:
+def operation_counts(genotype: Genotype) -> Counter[str]:
     """Count the fusion operations over all levels and steps."""
-    return dict(Counter(op for cell in genotype.cells for step in cell.steps for op in step.inner_steps))
+    return Counter(op for cell in genotype.cells for step in cell.steps for op in step.inner_steps)
+
+
+def edge_counts(genotype: Genotype) -> Counter[str]:
+    """Count what the edges of all levels do."""
+    return Counter(name for cell in genotype.cells for name, _ in cell.edges)
 
 
 def mean_entropy(fusions: list[SearchableFusion]) -> dict[str, float]:
@@ -151,8 +176,11 @@ def describe(fusions: list[SearchableFusion], genotype: Genotype) -> dict[str, f
 
 def describe_genotype(genotype: Genotype, space: Space) -> dict[str, float | int | str]:
     """Return the operation counts of a genotype, how many learn nothing, and the genotype in words, flat."""
-    counts = {f"count_{op}": operation_counts(genotype).get(op, 0) for op in space.op_names}
-    free = {"parameter_free": sum(n for op, n in operation_counts(genotype).items() if is_parameter_free(op))}
+    found = operation_counts(genotype) + (edge_counts(genotype) if space.learned_edges else Counter())
+    counts = {
+        f"count_{op}": found[op] for op in (*space.op_names, *(space.edge_ops[1:] if space.learned_edges else ()))
+    }
+    free = {"parameter_free": sum(n for op, n in found.items() if is_parameter_free(op))}
     return counts | free | {"genotype": genotype.id, "argmax": in_words(genotype)}
 
 

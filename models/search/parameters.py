@@ -16,6 +16,14 @@ def weight_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if p.requires_grad and not _is_logit(name)]
 
 
+def parameter_groups(model: nn.Module, streams: nn.Module, stream_lr: float) -> list[dict]:
+    """Return the weights as groups of an optimiser: those of unfrozen streams have a learning rate of their own."""
+    inner = {id(p) for p in streams.parameters()}
+    own = [p for p in weight_parameters(model) if id(p) not in inner]
+    theirs = [p for p in weight_parameters(model) if id(p) in inner]
+    return [{"params": own}, *([{"params": theirs, "lr": stream_lr}] if theirs else [])]
+
+
 def freeze(module: nn.Module) -> None:
     """Take the module out of training for good: no gradients here, eval mode by the owner's `train`."""
     module.requires_grad_(False)

@@ -78,6 +78,16 @@ class Space:
         return fusion_names(self.name, self.rank)
 
     @property
+    def learned_edges(self) -> tuple[str, ...]:
+        """What an edge can do that has something to learn."""
+        return self.edge_ops[SKIP + 1 :]
+
+    @property
+    def num_choices(self) -> int:
+        """Places of a cell in which what learns competes with what does not."""
+        return self.steps * (self.node_steps + (2 if self.learned_edges else 0))
+
+    @property
     def ports(self) -> int:
         """Mixtures that a node, and an inner step, gets: one for both of its inputs, or two."""
         return 2 if self.pair_inputs else 1

@@ -1,4 +1,6 @@
-"""Stands in for every command of the demo: checks what it is given, writes what the real one would, within 0.1 s.
+"""Stands in for every command of the demo and of the fusion study, within 0.1 s.
+
+Checks what it is given, and writes what the real one would.
 
     fake_command.py SCRIPT OPTIONS...
 
@@ -17,7 +19,7 @@ PARAMETERS = {"thermal": 100, "rgb": 100, "box_nms": 200}
 
 
 def main(script: str, argv: list[str]) -> None:
-    options = dict(zip(argv[1::2], argv[2::2], strict=True)) if script.startswith("main_") else {}
+    options = options_of(argv[1:]) if script.startswith(("main_", "benchmarks.")) else {}
     with open("commands.txt", "a") as file:
         file.write(" ".join([script, *argv]) + "\n")
     print("threads:", os.environ["OMP_NUM_THREADS"])
@@ -27,7 +29,11 @@ def main(script: str, argv: list[str]) -> None:
         shutil.copytree(os.environ["FAKE_SCENES"], argv[0])
         return
     assert Path(argv[0]).is_dir()
-    if script == "main_pretrain_flira.py":
+    if script == "benchmarks.rate_genotypes":
+        numbers = range(int(options["--genotypes"]))
+        scores = [{"number": n, "genotype": f"drawn{n}", "score": -1 - 0.1 * n} for n in numbers]
+        Path(options["--out"]).write_text(json.dumps(scores))
+    elif script == "main_pretrain_flira.py":
         folder = Path(options["--checkpointdir"])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / options["--modality"]).touch()
@@ -36,6 +42,12 @@ def main(script: str, argv: list[str]) -> None:
         test(argv[0], options)
     else:
         learn(script, options)
+
+
+def options_of(argv: list[str]) -> dict[str, str]:
+    """Return options with their values; "" of a switch."""
+    following = [*argv[1:], "--"]
+    return {a: "" if b.startswith("--") else b for a, b in zip(argv, following) if a.startswith("--")}
 
 
 def learn(script: str, options: dict[str, str]) -> None:
@@ -52,6 +64,9 @@ def learn(script: str, options: dict[str, str]) -> None:
     (run / "split.json").write_text(json.dumps({"parts": {"train": ["a"] * 5, "arch": ["b"] * 4, "val": ["c"]}}))
     if kind == "search":
         shutil.copy(os.environ["FAKE_GENOTYPE"], run / "genotype.json")
+        (run / "discretisation.json").write_text(json.dumps({"AP_val_supernet": 0.21, "AP_val_inherited": 0.19}))
+    if "--random_genotype" in options:
+        (run / "genotype.json").write_text(json.dumps({"id": f"drawn{options['--random_genotype']}"}))
     print(f"{key}: {run}")
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +14,8 @@ from benchmarks.road_scenes import spread
 from benchmarks.rows import read_rows
 from datasets.road_scenes import SIZES, scenes_hash
 from datasets.road_scenes import parse as parse_scenes
-from models.search.genotypes import genotype_to_json, random_genotype
-from models.search.spaces import Space
 from tests.tiny_data import make_tiny_flir
+from tests.tools.stand_in import stand_in
 from tools.demo import main, run_demo
 from tools.demo_jobs import demo_jobs
 from tools.demo_options import METHODS, Options, parse
@@ -30,7 +28,6 @@ from utils.errors import UserError
 from utils.options import make_parser
 
 PICTURES = ("genotype.png", "curves.png", "detections.png")
-FAKE = str(Path(__file__).parent / "fake_command.py")
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +39,8 @@ def scenes(tmp_path_factory) -> Path:
 @pytest.fixture
 def faked(tmp_path, monkeypatch, scenes) -> Options:
     """Stand in an empty folder where every command is a fake; gives options of a demo there."""
-    inputs = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2))
-    genotype = random_genotype(Space(4, 16), inputs, ("P3", "P4"), 1)
-    (tmp_path / "genotype.json").write_text(json.dumps(genotype_to_json(genotype)))
-    monkeypatch.setenv("FAKE_GENOTYPE", str(tmp_path / "genotype.json"))
-    monkeypatch.setenv("FAKE_SCENES", str(scenes))
-    monkeypatch.chdir(tmp_path)
-    fake = lambda script, *options: [sys.executable, FAKE, script, *map(str, options)]  # noqa: E731
-    monkeypatch.setattr("tools.demo_jobs.command_line", fake)
+    stand_in(tmp_path, monkeypatch, scenes)
     monkeypatch.setattr("tools.demo.commit", lambda: "abc")  # ours may have changes that have no name
-    (tmp_path / "demo.yaml").write_text("batchsize: 4\n")
     return Options(seed=5, out="out", config="demo.yaml", slots=2)
 
 

@@ -1,0 +1,150 @@
+"""Every strategy through the command: a valid genotype, repeatable, resumable; selection, collapse and costs."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from main_darts_found_flira import main as found
+from main_darts_searchable_flira import main as search
+from models.search.genotype_io import read_genotype
+from models.search.strategies import STRATEGIES
+from tests.run_commands import named, refused, run
+from utils.run_folder import read_json
+
+TAPS = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2))
+LEVELS = ("P3", "P4", "P5")
+OWN = {
+    "evolution": ["--rounds", 5, "--population", 3, "--tournament", 2, "--topk", 2],
+    "darts": ["--select", "perturb"],
+    "gdas": ["--topk", 2],
+    "drnas": ["--arch_warmup", 1, "--lambda_cost", 0.5],
+}
+
+
+def searched(capsys, tiny_flir, tiny_config, *options) -> tuple[Path, str]:
+    argv = [tiny_flir, "--config", tiny_config, "--epochs", 2, "--cache_features", "ram", *options]
+    text = run(search, capsys, *argv)
+    return named(text, "search_exp_dir"), text
+
+
+def rows_of(folder: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in r.items() if not k.endswith(("_seconds", "_per_s", "_mb"))} for r in rows]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_ends_in_a_valid_genotype_and_repeats(in_work, tiny_flir, tiny_config, capsys, strategy):
+    """In the richer space, with two inputs per node where logits learn."""
+    options = ["--strategy", strategy, "--space", "fusion_v2", *OWN.get(strategy, [])]
+    options += ["--pair_inputs"] if STRATEGIES[strategy].learns == "logits" else []
+    ends = [searched(capsys, tiny_flir, tiny_config, *options)[0] for _ in range(2)]
+    genotypes = [read_genotype(folder / "genotype.json", TAPS, LEVELS, 16) for folder in ends]
+    assert genotypes[0] == genotypes[1]
+    assert genotypes[0].space == "fusion_v2"
+    assert genotypes[0].inputs == (*TAPS, "thermal/near1", "rgb/near1", "thermal/near2", "rgb/near2")
+    assert rows_of(ends[0]) == rows_of(ends[1])
+    first, second = (torch.load(folder / "best.pt", weights_only=True)["model"] for folder in ends)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    told = read_json(ends[0] / "discretisation.json")
+    assert told["chosen"] == genotypes[0].id
+    inherits = strategy not in ("pcdarts", "random")
+    assert (told["AP_val_inherited"] is not None) == inherits
+    # Equal accounts: both parts once per epoch, but for logits at rest and for brief trainings.
+    expected = [6, 9] if strategy == "drnas" else [9, 9]
+    assert [row["pairs"] for row in rows_of(ends[0]) if "phase" not in row] == expected
+
+
+def test_another_seed_searches_another_way(in_work, tiny_flir, tiny_config, capsys):
+    ends = [
+        rows_of(searched(capsys, tiny_flir, tiny_config, "--strategy", "evolution", "--rounds", 3, "--seed", seed)[0])
+        for seed in (1, 2)
+    ]
+    assert ends[0] != ends[1]
+
+
+def test_a_found_network_of_the_richer_space_trains_and_tests(in_work, tiny_flir, tiny_config, capsys):
+    config = ["--config", tiny_config, "--epochs", 1]
+    argv = [tiny_flir, "--random_genotype", 3, "--space", "fusion_v2", *config]
+    folder = named(run(found, capsys, *argv), "eval_exp_dir")
+    results = read_json(named(run(found, capsys, tiny_flir, "--eval_exp_dir", folder, *config[:2]), "results"))
+    assert results["macs"] > 0
+    on_val = run(found, capsys, tiny_flir, "--eval_exp_dir", folder, "--eval_part", "val", *config[:2])
+    results = named(on_val, "results")
+    assert (results.parent / "detections.json").read_bytes() == (folder / "detections.json").read_bytes()
+
+
+# Nothing is cheaper than what has no parameters: logits that pay for parameters alone fall for it.
+COLLAPSING = ["--lambda_cost", 100, "--cost", "params", "--arch_learning_rate", 0.1, "--alternate", "step"]
+
+
+def test_a_collapse_raises_the_alarm_ends_early_and_can_be_capped(in_work, tiny_flir, tiny_config, capsys):
+    folder, text = searched(capsys, tiny_flir, tiny_config, *COLLAPSING)
+    assert "ALARM: the search collapses: 6 of 6 choices" in text
+    assert free_of(folder) == 6
+    prices = read_json(folder / "costs.json")["levels"]["P3"]["fusions"]
+    assert prices["Sum"] == 0 < prices["ConcatConv"] < prices["ECAAttn"]
+    remedies = ["--max_parameter_free", 1, "--early_stop", "parameter_free", "--epochs", 4]
+    capped, text = searched(capsys, tiny_flir, tiny_config, *COLLAPSING, *remedies)
+    assert free_of(capped) == 1
+    assert "ALARM" not in text
+
+
+def test_a_search_ends_early_by_the_count_rule(in_work, tiny_flir, tiny_config, capsys):
+    stop = ["--early_stop", "parameter_free", "--epochs", 4]
+    stopped, text = searched(capsys, tiny_flir, tiny_config, *COLLAPSING, *stop)
+    assert "ended early: 6 choices without parameters, more than 3" in text
+    assert len(rows_of(stopped)) < 4
+
+
+def free_of(folder: Path) -> int:
+    cells = read_json(folder / "genotype.json")["cells"]
+    return sum(op == "Sum" for cell in cells for step in cell["steps"] for op in step["inner_steps"])
+
+
+def test_the_eigenvalue_is_logged(in_work, tiny_flir, tiny_config, capsys):
+    plain, _ = searched(capsys, tiny_flir, tiny_config, "--hessian", "--epochs", 1)
+    assert all(math.isfinite(row["eigenvalue"]) for row in rows_of(plain))
+    assert not (plain / "costs.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--strategy", "evolution", "--pair_inputs"], "--pair_inputs: no effect with --strategy evolution"),
+        (["--strategy", "random", "--topk", 2], "--topk: no effect with --strategy random"),
+        (["--strategy", "random", "--candidates", 3], "--candidates: expected a divisor of 2 epochs, found 3"),
+        (["--rounds", 3], "--rounds: no effect with --strategy darts"),
+        (["--cost", "macs"], "--cost: no effect alone: expected --lambda_cost above 0"),
+        (["--topk_epochs", 2], "--topk_epochs: no effect alone: expected --topk of at least 2"),
+        (["--arch_warmup", 2], "--arch_warmup: expected less than the 2 epochs, found 2"),
+        (["--strategy", "gdas", "--compile"], "--strategy gdas: expected no --compile"),
+        (["--strategy", "gsad"], "--strategy"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(in_work, tiny_flir, tiny_config, capsys, options, message):
+    argv = [tiny_flir, "--config", tiny_config, "--epochs", 2, *options]
+    assert message in refused(search, capsys, *argv)
+
+
+def test_streams_are_trained_along_where_asked(in_work, tiny_flir, tiny_config, capsys):
+    ends = []
+    for extra in ([], ["--stream_lr", "1e-3"]):
+        argv = [tiny_flir, "--config", tiny_config, "--baseline", "sum", "--epochs", 1, "--cache_features", "auto"]
+        text = run(found, capsys, *argv, *extra)
+        assert ("trains the streams" in text) == bool(extra)
+        folder = named(text, "eval_exp_dir")
+        ends.append(torch.load(folder / "last.pt", weights_only=True)["model"])
+    moved = {k for k in ends[0] if not torch.equal(ends[0][k], ends[1][k])}
+    streams = {k for k in ends[0] if k.startswith("streams.")}
+    assert {k.split(".")[1] for k in moved & streams} == {
+        "thermal_backbone",
+        "thermal_fpn",
+        "rgb_backbone",
+        "rgb_fpn",
+    }
+    assert not any("running" in k for k in moved & streams)
+    argv[argv.index("auto")] = "disk"
+    assert "--stream_lr 0.001 trains the streams" in refused(found, capsys, *argv, "--stream_lr", "1e-3")

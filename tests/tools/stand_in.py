@@ -1,0 +1,25 @@
+"""A folder to work in where every command of the demo and of the fusion study is a fake (fake_command.py)."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.search.genotypes import genotype_to_json, random_genotype
+from models.search.spaces import Space
+
+FAKE = str(Path(__file__).parent / "fake_command.py")
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> None:
+    """Work in a folder that has demo.yaml; `scenes` is what "rendering" copies."""
+    inputs = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2))
+    genotype = random_genotype(Space(4, 16), inputs, ("P3", "P4"), 1)
+    (folder / "genotype.json").write_text(json.dumps(genotype_to_json(genotype)))
+    (folder / "demo.yaml").write_text("batchsize: 4\n")
+    monkeypatch.setenv("FAKE_GENOTYPE", str(folder / "genotype.json"))
+    monkeypatch.setenv("FAKE_SCENES", str(scenes))
+    monkeypatch.chdir(folder)
+    fake = lambda script, *options: [sys.executable, FAKE, script, *map(str, options)]  # noqa: E731
+    monkeypatch.setattr("tools.demo_jobs.command_line", fake)
