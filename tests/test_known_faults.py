@@ -197,7 +197,9 @@ def options_runs(section: str, data: Path, config: Path) -> list[list[str]]:
         return [plain, [*plain, "--modality", "thermal", *other_split]]
     plain += ["--cache_features", "disk"]
     if section == "search":
-        return [[*plain, *other_split]]
+        drawing = [*plain, "--topk", "2", "--rounds", "3"]
+        priced = [*plain, *other_split, "--lambda_cost", "0.1"]
+        return [priced, [*drawing, "--strategy", "evolution"], [*plain, "--strategy", "random"]]
     trained = sorted(Path("runs").glob("found-*"))[-1:] or [Path("none")]
     return [
         [*plain, "--random_genotype", "1", *other_split],

@@ -107,6 +107,7 @@ def test_matplotlib_is_imported_by_those_who_draw_alone():
     assert {name for name, text in sources.items() if "matplotlib" in text} == {
         "models/search/draw.py",
         "utils/plots.py",
+        "utils/robustness_plot.py",
     }
     wanted = r"^(from|import) (models\.search\.draw|utils\.plots|tools)"
     assert [name for name, text in sources.items() if re.search(wanted, text, re.MULTILINE)] == []
