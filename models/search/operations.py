@@ -11,6 +11,7 @@ Shapes: x, y (B, C, H, W); B batch, C channels, H W spatial.
 """
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -164,7 +165,9 @@ FUSION_OPS: dict[int, dict[str, type[nn.Module]]] = {
 }
 
 
+@cache
 def is_parameter_free(name: str, rank: int = 4) -> bool:
     """Tell whether an operation, of an edge or a fusion, has nothing to learn."""
     build = EDGE_OPS.get(name) or FUSION_OPS[rank].get(name)
-    return build is None or not list(build(8).parameters())
+    with torch.device("meta"):  # draws nothing
+        return build is None or not list(build(8).parameters())
