@@ -16,11 +16,14 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
 from models.search.genotypes import CellGenotype, Genotype, StepGenotype
+from models.search.spaces import nearest_levels
 from utils.errors import printable, short
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart: warm for thermal, cool for RGB.
 MODALITY_COLOURS = {"thermal": "#D55E00", "rgb": "#0072B2"}
 OPERATION_COLOURS = {"Sum": "#F0E442", "ECAAttn": "#8FD4BC", "ShuffleAttn": "#E3B5D0", "ConcatConv": "#A9D8F5"}
+OPERATION_COLOURS |= {"ChannelWeights": "#F7EFA0", "ECAGate": "#B9E5D6", "SpatialAttn": "#B9E5D6", "CBAM": "#B9E5D6"}
+OPERATION_COLOURS |= {"ConcatConv3x3": "#8CC6EA", "GLU": "#F3C98F", "ReliabilityGate": "#F3C98F"}
 STEP_COLOUR, INK, FAINT = "#444444", "#222222", "#BBBBBB"
 OTHER_COLOUR = "#DDDDDD"
 
@@ -41,7 +44,9 @@ def draw_genotype(genotype: Genotype, path: str | Path) -> Path:
         genotype: its inputs are named MODALITY/bifpnREPEAT.
         path: the picture to write; its folder must exist.
     """
-    panels = [Panel(genotype.inputs, cell) for cell in genotype.cells]
+    count = len(genotype.levels)
+    inputs = [_with_levels(genotype.inputs, number, genotype.levels) for number in range(count)]
+    panels = [Panel(names, cell) for names, cell in zip(inputs, genotype.cells, strict=True)]
     columns = 1 if len(panels) == 1 else 2
     rows = math.ceil(len(panels) / columns)
     width, height = max(p.width for p in panels) + MARGIN, max(p.height for p in panels) + MARGIN
@@ -57,6 +62,14 @@ def draw_genotype(genotype: Genotype, path: str | Path) -> Path:
     _head_and_foot(axes, genotype, size)
     figure.savefig(path)
     return Path(path)
+
+
+def _with_levels(inputs: tuple[str, ...], level: int, levels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a cell's inputs with the taps of other levels named by these: MODALITY/nearN is MODALITY/P4, say."""
+    others = nearest_levels(level, len(levels), len(levels))
+    near = {f"near{n + 1}": levels[other] for n, other in enumerate(others)}
+    parts = [name.partition("/") for name in inputs]
+    return tuple(f"{modality}{slash}{near.get(rest, rest)}" for modality, slash, rest in parts)
 
 
 class Panel:
@@ -147,7 +160,9 @@ class Panel:
             corners = [start, (right, start[1]), (right, gap), (lane, gap), (lane, end[1]), end]
             _line(self.axes, corners, STEP_COLOUR)
         if operation != "skip":
-            self.axes.text(end[0] - 0.3, end[1] + 0.08, operation, size=7, color=INK, ha="right")
+            text, box = operation.replace("_", " ").removesuffix(" 3x3"), {"fc": "white", "ec": FAINT, "pad": 1.5}
+            place = end[0] - 0.22, end[1]
+            self.axes.text(*place, text, size=7, color=INK, ha="right", va="center", bbox=box, zorder=6)
 
     def _draw_step(self, number: int, step: StepGenotype) -> None:
         """Draw the node of a step: ports x and y, one box per inner step, and the bar that concatenates."""
