@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from datasets.road_scenes import main as road_scenes
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from models.search.genotype_io import read_genotype
@@ -74,6 +75,23 @@ def test_a_found_network_of_the_richer_space_trains_and_tests(in_work, tiny_flir
     on_val = run(found, capsys, tiny_flir, "--eval_exp_dir", folder, "--eval_part", "val", *config[:2])
     results = named(on_val, "results")
     assert (results.parent / "detections.json").read_bytes() == (folder / "detections.json").read_bytes()
+
+
+HASTY = ["--alternate", "step", "--arch_learning_rate", 0.3, "--eta_max", 0.03, "--epochs", 4, "--seed", 3]
+
+
+def test_hasty_logits_make_plain_darts_collapse_and_warming_up_avoids_it(in_work, tiny_config, capsys, tmp_path):
+    """Constructed, on scenes of seven conditions: logits learn ten times as fast as weights, so Sum wins."""
+    sizes = ["--train", 32, "--val", 8, "--test", 8, "--width", 96]
+    run(road_scenes, capsys, tmp_path / "scenes", "--seed", 1, *sizes)
+    found = {}
+    for warmup in (0, 3):
+        options = [*HASTY, "--arch_warmup", warmup, "--allow_split_mismatch"]
+        found[warmup] = searched(capsys, tmp_path / "scenes", tiny_config, *options)
+    assert "ALARM: the search collapses" in found[0][1]
+    assert free_of(found[0][0]) > 3
+    assert "ALARM" not in found[3][1]
+    assert free_of(found[3][0]) <= 3
 
 
 # Nothing is cheaper than what has no parameters: logits that pay for parameters alone fall for it.

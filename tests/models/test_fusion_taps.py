@@ -1,0 +1,39 @@
+"""Taps of neighbouring levels: which, in which order, how resized."""
+
+import torch
+from torch.nn import functional as F
+
+from models.fusion_taps import resized, with_neighbours
+from models.search.spaces import input_names, nearest_levels, num_neighbours
+
+SIZES = [(8, 10), (4, 5), (2, 3)]
+TAPS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
+
+
+def test_nearest_levels_are_the_finer_first():
+    assert [nearest_levels(level, 4, 2) for level in range(4)] == [[1, 2], [0, 2], [1, 3], [2, 1]]
+    assert [num_neighbours("fusion_v2", n) for n in (1, 2, 3, 5)] == [0, 1, 2, 2]
+    assert num_neighbours("fusion_v1", 5) == 0
+
+
+def test_every_level_gets_the_last_taps_of_its_neighbours():
+    levels = [torch.randn(4, 2, 8, *size) for size in SIZES]
+    whole = with_neighbours(levels, 2, 2)
+    assert input_names("fusion_v2", TAPS, 3)[4:] == ("thermal/near1", "rgb/near1", "thermal/near2", "rgb/near2")
+    for level, (own, taps) in enumerate(zip(levels, whole, strict=True)):
+        assert taps.shape == (8, *own.shape[1:])
+        torch.testing.assert_close(taps[:4], own, rtol=0, atol=0)
+        for n, other in enumerate(nearest_levels(level, 3, 2)):
+            for stream, last in enumerate((1, 3)):
+                expected = resized(levels[other][last : last + 1], own.shape[-2:])[0]
+                torch.testing.assert_close(taps[4 + 2 * n + stream], expected, rtol=0, atol=0)
+    lists = with_neighbours([list(level) for level in levels], 2, 2)
+    assert all(torch.equal(a, b) for a, b in zip(lists, whole, strict=True))
+
+
+def test_finer_maps_come_down_by_maxima_and_coarser_ones_up_by_repetition():
+    fine, coarse = torch.randn(1, 2, 8, 8, 10), torch.randn(1, 2, 8, 4, 5)
+    torch.testing.assert_close(resized(fine, (4, 5))[0], F.max_pool2d(fine[0], 2))
+    torch.testing.assert_close(resized(coarse, (8, 10))[0], coarse[0].repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert resized(coarse, (4, 5)) is not None
+    assert torch.equal(resized(coarse, (4, 5)), coarse)
