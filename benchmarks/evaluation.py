@@ -83,7 +83,7 @@ def make_epoch(args: argparse.Namespace, model: nn.Module, parts: Parts, compute
     schedule = warm_restarts(weights, compute.num_steps(train), args.Ti, args.Tm, args.eta_min)
     second_order = args.strategy == "darts2"
     session = Session(model, TASK, compute, Guard(compute.device))
-    sides = Bilevel(session, weights, logits, schedule, train, arch, args.alternate, second_order)
+    sides = Bilevel(session, weights, logits, schedule, train, arch, args.alternate, second_order, args.epochs)
 
     def one_epoch() -> None:
         session.progress.passes.clear()

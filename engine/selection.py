@@ -80,11 +80,11 @@ def select_by_perturbation(
         left = [(mask, cells, keep) for fusion in fusions for mask, cells, keep in choices(fusion)]
         rng.shuffle(left)
         for mask, cells, keep in tqdm(left, "perturbation", leave=False, disable=None):
-            costs = {cell: _loss_without(mask, cell, rate) for cell in cells}
-            kept = sorted(cells, key=lambda cell: -costs[cell])[:keep]  # stable: the first of equals
-            for cell in set(cells) - set(kept):
-                mask[cell] = -torch.inf
-            log(f"  perturbation: of {len(cells)} alternatives {[cells.index(cell) for cell in kept]} stay")
+            costs = [_loss_without(mask, cell, rate) for cell in cells]
+            kept = sorted(range(len(cells)), key=lambda n: -costs[n])[:keep]  # stable: the first of equals
+            for n in set(range(len(cells))) - set(kept):
+                mask[cells[n]] = -torch.inf
+            log(f"  perturbation: of {len(cells)} alternatives {sorted(kept)} stay")
             fine_tune()
 
 

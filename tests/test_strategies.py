@@ -21,12 +21,14 @@ OWN = {
     "evolution": ["--rounds", 5, "--population", 3, "--tournament", 2, "--topk", 2],
     "darts": ["--select", "perturb"],
     "gdas": ["--topk", 2],
-    "drnas": ["--arch_warmup", 1, "--lambda_cost", 0.5],
+    "drnas": ["--epochs", 2, "--arch_warmup", 1, "--lambda_cost", 0.5],
+    "random": ["--epochs", 2],
 }
+SMALL = ["--epochs", 1, "--steps", 1, "--multiplier", 1]
 
 
 def searched(capsys, tiny_flir, tiny_config, *options) -> tuple[Path, str]:
-    argv = [tiny_flir, "--config", tiny_config, "--epochs", 2, "--cache_features", "ram", *options]
+    argv = [tiny_flir, "--config", tiny_config, "--cache_features", "ram", *options]
     text = run(search, capsys, *argv)
     return named(text, "search_exp_dir"), text
 
@@ -39,7 +41,7 @@ def rows_of(folder: Path) -> list[dict]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_ends_in_a_valid_genotype_and_repeats(in_work, tiny_flir, tiny_config, capsys, strategy):
     """In the richer space, with two inputs per node where logits learn."""
-    options = ["--strategy", strategy, "--space", "fusion_v2", *OWN.get(strategy, [])]
+    options = ["--strategy", strategy, "--space", "fusion_v2", *SMALL, *OWN.get(strategy, [])]
     options += ["--pair_inputs"] if STRATEGIES[strategy].learns == "logits" else []
     ends = [searched(capsys, tiny_flir, tiny_config, *options)[0] for _ in range(2)]
     genotypes = [read_genotype(folder / "genotype.json", TAPS, LEVELS, 16) for folder in ends]
@@ -54,13 +56,17 @@ def test_every_strategy_ends_in_a_valid_genotype_and_repeats(in_work, tiny_flir,
     inherits = strategy not in ("pcdarts", "random")
     assert (told["AP_val_inherited"] is not None) == inherits
     # Equal accounts: both parts once per epoch, but for logits at rest and for brief trainings.
-    expected = [6, 9] if strategy == "drnas" else [9, 9]
+    expected = {"drnas": [6, 9], "random": [9, 9]}.get(strategy, [9])
     assert [row["pairs"] for row in rows_of(ends[0]) if "phase" not in row] == expected
 
 
 def test_another_seed_searches_another_way(in_work, tiny_flir, tiny_config, capsys):
     ends = [
-        rows_of(searched(capsys, tiny_flir, tiny_config, "--strategy", "evolution", "--rounds", 3, "--seed", seed)[0])
+        rows_of(
+            searched(capsys, tiny_flir, tiny_config, "--strategy", "evolution", "--rounds", 3, *SMALL, "--seed", seed)[
+                0
+            ]
+        )
         for seed in (1, 2)
     ]
     assert ends[0] != ends[1]

@@ -14,7 +14,6 @@ from engine.step import Compute
 from utils.errors import UserError
 from utils.found import Trained
 from utils.reporting import TASK
-from utils.robustness_plot import plot_robustness
 from utils.run_folder import RunFolder, read_json
 
 FACTS = ("part", "pairs", "method", "eval_exp_dir", "epoch", "seed", "protocol", "split", "checkpoint_split", "commit")
@@ -60,6 +59,8 @@ def test_robustness(
                 run.log(line)
     told = {name: facts[name] for name in (*FACTS, "scenes") if name in facts}
     path = run.write_json("robustness.json", told | {"rows": rows})
+    from utils.robustness_plot import plot_robustness  # draws, which nothing else here does
+
     plot_robustness(told, rows, run.path / "robustness.png")
     timing = read_json(run.path / "timing.json")
     run.write_json("timing.json", timing | {"robustness_wall_seconds": round(time.perf_counter() - started, 3)})

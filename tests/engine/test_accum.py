@@ -89,7 +89,7 @@ def test_weights_and_logits_take_groups_in_turn(alternate, order):
     task = SimpleNamespace(losses=losses, METRIC="score")
     schedule = warm_restarts(weights, TWO.num_steps(Marked(1)), Ti=1, Tm=1, eta_min=0.0)
     session = session_of(model, task, TWO)
-    sides = Bilevel(session, weights, logits, schedule, Marked(1), Marked(2), alternate, False)
+    sides = Bilevel(session, weights, logits, schedule, Marked(1), Marked(2), alternate, False, epochs=1)
     search(sides, validate, dict, 1, lambda row, _: rows.append(row))
     assert "".join(seen).split() == order.split()
     assert schedule.get_last_lr() == [0.05], "two steps are one epoch, and one cycle"

@@ -125,7 +125,7 @@ def make_training(alternate: str | None, second_order: bool = False):
             if alternate is None:
                 train(session, weights, schedule, loaders[0], validate, epochs, on_epoch)
             else:
-                sides = Bilevel(session, weights, logits, schedule, *loaders, alternate, second_order)
+                sides = Bilevel(session, weights, logits, schedule, *loaders, alternate, second_order, epochs)
                 search(sides, validate, dict, epochs, on_epoch)
 
     return SimpleNamespace(model=model, owners=owners, rows=rows, go=go, session=session)
