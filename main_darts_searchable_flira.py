@@ -96,10 +96,11 @@ def run_search(
 
     def genotype_files(row: Row) -> dict[str, object]:
         known = meta(args, parts, checkpoint_split, row["epoch"], row["AP_val"])
-        return {"genotype.json": genotype_to_json(searching.derived(known))}
+        return {"genotype.json": genotype_to_json(searching.derived(known, row["epoch"]))}
 
     with tracking(args, run) as tracker:
-        with keeper.at_work(**searching.owners):
+        learner = searching.learner()
+        with keeper.at_work(**learner.owners):
             record = Recorder(keeper, tracker, genotype_files)
 
             def on_epoch(row: Row, is_best: bool) -> None:
@@ -107,7 +108,7 @@ def run_search(
                 run.log(f"  genotype {row['genotype']}: {row['argmax']}")
                 searching.warn(row)
 
-            reason = search(searching.learner, validate, searching.describe, args.epochs, on_epoch, searching.enough)
+            reason = search(learner, validate, searching.describe, args.epochs, on_epoch, searching.enough)
         run.log(f"ended early: {reason}" if reason else f"all {args.epochs} epochs done")
         known = meta(args, parts, checkpoint_split, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment

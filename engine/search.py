@@ -50,6 +50,12 @@ class Bilevel:
     on_stage: Callable[[Stage], None] = lambda stage: None
     penalty: Callable[[], Tensor] | None = None
 
+    @property
+    def owners(self) -> dict:
+        """What a checkpoint keeps beside the session."""
+        sides = {"weights": self.weight_optimizer, "logits": self.arch_optimizer, "schedule": self.schedule}
+        return sides | {"train": self.train_loader, "arch": self.arch_loader}
+
     def begin(self, epoch: int) -> Row:
         """Choose the draws of an epoch; returns the learning rates at its start."""
         for loader in (self.train_loader, self.arch_loader):
@@ -122,6 +128,9 @@ class Learner(Protocol):
     """What learns in the epochs of a search: `Bilevel`, or `Sampled` (engine/sampling.py)."""
 
     session: Session
+
+    @property
+    def owners(self) -> dict: ...
 
     def begin(self, epoch: int) -> Row: ...
 

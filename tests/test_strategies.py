@@ -53,6 +53,10 @@ def test_every_strategy_ends_in_a_valid_genotype_and_repeats(in_work, tiny_flir,
     assert all(torch.equal(first[name], second[name]) for name in first)
     told = read_json(ends[0] / "discretisation.json")
     assert told["chosen"] == genotypes[0].id
+    rows = [row for row in rows_of(ends[0]) if "phase" not in row]
+    best = max(rows, key=lambda row: row["AP_val"])  # the first of equals
+    if strategy not in OWN or strategy == "random":
+        assert best["genotype"] == genotypes[0].id
     inherits = strategy not in ("pcdarts", "random")
     assert (told["AP_val_inherited"] is not None) == inherits
     # Equal accounts: both parts once per epoch, but for logits at rest and for brief trainings.

@@ -114,12 +114,21 @@ class Searching:
         streams = self.model.streams
         return input_names(self.args.space, streams.tap_names, streams.num_levels), streams.level_names
 
-    def derived(self, facts: dict) -> Genotype:
-        """Return the genotype that counts now: what the logits say, or the one that the weights are rated by."""
+    def derived(self, facts: dict, epoch: int) -> Genotype:
+        """Return the genotype that counts in an epoch: what the logits say now, or the one that is rated in it."""
         if self.strategy.learns != "logits":
-            genotype = self.learner.rated
+            genotype = self.drawn(self.candidate_of(epoch))
             return Genotype(*self.names, genotype.channels, genotype.cells, facts, genotype.space)
         return derive(self.model.fusions, *self.names, facts, self.args.max_parameter_free)
+
+    @property
+    def epochs_each(self) -> int:
+        """Epochs of a candidate of a random search."""
+        return self.args.epochs // candidates(self.args)
+
+    def candidate_of(self, epoch: int) -> int:
+        """Return which genotype an epoch rates where genotypes are drawn: its candidate; of paths always the first."""
+        return epoch // self.epochs_each if self.strategy.learns == "candidates" else 0
 
     def drawn(self, key: int | str) -> Genotype:
         """Return the genotype that the run's seed gives to a key."""
@@ -141,14 +150,14 @@ class Searching:
         for fusion in self.model.fusions:
             fusion.stage = stage
 
-    @cached_property
     def learner(self) -> Learner:
+        """Return what learns. It is not kept: in a circle of references, loaders would not end their workers."""
         args, weights = self.args, self.weight_optimizer()
         if self.strategy.learns == "logits":
             return self._bilevel(weights)
         loader = self.parts.loader(*self.parts.learning, train=True)
         if self.strategy.learns == "candidates":
-            return self.candidates_in_turn(self.session, weights, loader, self.drawn, args.epochs // candidates(args))
+            return self.candidates_in_turn(self.session, weights, loader, self.drawn, self.epochs_each)
         schedule = warm_restarts(weights, self.session.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
         of_step = lambda number: self.drawn(f"step {number}")  # noqa: E731
         return Sampled(self.session, weights, schedule, loader, self.take, self.drawn, of_step)
@@ -175,15 +184,6 @@ class Searching:
         schedule: LRScheduler = warm_restarts(weights, steps, args.Ti, args.Tm, args.eta_min)
         how = args.alternate, self.strategy.second_order, args.epochs, args.arch_warmup
         return Bilevel(self.session, weights, logits, schedule, *loaders, *how, self.on_stage, self._penalty())
-
-    @property
-    def owners(self) -> dict:
-        """What a checkpoint keeps beside the session."""
-        learner = self.learner
-        if isinstance(learner, Sampled):
-            return learner.owners
-        owners = {"weights": learner.weight_optimizer, "logits": learner.arch_optimizer, "schedule": learner.schedule}
-        return owners | {"train": learner.train_loader, "arch": learner.arch_loader}
 
     def restart(self, optimizer: Optimizer) -> None:
         """Put the model back to its start, and forget what the optimiser gathered."""
@@ -233,7 +233,7 @@ class Searching:
 
     def describe(self) -> Row:
         """Return what an epoch tells of the genotype, and of the logits where these learn."""
-        genotype = self.derived({})
+        genotype = self.derived({}, self.session.progress.epochs_done)
         if self.strategy.learns != "logits":
             return describe_genotype(genotype, self.model.fusions[0].space)
         row = describe(self.model.fusions, genotype)

@@ -69,15 +69,16 @@ class Settling:
         """Return the genotypes that the supernet puts first: one, or as many as --topk says."""
         searching, args = self.searching, self.args
         if searching.strategy.learns == "candidates":
-            return [searching.drawn(searching.session.progress.best_epoch // searching.learner.epochs_each)]
+            return [searching.drawn(searching.candidate_of(searching.session.progress.best_epoch))]
         if searching.strategy.learns == "paths":
             return self.evolved()[: args.topk]
         if args.select == "perturb":
             self.perturb()
+        first = searching.derived({}, searching.session.progress.best_epoch)
         if args.topk == 1:
-            return [searching.derived({})]
+            return [first]
         found = likeliest(list(self.model.fusions), *searching.names, args.topk)
-        return [searching.derived({}), *(g for g in found if g.id != searching.derived({}).id)][: args.topk]
+        return [first, *(g for g in found if g.id != first.id)][: args.topk]
 
     def evolved(self) -> list[Genotype]:
         """Return the fittest genotypes of an evolution on the supernet's weights."""
