@@ -3,8 +3,12 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.search.architect import second_order_backward
+from models.search.cells import SearchableFusion
+from models.search.parameters import arch_parameters, weight_parameters
+from models.search.spaces import Space
 
 XI = 0.05
 
@@ -105,3 +109,29 @@ def test_the_public_form_of_the_difference_would_fail(problem):
     torch.testing.assert_close(right, expected, rtol=1e-5, atol=1e-6)
     assert (faulty - expected).abs().max() > 1e3 * (right - expected).abs().max()
     assert (faulty - at_moved).abs().max() < 1e-4 * at_moved.abs().max()
+
+
+@pytest.mark.parametrize(("name", "pair"), [("fusion_v1", False), ("fusion_v2", True)])
+def test_second_order_of_a_supernet_against_autograd(name, pair):
+    torch.manual_seed(0)
+    model = SearchableFusion(Space(4, 8, steps=1, multiplier=1, name=name, pair_inputs=pair)).double()
+    batches = [(list(torch.randn(4, 2, 8, 4, 5).double()), torch.randn(2, 8, 4, 5).double()) for _ in range(2)]
+    logits, weights = arch_parameters(model), weight_parameters(model)
+    names = {id(p): name for name, p in model.named_parameters()}
+
+    def loss_of(out, target):
+        return (out - target).square().mean()
+
+    with sdpa_kernel(SDPBackend.MATH):  # the fast one has no second derivative
+        steps = torch.autograd.grad(loss_of(model(batches[0][0]), batches[0][1]), weights, create_graph=True)
+    moved = {names[id(w)]: w - XI * g for w, g in zip(weights, steps, strict=True)}
+    out = torch.func.functional_call(model, moved, (batches[1][0],))
+    options = {"allow_unused": True, "materialize_grads": True}
+    expected = torch.autograd.grad(loss_of(out, batches[1][1]), logits, **options)
+    first = torch.autograd.grad(loss_of(model(batches[1][0]), batches[1][1]), logits, **options)
+    sides = [lambda batch=batch: {"loss": loss_of(model(batch[0]), batch[1])} for batch in batches]
+    second_order_backward(model, *sides, weights, logits, XI)
+    for logit, exact_one, first_one in zip(logits, expected, first, strict=True):
+        torch.testing.assert_close(logit.grad, exact_one, rtol=0, atol=1e-6)
+        if exact_one.abs().max() > 0:
+            assert (first_one - exact_one).abs().max() > 1e-5
