@@ -111,14 +111,17 @@ class Bilevel:
 
         def arch_losses(one: dict) -> dict[str, Tensor]:
             losses = losses_of(one)
-            return losses if self.penalty is None else losses | {"loss": losses["loss"] + self.penalty()}
+            more = 0 if self.penalty is None else self.penalty()
+            return losses | {"loss": losses["loss"] + more, "plain": losses["loss"]}
 
         def backward() -> dict[str, Tensor]:
             (arch_batch,) = batches
             trained, arched = (move(batch, compute.device) for batch in (train_batch, arch_batch))
             sides = (lambda: losses_of(trained)), (lambda: arch_losses(arched))
             weights, logits = (parameters_of(o) for o in (self.weight_optimizer, self.arch_optimizer))
-            return second_order_backward(model, *sides, weights, logits, self.schedule.get_last_lr()[0])
+            losses = second_order_backward(model, *sides, weights, logits, self.schedule.get_last_lr()[0])
+            plain = losses.pop("plain")  # meters count the loss without the penalty
+            return losses | {"loss": plain}
 
         own = backward if self.second_order else None
         optimisation_step(self.session, batches, self.arch_optimizer, "logits", own, self.penalty)

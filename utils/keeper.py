@@ -40,6 +40,7 @@ FREE = (
 FREE += ("resume", "checkpointdir", "cache_dir", "search_exp_dir", "genotype")
 UNITS = {"s": 1, "m": 60, "h": 3600}
 NEXT = ".next"
+OF_A_PHASE = re.compile(r"(last|best)_\w+\.pt")
 
 
 class Owner(Protocol):
@@ -207,7 +208,8 @@ class Keeper:
         staged = [Path(name).name for name in state["resume"]["staged"]] if state else ()
         _rename([(self._waiting(name), self.run.path / name) for name in staged])
         for lost in self.run.path.glob(f"*_{self.phase}.pt{NEXT}*" if self.phase else f"*{NEXT}*"):
-            lost.unlink()
+            if self.phase or not OF_A_PHASE.match(lost.name):  # whose own keeper has yet to look at it
+                lost.unlink()
         if state is not None:
             self.run.log(f"{self.phase} goes on behind epoch {done}, step {self.session.progress.steps}".lstrip())
 

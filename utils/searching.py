@@ -32,10 +32,11 @@ from models.search.spaces import input_names
 from models.search.strategies import STRATEGIES, Strategy
 from utils.errors import UserError
 from utils.reporting import validator
-from utils.run_folder import RunFolder
+from utils.run_folder import RunFolder, read_json
 
 HESSIAN_BATCHES, HESSIAN_ITERATIONS = 2, 10
 STATISTICS_BATCHES = 16
+COSTS_FILE = "costs.json"
 Metrics = dict[str, float | None]
 UNREAD = {  # options that other strategies do not read
     "candidates": ("random",),
@@ -205,12 +206,15 @@ class Searching:
         return penalty
 
     def _expected_cost(self) -> ExpectedCost:
+        """Return the cost by the run's table, which is made once: seconds differ from measurement to measurement."""
         args, device = self.args, self.session.compute.device
-        sizes = level_sizes(args.image_size, args.fusion_levels)
-        table = cost_table(self.model.fusions[0].space, sizes, COSTS[args.cost], device)
-        levels = self.model.streams.level_names
-        self.run.write_json("costs.json", {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
-        return ExpectedCost(list(self.model.fusions), table, device)
+        path, levels = self.run.path / COSTS_FILE, self.model.streams.level_names
+        if not path.exists():
+            sizes = level_sizes(args.image_size, args.fusion_levels)
+            table = cost_table(self.model.fusions[0].space, sizes, COSTS[args.cost], device)
+            self.run.write_json(COSTS_FILE, {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
+        table = read_json(path)["levels"]
+        return ExpectedCost(list(self.model.fusions), [table[level] for level in levels], device)
 
     def validator(self) -> Callable[[], Metrics]:
         """Return what rates the supernet on `val` after an epoch: as mixture, or on the path of one genotype.

@@ -122,12 +122,17 @@ class SearchableFusion(nn.Module):
     def _ports(self) -> tuple[int, ...]:
         return (2,) if self.space.pair_inputs else ()
 
-    def weights(self, double: bool = False) -> Weights:
-        """Return the relaxed logits at the present stage; `double`: detached, in float64 on the CPU, for derivation."""
-        space = self.space
+    def weights(self, double: bool = False, stage: Stage | None = None) -> Weights:
+        """Return the relaxed logits.
+
+        Args:
+            double: detached, in float64 on the CPU, for derivation.
+            stage: of the search; None: the present one.
+        """
+        space, stage = self.space, stage or self.stage
 
         def relax(alpha: Tensor) -> Tensor:
-            return self.relaxation(alpha.detach().cpu().double() if double else alpha, self.stage)
+            return self.relaxation(alpha.detach().cpu().double() if double else alpha, stage)
 
         edges = relax(self.alpha_edges.reshape(self.mask_edges.shape) + self.mask_edges)
         inner = relax(self.alpha_inner_edges).reshape(space.steps, space.ports, space.num_inner_edges, 2)

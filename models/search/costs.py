@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.search.cells import SearchableFusion
 from models.search.found_cells import edge_op
 from models.search.operations import FUSION_OPS
+from models.search.relaxations import EVALUATION
 from models.search.spaces import Space
 
 MIN_SECONDS = 0.05  # that each operation is timed for; the median counts
@@ -53,15 +54,15 @@ def cost_table(
     Args:
         sizes: (height, width) of each level's maps.
     """
+    with torch.random.fork_rng(devices=[]):  # their weights are no draws of the run
+        edges = {name: edge_op(name, space.channels) for name in space.learned_edges}
+        fusions = {name: FUSION_OPS[space.rank][name](space.channels) for name in space.op_names}
+    free = {name: 0.0 for name in space.edge_ops if name not in edges}
     table = []
     for size in sizes:
         maps = torch.zeros(2, 1, space.channels, *size, device=device)
-        edges = {
-            name: 0.0 if name in ("none", "skip") else _cost(edge_op(name, space.channels), maps[:1], measure)
-            for name in space.edge_ops
-        }
-        ops = {name: FUSION_OPS[space.rank][name](space.channels) for name in space.op_names}
-        table.append({"edges": edges, "fusions": {name: _cost(op, maps, measure) for name, op in ops.items()}})
+        priced = free | {name: _cost(op, maps[:1], measure) for name, op in edges.items()}
+        table.append({"edges": priced, "fusions": {name: _cost(op, maps, measure) for name, op in fusions.items()}})
     return table
 
 
@@ -95,7 +96,7 @@ class ExpectedCost:
     def _total(self, even: bool) -> Tensor:
         total = 0
         for fusion, (edge_prices, op_prices) in zip(self.fusions, self.prices, strict=True):
-            edges, _, ops = fusion.weights()
+            edges, _, ops = fusion.weights(stage=EVALUATION)  # an expectation, not a draw
             if even:
                 edges, ops = (torch.full_like(w, 1 / w.shape[-1]) for w in (edges, ops))
             total = total + (ops * op_prices).sum() + self._edges(edges, edge_prices, fusion.space)
