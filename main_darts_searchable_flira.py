@@ -37,7 +37,7 @@ from utils.options import make_parser
 from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking
 from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import RunFolder, commit
-from utils.searching import Searching, check_combinations, unchanged_parts
+from utils.searching import Searching, check_combinations, met_parts
 from utils.seed import seed_everything
 from utils.settling import Settling
 from utils.signals import Stop
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     check_batch(args, parts, ("train",), ("arch",))
     if args.dry_run:
         steps = {"weight_steps_per_epoch": compute.num_steps(parts.loader("train", train=True)), "epochs": args.epochs}
-        print_dry_run(sizes(model) | steps | cache_sizes(args, parts, model, compute, ("train", "arch"), ("val",)))
+        print_dry_run(sizes(model) | steps | cache_sizes(args, parts, model, compute, *met_parts(args)))
         return
 
     with running("search", args, parts) as (run, stop):
@@ -79,7 +79,8 @@ def run_search(
     stop: Stop,
 ) -> None:
     """Search, from where the run was left."""
-    initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    learning = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("streams.")}
+    initial = {name: tensor.clone() for name, tensor in learning.items()}
     session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
     facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
     facts["checkpoint_split"] = checkpoint_split
@@ -89,10 +90,10 @@ def run_search(
         return Keeper(run, session, *known, args.checkpoint_every, stop, phase)
 
     keeper = make_keeper(session)
-    parts = cached(args, parts, model, compute, run.log, ("train", "arch"), ("val", *unchanged_parts(args)))
+    parts = cached(args, parts, model, compute, run.log, *met_parts(args))
     keeper.note_features(parts)
     searching = Searching(args, session, parts, run, initial)
-    validate = searching.validator()
+    validate = searching.validation()
 
     def genotype_files(row: Row) -> dict[str, object]:
         known = meta(args, parts, checkpoint_split, row["epoch"], row["AP_val"])

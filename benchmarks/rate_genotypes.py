@@ -24,7 +24,6 @@ from utils.resume import take_up
 from utils.run_folder import RunFolder, write_json
 from utils.searching import Searching
 from utils.seed import seed_everything
-from utils.settling import Settling
 
 
 @command
@@ -34,18 +33,18 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--genotypes", type=positive, default=20, help="rate genotypes 0 to N - 1 (20)")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON to write")
     own = parser.parse_args(argv)
-    settling = settling_of(own.run)
-    space, names = settling.model.fusions[0].space, settling.searching.names
+    searching = finished_search(own.run)
+    space, names = searching.model.fusions[0].space, searching.names
     rows = []
     for number in range(own.genotypes):
         genotype = random_genotype(space, *names, number)
-        rows.append({"number": number, "genotype": genotype.id, "score": settling.fitness(genotype)})
+        rows.append({"number": number, "genotype": genotype.id, "score": searching.fitness(genotype)})
         print(f"genotype {number}: {rows[-1]['score']:.5f}", flush=True)
     write_json(Path(own.out), rows)
 
 
-def settling_of(folder: str) -> Settling:
-    """Return the end of a finished search, its best supernet in place."""
+def finished_search(folder: str) -> Searching:
+    """Return a finished search, its best supernet in place."""
     args = take_up(parse(make_parser, ["--resume", folder], "search"), "search", make_parser)
     seed_everything(args.seed)
     compute, parts = pick_compute(args), open_data(args)
@@ -55,7 +54,7 @@ def settling_of(folder: str) -> Settling:
     session, run = Session(model, TASK, compute, Guard(compute.device)), RunFolder(Path(folder))
     searching = Searching(args, session, parts, run, {})
     searching.on_stage(EVALUATION)
-    return Settling(searching, None, None, {})
+    return searching
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ A supernet is rated with the norms' statistics of each batch, since running ones
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,20 @@ from models.search.cells import SearchableFusion
 from models.search.spaces import SKIP
 
 
+def set_for_rating(model: nn.Module) -> list[nn.Module]:
+    """Put a model into eval mode but for the norms that learn, so that nothing drops out; returns these norms."""
+    model.train()
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    model.eval()
+    for norm in norms:
+        norm.train()
+    return norms
+
+
 @torch.no_grad()
-def mean_loss(session: Session, batches: list[dict]) -> float:
-    """Return the mean loss over some batches, in training mode; nothing learns, running statistics stay."""
-    session.model.train()
+def mean_loss(session: Session, batches: Iterable[dict]) -> float:
+    """Return the mean loss over batches, each with its own statistics; nothing learns, running statistics stay."""
+    set_for_rating(session.model)
     forget, losses = session.guard.remember(session.model), []
     for batch in batches:
         with session.compute.autocast():
@@ -32,9 +41,7 @@ def mean_loss(session: Session, batches: list[dict]) -> float:
 @contextmanager
 def fresh_statistics(session: Session, batches: Iterable[dict]) -> Iterator[None]:
     """Inside, running statistics of norms are means over some batches; afterwards they are as before."""
-    norms = [m for m in session.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    session.model.train()
-    norms = [m for m in norms if m.training]  # not those of frozen streams
+    norms = set_for_rating(session.model)  # not those of frozen streams
     kept = [({k: b.clone() for k, b in m.named_buffers()}, m.momentum) for m in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -50,11 +57,6 @@ def fresh_statistics(session: Session, batches: Iterable[dict]) -> Iterator[None
             norm.momentum = momentum
             for name, buffer in norm.named_buffers():
                 buffer.copy_(buffers[name])
-
-
-def first_batches(loader: Iterable[dict], count: int) -> list[dict]:
-    """Return up to `count` batches of a loader."""
-    return list(islice(loader, count))
 
 
 Cells = list[tuple]  # places in a mask, one per alternative of a choice

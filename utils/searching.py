@@ -2,9 +2,10 @@
 
 import argparse
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from engine.collapse import alarm, reason_to_stop
 from engine.progress import Row
 from engine.sampling import Sampled
 from engine.search import Bilevel, Learner
-from engine.selection import first_batches, fresh_statistics
+from engine.selection import fresh_statistics, mean_loss
 from engine.step import Session, move
 from engine.train import warm_restarts
 from models.detection.anchors import level_sizes
@@ -82,9 +83,13 @@ def candidates(args: argparse.Namespace) -> int:
     return args.candidates or args.epochs
 
 
-def unchanged_parts(args: argparse.Namespace) -> tuple[str, ...]:
-    """Return the learning parts whose pairs are also met unmirrored: a cache needs these where all are mirrored."""
-    return ("train", "arch") if args.hflip == 1 else ()
+def met_parts(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the parts whose pairs are met mirrored as --hflip says, and those that are met as they are.
+
+    Statistics and eigenvalues take pairs of the first as they are, which a cache else lacks where all are mirrored.
+    """
+    learning = ("train", "arch")
+    return learning, ("val", *(learning if args.hflip == 1 else ()))
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Searching:
     """A search under way.
 
     Args:
-        initial: the model's state at the start, which each candidate of a random search starts from.
+        initial: the state of what learns at the start, which each genotype that is trained on its own starts from.
     """
 
     args: argparse.Namespace
@@ -160,8 +165,8 @@ class Searching:
         if self.strategy.learns == "candidates":
             return self.candidates_in_turn(self.session, weights, loader, self.drawn, self.epochs_each)
         schedule = warm_restarts(weights, self.session.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
-        of_step = lambda number: self.drawn(f"step {number}")  # noqa: E731
-        return Sampled(self.session, weights, schedule, loader, self.take, self.drawn, of_step)
+        how = self.take, self.drawn, lambda number: self.drawn(f"step {number}")
+        return Sampled(self.session, weights, schedule, loader, *how)
 
     def candidates_in_turn(
         self,
@@ -173,8 +178,8 @@ class Searching:
     ) -> Sampled:
         """Return what trains genotypes one after another, each from the start; the schedule starts anew with each."""
         schedule = warm_restarts(weights, session.compute.num_steps(loader), epochs_each, 1, self.args.eta_min)
-        restart = lambda: self.restart(weights)  # noqa: E731
-        return Sampled(session, weights, schedule, loader, self.take, candidate, None, restart, epochs_each)
+        how = self.take, candidate, None, lambda: self.restart(weights), epochs_each
+        return Sampled(session, weights, schedule, loader, *how)
 
     def _bilevel(self, weights: Optimizer) -> Bilevel:
         args = self.args
@@ -188,7 +193,7 @@ class Searching:
 
     def restart(self, optimizer: Optimizer) -> None:
         """Put the model back to its start, and forget what the optimiser gathered."""
-        self.model.load_state_dict(self.initial)
+        self.model.load_state_dict(self.initial, strict=False)
         optimizer.state.clear()
 
     def _penalty(self) -> Callable[[], Tensor] | None:
@@ -216,7 +221,7 @@ class Searching:
         table = read_json(path)["levels"]
         return ExpectedCost(list(self.model.fusions), [table[level] for level in levels], device)
 
-    def validator(self) -> Callable[[], Metrics]:
+    def validation(self) -> Callable[[], Metrics]:
         """Return what rates the supernet on `val` after an epoch: as mixture, or on the path of one genotype.
 
         A path's norms get statistics of their own first, as running ones are of all paths.
@@ -231,9 +236,16 @@ class Searching:
 
         return of_path
 
-    def statistics_batches(self) -> list[dict]:
-        """Return the batches that running statistics of a path's norms are means of."""
-        return first_batches(self.parts.loader("train", train=False), STATISTICS_BATCHES)
+    def statistics_batches(self) -> Iterator[dict]:
+        """Give the batches that running statistics of a path's norms are means of."""
+        return islice(self.parts.loader("train", train=False), STATISTICS_BATCHES)
+
+    def fitness(self, genotype: Genotype) -> float:
+        """Return minus the loss on `val` of a genotype on the supernet's weights."""
+        self.take(genotype)
+        loss = mean_loss(self.session, self.parts.loader("val", train=False))
+        self.take(None)
+        return -loss
 
     def describe(self) -> Row:
         """Return what an epoch tells of the genotype, and of the logits where these learn."""
@@ -247,7 +259,7 @@ class Searching:
     def _eigenvalue(self) -> float:
         """Return the dominant eigenvalue of the Hessian of the loss on some pairs of `arch`, norms at rest."""
         device, logits = self.session.compute.device, arch_parameters(self.model)
-        batches = first_batches(self.parts.loader("arch", train=False), HESSIAN_BATCHES)
+        batches = list(islice(self.parts.loader("arch", train=False), HESSIAN_BATCHES))
         self.on_stage(EVALUATION)
         self.model.eval()
 
@@ -267,14 +279,14 @@ class Searching:
 
     def enough(self) -> str:
         """Return why the search is to end now, or nothing."""
-        if self.strategy.learns != "logits":
+        if not self.args.early_stop or self.strategy.learns != "logits":
             return ""
         rows = [row for row in self.run.metrics() if "phase" not in row]
         return reason_to_stop(rows, self.args.early_stop, self.most_parameter_free)
 
     @property
     def most_parameter_free(self) -> int:
-        """Fusions without parameters that end a search: more than are allowed, or than half of all."""
+        """Choices without parameters that end a search: more than are allowed, or than half of all."""
         if self.args.max_parameter_free is not None:
             return self.args.max_parameter_free
         space = self.model.fusions[0].space

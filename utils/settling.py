@@ -11,8 +11,6 @@ from dataclasses import replace
 
 from datasets.loader import PairLoader
 from engine.evolution import evolve
-from engine.guard import Guard
-from engine.progress import Progress
 from engine.search import cycle_batches, search
 from engine.selection import fresh_statistics, mean_loss, select_by_perturbation
 from engine.step import Session, optimisation_step
@@ -44,7 +42,7 @@ class Settling:
     def __init__(self, searching: Searching, make_keeper: MakeKeeper, tracker: Tracker, meta: dict):
         self.searching, self.make_keeper, self.tracker, self.meta = searching, make_keeper, tracker, meta
         self.args, self.model, self.parts = searching.args, searching.model, searching.parts
-        self.session = Session(self.model, TASK, searching.session.compute, Guard(searching.session.compute.device))
+        self.session = Session(self.model, TASK, searching.session.compute, searching.session.guard)
         self.log = searching.run.log
 
     def settle(self) -> Genotype:
@@ -84,19 +82,12 @@ class Settling:
         """Return the fittest genotypes of an evolution on the supernet's weights."""
         args, space = self.args, self.model.fusions[0].space
         sizes = args.population, args.tournament, args.rounds
-        mutate = lambda parent, rng: mutated(parent, space, rng)  # noqa: E731
-        lived = evolve(self.searching.draw, mutate, self.fitness, random.Random(args.seed), *sizes)
+        steps = self.searching.draw, lambda parent, rng: mutated(parent, space, rng), self.searching.fitness
+        lived = evolve(*steps, random.Random(args.seed), *sizes)
         rows = [{"loss_val": -score, "genotype": one.id, "argmax": in_words(one)} for score, one in lived]
         self.searching.run.write_json("evolution.json", rows)
         self.log(f"evolution: {len(lived)} genotypes, loss on val {-lived[0][0]:.4f} to {-lived[-1][0]:.4f}")
         return [one for _, one in lived]
-
-    def fitness(self, genotype: Genotype) -> float:
-        """Return minus the loss on `val` of a genotype on the supernet's weights."""
-        self.searching.take(genotype)
-        loss = mean_loss(self.session, self.parts.loader("val", train=False))
-        self.searching.take(None)
-        return -loss
 
     def perturb(self) -> None:
         """Leave in the supernet what its loss on `val` needs."""
@@ -127,7 +118,7 @@ class Settling:
     def train_briefly(self, genotypes: list[Genotype], facts: dict) -> Genotype:
         """Return the genotype that is best on `val` after a brief training from the search's start."""
         searching, args = self.searching, self.args
-        session = Session(self.model, TASK, self.session.compute, searching.session.guard, Progress())
+        session = Session(self.model, TASK, self.session.compute, self.session.guard)
         keeper = self.make_keeper(session, PHASE)
         loader: PairLoader = self.parts.loader(*self.parts.learning, train=True)
         optimizer = searching.weight_optimizer()
