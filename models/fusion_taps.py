@@ -3,7 +3,6 @@
 Shapes: a level's taps are maps (B, C, H, W), in a list or one tensor (F, B, C, H, W).
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,30 +11,25 @@ from models.search.spaces import nearest_levels
 Taps = list[Tensor] | Tensor
 
 
-def with_neighbours(levels: list[Taps], num_streams: int, count: int) -> list[Tensor]:
+def with_neighbours(levels: list[Taps], num_streams: int, count: int) -> list[list[Tensor]]:
     """Return every level's own taps and, behind them, the last tap of each stream on its `count` nearest levels.
 
     Finer maps come down by their maxima, coarser ones up by repetition, as in EfficientDet (1911.09070).
 
     Returns:
-        One tensor (F + count * num_streams, B, C, H, W) per level.
+        F + count * num_streams maps (B, C, H, W) per level.
     """
-    own = [taps if isinstance(taps, Tensor) else torch.stack(list(taps)) for taps in levels]
-    repeats = len(own[0]) // num_streams
-    last = [taps[repeats - 1 :: repeats] for taps in own]
+    repeats = len(levels[0]) // num_streams
+    last = [list(taps)[repeats - 1 :: repeats] for taps in levels]
     whole = []
-    for level, taps in enumerate(own):
-        size = tuple(taps.shape[-2:])
-        near = [resized(last[other], size) for other in nearest_levels(level, len(own), count)]
-        whole.append(torch.cat([taps, *near]))
+    for level, taps in enumerate(levels):
+        own, nearest = list(taps), nearest_levels(level, len(levels), count)
+        whole.append(own + [resized(tap, tuple(own[0].shape[-2:])) for other in nearest for tap in last[other]])
     return whole
 
 
-def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return maps (N, B, C, h, w) as (N, B, C, H, W)."""
-    flat = maps.flatten(0, 1)
-    if flat.shape[-1] > size[1]:
-        flat = F.adaptive_max_pool2d(flat, size)
-    elif tuple(flat.shape[-2:]) != size:
-        flat = F.interpolate(flat, size, mode="nearest")
-    return flat.unflatten(0, maps.shape[:2])
+def resized(fmap: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a map (B, C, h, w) as (B, C, H, W)."""
+    if fmap.shape[-1] > size[1]:
+        return F.adaptive_max_pool2d(fmap, size)
+    return fmap if tuple(fmap.shape[-2:]) == size else F.interpolate(fmap, size, mode="nearest")

@@ -21,19 +21,24 @@ def test_every_level_gets_the_last_taps_of_its_neighbours():
     whole = with_neighbours(levels, 2, 2)
     assert input_names("fusion_v2", TAPS, 3)[4:] == ("thermal/near1", "rgb/near1", "thermal/near2", "rgb/near2")
     for level, (own, taps) in enumerate(zip(levels, whole, strict=True)):
-        assert taps.shape == (8, *own.shape[1:])
-        torch.testing.assert_close(taps[:4], own, rtol=0, atol=0)
+        assert len(taps) == 8
+        assert all(torch.equal(a, b) for a, b in zip(taps, own))
         for n, other in enumerate(nearest_levels(level, 3, 2)):
             for stream, last in enumerate((1, 3)):
-                expected = resized(levels[other][last : last + 1], own.shape[-2:])[0]
-                torch.testing.assert_close(taps[4 + 2 * n + stream], expected, rtol=0, atol=0)
+                assert torch.equal(taps[4 + 2 * n + stream], resized(levels[other][last], own.shape[-2:]))
     lists = with_neighbours([list(level) for level in levels], 2, 2)
-    assert all(torch.equal(a, b) for a, b in zip(lists, whole, strict=True))
+    assert all(torch.equal(a, b) for one, other in zip(lists, whole) for a, b in zip(one, other, strict=True))
+
+
+def test_own_taps_are_not_copied_and_neighbours_keep_channels_last():
+    levels = [[t.to(memory_format=torch.channels_last) for t in torch.randn(4, 2, 8, *size)] for size in SIZES]
+    for own, taps in zip(levels, with_neighbours(levels, 2, 2), strict=True):
+        assert all(a is b for a, b in zip(taps, own))
+        assert all(t.is_contiguous(memory_format=torch.channels_last) for t in taps)
 
 
 def test_finer_maps_come_down_by_maxima_and_coarser_ones_up_by_repetition():
-    fine, coarse = torch.randn(1, 2, 8, 8, 10), torch.randn(1, 2, 8, 4, 5)
-    torch.testing.assert_close(resized(fine, (4, 5))[0], F.max_pool2d(fine[0], 2))
-    torch.testing.assert_close(resized(coarse, (8, 10))[0], coarse[0].repeat_interleave(2, 2).repeat_interleave(2, 3))
-    assert resized(coarse, (4, 5)) is not None
-    assert torch.equal(resized(coarse, (4, 5)), coarse)
+    fine, coarse = torch.randn(2, 8, 8, 10), torch.randn(2, 8, 4, 5)
+    torch.testing.assert_close(resized(fine, (4, 5)), F.max_pool2d(fine, 2))
+    torch.testing.assert_close(resized(coarse, (8, 10)), coarse.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert resized(coarse, (4, 5)) is coarse
