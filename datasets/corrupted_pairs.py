@@ -6,16 +6,15 @@ Shapes: h, w original size; H, W letterboxed size.
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 
 from datasets.corruptions import FROZEN, corrupt, severities
-from datasets.paired_detection import PairedDetectionDataset, PairRecord, load_pair
+from datasets.paired_detection import PairedDetectionDataset, PairRecord, PairsOf, load_pair
 
 CLEAN = 0  # the version that is not corrupted
 
 
-class CorruptedPairs(Dataset):
+class CorruptedPairs(PairsOf):
     """The samples of a dataset with "versions" in the place of "rgb" and "thermal": these of each severity.
 
     Args:
@@ -25,16 +24,10 @@ class CorruptedPairs(Dataset):
     """
 
     def __init__(self, dataset: PairedDetectionDataset, kind: str, seed: int):
-        self.dataset, self.kind, self.seed = dataset, kind, seed
+        super().__init__(dataset)
+        self.kind, self.seed = kind, seed
         # A sensor that hangs gives what it saw at the beginning.
         self.stuck = load_pair(dataset.records[0], dataset.thermal_counts) if kind == FROZEN else None
-
-    @property
-    def records(self) -> list[PairRecord]:
-        return self.dataset.records
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         """Give a sample; "versions" has {"rgb": uint8 (3, H, W), "thermal": uint8 (1, H, W)} by severity, 0: clean."""

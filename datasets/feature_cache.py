@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from datasets.feature_store import Store
-from datasets.paired_detection import PairedDetectionDataset, PairRecord
+from datasets.paired_detection import PairedDetectionDataset, PairRecord, PairsOf
 from utils.errors import UserError
 
 Digests = dict[str, dict[str, str]]  # file name of a pair -> modality -> digest of its file
@@ -63,18 +62,12 @@ class FeatureCache:
             raise UserError(f"{record.file_name}: expected cached features, found none: {why}") from None
 
 
-class CachedDataset(Dataset):
+class CachedDataset(PairsOf):
     """The samples of a dataset with "features", maps by stream, in the place of images; the same draws decide both."""
 
     def __init__(self, dataset: PairedDetectionDataset, cache: FeatureCache):
-        self.dataset, self.cache = dataset, cache
-
-    @property
-    def records(self) -> list[PairRecord]:
-        return self.dataset.records
-
-    def __len__(self) -> int:
-        return len(self.dataset)
+        super().__init__(dataset)
+        self.cache = cache
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         sample = self.dataset.target(key)

@@ -181,6 +181,20 @@ class PairedDetectionDataset(Dataset):
         return self.records[index], seed
 
 
+class PairsOf(Dataset):
+    """Other samples of the pairs of a dataset."""
+
+    def __init__(self, dataset: PairedDetectionDataset):
+        self.dataset = dataset
+
+    @property
+    def records(self) -> list[PairRecord]:
+        return self.dataset.records
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
 def named(record: PairRecord) -> dict[str, Any]:
     """Give what a sample says of where it is from."""
     return {"image_id": record.image_id, "file_name": record.file_name}

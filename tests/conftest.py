@@ -37,6 +37,13 @@ def tiny_flir(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> Path:
+    """What stands for rendered scenes: three parts, by day and by night."""
+    folder = tmp_path_factory.mktemp("scenes") / "flir"
+    return make_tiny_flir(folder, layout="1 in three", scenes=("day", "night"), info={"hash": "abc123"})
+
+
+@pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
     path.write_text(CONFIG)

@@ -13,8 +13,7 @@ from benchmarks.study_jobs import study_jobs
 from benchmarks.study_rows import missing
 from benchmarks.study_summary import Group, best, difference, front, groups, over_random
 from datasets.road_scenes import parse as parse_scenes
-from tests.tiny_data import make_tiny_flir
-from tests.tools.stand_in import stand_in
+from tests.tools.stand_in import commands, stand_in
 from tools.jobs import Done
 from utils.args import parse as parse_command
 from utils.commands import ROOT
@@ -40,12 +39,6 @@ kendall: {search: {strategy: evolution, space: fusion_v2}, genotypes: 3, seeds: 
 """
 
 
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes") / "flir"
-    return make_tiny_flir(folder, layout="1 in three", scenes=("day", "night"), info={"hash": "abc123"})
-
-
 @pytest.fixture
 def faked(tmp_path, monkeypatch, scenes) -> Path:
     """Stand in a folder with a study config and faked commands; gives the config."""
@@ -53,10 +46,6 @@ def faked(tmp_path, monkeypatch, scenes) -> Path:
     monkeypatch.setattr("benchmarks.rows.RESULTS", tmp_path / "results")
     Path("mine.yaml").write_text(STUDY)
     return Path("mine.yaml")
-
-
-def commands() -> list[str]:
-    return Path("commands.txt").read_text().splitlines() if Path("commands.txt").exists() else []
 
 
 def test_rows_come_out_once_and_those_of_other_methods_stay(faked, monkeypatch, capsys):

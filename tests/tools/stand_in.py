@@ -23,3 +23,8 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Non
     monkeypatch.chdir(folder)
     fake = lambda script, *options: [sys.executable, FAKE, script, *map(str, options)]  # noqa: E731
     monkeypatch.setattr("tools.demo_jobs.command_line", fake)
+
+
+def commands() -> list[str]:
+    """Return what was run in the folder so far, one line each."""
+    return Path("commands.txt").read_text().splitlines() if Path("commands.txt").exists() else []

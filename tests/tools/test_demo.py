@@ -14,8 +14,7 @@ from benchmarks.road_scenes import spread
 from benchmarks.rows import read_rows
 from datasets.road_scenes import SIZES, scenes_hash
 from datasets.road_scenes import parse as parse_scenes
-from tests.tiny_data import make_tiny_flir
-from tests.tools.stand_in import stand_in
+from tests.tools.stand_in import commands, stand_in
 from tools.demo import main, run_demo
 from tools.demo_jobs import demo_jobs
 from tools.demo_options import METHODS, Options, parse
@@ -30,22 +29,12 @@ from utils.options import make_parser
 PICTURES = ("genotype.png", "curves.png", "detections.png")
 
 
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes") / "flir"
-    return make_tiny_flir(folder, layout="1 in three", scenes=("day", "night"), info={"hash": "abc123"})
-
-
 @pytest.fixture
 def faked(tmp_path, monkeypatch, scenes) -> Options:
     """Stand in an empty folder where every command is a fake; gives options of a demo there."""
     stand_in(tmp_path, monkeypatch, scenes)
     monkeypatch.setattr("tools.demo.commit", lambda: "abc")  # ours may have changes that have no name
     return Options(seed=5, out="out", config="demo.yaml", slots=2)
-
-
-def commands() -> list[str]:
-    return Path("commands.txt").read_text().splitlines()
 
 
 def place(words: str) -> int:
