@@ -147,6 +147,7 @@ def test_the_eigenvalue_is_logged(in_work, tiny_flir, tiny_config, capsys):
         (["--strategy", "random", "--candidates", 3], "--candidates: expected a divisor of 2 epochs, found 3"),
         (["--rounds", 3], "--rounds: no effect with --strategy darts"),
         (["--cost", "macs"], "--cost: no effect alone: expected --lambda_cost above 0"),
+        (["--strategy", "pcdarts", "--topk", 2], "--topk: expected 1 with --strategy pcdarts (brief trainings"),
         (["--topk_epochs", 2], "--topk_epochs: no effect alone: expected --topk of at least 2"),
         (["--arch_warmup", 2], "--arch_warmup: expected less than the 2 epochs, found 2"),
         (["--strategy", "gdas", "--compile"], "--strategy gdas: expected no --compile"),

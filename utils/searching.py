@@ -70,6 +70,9 @@ def check_combinations(args: argparse.Namespace) -> None:
         why = f"with --strategy {args.strategy}" if name not in ("topk_epochs", "cost") else "alone"
         beside = {"topk_epochs": ": expected --topk of at least 2", "cost": ": expected --lambda_cost above 0"}
         raise UserError(f"--{name}: no effect {why}{beside.get(name, '')}")
+    if strategy.partial > 1 and args.topk > 1:
+        why = "brief trainings run on the supernet's operations, which see a part of the channels only"
+        raise UserError(f"--topk: expected 1 with --strategy {args.strategy} ({why}), found {args.topk}")
     if args.strategy == "random" and args.topk > 1:
         raise UserError("--topk: no effect with --strategy random, which trains each of its genotypes already")
     if args.arch_warmup >= args.epochs and strategy.learns == "logits":

@@ -75,7 +75,7 @@ class Settling:
         first = searching.derived({}, searching.session.progress.best_epoch)
         if args.topk == 1:
             return [first]
-        found = likeliest(list(self.model.fusions), *searching.names, args.topk)
+        found = likeliest(list(self.model.fusions), *searching.names, args.topk, args.max_parameter_free)
         return [first, *(g for g in found if g.id != first.id)][: args.topk]
 
     def evolved(self) -> list[Genotype]:

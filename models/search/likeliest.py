@@ -14,7 +14,7 @@ from itertools import combinations, permutations, product
 from torch import Tensor
 
 from models.search.cells import SearchableFusion, Weights
-from models.search.derive import derive_cell, final_weights
+from models.search.derive import cap_parameter_free, derive_cell, final_weights
 from models.search.genotypes import CellGenotype, Edge, Genotype
 from models.search.spaces import Space
 
@@ -22,19 +22,29 @@ Ranked = list[tuple[float, tuple]]  # log probability (up to a constant) and wha
 
 
 def likeliest(
-    fusions: list[SearchableFusion], inputs: tuple[str, ...], levels: tuple[str, ...], count: int
+    fusions: list[SearchableFusion],
+    inputs: tuple[str, ...],
+    levels: tuple[str, ...],
+    count: int,
+    most_parameter_free: int | None = None,
 ) -> list[Genotype]:
-    """Return the `count` likeliest genotypes, all of them where there are fewer, the likeliest first."""
-    space = fusions[0].space
-    choices = [ranked for f in fusions for ranked in _choices(final_weights(f), space, count)]
-    starts = [derive_cell(final_weights(f), space) for f in fusions]
+    """Return the `count` likeliest genotypes, the likeliest first; fewer where there are no more or caps make equals.
+
+    Args:
+        most_parameter_free: as in `derive`.
+    """
+    weights, space = [final_weights(f) for f in fusions], fusions[0].space
+    choices = [ranked for own in weights for ranked in _choices(own, space, count)]
+    starts = [derive_cell(own, space) for own in weights]
     found = []
     for picked in _best_combinations(choices, count):
         per_level = len(picked) // len(fusions)
         parts = [picked[n : n + per_level] for n in range(0, len(picked), per_level)]
         cells = tuple(_cell(start, part, space) for start, part in zip(starts, parts, strict=True))
+        if most_parameter_free is not None:
+            cells = cap_parameter_free(cells, weights, space, most_parameter_free)
         found.append(Genotype(tuple(inputs), tuple(levels), space.channels, cells, {}, space.name))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _choices(weights: Weights, space: Space, count: int) -> list[Ranked]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.search.cells import SearchableFusion
-from models.search.derive import derive, final_weights
+from models.search.derive import derive, describe_genotype, final_weights
 from models.search.likeliest import likeliest
 from models.search.spaces import Space
 
@@ -63,3 +63,18 @@ def test_the_first_is_the_derived_one_and_levels_are_combined():
     totals = [sum(log_probability(f, c) for f, c in zip(fusions, g.cells, strict=True)) for g in found]
     assert totals == sorted(totals, reverse=True)
     assert len({g.id for g in found}) == 12
+
+
+def test_choices_without_parameters_are_capped_in_all_of_them():
+    torch.manual_seed(5)
+    fusion = SearchableFusion(Space(4, 8, name="fusion_v2"))
+    with torch.no_grad():
+        fusion.alpha_ops[..., 0] += 5  # Sum
+        fusion.alpha_edges[..., 1] += 5  # skip
+    names = ("a", "b", "c", "d"), LEVELS
+    free = [describe_genotype(g, fusion.space)["parameter_free"] for g in likeliest([fusion], *names, 6)]
+    assert min(free) > 1
+    capped = likeliest([fusion], *names, 6, 1)
+    assert [describe_genotype(g, fusion.space)["parameter_free"] for g in capped] == [1] * len(capped)
+    assert capped[0] == derive([fusion], *names, {}, 1)
+    assert len({g.id for g in capped}) == len(capped)
