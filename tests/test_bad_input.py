@@ -356,21 +356,14 @@ def test_a_run_folder_that_cannot_be_written(
     assert Path("runs").read_text() == "a file in its place"
 
 
-# In processes of their own: what a shell sees.
+# In processes of their own, two per command: what a shell sees. Each takes seconds to start.
 
 PROCESSES = [  # script, fault of the data, options, words of the line
     ("main_pretrain_flira.py", "annotations cut", [], TRAIN),
-    ("main_pretrain_flira.py", "no known layout", [], "known layout"),
     ("main_pretrain_flira.py", None, ["--epochs", "-1"], "--epochs"),
     ("main_darts_searchable_flira.py", "RGB image cut", ["--workers", "1"], "FLIR_00003_RGB.jpg"),
-    ("main_darts_searchable_flira.py", "sizes differ in a pair", [], "FLIR_00003_RGB.jpg"),
-    ("main_darts_searchable_flira.py", "RGB image missing", [], "FLIR_00003_RGB"),
-    ("main_darts_searchable_flira.py", "unknown category", [], TRAIN),
     ("main_darts_searchable_flira.py", None, ["--split_seed", "1"], "pretrain.json"),
     ("main_darts_found_flira.py", "no box at all", ["--baseline", "sum"], TRAIN),
-    ("main_darts_found_flira.py", "box far outside", ["--baseline", "sum"], TRAIN),
-    ("main_darts_found_flira.py", None, ["--genotype", "nowhere.json"], "nowhere.json"),
-    ("main_darts_found_flira.py", None, ["--baseline", "sum", "--device", "cuda:99"], "--device cuda:99"),
     ("main_darts_found_flira.py", None, ["--baselin", "sum"], "did you mean --baseline?"),
 ]
 
@@ -399,4 +392,4 @@ def test_in_processes_of_their_own(pretrained, tmp_path, tiny_flir, tiny_config)
         return in_process(number, tmp_path, tiny_flir, tiny_config, pretrained)
 
     with ThreadPoolExecutor(2) as pool:
-        assert len(list(pool.map(one, range(len(PROCESSES))))) >= 12
+        assert len(set(pool.map(one, range(len(PROCESSES))))) == len(PROCESSES)

@@ -50,17 +50,18 @@ def test_search_train_test(searched, in_work, tiny_flir, capsys):
     assert json.loads((trained / "genotype.json").read_text())["cells"] == genotype["cells"]
     assert not (trained / "results.json").exists()  # the test pairs are not read by training
 
-    command = [sys.executable, str(REPO / "main_darts_found_flira.py"), str(tiny_flir), f"--search_exp_dir={searched}"]
-    command += [f"--eval_exp_dir={trained}", *map(str, small)]
-    tests = []
-    for part in ("test", "test", "val"):
-        done = subprocess.run([*command, "--eval_part", part], capture_output=True, text=True, check=True, cwd=in_work)
-        tests.append(in_work / named(done.stdout, "results").parent)
-    first, second, on_val = tests
-    assert first != second
+    options = [f"--search_exp_dir={searched}", f"--eval_exp_dir={trained}", *small]
+    first, on_val = (
+        named(run(found, capsys, tiny_flir, *options, "--eval_part", part), "results").parent
+        for part in ("test", "val")
+    )
+    command = [sys.executable, str(REPO / "main_darts_found_flira.py"), str(tiny_flir), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=in_work)
+    second = in_work / named(done.stdout, "results").parent  # in a new process
+    assert first.resolve() != second.resolve()
     assert (first / "detections.json").read_bytes() == (second / "detections.json").read_bytes()
     assert (first / "results.json").read_bytes() == (second / "results.json").read_bytes()
-    # A new process repeats what the training process had on `val`, byte for byte, and so the AP.
+    # A test repeats what the training had on `val`, byte for byte, and so the AP.
     assert (on_val / "detections.json").read_bytes() == (trained / "detections.json").read_bytes()
     results = json.loads((on_val / "results.json").read_text())
     assert results["AP"] == results["AP_val"]
