@@ -16,13 +16,14 @@ from benchmarks.fusion_words import (
     choice,
     comparisons,
     conditions,
+    failures,
     passes,
     ranking_words,
     supernets,
     table,
 )
 from benchmarks.rows import read_rows
-from benchmarks.study_rows import RANKING, STUDY
+from benchmarks.study_rows import FAILURE, RANKING, STUDY
 from benchmarks.study_summary import Key, Row, best, groups, parts, ranks
 from tools.summary import markdown
 from utils.args import Parser, command
@@ -31,11 +32,11 @@ from utils.commands import ROOT
 HEAD = """\
 # Results of the fusion study
 
-Made by `python -m benchmarks.fusion_report` from the rows of `results/fusion_study.csv` and of
-`results/fusion_ranking.csv` alone; not written by hand. AP, AP50 and differences are in points of 100, mean ± standard
-deviation over the seeds. Each seed renders scenes of its own, where they are rendered, pretrains its own streams and
-trains every method on the same pairs; so methods are compared seed by seed. A method is chosen by AP on `val` (AP_val)
-and reported by AP on the test pairs.
+Made by `python -m benchmarks.fusion_report` from the rows of `results/fusion_study.csv`,
+`results/fusion_ranking.csv` and `results/fusion_failure.csv` alone; not written by hand. AP, AP50 and differences are
+in points of 100, mean ± standard deviation over the seeds. Each seed renders scenes of its own, where they are
+rendered, pretrains its own streams and trains every method on the same pairs; so methods are compared seed by seed. A
+method is chosen by AP on `val` (AP_val) and reported by AP on the test pairs.
 """
 PICTURES = {"fusion_study": "AP per method", "fusion_pareto": "AP against multiply-accumulates and parameters"}
 
@@ -45,26 +46,26 @@ def main(argv: list[str]) -> None:
     parser = Parser("Write what the rows of the fusion study say.")
     parser.add_argument("--out", default=str(ROOT / "docs/results.md"), help="pictures go to images/ beside it")
     out = Path(parser.parse_args(argv).out)
-    rows, ranking = read_rows(STUDY), read_rows(RANKING)
+    rows = read_rows(STUDY)
     (out.parent / "images").mkdir(parents=True, exist_ok=True)
-    out.write_text(report(rows, ranking), encoding="utf-8")
+    out.write_text(report(rows, read_rows(RANKING), read_rows(FAILURE)), encoding="utf-8")
     if rows:
         plot_study(rows, out.parent / "images/fusion_study.png")
         plot_pareto(rows, out.parent / "images/fusion_pareto.png")
     print(f"results: {out}")
 
 
-def report(rows: list[Row], ranking: list[Row]) -> str:
+def report(rows: list[Row], ranking: list[Row], failure: list[Row]) -> str:
     """Return all that the rows say, as Markdown."""
     if not rows:
         return f"{HEAD}\nThere are no rows yet.\n"
     pictures = [f"![{words}](images/{name}.png)" for name, words in PICTURES.items()]
-    ranked = parts(ranking)
-    sections = [section(key, own, ranked.get(key, [])) for key, own in parts(rows).items()]
+    ranked, failed = parts(ranking), parts(failure)
+    sections = [section(key, own, ranked.get(key, []), failed.get(key, [])) for key, own in parts(rows).items()]
     return "\n\n".join([HEAD.rstrip(), *pictures, *sections]) + "\n"
 
 
-def section(key: Key, rows: list[Row], ranking: list[Row]) -> str:
+def section(key: Key, rows: list[Row], ranking: list[Row], failure: list[Row]) -> str:
     """Return what one study's rows say."""
     dataset, scenes, config = key
     found = groups(rows)
@@ -75,7 +76,7 @@ def section(key: Key, rows: list[Row], ranking: list[Row]) -> str:
         blocks += [choice(found, chosen), *comparisons(found, chosen)]
     blocks += supernets(found)
     blocks += [block for g in found if g.kind == "random" for block in against_random(found, g)]
-    blocks += [ranking_words(r) for r in ranks(ranking)]
+    blocks += [*(ranking_words(r) for r in ranks(ranking)), *failures(failure, found)]
     return "\n\n".join(filter(None, [*blocks, cautions(dataset, found, len(rows) - len(used))]))
 
 

@@ -5,7 +5,7 @@
 Seed S renders its own scenes and trains with S, in runs/fusion_study-CONFIG-S. Resumable row by row: a row is appended
 as soon as its test has finished, and none is measured twice; a stopped seed goes on behind the commands that finished.
 A command that fails stops those that need it, not the others. Methods are chosen by AP_val and reported by AP. Rows:
-results/fusion_study.csv, results/fusion_ranking.csv. What they say: python -m benchmarks.fusion_report.
+results/fusion_study.csv, fusion_ranking.csv, fusion_failure.csv. What they say: python -m benchmarks.fusion_report.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from benchmarks.fusion_report import report
 from benchmarks.rows import read_rows
 from benchmarks.study_config import KINDS, Study, content_hash, read_study
 from benchmarks.study_jobs import Wanted, study_jobs
-from benchmarks.study_rows import RANKING, STUDY, append_finished, chosen, missing
+from benchmarks.study_rows import FAILURE, RANKING, STUDY, append_finished, chosen, missing
 from datasets.scenes import scenes_hash
 from tools.demo import check_data, exit_codes, say
 from tools.demo_jobs import cache_folder, environment_for
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         return
     with exit_codes():
         measure(study, args, seeds)
-    print(report(read_rows(STUDY), read_rows(RANKING)))
+    print(report(*(read_rows(name) for name in (STUDY, RANKING, FAILURE))))
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -53,7 +53,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--data", metavar="DIR", help="a FLIR-Aligned folder, where the config says data: folder")
     add("--seeds", type=as_seed, nargs="+", metavar="SEED", help="of the config's seeds, these alone (all)")
     text = "of the config's methods, these alone, or those of a group of random ones or of a kind: "
-    text += f"{', '.join((*KINDS, 'kendall'))} (all)"
+    text += f"{', '.join((*KINDS, 'kendall', 'sensor_failure'))} (all)"
     add("--methods", nargs="+", metavar="NAME", help=text, default=())
     add("--slots", type=positive, default=Options.slots, help=f"commands side by side ({Options.slots})")
     add("--list", action="store_true", help="print what is done and what is missing, and leave")
@@ -68,6 +68,7 @@ def check(study: Study, args: argparse.Namespace) -> None:
     known = [name for m in study.methods for name in (m.name, m.group)] + [
         *KINDS,
         *(("kendall",) if study.kendall else ()),
+        *(("sensor_failure",) if study.failing else ()),
     ]
     for name in args.methods:
         if name not in known:
@@ -81,7 +82,11 @@ def check(study: Study, args: argparse.Namespace) -> None:
 def seeds_of(study: Study) -> list[int]:
     """Return all seeds at which the study measures something."""
     return sorted(
-        {*study.seeds, *(s for m in study.methods for s in m.seeds), *(study.kendall.seeds if study.kendall else ())}
+        {
+            *study.seeds,
+            *(s for m in study.methods for s in m.seeds),
+            *(s for more in (study.kendall, study.failing) if more for s in more.seeds),
+        }
     )
 
 
@@ -113,7 +118,7 @@ def measure_seed(study: Study, wanted: Wanted, options: Options) -> None:
     stamp["config_hash"] = content_hash(read_yaml(study.commands, f"--config {study.commands}"))
     resume = prepare(out, stamp, True, () if options.data else ("logs/render.json",))
     jobs = study_jobs(study, wanted, options)
-    count = len(wanted.methods) + len(wanted.ranked)
+    count = len(wanted.methods) + len(wanted.ranked) + len(wanted.failing)
     say(f"seed {options.seed}: {count} rows, {len(jobs)} commands, {options.slots} side by side; logs in {out}/logs")
     env = environment_for(options.slots, CORES)
     append = lambda name, done: append_finished(study, wanted, options, name, done)  # noqa: E731
@@ -132,6 +137,8 @@ def listed(study: Study, args: argparse.Namespace, seed: int) -> str:
     lines.append(f"  {len(left.methods)} missing: {', '.join(m.name for m in left.methods) or 'none'}")
     if left.ranked:
         lines.append(f"  {len(left.ranked)} genotypes to be ranked")
+    if left.failing:
+        lines.append(f"  {len(left.failing)} trainings to be tested with either sensor black")
     return "\n".join(lines)
 
 

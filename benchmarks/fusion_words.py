@@ -4,6 +4,7 @@ What is computed: study_summary.py, ranking.py.
 """
 
 import math
+import statistics
 
 from benchmarks.ranking import Paired
 from benchmarks.road_scenes import spread
@@ -13,6 +14,7 @@ from tools.summary import markdown
 
 FEW_SEEDS = 5  # below, a deviation says little
 FEW_PAIRS = {"flir_aligned_mini": 41}  # test pairs
+FAILS = {"thermal": "rgb", "rgb": "thermal"}  # the sensor that is dead, and the one that is left
 PAIR_COLUMNS = ("train", "val", "test")
 
 
@@ -148,6 +150,28 @@ def ranking_words(told: Ranks) -> str:
     )
     words += "them much better than they do with each other."
     return f"{head}\n\n{words}\n\n{markdown(lines).rstrip()}\n\n{share}"
+
+
+def failures(rows: list[Row], found: list[Group]) -> list[str]:
+    """Return AP with either sensor black beside that of the other sensor's own network, over the seeds of both."""
+    alone = {g.name: g.by_seed("AP") for g in found if g.kind == "single"}
+    lines = [["method", "modality dropout", "seeds", "clean"]]
+    lines[0] += [words for dead in FAILS for words in (f"{dead} black", f"{FAILS[dead]} alone", "black - alone")]
+    by_method: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        by_method.setdefault((row["method"], row["modality_dropout"]), []).append(row)
+    for (method, dropout), all_rows in by_method.items():
+        own = [r for r in all_rows if r["config_hash"] == all_rows[-1]["config_hash"]]
+        cells = [method, dropout, listed({int(r["seed"]) for r in own}), spread([float(r["AP"]) for r in own])]
+        for dead, other in FAILS.items():
+            pairs = [(float(r[f"AP_{dead}_black"]), alone.get(other, {}).get(int(r["seed"]))) for r in own]
+            both = [(black, single) for black, single in pairs if single is not None]
+            left = [black - single for black, single in both]
+            cells += [spread([black for black, _ in pairs]), spread([single for _, single in both])]
+            cells += [f"{100 * statistics.mean(left):+.1f}" if left else "-"]
+        lines.append(cells)
+    words = "AP on the test pairs with one sensor dead, all its pixels 0, and of the network of the other sensor alone."
+    return ["### When a sensor fails", words, markdown(lines).rstrip()] if rows else []
 
 
 def cautions(dataset: str, found: list[Group], dropped: int) -> str:

@@ -18,8 +18,8 @@ from utils.plain import read_yaml
 KINDS = ("single", "handmade", "widened", "random", "searched")
 ROAD_SCENES, FOLDER = "road_scenes", "folder"
 KEYS = ("commands", "data", *SIZES, "seeds", "single", "handmade", "widened", "widen_to", "random", "searched")
-KEYS = (*KEYS, "kendall")
-TAKEN = (*SINGLE, *TRAINED_FUSIONS, *BOX_FUSIONS, *KINDS, "kendall")
+KEYS = (*KEYS, "kendall", "sensor_failure")
+TAKEN = (*SINGLE, *TRAINED_FUSIONS, *BOX_FUSIONS, *KINDS, "kendall", "sensor_failure")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,15 @@ class Kendall:
 
 
 @dataclass(frozen=True)
+class Failing:
+    """Methods tested with either sensor black, trained as they are and with modality dropout of this probability."""
+
+    methods: tuple[Method, ...]
+    seeds: tuple[int, ...]
+    dropout: float
+
+
+@dataclass(frozen=True)
 class Study:
     """A study config: `commands` is the config that all its commands get, `sizes` those of rendered scenes."""
 
@@ -70,6 +79,7 @@ class Study:
     seeds: tuple[int, ...]
     methods: tuple[Method, ...]
     kendall: Kendall | None
+    failing: Failing | None
 
     def search_name(self, words: tuple[str, ...]) -> str:
         """Return the name of the search with these options: that of the method that it belongs to, if any."""
@@ -103,8 +113,8 @@ def read_study(path: str) -> Study:
     if twice := {m.group for m in methods if m.kind == "random"} & {m.group for m in methods if m.kind != "random"}:
         raise read.fail("random", "names of no other method", min(twice))
     sizes = sizes if place == ROAD_SCENES else dict.fromkeys(sizes)
-    kendall = _kendall(read, data, seeds, methods)
-    return Study(Path(path).stem, path, commands, place == ROAD_SCENES, sizes, seeds, methods, kendall)
+    more = _kendall(read, data, seeds, methods), _failing(read, data, seeds, methods)
+    return Study(Path(path).stem, path, commands, place == ROAD_SCENES, sizes, seeds, methods, *more)
 
 
 def _searched(read: Reader, data: dict, seeds: tuple[int, ...]) -> tuple[Method, ...]:
@@ -166,6 +176,20 @@ def _kendall(read: Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Me
     ranked = [Method(f"ranked {n}", "random", own, ("--random_genotype", str(n), *space)) for n in numbers]
     known = {m.train: m for m in methods}  # a genotype that has a row of its own is trained for both
     return Kendall(words, tuple(known.get(m.train, m) for m in ranked), own, second)
+
+
+def _failing(read: Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Method, ...]) -> Failing | None:
+    if "sensor_failure" not in data:
+        return None
+    key = "sensor_failure"
+    entry = read.mapping(key, data[key], ("methods", "seeds", "modality_dropout"))
+    own = read.seeds(f"{key}: seeds", entry["seeds"]) if "seeds" in entry else seeds
+    known = {m.name: m for m in methods if m.kind != "single" and m.name not in BOX_FUSIONS}
+    names = read.choices(f"{key}: methods", entry.get("methods"), tuple(known))
+    dropout = entry.get("modality_dropout")
+    if not isinstance(dropout, float) or not 0 < dropout < 1:
+        raise read.fail(f"{key}: modality_dropout", "a number between 0 and 1", dropout)
+    return Failing(tuple(known[name] for name in names), own, dropout)
 
 
 def content_hash(value: Any) -> str:

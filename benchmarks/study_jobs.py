@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks.study_config import Kendall, Method, Study
 from tools.demo_jobs import (
+    FOUND,
     PRETRAINED,
     SEARCH,
     fuse_boxes,
@@ -14,23 +15,30 @@ from tools.demo_jobs import (
     shared_options,
     test,
     train,
+    trained_in,
 )
 from tools.demo_options import BOX_FUSIONS, SINGLE, Options
 from tools.jobs import Job
 
 AGAIN = "_again"  # ends the names of a ranked genotype's second training
+BLACK = "black"  # begins the names of tests with either sensor black
 RATE = "rate"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be measured at one seed: rows of methods, and numbers of ranked genotypes."""
+    """What is to be measured at one seed: rows of methods, ranked genotypes, methods whose sensors fail.
+
+    Args:
+        failing: with the probability of modality dropout, 0 for the training of the method's own row.
+    """
 
     methods: tuple[Method, ...]
     ranked: tuple[Method, ...] = ()
+    failing: tuple[tuple[Method, float], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.methods or self.ranked)
+        return bool(self.methods or self.ranked or self.failing)
 
 
 def study_jobs(study: Study, wanted: Wanted, options: Options) -> list[Job]:
@@ -54,7 +62,19 @@ def study_jobs(study: Study, wanted: Wanted, options: Options) -> list[Job]:
         again = shared_options(replace(options, seed=study.kendall.second_training_seed)).training
         for method in wanted.ranked:
             jobs += [train(method.slug + AGAIN, again, *method.train), test(method.slug + AGAIN, shared.testing)]
+    for method, dropout in wanted.failing:
+        slug = failing_slug(method, dropout)
+        if dropout:
+            search = study.search_name(method.search) if method.search is not None else ""
+            own = ("--modality_dropout", str(dropout), *method.train)
+            jobs.append(train(slug, shared.training, *own, search=search))
+        jobs.append(_test_black(slug, shared.testing))
     return jobs
+
+
+def failing_slug(method: Method, dropout: float) -> str:
+    """Return the name of a method in names of commands, trained with modality dropout or not."""
+    return f"{method.slug}_dropout_{dropout}" if dropout else method.slug
 
 
 def ratings_file(options: Options) -> Path:
@@ -62,10 +82,16 @@ def ratings_file(options: Options) -> Path:
 
 
 def _with_parts(study: Study, wanted: Wanted) -> list[Method]:
-    """Return the methods to train and test: those wanted, ranked genotypes, single sensors where boxes are fused."""
+    """Return the methods to train and test: those wanted, and those that they, ranks and failing sensors build on."""
     boxes = any(m.name in BOX_FUSIONS for m in wanted.methods)
     parts = [m for m in study.methods if boxes and m.name in SINGLE]
-    return list(dict.fromkeys((*wanted.methods, *parts, *wanted.ranked)))
+    return list(dict.fromkeys((*wanted.methods, *parts, *wanted.ranked, *(m for m, _ in wanted.failing))))
+
+
+def _test_black(slug: str, testing: tuple) -> Job:
+    fixed = (*testing, "--save", slug, "--robustness", BLACK)
+    own = f"train_{slug}"
+    return job(f"{BLACK}_{slug}", FOUND, fixed, (own,), lambda done: ["--eval_exp_dir", trained_in(done, slug)])
 
 
 def _search(name: str, searching: tuple, words: tuple[str, ...]) -> Job:

@@ -1,8 +1,9 @@
 """Rows of a fusion study: which are there, which are missing, and what a finished command's row says.
 
 results/fusion_study.csv has one row per method and seed, results/fusion_ranking.csv one per genotype that a supernet
-has ranked. A row is named by dataset, scenes, config, config_hash, seed and method (or number); config_hash is of what
-the row depends on: sizes, the sections of the commands' config that its commands read, and its own options.
+has ranked, results/fusion_failure.csv one per training that was tested with either sensor black. A row is named by
+dataset, scenes, config, config_hash, seed and method (or number); config_hash is of what the row depends on: sizes, the
+sections of the commands' config that its commands read, and its own options.
 """
 
 import json
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
 from benchmarks.study_config import Method, Study, content_hash
-from benchmarks.study_jobs import AGAIN, Wanted, ratings_file
+from benchmarks.study_jobs import AGAIN, BLACK, Wanted, failing_slug, ratings_file
 from datasets.scenes import scenes_hash
 from datasets.scenes.scene import conditions
 from tools.demo_jobs import searched_in, tested_in, trained_in
@@ -21,7 +22,7 @@ from utils.commands import named
 from utils.plain import read_yaml
 from utils.run_folder import read_json
 
-STUDY, RANKING = "fusion_study", "fusion_ranking"
+STUDY, RANKING, FAILURE = "fusion_study", "fusion_ranking", "fusion_failure"
 SUPERNET = ("AP_val_supernet", "AP_val_inherited")  # of discretisation.json
 SCENES = tuple(sorted({*conditions(), "day", "night"}))
 
@@ -55,6 +56,12 @@ def known_ranking(study: Study, data: str | None) -> dict[str, object]:
     return known(study, data, own, True)
 
 
+def known_failing(study: Study, data: str | None, method: Method, dropout: float) -> dict[str, object]:
+    """Return the columns that name the row of a method with either sensor black."""
+    of_method = known_of(study, data, method)
+    return of_method | {"config_hash": content_hash([of_method["config_hash"], dropout]), "modality_dropout": dropout}
+
+
 def same(found: dict[str, str], columns: dict[str, object]) -> bool:
     return all(found[name] == ("" if value is None else str(value)) for name, value in columns.items())
 
@@ -65,8 +72,8 @@ def chosen(method: Method, only: tuple[str, ...]) -> bool:
 
 
 def missing(study: Study, data: str | None, seed: int, only: tuple[str, ...] = ()) -> Wanted:
-    """Return what has no row yet at a seed; `only`: as of `chosen`, kendall for the ranking."""
-    rows, methods, ranked = read_rows(STUDY), [], []
+    """Return what has no row yet at a seed; `only`: as of `chosen`, or kendall, sensor_failure."""
+    rows, methods, ranked, failing = read_rows(STUDY), [], [], []
     for method in study.methods:
         columns = known_of(study, data, method) | {"seed": seed}
         wanted = chosen(method, only) and seed in method.seeds
@@ -77,7 +84,13 @@ def missing(study: Study, data: str | None, seed: int, only: tuple[str, ...] = (
         for number, method in enumerate(study.kendall.genotypes):
             if not any(same(found, columns | {"number": number}) for found in rows):
                 ranked.append(method)
-    return Wanted(tuple(methods), tuple(ranked))
+    if study.failing and seed in study.failing.seeds and (not only or "sensor_failure" in only):
+        rows = read_rows(FAILURE)
+        for method, dropout in ((m, p) for m in study.failing.methods for p in (0.0, study.failing.dropout)):
+            columns = known_failing(study, data, method, dropout) | {"seed": seed}
+            if not any(same(found, columns) for found in rows):
+                failing.append((method, dropout))
+    return Wanted(tuple(methods), tuple(ranked), tuple(failing))
 
 
 def append_finished(study: Study, wanted: Wanted, options: Options, name: str, done: Finished) -> None:
@@ -91,6 +104,19 @@ def append_finished(study: Study, wanted: Wanted, options: Options, name: str, d
         if name in names and all(one in done for one in names):
             columns = known_ranking(study, options.data) | {"seed": options.seed}
             append_row(RANKING, columns | ranked(study, method, options, done), module=STUDY)
+
+    for method, dropout in wanted.failing:
+        if name == f"{BLACK}_{failing_slug(method, dropout)}":
+            columns = known_failing(study, options.data, method, dropout) | {"seed": options.seed}
+            append_row(FAILURE, columns | failed(failing_slug(method, dropout), done), module=STUDY)
+
+
+def failed(slug: str, done: Finished) -> dict[str, object]:
+    """Return AP of a trained method: clean, and with either sensor black."""
+    tested = Path(named(done[f"{BLACK}_{slug}"].text, "results")).parent
+    by_sensor = {row["sensor"]: row["AP"] for row in read_json(tested / "robustness.json")["rows"]}
+    names = {"AP": "none", "AP_thermal_black": "thermal", "AP_rgb_black": "rgb"}
+    return {name: round(by_sensor[sensor], 6) for name, sensor in names.items()} | {"run": trained_in(done, slug)}
 
 
 def measured(study: Study, method: Method, done: Finished) -> dict[str, object]:

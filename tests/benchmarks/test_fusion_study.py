@@ -1,6 +1,7 @@
 """The fusion study on stand-ins for its commands: what is run, which rows come out, and what is not run again."""
 
 import csv
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ random:
   random v2: {seeds: [1], count: 2, options: {space: fusion_v2}}
 searched:
   gdas v2: {seeds: [1], search: {strategy: gdas, space: fusion_v2, pair_inputs: true}}
+sensor_failure: {methods: [sum, gdas v2], seeds: [2], modality_dropout: 0.3}
 kendall: {search: {strategy: evolution, space: fusion_v2}, genotypes: 3, seeds: [1], second_training_seed: 1001}
 """
 
@@ -116,6 +118,20 @@ def test_a_row_depends_on_its_own_options_alone(faked):
     assert left() == rest | {"gdas v2", "thermal"}
 
 
+def test_failing_sensors_are_tested_with_and_without_dropout(faked):
+    argv = ["--config", "mine.yaml", "--seeds", "2"]
+    assert main([*argv, "--methods", "sensor_failure"]) == 0
+    rows = read_rows("fusion_failure")
+    assert {(r["method"], r["modality_dropout"]) for r in rows} == set(product(("sum", "gdas v2"), ("0.0", "0.3")))
+    assert {(r["AP"], r["AP_thermal_black"], r["AP_rgb_black"]) for r in rows} == {("0.3", "0.1", "0.2")}
+    assert sum("--modality_dropout 0.3" in line for line in commands()) == 2
+    assert sum("--robustness black" in line for line in commands()) == 4
+    before = len(commands())
+    assert main([*argv, "--methods", "sensor_failure"]) == 0
+    assert len(commands()) == before
+    assert {row["method"] for row in read_rows("fusion_study")} == set()  # rows of methods only where asked for
+
+
 WRONG = [
     ("seeds: [1, 2]", "seeds: []", "seeds: expected a list of different seeds, found []"),
     ("handmade: [sum, box_nms]", "handmade: [summ]", "handmade: expected a list of different names of mean, sum"),
@@ -127,6 +143,8 @@ WRONG = [
     ("demo.yaml", "nowhere.yaml", "commands: expected the config file of all commands, found 'nowhere.yaml'"),
     ("data: road_scenes", "data: folder", "train: expected none with data: folder, whose pairs are there, found 16"),
     ("single: [thermal, rgb]", "single: [rgb]", "single: expected thermal, rgb, since their boxes are fused"),
+    ("modality_dropout: 0.3", "modality_dropout: 3", "modality_dropout: expected a number between 0 and 1, found 3"),
+    ("methods: [sum, gdas v2]", "methods: [thermal]", "sensor_failure: methods: expected a list of different names of"),
     ("1001", "1", "kendall: second_training_seed: expected another seed than the first, found 1"),
     ("  random v2:", "  gdas v2:", "random: expected names of no other method, found 'gdas v2'"),
 ]
@@ -208,9 +226,9 @@ def test_the_front_is_what_no_other_beats():
     assert front(points) == ["a", "b", "e", "d"]
 
 
-def write_rows(folder: Path, rows: list[dict], ranking: list[dict]) -> None:
+def write_rows(folder: Path, rows: list[dict], ranking: list[dict], failure: list[dict]) -> None:
     folder.mkdir(exist_ok=True)
-    for name, lines in {"fusion_study": rows, "fusion_ranking": ranking}.items():
+    for name, lines in {"fusion_study": rows, "fusion_ranking": ranking, "fusion_failure": failure}.items():
         if lines:
             with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(lines[0]))
@@ -224,7 +242,10 @@ def test_the_report_is_the_same_from_the_same_rows(tmp_path, monkeypatch):
     scores = [(-0.5, 0.2, 0.21), (-0.4, 0.25, 0.22), (-0.3, 0.24, 0.26), (-0.2, 0.3, 0.29)]
     ranking = [facts | {"number": n, "score": s, "AP_1": a, "AP_2": b} for n, (s, a, b) in enumerate(scores)]
     mini = [row | {"dataset": "flir_aligned_mini", "scenes": ""} for row in ROWS[1:4]]
-    write_rows(tmp_path, ROWS + mini, ranking)
+    failing = [("0.0", 0.22, 0.01, 0.1), ("0.3", 0.24, 0.06, 0.12)]
+    names = ("modality_dropout", "AP", "AP_thermal_black", "AP_rgb_black")
+    failure = [facts | {"method": "sum"} | dict(zip(names, values, strict=True)) for values in failing]
+    write_rows(tmp_path, [*ROWS, *made_up("rgb", "single", {1: 0.08, 2: 0.1}), *mini], ranking, failure)
     texts = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -235,6 +256,7 @@ def test_the_report_is_the_same_from_the_same_rows(tmp_path, monkeypatch):
     assert "| best hand-made by AP, the hardest | sum | +4.0 ± 1.7 | 3 |" in texts[0]
     assert "| gdas v2 | 25.0 | 20.0 | +25.0 % | +1.8 | 1 |" in texts[0]
     assert "| supernet and AP, mean of both trainings | 1.00 | 1.00 to 1.00 |" in texts[0]
+    assert "| sum | 0.3 | 1 | 24.0 | 6.0 | 8.0 | -2.0 | 12.0 | - | - |" in texts[0]  # no network of thermal alone
     assert "41 test pairs are few" in texts[0]
     assert "1 row of earlier settings" in texts[0]
     for name in fusion_report.PICTURES:
@@ -245,7 +267,7 @@ def test_a_report_of_rows_without_some_columns(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.rows.RESULTS", tmp_path)
     unknown = ("macs", "AP50", "params", "train_pair_passes", "seconds", "commit", "device")
     rows = [{name: value for name, value in row.items() if name not in unknown} for row in ROWS]
-    write_rows(tmp_path, rows, [])
+    write_rows(tmp_path, rows, [], [])
     assert fusion_report.main(["--out", str(tmp_path / "results.md")]) == 0
     page = (tmp_path / "results.md").read_text()
     assert "| sum | handmade | 22.0 ± 1.0 | 21.0 ± 1.0 | - | 3 | - | - | 0 | - | 0 | - |" in page
@@ -259,5 +281,5 @@ def test_a_report_of_no_rows(tmp_path, monkeypatch):
 
 
 def test_the_committed_page_is_that_of_the_committed_rows():
-    page = fusion_report.report(read_rows("fusion_study"), read_rows("fusion_ranking"))
+    page = fusion_report.report(*(read_rows(f"fusion_{name}") for name in ("study", "ranking", "failure")))
     assert (ROOT / "docs/results.md").read_text(encoding="utf-8") == page

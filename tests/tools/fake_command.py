@@ -80,6 +80,9 @@ def test(data: str, options: dict[str, str]) -> None:
     results |= {"AP_scene_day": 0.4, "AP_scene_night": None, "parameters": PARAMETERS.get(method, 300)}
     (run / "results.json").write_text(json.dumps(results))
     (run / "detections.json").write_text(json.dumps(found))
+    if options.get("--robustness") == "black":
+        rows = [{"sensor": s, "AP": ap} for s, ap in {"none": 0.3, "thermal": 0.1, "rgb": 0.2}.items()]
+        (run / "robustness.json").write_text(json.dumps({"rows": rows}))
     print(f"results: {run}/results.json")
 
 
