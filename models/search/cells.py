@@ -115,8 +115,8 @@ class SearchableFusion(nn.Module):
             self.alpha_states = _logits(*self._ports(), space.num_edges)
             self.alpha_inner_states = _logits(space.steps, *self._ports(), space.num_inner_edges)
         learned = space.learned_edges
-        # One list per edge, in the order of the logits; none where edges have nothing to learn.
-        count = space.num_edges if learned else 0
+        # One list per state, for all steps that read it: each learns often and runs once. None if none can learn.
+        count = space.num_inputs + space.steps - 1 if learned else 0
         self.edges = nn.ModuleList(nn.ModuleList(edge_op(name, self.width) for name in learned) for _ in range(count))
 
     def _ports(self) -> tuple[int, ...]:
@@ -160,7 +160,7 @@ class SearchableFusion(nn.Module):
         of_node = edges.split(count, dim=1)
         shares = [None] * len(count) if outer_shares is None else outer_shares.split(count, dim=1)
         from_inputs = self._from_inputs(inputs, of_node, shares)
-        states, first, drawn = list(inputs), 0, self.relaxation is gumbel and self.stage.learning != ""
+        states, made, drawn = list(inputs), {}, self.relaxation is gumbel and self.stage.learning != ""
         for i, node in enumerate(self.nodes):
             pair = from_inputs[i]
             if i:
@@ -169,8 +169,7 @@ class SearchableFusion(nn.Module):
                 later = mix_skips(states[own], of_node[i][:, own], own_shares, self.width)
                 pair = [u + more for u, more in zip(pair, later, strict=True)]
             if len(self.edges):
-                pair = self._add_convs(pair, states, of_node[i], shares[i], first, drawn)
-            first += count[i]
+                pair = self._add_convs(pair, states, of_node[i], shares[i], made, drawn)
             states.append(node(pair[0], pair[-1], inner[i], ops[i], inner_shares[i], drawn))
         return conv_of_concat(self.out_conv, states[-self.space.multiplier :])
 
@@ -195,18 +194,24 @@ class SearchableFusion(nn.Module):
         states: list[Tensor],
         weights: Tensor,
         shares: Tensor | None,
-        first: int,
+        made: dict[tuple[int, int], Tensor],
         drawn: bool,
     ) -> list[Tensor]:
-        """Add what the learned operations of a step's edges make of its states: weights (P, edges of the step, O)."""
+        """Add what the learned operations of a step's edges make of its states.
+
+        Args:
+            weights: (P, edges of the step, O).
+            made: what operations have made of states in earlier steps, by state and operation; added to.
+        """
         weights, more = weights if shares is None else weights * shares[..., None], [[] for _ in pair]
         runs = [running(own, drawn) for own in weights]
         for j, state in enumerate(states):
-            for o, op in enumerate(self.edges[first + j], start=SKIP + 1):
+            for o, op in enumerate(self.edges[j], start=SKIP + 1):
                 used = [p for p in range(len(pair)) if runs[p][j][o]]
-                out = op(state[:, : self.width]) if used else None
+                if used and (j, o) not in made:
+                    made[j, o] = op(state[:, : self.width])
                 for p in used:
-                    more[p].append(weights[p, j, o] * out)
+                    more[p].append(weights[p, j, o] * made[j, o])
         return [u + self._widened(sum(own)) if own else u for u, own in zip(pair, more, strict=True)]
 
     def _widened(self, front: Tensor) -> Tensor:
@@ -225,13 +230,11 @@ class SearchableFusion(nn.Module):
             raise UserError("partial channels: expected whole operations to inherit, found those of a part of C")
         with torch.device("meta"):  # nothing is allocated or drawn
             found = FoundFusion(cell, self.space.channels, self.dropout, self.space.rank)
-        found.out_conv, first = self.out_conv, 0
+        found.out_conv = self.out_conv
         for i, (ours, node, step) in enumerate(zip(self.nodes, found.nodes, cell.steps, strict=True)):
             for port, (name, state) in enumerate(cell.edges[2 * i : 2 * i + 2]):
                 if name != "skip":
-                    op = self.edges[first + state][self.space.edge_ops.index(name) - SKIP - 1]
-                    found.edges[2 * i + port] = op
-            first += self.space.num_inputs + i
+                    found.edges[2 * i + port] = self.edges[state][self.space.edge_ops.index(name) - SKIP - 1]
             _share_node(ours, node, [self.space.op_names.index(name) for name in step.inner_steps])
         return found.train(self.training)
 
