@@ -147,6 +147,20 @@ def test_a_path_trains_the_supernets_own_weights_and_no_others():
     assert not any(m.training for m in fusion.modules())
 
 
+def test_a_states_convolutions_run_once_for_all_steps_that_read_it():
+    space, ran = Space(6, 8, steps=3, name="fusion_v2"), []
+    fusion = SearchableFusion(space)
+    assert len(fusion.edges) == 6 + 2  # nobody reads the last step
+    for state in fusion.edges:
+        for op in state:
+            op.register_forward_hook(lambda *a: ran.append(a[0]))
+    fusion(list(torch.randn(6, 2, 8, 5, 6)))
+    assert len(ran) == len(set(ran)) == 2 * 8
+    cell = CellGenotype((("sep_conv_3x3", 1), ("skip", 2)) * 3, draw_cell(space, random.Random(0)).steps, space.concat)
+    path = fusion.path(cell)
+    assert path.edges[0] is path.edges[2] is path.edges[4] is fusion.edges[1][0]
+
+
 def test_one_drawn_operation_alone_runs_in_gdas():
     space = Space(6, 8, name="fusion_v2", pair_inputs=True)
     fusion = SearchableFusion(space, relaxation=gumbel)
