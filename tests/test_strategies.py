@@ -22,7 +22,7 @@ OWN = {
     "darts": ["--select", "perturb"],
     "gdas": ["--topk", 2],
     "drnas": ["--epochs", 2, "--arch_warmup", 1, "--lambda_cost", 0.5],
-    "random": ["--epochs", 2],
+    "random": ["--epochs", 2, "--max_parameter_free", 0],
 }
 SMALL = ["--epochs", 1, "--steps", 1, "--multiplier", 1]
 
@@ -58,6 +58,8 @@ def test_every_strategy_ends_in_a_valid_genotype_and_repeats(in_work, tiny_flir,
     best = max(rows, key=lambda row: row["AP_val"])  # the first of equals
     if strategy not in OWN or strategy == "random":
         assert best["genotype"] == genotypes[0].id
+    if strategy == "random":
+        assert {row["parameter_free"] for row in rows} == {0}
     inherits = strategy not in ("pcdarts", "random")
     assert (told["AP_val_inherited"] is not None) == inherits
     # Equal accounts: both parts once per epoch, but for logits at rest and for brief trainings.

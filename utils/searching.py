@@ -24,8 +24,8 @@ from engine.train import warm_restarts
 from models.detection.anchors import level_sizes
 from models.fusion_detector import FusionDetector
 from models.search.costs import COSTS, ExpectedCost, cost_table
-from models.search.derive import derive, describe, describe_genotype
-from models.search.genotypes import Genotype, draw_genotype
+from models.search.derive import cap_drawn, derive, describe, describe_genotype
+from models.search.genotypes import Genotype, draw_genotype, mutated
 from models.search.hessian import dominant_eigenvalue
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.relaxations import EVALUATION, Stage, gumbel
@@ -46,7 +46,7 @@ UNREAD = {  # options that other strategies do not read
     "rounds": ("evolution",),
 }
 OF_LOGITS = ("arch_learning_rate", "arch_weight_decay", "alternate", "arch_warmup", "pair_inputs", "hessian")
-OF_LOGITS += ("early_stop", "max_parameter_free", "lambda_cost", "cost")
+OF_LOGITS += ("early_stop", "lambda_cost", "cost")
 
 
 def check_combinations(args: argparse.Namespace) -> None:
@@ -144,7 +144,15 @@ class Searching:
         return self.draw(random.Random(f"{self.args.seed} {key}"))
 
     def draw(self, rng: random.Random) -> Genotype:
-        return draw_genotype(self.model.fusions[0].space, *self.names, rng, {})
+        return self.capped(draw_genotype(self.model.fusions[0].space, *self.names, rng, {}), rng)
+
+    def mutate(self, parent: Genotype, rng: random.Random) -> Genotype:
+        return self.capped(mutated(parent, self.model.fusions[0].space, rng), rng)
+
+    def capped(self, genotype: Genotype, rng: random.Random) -> Genotype:
+        """Return a drawn genotype with no more choices without parameters than --max_parameter_free allows."""
+        most = self.args.max_parameter_free
+        return genotype if most is None else cap_drawn(genotype, self.model.fusions[0].space, most, rng)
 
     def weight_optimizer(self) -> Optimizer:
         rates = {"lr": self.args.eta_max, "weight_decay": self.args.weight_decay}

@@ -15,7 +15,7 @@ from engine.search import cycle_batches, search
 from engine.selection import fresh_statistics, mean_loss, select_by_perturbation
 from engine.step import Session, optimisation_step
 from models.search.derive import describe_genotype, in_words
-from models.search.genotypes import Genotype, mutated
+from models.search.genotypes import Genotype
 from models.search.likeliest import likeliest
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
@@ -80,9 +80,9 @@ class Settling:
 
     def evolved(self) -> list[Genotype]:
         """Return the fittest genotypes of an evolution on the supernet's weights."""
-        args, space = self.args, self.model.fusions[0].space
+        args, searching = self.args, self.searching
         sizes = args.population, args.tournament, args.rounds
-        steps = self.searching.draw, lambda parent, rng: mutated(parent, space, rng), self.searching.fitness
+        steps = searching.draw, searching.mutate, searching.fitness
         lived = evolve(*steps, random.Random(args.seed), *sizes)
         rows = [{"loss_val": -score, "genotype": one.id, "argmax": in_words(one)} for score, one in lived]
         self.searching.run.write_json("evolution.json", rows)
