@@ -17,8 +17,9 @@ from engine.train import train, warm_restarts
 from models.fusion_detector import FusionDetector
 from models.search.derive import in_words
 from models.search.genotype_io import read_genotype
-from models.search.genotypes import Genotype, genotype_to_json, random_genotype
+from models.search.genotypes import Genotype, genotype_to_json
 from models.search.parameters import parameter_groups
+from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space, input_names
 from utils.args import command, parse, plain
 from utils.caching import cache_sizes, cached, check_caching
@@ -151,7 +152,7 @@ def pick_source(args: argparse.Namespace) -> str:
     if len(named) != 1:
         options = ", ".join("--" + s for s in SOURCES)
         raise UserError(f"expected exactly one of {options}, found {', '.join('--' + s for s in named) or 'none'}")
-    unused = [n for n in SPACE if n in args.typed and named[0] != "random_genotype"]
+    unused = [n for n in (*SPACE, "max_parameter_free") if n in args.typed and named[0] != "random_genotype"]
     unused += ["drpt"] if "drpt" in args.typed and named[0] == "baseline" else []
     if unused:
         why = "a baseline has no dropout" if unused == ["drpt"] else "sizes come from the genotype"
@@ -177,7 +178,7 @@ def load_genotype(
     if source == "random_genotype":
         names = input_names(args.space, inputs, len(levels))
         space = Space(len(names), args.C, *(getattr(args, n) for n in SPACE[1:]), name=args.space)
-        return random_genotype(space, names, levels, args.random_genotype)
+        return random_genotype(space, names, levels, args.random_genotype, args.max_parameter_free)
     path = args.genotype or Path(args.search_exp_dir) / "genotype.json"
     return read_genotype(path, inputs, levels, args.C)
 

@@ -37,7 +37,8 @@ from datasets.images import read_rgb, read_thermal
 from datasets.registry import open_data_set
 from models.fusion_detector import found_fusions
 from models.search.genotype_io import read_genotype
-from models.search.genotypes import Genotype, cell_to_json, genotype_to_json, random_genotype
+from models.search.genotypes import Genotype, cell_to_json, genotype_to_json
+from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 from tests import spoil
 from tests.tiny_sets import make_tiny_own

@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.guard import Guard
 from engine.step import Session
 from main_darts_searchable_flira import build_model
-from models.search.genotypes import random_genotype
+from models.search.random_genotypes import random_genotype
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
 from utils.args import Parser, command, parse
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     space, names = searching.model.fusions[0].space, searching.names
     rows = []
     for number in range(own.genotypes):
-        genotype = random_genotype(space, *names, number)
+        genotype = random_genotype(space, *names, number, searching.args.max_parameter_free)
         rows.append({"number": number, "genotype": genotype.id, "score": searching.fitness(genotype)})
         print(f"genotype {number}: {rows[-1]['score']:.5f}", flush=True)
     write_json(Path(own.out), rows)

@@ -6,7 +6,8 @@ from utils.args import Parser, convert_option, options_of
 from utils.errors import UserError, near, short
 from utils.options import add_search_options, add_space_options, add_weight_options, make_parser
 
-DRAWN = ("space", "steps", "multiplier", "node_steps", "node_multiplier")  # of the options, those of the drawn space
+# Of the options, those of the drawn space.
+DRAWN = ("space", "steps", "multiplier", "node_steps", "node_multiplier", "max_parameter_free")
 
 
 class Reader:

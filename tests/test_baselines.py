@@ -12,7 +12,8 @@ from torch import nn
 from main_darts_found_flira import main as found
 from models.fusion_baselines import FUSIONS
 from models.fusion_detector import found_fusions
-from models.search.genotypes import genotype_to_json, random_genotype
+from models.search.genotypes import genotype_to_json
+from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 from tests.run_commands import named, refused, run
 from utils.box_fusion import fuse_detections

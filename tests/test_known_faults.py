@@ -15,8 +15,8 @@ import main_darts_searchable_flira
 import main_pretrain_flira
 from models.detection.heads import DetectionHead
 from models.fusion_detector import FusionDetector, Streams, found_fusions, searchable_fusions
-from models.search.genotypes import random_genotype
 from models.search.parameters import arch_parameters, weight_parameters
+from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 from utils.options import make_parser
 

@@ -127,6 +127,8 @@ def add_space_options(parser: Parser) -> None:
     add("--multiplier", type=positive, default=2, help="last states that a level's output concatenates (2)")
     add("--node_steps", type=positive, default=1, help="operations per fusion node (1)")
     add("--node_multiplier", type=positive, default=3, help="last inner states that a node concatenates (3)")
+    text = "choices without parameters that a genotype may have; the weakest give way to others (any number)"
+    add("--max_parameter_free", type=count, metavar="N", help=text)
     add("--num_keep_edges", type=positive, default=2, help="edges kept per node; only 2 is defined (2)")
     add("--L", type=int, default=8, help="published option without effect here (8)")
 
@@ -183,8 +185,6 @@ def add_search_options(parser: Parser) -> None:
     add("--hessian", action="store_true", help="log the dominant eigenvalue of the logits' Hessian per epoch (off)")
     text = "end the search when that eigenvalue rises, or when too many choices have no parameters (never)"
     add("--early_stop", choices=["eigenvalue", "parameter_free"], help=text)
-    text = "choices without parameters that a genotype may have; the weakest give way to others (any number)"
-    add("--max_parameter_free", type=count, metavar="N", help=text)
     group = parser.add_argument_group("from supernet to genotype")
     add = group.add_argument
     text = "take the strongest operations, or those whose removal costs the supernet most on val (argmax)"

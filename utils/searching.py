@@ -24,10 +24,11 @@ from engine.train import warm_restarts
 from models.detection.anchors import level_sizes
 from models.fusion_detector import FusionDetector
 from models.search.costs import COSTS, ExpectedCost, cost_table
-from models.search.derive import cap_drawn, derive, describe, describe_genotype
-from models.search.genotypes import Genotype, draw_genotype, mutated
+from models.search.derive import derive, describe, describe_genotype
+from models.search.genotypes import Genotype
 from models.search.hessian import dominant_eigenvalue
 from models.search.parameters import arch_parameters, weight_parameters
+from models.search.random_genotypes import capped, draw_genotype, mutated
 from models.search.relaxations import EVALUATION, Stage, gumbel
 from models.search.spaces import input_names
 from models.search.strategies import STRATEGIES, Strategy
@@ -144,15 +145,13 @@ class Searching:
         return self.draw(random.Random(f"{self.args.seed} {key}"))
 
     def draw(self, rng: random.Random) -> Genotype:
-        return self.capped(draw_genotype(self.model.fusions[0].space, *self.names, rng, {}), rng)
+        return self.capped(draw_genotype(self.model.fusions[0].space, *self.names, rng), rng)
 
     def mutate(self, parent: Genotype, rng: random.Random) -> Genotype:
         return self.capped(mutated(parent, self.model.fusions[0].space, rng), rng)
 
     def capped(self, genotype: Genotype, rng: random.Random) -> Genotype:
-        """Return a drawn genotype with no more choices without parameters than --max_parameter_free allows."""
-        most = self.args.max_parameter_free
-        return genotype if most is None else cap_drawn(genotype, self.model.fusions[0].space, most, rng)
+        return capped(genotype, self.model.fusions[0].space, self.args.max_parameter_free, rng)
 
     def weight_optimizer(self) -> Optimizer:
         rates = {"lr": self.args.eta_max, "weight_decay": self.args.weight_decay}

@@ -9,7 +9,6 @@ the second by the second. Under partial channels a weight counts times its edge'
 Shapes: P mixtures per node, E edges, O operations, S steps, K inner steps.
 """
 
-import random
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations, permutations
@@ -118,17 +117,6 @@ def cap_parameter_free(
         cell = with_choice(cells[level], place, names[max(learned, key=lambda o: row[o])])
         cells = (*cells[:level], cell, *cells[level + 1 :])
     return cells
-
-
-def cap_drawn(genotype: Genotype, space: Space, most: int, rng: random.Random) -> Genotype:
-    """Return a drawn genotype with `most` choices without parameters at most: by weights that are drawn as well."""
-    draws = torch.Generator().manual_seed(rng.getrandbits(32))
-    edges, ops = (space.num_edges, len(space.edge_ops)), (space.steps, space.node_steps, len(space.op_names))
-    weights = [
-        Weights(torch.rand(space.ports, *edges, generator=draws), torch.empty(0), torch.rand(*ops, generator=draws))
-        for _ in genotype.cells
-    ]
-    return replace(genotype, cells=cap_parameter_free(genotype.cells, weights, space, most))
 
 
 def choices(

@@ -20,7 +20,7 @@ from models.fusion_detector import (
     input_channels,
     searchable_fusions,
 )
-from models.search.genotypes import random_genotype
+from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 
 STATISTICS = {"rgb": ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2)), "thermal": ((0.5,) * 3, (0.25,) * 3)}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.search.genotypes import genotype_to_json, random_genotype
+from models.search.genotypes import genotype_to_json
+from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 
 FAKE = str(Path(__file__).parent / "fake_command.py")

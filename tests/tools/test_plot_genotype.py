@@ -5,7 +5,8 @@ import json
 import pytest
 from torchvision.io import decode_image
 
-from models.search.genotypes import genotype_to_json, random_genotype
+from models.search.genotypes import genotype_to_json
+from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 from tools.plot_genotype import main
 

@@ -8,7 +8,8 @@ import torch
 from models.search.cells import SearchableFusion, mix_all, mix_skips
 from models.search.derive import derive_cell, final_weights
 from models.search.found_cells import FoundFusion
-from models.search.genotypes import CellGenotype, StepGenotype, draw_cell
+from models.search.genotypes import CellGenotype, StepGenotype
+from models.search.random_genotypes import draw_cell
 from models.search.relaxations import Stage, gumbel
 from models.search.spaces import SKIP, Space
 from utils.errors import UserError

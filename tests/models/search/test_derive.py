@@ -2,14 +2,12 @@
 
 import itertools
 import math
-import random
 
 import pytest
 import torch
 
 from models.search.cells import SearchableFusion, Weights
-from models.search.derive import cap_drawn, derive, derive_cell, describe, describe_genotype
-from models.search.genotypes import random_genotype
+from models.search.derive import derive, derive_cell, describe
 from models.search.spaces import Space
 
 
@@ -92,17 +90,3 @@ def test_description_of_flat_and_sharp_logits():
     assert row["entropy_ops"] == pytest.approx(0, abs=1e-6)
     assert (row["count_ConcatConv"], row["count_Sum"]) == (2, 0)
     assert row["argmax"] == "P3: 0+1 ConcatConv, 0+2 ConcatConv"
-
-
-@pytest.mark.parametrize("most", [0, 2, 99])
-def test_drawn_genotypes_are_capped_and_keep_all_else(most):
-    space = Space(6, 8, steps=3, multiplier=3, name="fusion_v2")
-    for seed in range(10):
-        drawn = random_genotype(space, tuple("abcdef"), ("P3", "P4"), seed)
-        capped, again = (cap_drawn(drawn, space, most, random.Random(seed)) for _ in range(2))
-        assert capped == again
-        free = [describe_genotype(g, space)["parameter_free"] for g in (drawn, capped)]
-        assert free[1] == min(free[0], most)
-        assert (capped == drawn) == (free[0] <= most)
-        states = [[state for cell in g.cells for _, state in cell.edges] for g in (drawn, capped)]
-        assert states[0] == states[1]

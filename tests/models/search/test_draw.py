@@ -8,7 +8,8 @@ import pytest
 from torchvision.io import ImageReadMode, decode_image
 
 from models.search import draw
-from models.search.genotypes import Genotype, random_genotype
+from models.search.genotypes import Genotype
+from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 from utils.commands import ROOT
 
