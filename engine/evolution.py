@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
+from tqdm import tqdm
+
 Individual = TypeVar("Individual")
 
 
@@ -29,7 +31,7 @@ def evolve(
     """
     known: dict[Individual, float] = {}
     alive: deque[Individual] = deque(maxlen=population)
-    for number in range(rounds):
+    for number in tqdm(range(rounds), desc="evolution", leave=False, disable=None):
         if number < population:
             child = draw(rng)
         else:
