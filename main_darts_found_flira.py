@@ -96,7 +96,7 @@ def train_found(args: argparse.Namespace) -> None:
     head = load_head(args, head_file(args))
     if args.stream_lr:
         streams.unfreeze()
-    model = compute.place(assemble(args, streams, head, genotype, parts))
+    model = compute.place(assemble(args, streams, head, genotype, parts.data.normalization))
     if args.dry_run:
         steps = {"steps_per_epoch": compute.num_steps(parts.loader(*parts.learning, train=True)), "epochs": args.epochs}
         sizes = cache_sizes(args, parts, model, compute, parts.learning, ("val",))

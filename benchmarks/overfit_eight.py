@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     loaders = [make_loader(dataset, 4, args.seed, train, args.workers, False) for train in (True, False)]
     streams = load_streams(args)
     genotype = load_genotype(args, "search_exp_dir", streams.tap_names, streams.level_names)
-    model = compute.place(assemble(args, streams, load_head(args, head_file(args)), genotype, parts))
+    model = compute.place(assemble(args, streams, load_head(args, head_file(args)), genotype, parts.data.normalization))
     optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, fused=True)
 
     session = Session(model, TASK, compute, Guard(compute.device))

@@ -53,7 +53,7 @@ def find_lists(folders: list[Path]) -> dict[str, Path]:
 
 def image_names(folder: Path) -> list[str]:
     """Return the names, without suffix, of the images in a folder, at least one."""
-    names = sorted(_images_in(folder))
+    names = sorted(images_in(folder))
     if not names:
         raise UserError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
     return names
@@ -148,10 +148,10 @@ def _find(
 def _images_below(folder: Path, inner: PurePosixPath) -> dict[str, list[str]]:
     """Give the images of an inner folder, or of the folder itself: some sets name folders of where they were made."""
     below = folder / inner
-    return _images_in(below if is_folder(below) else folder)
+    return images_in(below if is_folder(below) else folder)
 
 
-def _images_in(folder: Path) -> dict[str, list[str]]:
+def images_in(folder: Path) -> dict[str, list[str]]:
     """Give {name without suffix: paths} of the images in a folder."""
     try:
         with os.scandir(folder) as entries:

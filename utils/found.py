@@ -12,6 +12,7 @@ from types import NoneType
 
 from torch import Tensor, nn
 
+from datasets.paired_detection import Normalization
 from datasets.parts import Parts
 from datasets.registry import LOCATE, is_description
 from engine.guard import Guard
@@ -74,7 +75,11 @@ def needed_modalities(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def assemble(
-    args: argparse.Namespace, streams: Streams, head: DetectionHead, genotype: Genotype | None, parts: Parts
+    args: argparse.Namespace,
+    streams: Streams,
+    head: DetectionHead,
+    genotype: Genotype | None,
+    normalization: Normalization,
 ) -> FusionDetector:
     """Build the detector around the fusion networks of a genotype or baseline."""
     if genotype is None:
@@ -82,7 +87,7 @@ def assemble(
     else:
         fusions = found_fusions(genotype, args.drpt)
     neighbours = num_neighbours(genotype.space, args.fusion_levels) if genotype else 0
-    return FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale, neighbours)
+    return FusionDetector(streams, fusions, head, normalization, args.anchor_scale, neighbours)
 
 
 def describe(model: FusionDetector, genotype: Genotype | None) -> dict[str, object]:
@@ -98,9 +103,7 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
     Raises:
         UserError: no such run, an option that contradicts it, or `val` of another split than it was trained on.
     """
-    path = Path(folder) / "best.pt"
-    state = checkpoint.load(path)
-    check_fields(state, path)
+    path, state = read_run(folder)
     args = options_of_run(args, state["args"], folder)
     check_model_sizes(args, state["model"], str(path))
     parts = open_data(args)
@@ -111,12 +114,28 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
     if args.eval_part == "val" and parts.split.hash != state["split"]:
         told = f"expected split {state['split'][:60]} as in training, found {parts.split.hash}"
         raise UserError(f"--eval_part val: {told}")
+    model, genotype = detector_of(args, state, str(path), parts.data.normalization)
+    return Trained(Path(folder), state, args, parts, model, genotype)
+
+
+def read_run(folder: str | Path) -> tuple[Path, dict]:
+    """Return the best.pt of a run and what it holds, checked but for sizes and data."""
+    path = Path(folder) / "best.pt"
+    state = checkpoint.load(path)
+    check_fields(state, path)
+    return path, state
+
+
+def detector_of(
+    args: argparse.Namespace, state: dict, source: str, normalization: Normalization
+) -> tuple[FusionDetector, Genotype | None]:
+    """Return the detector that a checkpoint holds, and its genotype, if any; sizes must be those of `args`."""
     streams = build_streams(args, needed_modalities(args))
     names = streams.tap_names, streams.level_names
-    genotype = genotype_from_json(state["genotype"], str(path), *names, args.C) if state["genotype"] else None
-    model = assemble(args, streams, build_head(args), genotype, parts)
-    checkpoint.load_state(model, state["model"], str(path))
-    return Trained(Path(folder), state, args, parts, model, genotype)
+    genotype = genotype_from_json(state["genotype"], source, *names, args.C) if state["genotype"] else None
+    model = assemble(args, streams, build_head(args), genotype, normalization)
+    checkpoint.load_state(model, state["model"], source)
+    return model, genotype
 
 
 def check_fields(state: dict, path: Path) -> None:

@@ -1,0 +1,207 @@
+"""Detect objects in a pair of pictures, two folders of them, or two videos, with a trained run.
+
+    python -m tools.predict --eval_exp_dir RUN --rgb A --thermal B --out DIR [--score 0.3]
+
+Needs the run folder alone. Writes DIR/detections.json (COCO, with images and categories) and what was found as
+pictures, thermal beside RGB, or as DIR/video.mp4. One of the two sensors may be missing, of a whole call or of single
+pairs in folders; a network of two sees black then. Two pictures belong together when their names are the same but for
+what names the sensor (FLIR_00003_RGB, FLIR_00003_PreviewData). Frames are paired by time.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torchvision.io import write_jpeg
+from tqdm import tqdm
+
+from datasets.images import SUFFIXES
+from datasets.pairing import images_in, without_suffix
+from tools.annotate import annotated
+from utils.args import Parser, command
+from utils.errors import UserError, printable
+from utils.options import positive, probability
+from utils.predictor import SENSORS, Pair, Predictor
+from utils.run_folder import write_json
+from utils.video import Video, VideoWriter, is_video, side_by_side
+
+OF_SENSOR = re.compile(r"[_-]?(rgb|visible|vis|thermal|infrared|ir|lwir|previewdata)$", re.IGNORECASE)
+SHOWN = 5  # names in a message
+QUALITY = 90  # of JPEG
+Named = tuple[str, Pair]
+Paths = dict[str, Path]  # by sensor, those that are there
+Found = dict[str, list[dict[str, Any]]]  # COCO: images, annotations, categories
+
+
+@command
+def main(argv: list[str]) -> None:
+    args = parse(argv)
+    given = {sensor: Path(getattr(args, sensor)) for sensor in SENSORS if getattr(args, sensor)}
+    kind = kind_of(given)
+    predictor = Predictor(args.eval_exp_dir, args.device)
+    out = new_folder(args.out)
+    say_what_is_missing(predictor, given)
+    faults: list[UserError] = []
+    if kind == "video":
+        found = predict_video(predictor, given, args, out / "video.mp4")
+    else:
+        files = {"file": one_pair, "folder": pairs_in}[kind](given)
+        items = tqdm(read_all(predictor, files, faults), "pairs", len(files), leave=False, disable=None)
+        found = predict(
+            predictor, items, args, lambda name, shown: write_jpeg(shown, str(out / f"{name}.jpg"), QUALITY)
+        )
+    path = out / "detections.json"
+    write_json(path, found)
+    print(f"{len(found['images'])} pairs, {len(found['annotations'])} objects of a score of at least {args.score:g}")
+    print(f"detections: {path}")
+    if faults:
+        more = f", and {len(faults) - 1} more pairs" if len(faults) > 1 else ""
+        raise UserError(f"{faults[0]}{more}; all others are in {path}")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser("Detect objects in a pair of pictures, in two folders of them, or in two videos.")
+    add = parser.add_argument
+    add("--eval_exp_dir", required=True, metavar="RUN", help="training run whose best.pt detects")
+    add("--rgb", metavar="PATH", help="RGB picture, folder of pictures, or video; may be missing")
+    add("--thermal", metavar="PATH", help="thermal picture, folder of pictures, or video; may be missing")
+    add("--out", required=True, metavar="DIR", help="a new folder for detections.json and pictures or video")
+    add("--score", type=probability, default=0.3, help="the least score of an object, 0 to 1 (0.3)")
+    add("--batchsize", type=positive, default=8, help="pairs at once (8)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    return parser.parse_args(argv)
+
+
+def kind_of(given: Paths) -> str:
+    """Return "file", "folder" or "video", of what is given; UserError where that is nothing, or not of one kind."""
+    if not given:
+        raise UserError("expected --rgb, --thermal or both, found neither")
+    kinds = {}
+    for sensor, path in given.items():
+        if not path.exists():
+            raise UserError(f"--{sensor} {path}: expected a picture, a folder of pictures or a video, found nothing")
+        kinds[sensor] = "folder" if path.is_dir() else "video" if is_video(path) else "file"
+    if len(set(kinds.values())) > 1:
+        found = " and ".join(f"a {kind} for --{sensor}" for sensor, kind in kinds.items())
+        raise UserError(f"expected two pictures, two folders or two videos, found {found}")
+    return kinds.popitem()[1]
+
+
+def new_folder(path: str) -> Path:
+    """Make a folder; UserError where there is one with something in it, or none can be made."""
+    out = Path(path)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise UserError(f"--out {out}: expected a new or an empty folder, found one with files")
+    except OSError as error:
+        raise UserError(f"--out {out}: expected a folder that can be written, found: {error}") from None
+    return out
+
+
+def say_what_is_missing(predictor: Predictor, given: Paths) -> None:
+    for sensor in SENSORS:
+        if sensor in predictor.sensors and sensor not in given:
+            print(f"no --{sensor}: the network sees black in its place; one trained with --modality_dropout bears it")
+        if sensor in given and sensor not in predictor.sensors:
+            print(f"--{sensor}: not looked at: the network ({predictor.method}) reads {predictor.sensors[0]} alone")
+
+
+def one_pair(given: Paths) -> dict[str, Paths]:
+    return {OF_SENSOR.sub("", next(reversed(given.values())).stem): given}
+
+
+def pairs_in(given: Paths) -> dict[str, Paths]:
+    """Return the pictures of folders by the name of their pair; what has no partner is said.
+
+    Raises:
+        UserError: a folder has no picture, or two of one pair.
+    """
+    pairs: dict[str, Paths] = {}
+    for sensor, folder in given.items():
+        images = images_in(folder)
+        if not images:
+            raise UserError(f"--{sensor} {folder}: expected pictures ({', '.join(SUFFIXES)}), found none")
+        for path in (Path(path) for paths in images.values() for path in paths):
+            name = OF_SENSOR.sub("", str(without_suffix(path.name)))
+            if sensor in (pair := pairs.setdefault(name, {})):
+                raise UserError(
+                    f"--{sensor} {folder}: expected one picture of {name}, found {pair[sensor].name} as well"
+                )
+            pair[sensor] = path
+    for sensor in given:
+        lacking = sorted(name for name, pair in pairs.items() if sensor not in pair)
+        if lacking:
+            shown = ", ".join(lacking[:SHOWN]) + (", ..." if len(lacking) > SHOWN else "")
+            print(printable(f"{len(lacking)} of {len(pairs)} pairs have no {sensor} picture: {shown}"))
+    return dict(sorted(pairs.items()))
+
+
+def read_all(predictor: Predictor, files: dict[str, Paths], faults: list[UserError]) -> Iterator[Named]:
+    """Read pairs; one that cannot be read is added to `faults` and passed over."""
+    for name, paths in files.items():
+        try:
+            yield name, predictor.pair(*(str(paths[s]) if s in paths else None for s in SENSORS))
+        except UserError as error:
+            faults.append(error)
+
+
+def save(out: Path, name: str, shown: Tensor) -> None:
+    write_jpeg(shown, str(out / f"{name}.jpg"), QUALITY)
+
+
+def predict_video(predictor: Predictor, given: Paths, args: argparse.Namespace, out: Path) -> Found:
+    """Detect in each frame of a video, or pair of frames of two; writes what is shown as a video."""
+    videos = {sensor: Video(path, sensor == "thermal", predictor.thermal_counts) for sensor, path in given.items()}
+    first = videos.get("thermal") or videos["rgb"]
+    total = min(video.count for video in videos.values()) or None
+    with VideoWriter(out, first.rate) as writer:
+        items = tqdm(frames(predictor, videos), "frames", total, leave=False, disable=None)
+        return predict(predictor, items, args, lambda name, shown: writer.write(shown))
+
+
+def frames(predictor: Predictor, videos: dict[str, Video]) -> Iterator[Named]:
+    """Give the pairs of frames, named by number; of one video, pairs without the other sensor."""
+    if len(videos) == 2:
+        shown = ((rgb, thermal) for thermal, rgb in side_by_side(videos["thermal"], videos["rgb"]))
+    elif "rgb" in videos:
+        shown = ((frame, None) for _, frame in videos["rgb"])
+    else:
+        shown = ((None, frame) for _, frame in videos["thermal"])
+    for number, pictures in enumerate(shown):
+        yield f"{number:06d}", predictor.pair(*pictures)
+
+
+def predict(
+    predictor: Predictor, items: Iterable[Named], args: argparse.Namespace, keep: Callable[[str, Tensor], object]
+) -> Found:
+    """Return what is found in COCO form; each pair with its objects goes to `keep(name, picture)`, uint8 (3, h, w)."""
+    categories = {name: number for number, name in enumerate(predictor.classes, 1)}
+    images, annotations, items = [], [], iter(items)
+    while batch := list(islice(items, args.batchsize)):
+        for (name, pair), found in zip(batch, predictor.detect([pair for _, pair in batch], args.score), strict=True):
+            height, width = pair.size
+            images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
+            annotations += [
+                as_coco(one, len(images), len(annotations) + n, categories) for n, one in enumerate(found, 1)
+            ]
+            keep(name, annotated(pair, found, predictor.classes))
+    named = [{"id": number, "name": name} for name, number in categories.items()]
+    return {"images": images, "annotations": annotations, "categories": named}
+
+
+def as_coco(found: dict[str, Any], image: int, number: int, categories: dict[str, int]) -> dict[str, Any]:
+    """Return an object as a COCO annotation with its score, rounded as of a test; bbox is x, y, width, height in px."""
+    x1, y1, x2, y2 = found["box_xyxy"]
+    bbox, score = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)], round(found["score"], 6)
+    facts = {"id": number, "image_id": image, "category_id": categories[found["class"]], "score": score}
+    return facts | {"bbox": bbox, "area": round(bbox[2] * bbox[3], 3), "iscrowd": 0}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

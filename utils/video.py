@@ -1,0 +1,114 @@
+"""Videos as pictures and back, by PyAV: frames of one or two files side by side in time, and a writer.
+
+Shapes: a frame is uint8 (3, h, w) in RGB, or (1, h, w) in grey.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.images import STRETCH, Counts, eight_bits
+from utils.errors import UserError
+
+SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
+CODECS = ("libx264", "mpeg4")  # tried in turn: builds without the first are free of its licence
+QUALITY = {"libx264": {"crf": "20"}, "mpeg4": {"qscale": "3"}}
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+class Video:
+    """The frames of a file.
+
+    Args:
+        path: the file.
+        grey: frames of one channel; 16 bits become 8 as of pictures.
+        counts: as of `read_thermal`.
+
+    Raises:
+        UserError: the file is no video that FFmpeg reads; also when a frame of it is asked for.
+    """
+
+    def __init__(self, path: Path, grey: bool, counts: Counts | None = None):
+        self.path, self.grey, self.counts = path, grey, counts
+        with self._open() as container:
+            stream = container.streams.video[0]
+            self.rate = stream.average_rate or Fraction(25)
+            self.count = stream.frames  # 0 where the file does not say
+
+    def __iter__(self) -> Iterator[tuple[float, Tensor]]:
+        """Give (seconds since the beginning, frame)."""
+        try:
+            with self._open() as container:
+                for number, frame in enumerate(container.decode(video=0)):
+                    yield number / float(self.rate) if frame.time is None else frame.time, self._pixels(frame)
+        except (av.FFmpegError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _open(self):
+        try:
+            container = av.open(str(self.path))
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+        if not container.streams.video:
+            container.close()
+            raise UserError(f"{self.path}: expected a video, found a file without pictures")
+        return container
+
+    def _unreadable(self, error: Exception) -> UserError:
+        return UserError(f"{self.path}: expected a video, found one that cannot be decoded ({error})")
+
+    def _pixels(self, frame: av.VideoFrame) -> Tensor:
+        if not self.grey:
+            return torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+        if not frame.format.name.startswith("gray16"):
+            return torch.from_numpy(frame.to_ndarray(format="gray"))[None]
+        values = frame.to_ndarray(format="gray16le")
+        return torch.from_numpy(eight_bits(values, self.counts or tuple(np.percentile(values, STRETCH))))[None]
+
+
+def side_by_side(first: Video, second: Video) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give each frame of the first with the one of the second that is shown then; ends with the shorter."""
+    others = iter(second)
+    time, now = next(others, (0.0, None))
+    following = next(others, None)
+    half = 0.5 / float(second.rate)
+    for moment, frame in first:
+        while following is not None and following[0] <= moment + half:
+            time, now = following
+            following = next(others, None)
+        if now is None or (following is None and moment > time + 2 * half):
+            return
+        yield frame, now
+
+
+class VideoWriter:
+    """Write frames, uint8 (3, h, w) of one size, into a file; use as a context."""
+
+    def __init__(self, path: Path, rate: Fraction):
+        self.path, self.rate, self.stream = path, rate, None
+        self.container = av.open(str(path), "w")
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def write(self, frame: Tensor) -> None:
+        height, width = (side - side % 2 for side in frame.shape[-2:])  # colour is kept for 2 x 2 pixels
+        if self.stream is None:
+            codec = next(name for name in CODECS if name in av.codecs_available)
+            self.stream = self.container.add_stream(codec, rate=self.rate, options=QUALITY[codec])
+            self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
+        pixels = np.ascontiguousarray(frame[:, :height, :width].permute(1, 2, 0).numpy())
+        self.container.mux(self.stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+
+    def __exit__(self, *_) -> None:
+        if self.stream is not None:
+            self.container.mux(self.stream.encode())
+        self.container.close()
