@@ -157,11 +157,17 @@ class FusionDetector(nn.Module):
         Returns:
             Class logits and box deltas per level.
         """
+        return self.head(self.fuse(self.cell_inputs(inputs)))
+
+    def cell_inputs(self, inputs: dict[str, Any]) -> list[list[Tensor]] | list[Tensor]:
+        """Return what the fusion network of each level reads: its taps, and neighbours' where it gets them."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.streams.frozen):
             taps = self.taps(inputs)
-            if self.neighbours:
-                taps = with_neighbours(taps, len(self.streams.modalities), self.neighbours)
-        return self.head([fusion(level) for fusion, level in zip(self.fusions, taps, strict=True)])
+            return with_neighbours(taps, len(self.streams.modalities), self.neighbours) if self.neighbours else taps
+
+    def fuse(self, levels: list[list[Tensor]] | list[Tensor]) -> list[Tensor]:
+        """Return the fused map (B, C, H, W) of each level from what `cell_inputs` gives."""
+        return [fusion(level) for fusion, level in zip(self.fusions, levels, strict=True)]
 
     def taps(self, inputs: dict[str, Any]) -> list[list[Tensor]] | list[Tensor]:
         """Return the taps of each level, a list or one tensor, from what `forward` takes."""

@@ -68,7 +68,8 @@ class Predictor:
         check_model_sizes(args, state["model"], str(path))
         facts = read_facts(state["data"], args.num_classes, f"{path}: data")
         model, genotype = detector_of(args, state, str(path), facts["normalization"])
-        self.model, self.sensors = self.compute.place(model).eval(), needed_modalities(args)
+        self.args, self.normalization, self.sensors = args, facts["normalization"], needed_modalities(args)
+        self.model = self.compute.place(model).eval()
         self.classes, self.thermal_counts = facts["classes"], facts["thermal_counts"]
         self.method = f"genotype {genotype.id}" if genotype else args.baseline
         self.transform = PairTransform(args.image_size, fill_from_mean(facts["normalization"]), train=False)

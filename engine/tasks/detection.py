@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.detection.anchors import make_anchors
+from models.detection.heads import HeadOutput
 from models.detection.losses import detection_losses
 from models.detection.postprocess import detect
 from models.detection.targets import assign_targets
@@ -26,7 +27,11 @@ def losses(model: nn.Module, batch: dict) -> dict[str, Tensor]:
 
 def predict(model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:
     """Return per image "boxes_xyxy" (n, 4) in pixels of the original image, "scores" (n,) and "labels" (n,)."""
-    output = model(_inputs(batch))
+    return boxes_of(model, model(_inputs(batch)), batch)
+
+
+def boxes_of(model: nn.Module, output: HeadOutput, batch: dict) -> list[dict[str, Tensor]]:
+    """Return what `predict` does, from the model's output."""
     sizes = batch["scales"], batch["original_sizes"]
     return detect(output, _anchors(model, batch), _image_size(batch), model.head.num_classes, *sizes)
 

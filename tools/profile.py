@@ -1,0 +1,157 @@
+"""What a trained network costs: parameters, multiply-accumulates and time, part by part, beside others of its sizes.
+
+    python -m tools.profile --eval_exp_dir RUN [--batchsize 1] [--rounds 30] [--device auto] [--out FILE.json]
+
+The others are the detectors of one sensor and the hand-made fusions, with the same streams and head; their weights are
+random, since what they cost does not depend on them. In every round each network, and each part of RUN's, runs once, so
+that what else the machine does falls on all. Times are of this machine, medians and 95th percentiles.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import trange
+
+from engine.step import move
+from engine.tasks import detection
+from models.fusion_baselines import FUSIONS
+from models.fusion_detector import FusionDetector
+from models.search.costs import macs
+from tools.summary import markdown
+from utils.args import Parser, command
+from utils.errors import UserError
+from utils.experiment import build_head, build_streams
+from utils.found import assemble, needed_modalities
+from utils.options import positive
+from utils.predictor import Predictor
+from utils.reporting import count_parameters
+from utils.run_folder import write_json
+
+WHOLE = "the network"
+OTHERS = ("thermal", "rgb", *FUSIONS)
+WARMUP = 3  # rounds that do not count
+Work = Callable[[], object]
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Count parameters and multiply-accumulates of a trained network, and time it and its parts.")
+    add = parser.add_argument
+    add("--eval_exp_dir", required=True, metavar="RUN", help="training run")
+    add("--batchsize", type=positive, default=1, help="pairs at once (1)")
+    add("--rounds", type=positive, default=30, help="passes of each network that are timed (30)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    add("--out", metavar="FILE.json", help="the numbers, in ms per batch")
+    args = parser.parse_args(argv)
+    if args.out and not Path(args.out).parent.is_dir():
+        raise UserError(f"--out {args.out}: expected a file in a folder that exists")
+    rows = profile(Predictor(args.eval_exp_dir, args.device), args.batchsize, args.rounds)
+    print(markdown(table(rows)))
+    if args.out:
+        write_json(Path(args.out), {"batchsize": args.batchsize, "rounds": args.rounds, "rows": rows})
+        print(f"profile: {args.out}")
+
+
+def profile(predictor: Predictor, batchsize: int, rounds: int) -> list[dict[str, object]]:
+    """Return a row per part and network: name, parameters, macs (per pair), median_ms and p95_ms (per batch)."""
+    batch = noise(predictor, batchsize)
+    works = parts_of(predictor.model, batch)
+    works[WHOLE] = predictor.model, lambda: detection.predict(predictor.model, batch)
+    for name in OTHERS:
+        model = other(name, predictor)
+        works[name] = model, lambda model=model: detection.predict(model, batch)
+    counted = {name: macs(work, ()) / batchsize for name, (_, work) in works.items()}
+    times = measure({name: work for name, (_, work) in works.items()}, rounds, predictor.compute.device)
+    return [
+        {
+            "name": name,
+            "parameters": count_parameters(module) if module else 0,
+            "macs": round(counted[name]),
+            "median_ms": round(float(np.median(times[name])), 3),
+            "p95_ms": round(float(np.percentile(times[name], 95)), 3),
+        }
+        for name, (module, _) in works.items()
+    ]
+
+
+def noise(predictor: Predictor, batchsize: int) -> dict:
+    """Return a batch of noise: what costs time does not depend on what the pictures show, but for sorting out boxes."""
+    height, width = predictor.args.image_size
+    draws = torch.Generator().manual_seed(0)
+    shapes = {"rgb": 3, "thermal": 1}
+    images = {
+        name: torch.randint(0, 256, (batchsize, channels, height, width), generator=draws, dtype=torch.uint8)
+        for name, channels in shapes.items()
+    }
+    sizes = torch.tensor([[height, width]] * batchsize)
+    batch = {"images": images, "image_size": (height, width), "scales": torch.ones(batchsize), "original_sizes": sizes}
+    return move(batch, predictor.compute.device)
+
+
+def parts_of(model: FusionDetector, batch: dict) -> dict[str, tuple[nn.Module | None, Work]]:
+    """Return the parts in the order in which they run, each on what the ones before have made."""
+    streams, works = model.streams, {}
+    for name in streams.modalities:
+        parts = nn.ModuleList(getattr(streams, f"{name}_{part}") for part in ("backbone", "fpn"))
+        works[f"{name} stream"] = parts, lambda name=name: run_stream(model, batch, name)
+    with torch.no_grad():
+        levels = model.cell_inputs(batch["images"])
+        fused = model.fuse(levels)
+        output = model.head(fused)
+    works["fusion"] = model.fusions, lambda: model.fuse(levels)
+    works["head"] = model.head, lambda: model.head(fused)
+    works["boxes from scores"] = None, lambda: detection.boxes_of(model, output, batch)
+    return works
+
+
+def run_stream(model: FusionDetector, batch: dict, name: str) -> None:
+    maps = model.streams.encode(name, model.normalize(batch["images"], name))
+    model.streams.refine(name, maps, batch["image_size"])
+
+
+def other(name: str, predictor: Predictor) -> FusionDetector:
+    """Return a hand-made detector of the sizes of the trained one, with random weights."""
+    args = argparse.Namespace(**vars(predictor.args) | {"baseline": name, "widen": None})
+    streams = build_streams(args, needed_modalities(args))
+    return predictor.compute.place(assemble(args, streams, build_head(args), None, predictor.normalization)).eval()
+
+
+@torch.no_grad()
+def measure(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Return milliseconds of each pass."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in trange(WARMUP + rounds, desc="rounds", leave=False, disable=None):
+        for name, work in works.items():
+            started = now(device)
+            work()
+            if number >= WARMUP:
+                times[name].append(1000 * (now(device) - started))
+    return times
+
+
+def now(device: torch.device) -> float:
+    """Return seconds, all work on the device being done."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+    return time.perf_counter()
+
+
+def table(rows: list[dict[str, object]]) -> list[list[str]]:
+    """Return the rows as text, the trained network's time being the unit of the last column."""
+    whole = next(row["median_ms"] for row in rows if row["name"] == WHOLE)
+    lines = [["part or network", "parameters", "MACs per pair, M", "median, ms", "95th percentile, ms", "share"]]
+    for row in rows:
+        costs = f"{row['parameters']:,}", f"{row['macs'] / 1e6:.1f}"
+        times = f"{row['median_ms']:.2f}", f"{row['p95_ms']:.2f}", f"{row['median_ms'] / whole:.2f}"
+        lines.append([row["name"], *costs, *times])
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
