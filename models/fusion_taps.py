@@ -3,6 +3,7 @@
 Shapes: a level's taps are maps (B, C, H, W), in a list or one tensor (F, B, C, H, W).
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,5 +32,19 @@ def with_neighbours(levels: list[Taps], num_streams: int, count: int) -> list[li
 def resized(fmap: Tensor, size: tuple[int, int]) -> Tensor:
     """Return a map (B, C, h, w) as (B, C, H, W)."""
     if fmap.shape[-1] > size[1]:
-        return F.adaptive_max_pool2d(fmap, size)
+        return pooled(fmap, size)
     return fmap if tuple(fmap.shape[-2:]) == size else F.interpolate(fmap, size, mode="nearest")
+
+
+def pooled(fmap: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return `F.adaptive_max_pool2d`; in other steps where windows are of several sizes, which ONNX does not know."""
+    if all(big % small == 0 for big, small in zip(fmap.shape[-2:], size, strict=True)):
+        return F.adaptive_max_pool2d(fmap, size)
+    last = fmap.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    for dim, small in zip((-2, -1), size, strict=True):
+        big = fmap.shape[dim]
+        edges = [(i * big // small, -(-(i + 1) * big // small)) for i in range(small)]
+        windows = [fmap.narrow(dim, start, end - start).amax(dim, keepdim=True) for start, end in edges]
+        fmap = torch.cat(windows, dim)
+    return fmap.contiguous(memory_format=layout)

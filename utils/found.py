@@ -104,6 +104,7 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
         UserError: no such run, an option that contradicts it, or `val` of another split than it was trained on.
     """
     path, state = read_run(folder)
+    check_fields(state, path)
     args = options_of_run(args, state["args"], folder)
     check_model_sizes(args, state["model"], str(path))
     parts = open_data(args)
@@ -119,11 +120,9 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
 
 
 def read_run(folder: str | Path) -> tuple[Path, dict]:
-    """Return the best.pt of a run and what it holds, checked but for sizes and data."""
+    """Return the best.pt of a run and what it holds, not yet checked."""
     path = Path(folder) / "best.pt"
-    state = checkpoint.load(path)
-    check_fields(state, path)
-    return path, state
+    return path, checkpoint.load(path)
 
 
 def detector_of(

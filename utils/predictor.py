@@ -10,6 +10,7 @@ Shapes: h, w size of a picture; boxes are xyxy pixels.
 import argparse
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,8 +24,9 @@ from engine.step import move
 from engine.tasks import detection
 from utils.errors import UserError, short
 from utils.experiment import pick_compute
-from utils.found import OPTIONS, check_model_sizes, detector_of, needed_modalities, read_run
+from utils.found import OPTIONS, check_fields, check_model_sizes, detector_of, needed_modalities, read_run
 from utils.inherit import inherit
+from utils.weights import SUFFIX, load_weights
 
 SENSORS = ("rgb", "thermal")
 MAX_SKEW = 0.02  # by which the shapes of the two pictures of a pair may differ: beyond, they show different fields
@@ -53,7 +55,7 @@ class Predictor:
     `--modality_dropout`. A picture that the network does not read is passed over.
 
     Args:
-        run: a run folder of main_darts_found_flira.py.
+        run: a run folder of main_darts_found_flira.py, or a .safetensors file of tools/export.py.
         device: auto, cpu, cuda or mps.
 
     Raises:
@@ -62,7 +64,8 @@ class Predictor:
 
     def __init__(self, run: str, device: str = "auto"):
         self.compute = pick_compute(argparse.Namespace(device=device, **COMPUTE))
-        path, state = read_run(run)
+        path, state = (Path(run), load_weights(Path(run))) if run.endswith(SUFFIX) else read_run(run)
+        check_fields(state, path)
         args = argparse.Namespace(**dict.fromkeys(OPTIONS), **UNREAD)
         inherit(args, state["args"], OPTIONS, source=f"{path}: args")
         check_model_sizes(args, state["model"], str(path))
@@ -107,12 +110,13 @@ class Predictor:
 
     def detect(self, pairs: list[Pair], score: float) -> list[list[dict[str, Any]]]:
         """Return the objects of each pair of a batch, as of a call."""
-        batch = move(collate([self._sample(pair) for pair in pairs]), self.compute.device)
+        batch = move(collate([self.sample(pair) for pair in pairs]), self.compute.device)
         with torch.no_grad():
             found = detection.predict(self.model, batch)
         return [self._in_words(one, score) for one in found]
 
-    def _sample(self, pair: Pair) -> dict[str, Any]:
+    def sample(self, pair: Pair) -> dict[str, Any]:
+        """Return a pair as the network sees it, as of `PairedDetectionDataset`, without boxes."""
         rgb = torch.zeros(3, *pair.size, dtype=torch.uint8) if pair.rgb is None else pair.rgb
         thermal = torch.zeros(1, *pair.size, dtype=torch.uint8) if pair.thermal is None else pair.thermal
         sample = self.transform(rgb, thermal, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))

@@ -1,9 +1,10 @@
 """Taps of neighbouring levels: which, in which order, how resized."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
-from models.fusion_taps import resized, with_neighbours
+from models.fusion_taps import pooled, resized, with_neighbours
 from models.search.spaces import input_names, nearest_levels, num_neighbours
 
 SIZES = [(8, 10), (4, 5), (2, 3)]
@@ -35,6 +36,12 @@ def test_own_taps_are_not_copied_and_neighbours_keep_channels_last():
     for own, taps in zip(levels, with_neighbours(levels, 2, 2), strict=True):
         assert all(a is b for a, b in zip(taps, own))
         assert all(t.is_contiguous(memory_format=torch.channels_last) for t in taps)
+
+
+@pytest.mark.parametrize("size", [(4, 5), (3, 4), (7, 9), (1, 1)])
+def test_pooling_in_steps_is_adaptive_pooling(size):
+    fmap = torch.randn(2, 8, 8, 10)
+    assert torch.equal(pooled(fmap, size), F.adaptive_max_pool2d(fmap, size))
 
 
 def test_finer_maps_come_down_by_maxima_and_coarser_ones_up_by_repetition():

@@ -1,0 +1,105 @@
+"""An exported network against PyTorch on real pairs: the same detections, size, and time of both.
+
+    python -m benchmarks.onnx_export RUN DIR [--pairs 20] [--rounds 20]
+
+DIR is a FLIR-Aligned folder, whose test pairs are compared in batches of each size that an export is checked at; every
+box of PyTorch with a score of 0.01 or more is looked for among those of onnxruntime. Both run in turn in one process,
+on the same letterboxed pictures, with as many threads. Writes a row per batch size to results/onnx_export.csv.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from benchmarks.rows import append_row
+from datasets.loader import collate
+from datasets.registry import open_data_set
+from engine.tasks import detection
+from tools.export import BATCHES, export_onnx
+from utils.args import Parser, command
+from utils.options import positive
+from utils.predictor import Predictor
+
+LEAST = 0.01  # score of a box that is compared
+Feed = dict[str, np.ndarray]
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Compare an exported network with PyTorch on real pairs.")
+    parser.add_argument("run", metavar="RUN", help="training run")
+    parser.add_argument("data", metavar="DIR", help="FLIR-Aligned folder")
+    parser.add_argument("--pairs", type=positive, default=20, help="test pairs (20)")
+    parser.add_argument("--rounds", type=positive, default=20, help="passes that are timed (20)")
+    args = parser.parse_args(argv)
+    predictor = Predictor(args.run, "cpu")
+    records = open_data_set(args.data).records["test"][: args.pairs]
+    samples = [predictor.sample(predictor.pair(record.rgb_path, record.thermal_path)) for record in records]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        export_onnx(predictor, file, raw=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        sizes = {"onnx_bytes": file.stat().st_size, "checkpoint_bytes": (Path(args.run) / "best.pt").stat().st_size}
+    for size in BATCHES:
+        batches = [collate(samples[i : i + size]) for i in range(0, len(samples), size)]
+        facts = {"data": Path(args.data).name, "method": predictor.method, "pairs": len(samples), "batchsize": size}
+        facts |= differences(predictor, session, batches) | sizes
+        row = facts | times(predictor, session, batches[0], args.rounds)
+        append_row("onnx_export", row)
+        print(row)
+
+
+def feed_of(session: onnxruntime.InferenceSession, batch: dict) -> Feed:
+    extent = batch["original_sizes"] * batch["scales"][:, None]
+    known = {"extent": extent} | batch["images"]
+    return {one.name: known[one.name].numpy() for one in session.get_inputs()}
+
+
+@torch.no_grad()
+def differences(
+    predictor: Predictor, session: onnxruntime.InferenceSession, batches: list[dict]
+) -> dict[str, float | int]:
+    """Return how far boxes (px of the original) and scores are from the nearest of the same pair and label."""
+    boxes, far, largest = 0, [0.0], [0.0]
+    for batch in batches:
+        theirs = [torch.from_numpy(one) for one in session.run(None, feed_of(session, batch))]
+        for n, ours in enumerate(detection.predict(predictor.model, batch)):
+            for box, score, label in zip(ours["boxes_xyxy"], ours["scores"], ours["labels"], strict=True):
+                if score >= LEAST:
+                    apart = (theirs[0][n] / batch["scales"][n] - box).abs().amax(dim=1)
+                    nearest = apart.masked_fill(theirs[2][n] != label, torch.inf).argmin()
+                    boxes, far = boxes + 1, [*far, float(apart[nearest])]
+                    largest.append(float((theirs[1][n][nearest] - score).abs()))
+    return {"boxes": boxes, "largest_box_px": round(max(far), 6), "largest_score": round(max(largest), 9)}
+
+
+@torch.no_grad()
+def times(
+    predictor: Predictor, session: onnxruntime.InferenceSession, batch: dict, rounds: int
+) -> dict[str, float | int]:
+    """Return median milliseconds of a batch, pictures to boxes, and their ratio."""
+    feed = feed_of(session, batch)
+    works = {
+        "torch_ms": lambda: detection.predict(predictor.model, batch),
+        "onnx_ms": lambda: session.run(None, feed),
+    }
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 3):  # the first three warm up
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if number >= 3:
+                found[name].append(1000 * (time.perf_counter() - started))
+    medians = {name: round(float(np.median(values)), 3) for name, values in found.items()}
+    return medians | {"ratio": round(medians["onnx_ms"] / medians["torch_ms"], 3), "rounds": rounds}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

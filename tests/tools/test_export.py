@@ -1,0 +1,100 @@
+"""Export: ONNX gives what PyTorch does, without PyTorch as well; one safetensors file is as good as the run."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from engine.tasks import detection
+from main_darts_found_flira import main as found
+from models.detection.exported import ExportedDetector
+from tests.run_commands import named, refused, run
+from tools.export import main as export
+from utils.commands import ROOT
+from utils.predictor import Predictor
+from utils.weights import load_weights
+
+RGB, THERMAL = "images_rgb_test/data", "images_thermal_test/data"
+WITHOUT_TORCH = "import runpy, sys; sys.modules['torch'] = None; runpy.run_path({!r}, run_name='__main__')"
+
+
+@pytest.fixture(scope="module")
+def networks() -> list:
+    return []
+
+
+@pytest.fixture
+def network(networks, in_work, tiny_flir, tiny_config, capsys) -> str:
+    """A trained run, the same for all tests."""
+    if not networks:
+        argv = [tiny_flir, "--random_genotype", 1, "--space", "fusion_v2", "--config", tiny_config, "--epochs", 1]
+        networks.append(str(named(run(found, capsys, *argv), "eval_exp_dir").resolve()))
+    return networks[0]
+
+
+def first_pair(data) -> tuple[str, str]:
+    return tuple(str(sorted((data / folder).iterdir())[0]) for folder in (RGB, THERMAL))
+
+
+def test_the_exported_detector_is_the_detector(network):
+    """Without loops over images and classes, on letterboxes that are not full."""
+    predictor = Predictor(network, "cpu")
+    height, width = predictor.args.image_size
+    images = {
+        "rgb": torch.randint(0, 256, (3, 3, height, width), dtype=torch.uint8),
+        "thermal": torch.randint(0, 256, (3, 1, height, width), dtype=torch.uint8),
+    }
+    extent = torch.tensor([[height, width - 5], [height - 3, width], [height, width]])
+    exported = ExportedDetector(predictor.model, (height, width)).eval()
+    with torch.no_grad():
+        boxes, scores, labels = exported(extent.float(), *(images[name] for name in exported.names))
+        batch = {"images": images, "image_size": (height, width), "scales": torch.ones(3), "original_sizes": extent}
+        expected = detection.predict(predictor.model, batch)
+    for n, one in enumerate(expected):
+        count = len(one["scores"])
+        assert count > 10
+        torch.testing.assert_close(scores[n, :count], one["scores"])
+        torch.testing.assert_close(boxes[n, :count], one["boxes_xyxy"])
+        assert torch.equal(labels[n, :count], one["labels"])
+        assert (scores[n, count:] == 0).all()
+
+
+def test_onnx_without_torch_finds_what_predict_finds(in_work, tiny_flir, tiny_config, tmp_path, capsys):
+    """Of one sensor, since half of the network takes half of the time; both: benchmarks/onnx_export.py."""
+    pytest.importorskip("onnxscript", reason="requirements-export.txt is not installed")
+    argv = [tiny_flir, "--baseline", "thermal", "--config", tiny_config, "--epochs", 1]
+    network, file = str(named(run(found, capsys, *argv), "eval_exp_dir")), tmp_path / "network.onnx"
+    assert "agrees with PyTorch at 1 and 4 pairs" in run(export, capsys, "--eval_exp_dir", network, "--onnx", file)
+    rgb, thermal = first_pair(tiny_flir)
+    argv = [sys.executable, "-c", WITHOUT_TORCH.format(str(ROOT / "examples/predict_onnx.py")), str(file)]
+    options = ["--rgb", rgb, "--thermal", thermal, "--score", "0"]
+    done = subprocess.run([*argv, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    theirs = [json.loads(line) for line in done.stdout.splitlines()]
+    ours = Predictor(network, "cpu")(rgb, thermal, score=0)
+    assert len(theirs) >= len(ours) > 10  # there may be some of a score of 0
+    assert [t["score"] for t in theirs[: len(ours)]] == pytest.approx([o["score"] for o in ours], abs=1e-3)
+    assert "expected a new file" in refused(export, capsys, "--eval_exp_dir", network, "--onnx", file)
+
+
+def test_one_file_is_as_good_as_the_run(network, tiny_flir, tmp_path, capsys):
+    file = tmp_path / "network.safetensors"
+    run(export, capsys, "--eval_exp_dir", network, "--weights", file)
+    pair = first_pair(tiny_flir)
+    assert Predictor(str(file), "cpu")(*pair, score=0) == Predictor(network, "cpu")(*pair, score=0)
+    assert load_weights(file)["genotype"]["space"] == "fusion_v2"
+    content = file.read_bytes()
+    for name, spoilt in {"cut": content[:-50], "text": b"no weights", "empty": b""}.items():
+        (tmp_path / f"{name}.safetensors").write_bytes(spoilt)
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors: expected"):
+            Predictor(str(tmp_path / f"{name}.safetensors"), "cpu")
+
+
+def test_mistakes_are_one_line(network, tmp_path, capsys):
+    start, weights = ["--eval_exp_dir", network], ["--weights", tmp_path / "a.safetensors"]
+    assert "expected --onnx, --weights or both" in refused(export, capsys, *start)
+    assert "--raw: no effect without --onnx" in refused(export, capsys, *start, "--raw", *weights)
+    assert "expected a .onnx file in a folder" in refused(export, capsys, *start, "--onnx", tmp_path / "a.txt")
+    assert "best.pt" in refused(export, capsys, "--eval_exp_dir", tmp_path, *weights)

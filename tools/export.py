@@ -1,0 +1,181 @@
+"""Write a trained run as files for deployment: ONNX, checked against PyTorch, or one safetensors file.
+
+    python -m tools.export --eval_exp_dir RUN --onnx FILE.onnx [--raw]
+    python -m tools.export --eval_exp_dir RUN --weights FILE.safetensors
+
+ONNX: any number of pairs at once; inputs are letterboxed uint8 pictures and how much of the letterbox they fill;
+outputs boxes, scores and labels, at most 100 per pair; with --raw, class logits and box deltas of every anchor. How
+pictures are letterboxed, the classes and the rest are in the file's metadata, under nas_dsf, as JSON, which
+examples/predict_onnx.py reads. Needs requirements-export.txt.
+"""
+
+import contextlib
+import copy
+import io
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from datasets.paired_transforms import fill_from_mean
+from models.detection.exported import ExportedDetector, RawDetector
+from utils.args import Parser, command
+from utils.errors import UserError
+from utils.files import replace_file
+from utils.found import check_fields, read_run
+from utils.predictor import Predictor
+from utils.run_folder import commit
+from utils.weights import KEY, SUFFIX, save_weights
+
+LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+BOX_TOLERANCE_PX = 0.5
+LIMITS = {"logits": 1e-3, "deltas": 1e-3, "scores": 1e-3, "boxes without a like one": 0.1}
+BATCHES = (1, 4)  # pairs at which PyTorch and onnxruntime are compared
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Write a trained network as an ONNX file, checked against PyTorch, or as a safetensors file.")
+    add = parser.add_argument
+    add("--eval_exp_dir", required=True, metavar="RUN", help="training run whose best.pt is written")
+    add("--onnx", metavar="FILE.onnx", help="network with boxes and suppression inside, any batch size")
+    add("--raw", action="store_true", help="with --onnx: class logits and box deltas of every anchor instead (off)")
+    add("--weights", metavar=f"FILE{SUFFIX}", help="tensors, options and genotype in one file, for tools.predict")
+    args = parser.parse_args(argv)
+    if not args.onnx and not args.weights:
+        raise UserError("expected --onnx, --weights or both, found neither")
+    if args.raw and not args.onnx:
+        raise UserError("--raw: no effect without --onnx")
+    files = {"onnx": (args.onnx, ".onnx"), "weights": (args.weights, SUFFIX)}
+    paths = {name: new_file(name, *told) for name, told in files.items() if told[0]}
+    if "onnx" in paths:
+        check_libraries()
+    if "weights" in paths:
+        path, state = read_run(args.eval_exp_dir)
+        check_fields(state, path)
+        save_weights(state, paths["weights"])
+        print(f"weights: {paths['weights']} ({size_of(paths['weights'])})")
+    if "onnx" in paths:
+        export_onnx(Predictor(args.eval_exp_dir, "cpu"), paths["onnx"], args.raw)
+
+
+def new_file(name: str, path: str, suffix: str) -> Path:
+    file = Path(path)
+    if file.suffix.lower() != suffix or not file.parent.is_dir():
+        raise UserError(f"--{name} {path}: expected a {suffix} file in a folder that exists")
+    if file.exists():
+        raise UserError(f"--{name} {path}: expected a new file, found one of that name")
+    return file
+
+
+def check_libraries() -> None:
+    """Refuse before anything is written where a library is missing."""
+    from importlib.util import find_spec
+
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise UserError(f"--onnx: expected {', '.join(missing)}, found none: pip install -r requirements-export.txt")
+
+
+def size_of(path: Path) -> str:
+    return f"{path.stat().st_size / 2**20:.1f} MiB"
+
+
+def export_onnx(predictor: Predictor, path: Path, raw: bool) -> None:
+    """Write and check the file; one that does not agree with PyTorch is not kept."""
+    model = copy.deepcopy(predictor.model).to(memory_format=torch.contiguous_format)
+    network = RawDetector(model) if raw else ExportedDetector(model, predictor.args.image_size)
+    content = to_onnx(network.eval(), predictor, raw)
+    told = compare(content, network, predictor, raw)
+    print(f"agrees with PyTorch at {' and '.join(map(str, BATCHES))} pairs: {told}")
+    replace_file(path, lambda file: file.write(content))
+    print(f"onnx: {path} ({size_of(path)})")
+
+
+def to_onnx(network: nn.Module, predictor: Predictor, raw: bool) -> bytes:
+    """Return the file's content."""
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    inputs = make_inputs(network, predictor, 2, raw)
+    images = tuple({0: batch} for _ in network.names)
+    shapes = (images,) if raw else ({0: batch}, images)
+    names = ["class_logits", "box_deltas"] if raw else ["boxes", "scores", "labels"]
+    options = {"input_names": list(inputs), "output_names": names, "dynamic_shapes": shapes, "dynamo": True}
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # progress of no use to a user
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(network, tuple(inputs.values()), **options)
+    program.model.metadata_props[KEY] = json.dumps(facts_of(predictor, raw))
+    buffer = io.BytesIO()
+    program.save(buffer)
+    return buffer.getvalue()
+
+
+def facts_of(predictor: Predictor, raw: bool) -> dict[str, object]:
+    """Return what a program that runs the file must know."""
+    return {
+        "method": predictor.method,
+        "sensors": predictor.sensors,
+        "classes": predictor.classes,
+        "image_size": list(predictor.args.image_size),
+        "fill": fill_from_mean(predictor.normalization),
+        "thermal_counts": predictor.thermal_counts,
+        "raw": raw,
+        "commit": commit(),
+    }
+
+
+def make_inputs(network: nn.Module, predictor: Predictor, count: int, raw: bool, seed: int = 0) -> dict[str, Tensor]:
+    """Return noise as the inputs of `count` pairs, by name."""
+    draws, (height, width) = torch.Generator().manual_seed(seed), predictor.args.image_size
+    channels = {name: 3 if name == "rgb" else 1 for name in network.names}
+    images = {
+        name: torch.randint(0, 256, (count, number, height, width), generator=draws, dtype=torch.uint8)
+        for name, number in channels.items()
+    }
+    return images if raw else {"extent": torch.tensor([[height, width - 3.0]] * count)} | images
+
+
+@torch.no_grad()
+def compare(content: bytes, network: nn.Module, predictor: Predictor, raw: bool) -> str:
+    """Return in words how far onnxruntime and PyTorch differ.
+
+    Raises:
+        UserError: they differ too much.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = []
+    for count in BATCHES:
+        inputs = make_inputs(network, predictor, count, raw, count)
+        theirs = [torch.from_numpy(o) for o in session.run(None, {n: t.numpy() for n, t in inputs.items()})]
+        ours = network(*inputs.values())
+        found.append(unlike_raw(ours, theirs) if raw else unlike(ours, theirs))
+    told = {name: max(one[name] for one in found) for name in found[0]}
+    words = ", ".join(f"{name} {value:.1e}" for name, value in told.items())
+    if any(value > LIMITS[name] for name, value in told.items()):
+        raise UserError(f"--onnx: expected onnxruntime to agree with PyTorch, found differences: {words}")
+    return words
+
+
+def unlike_raw(ours: tuple[Tensor, ...], theirs: list[Tensor]) -> dict[str, float]:
+    return {name: float((a - b).abs().max()) for name, a, b in zip(("logits", "deltas"), ours, theirs, strict=True)}
+
+
+def unlike(ours: tuple[Tensor, ...], theirs: list[Tensor]) -> dict[str, float]:
+    """Return the largest difference of scores, and the share of boxes without a like one of the same label and score.
+
+    Of overlapping boxes of all but equal scores either may stay: a rounding error decides.
+    """
+    boxes, scores, labels = ours
+    apart = (boxes[:, :, None] - theirs[0][:, None]).abs().amax(dim=-1)
+    unequal = (scores[:, :, None] - theirs[1][:, None]).abs()
+    same = (apart <= BOX_TOLERANCE_PX) & (unequal <= LIMITS["scores"]) & (labels[:, :, None] == theirs[2][:, None])
+    alone = ~same.any(dim=-1)[scores > 0]
+    return {"scores": float((scores - theirs[1]).abs().max()), "boxes without a like one": float(alone.float().mean())}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
