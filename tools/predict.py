@@ -146,7 +146,7 @@ def read_all(predictor: Predictor, files: dict[str, Paths], faults: list[UserErr
     """Read pairs; one that cannot be read is added to `faults` and passed over."""
     for name, paths in files.items():
         try:
-            yield name, predictor.pair(*(str(paths[s]) if s in paths else None for s in SENSORS))
+            yield name, predictor.pair(*(paths.get(sensor) for sensor in SENSORS))
         except UserError as error:
             faults.append(error)
 

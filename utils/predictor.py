@@ -29,6 +29,8 @@ from utils.inherit import inherit
 from utils.weights import SUFFIX, load_weights
 
 SENSORS = ("rgb", "thermal")
+Picture = str | Path | Tensor
+FILE = (str, Path)
 MAX_SKEW = 0.02  # by which the shapes of the two pictures of a pair may differ: beyond, they show different fields
 UNREAD = {"given": frozenset(), "drpt": 0.0, "norm_momentum": 0.1}  # of options, where nothing is trained
 COMPUTE = {"deterministic": False, "amp": False, "clip_grad": None, "accum": 1, "compile": False}
@@ -62,9 +64,10 @@ class Predictor:
         UserError: no such run or device, or a checkpoint that is not whole.
     """
 
-    def __init__(self, run: str, device: str = "auto"):
+    def __init__(self, run: str | Path, device: str = "auto"):
         self.compute = pick_compute(argparse.Namespace(device=device, **COMPUTE))
-        path, state = (Path(run), load_weights(Path(run))) if run.endswith(SUFFIX) else read_run(run)
+        path = Path(run)
+        path, state = (path, load_weights(path)) if path.suffix == SUFFIX else read_run(path)
         check_fields(state, path)
         args = argparse.Namespace(**dict.fromkeys(OPTIONS), **UNREAD)
         inherit(args, state["args"], OPTIONS, source=f"{path}: args")
@@ -77,7 +80,9 @@ class Predictor:
         self.method = f"genotype {genotype.id}" if genotype else args.baseline
         self.transform = PairTransform(args.image_size, fill_from_mean(facts["normalization"]), train=False)
 
-    def __call__(self, rgb: str | Tensor | None = None, thermal: str | Tensor | None = None, score: float = 0.3):
+    def __call__(
+        self, rgb: Picture | None = None, thermal: Picture | None = None, score: float = 0.3
+    ) -> list[dict[str, Any]]:
         """Return the objects of one pair, the most certain first.
 
         Args:
@@ -92,14 +97,14 @@ class Predictor:
         """
         return self.detect([self.pair(rgb, thermal)], score)[0]
 
-    def pair(self, rgb: str | Tensor | None, thermal: str | Tensor | None) -> Pair:
+    def pair(self, rgb: Picture | None, thermal: Picture | None) -> Pair:
         """Return a pair of equal sizes; arguments and errors as of a call."""
         names = {"rgb": rgb, "thermal": thermal}
         rgb, thermal = (names[sensor] if sensor in self.sensors else None for sensor in SENSORS)
         if rgb is None and thermal is None:
             raise UserError(f"expected a picture of {' or '.join(self.sensors)}, which the network reads, found none")
-        rgb = read_rgb(rgb) if isinstance(rgb, str) else rgb
-        thermal = read_thermal(thermal, self.thermal_counts) if isinstance(thermal, str) else thermal
+        rgb = read_rgb(str(rgb)) if isinstance(rgb, FILE) else rgb
+        thermal = read_thermal(str(thermal), self.thermal_counts) if isinstance(thermal, FILE) else thermal
         for sensor, image, channels in (("rgb", rgb, 3), ("thermal", thermal, 1)):
             if image is not None and (image.dtype != torch.uint8 or image.dim() != 3 or len(image) != channels):
                 found = f"{image.dtype} {tuple(image.shape)}"
@@ -135,7 +140,7 @@ def _fit(rgb: Tensor, thermal: Tensor, names: dict[str, Any]) -> Tensor:
         return rgb
     skew = size[1] / size[0] * wanted[0] / wanted[1]
     if not 1 - MAX_SKEW <= skew <= 1 + MAX_SKEW:
-        shown = [f"{names[m]} of " if isinstance(names[m], str) else f"{m} of " for m in ("rgb", "thermal")]
+        shown = [f"{names[m]} of " if isinstance(names[m], FILE) else f"{m} of " for m in ("rgb", "thermal")]
         raise UserError(
             f"{shown[0]}{size[1]}x{size[0]} px: expected an aligned pair, whose pictures are of one shape, found "
             f"{shown[1]}{wanted[1]}x{wanted[0]} px"
