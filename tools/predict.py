@@ -30,7 +30,7 @@ from utils.predictor import SENSORS, Pair, Predictor
 from utils.run_folder import write_json
 from utils.video import Video, VideoWriter, is_video, side_by_side
 
-OF_SENSOR = re.compile(r"[_-]?(rgb|visible|vis|thermal|infrared|ir|lwir|previewdata)$", re.IGNORECASE)
+OF_SENSOR = re.compile(r"[_-](rgb|visible|vis|thermal|infrared|ir|lwir|previewdata)$", re.IGNORECASE)
 SHOWN = 5  # names in a message
 QUALITY = 90  # of JPEG
 Named = tuple[str, Pair]

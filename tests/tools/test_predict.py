@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from datasets.images import read_rgb, read_thermal
 from main_darts_found_flira import main as found
 from tests.run_commands import named, refused, run
+from tools.predict import OF_SENSOR
 from tools.predict import main as predict
 from utils.errors import UserError
 from utils.predictor import Predictor, read_facts
@@ -69,6 +70,14 @@ def test_folders_give_what_a_test_finds(network, data, tiny_flir, tiny_config, c
     assert plain(ours) == plain(tested)
     assert {path.name for path in (data / "out").iterdir()} == {"detections.json", *(f"{stem}.jpg" for stem in stems)}
     assert read_rgb(str(next((data / "out").glob("*.jpg")))).shape == (3, 64, 160)
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("FLIR_1_RGB", "FLIR_1"), ("a-thermal", "a"), ("a_PreviewData", "a"), ("thermal", "thermal"), ("stair", "stair")],
+)
+def test_only_a_whole_word_names_the_sensor(stem, name):
+    assert OF_SENSOR.sub("", stem) == name
 
 
 def test_one_pair_and_python_agree(network, data, capsys):
