@@ -22,8 +22,12 @@ def main() -> None:
     parser.add_argument("--thermal")
     parser.add_argument("--score", type=float, default=0.3)
     args = parser.parse_args()
+    if not args.rgb and not args.thermal:
+        parser.error("expected --rgb, --thermal or both, found neither")
     session = onnxruntime.InferenceSession(args.file, providers=["CPUExecutionProvider"])
     facts = json.loads(session.get_modelmeta().custom_metadata_map["nas_dsf"])
+    if facts["raw"]:
+        parser.error(f"{args.file}: expected a file with boxes, found one that was exported with --raw")
     pictures = {"rgb": read_rgb(args.rgb), "thermal": read_thermal(args.thermal, facts["thermal_counts"])}
     for found in detect(session, facts, pictures, args.score):
         print(json.dumps(found))
