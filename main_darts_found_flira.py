@@ -140,7 +140,7 @@ def run_training(
     options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}
     options |= {"eval_exp_dir": run.path} | ({} if args.config else {"batchsize": args.batchsize})
     following = next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))
-    finish(run, [session.progress.in_words(TASK.METRIC), f"eval_exp_dir: {run.path}", following])
+    finish(run, args, parts, [session.progress.in_words(TASK.METRIC), f"eval_exp_dir: {run.path}", following])
 
 
 def pick_source(args: argparse.Namespace) -> str:

@@ -36,7 +36,7 @@ from utils.keeper import Keeper
 from utils.options import make_parser
 from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking
 from utils.resume import finish, running, say_if_finished, take_up
-from utils.run_folder import RunFolder, commit
+from utils.run_folder import ALPHAS, RunFolder, commit
 from utils.searching import Searching, check_combinations, met_parts
 from utils.seed import seed_everything
 from utils.settling import Settling
@@ -105,6 +105,8 @@ def run_search(
             record = Recorder(keeper, tracker, genotype_files)
 
             def on_epoch(row: Row, is_best: bool) -> None:
+                if alphas := searching.alphas():
+                    run.append_row({"epoch": row["epoch"], "levels": alphas}, ALPHAS)
                 record(row, is_best)
                 run.log(f"  genotype {row['genotype']}: {row['argmax']}")
                 searching.warn(row)
@@ -118,7 +120,7 @@ def run_search(
     options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
     carried = ("config", "allow_split_mismatch", "max_bad_files", "workers", "device")
     following = next_command("main_darts_found_flira.py", args, options, carried)
-    finish(run, [session.progress.in_words(TASK.METRIC), f"search_exp_dir: {run.path}", following])
+    finish(run, args, parts, [session.progress.in_words(TASK.METRIC), f"search_exp_dir: {run.path}", following])
 
 
 def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:

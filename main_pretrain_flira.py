@@ -76,7 +76,7 @@ def main(argv: list[str]) -> None:
     make_folder(args.checkpointdir)
     with running("pretrain", args, parts) as (run, stop), tracking(args, run) as tracker:
         job = Job(args, parts, loader, compute, run, stop, tracker)
-        finish(run, run_pretraining(job, detectors))
+        finish(run, args, parts, run_pretraining(job, detectors))
 
 
 def run_pretraining(job: Job, detectors: dict[str, SingleDetector]) -> list[str]:

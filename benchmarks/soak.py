@@ -54,7 +54,7 @@ POINTS = {
     "step": ("engine.guard", "Guard", "step", "behind", 6),
     "rest": ("utils.keeper", "Keeper", "at_rest", "before", 6),
     "validation": ("engine.tasks.detection", "DetectionEvaluator", "add", "before", 2),
-    "metrics": ("utils.run_folder", "RunFolder", "append_metrics", "behind", 1),
+    "metrics": ("utils.run_folder", "RunFolder", "append_row", "behind", 1),
     "staged": ("utils.keeper", "Keeper", "stage", "behind", 1),
     "writing": ("utils.saving", "_Output", "write", "behind", 2000),
     "written": ("utils.files", "", "sync_folder", "before", 8),

@@ -14,6 +14,7 @@ torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 CONFIG = f"""{NETWORK}batchsize: 3
 workers: 0
 device: cpu
+no_report: true
 pretrain: {{no-imagenet: true, epochs: 1, head_epochs: 1, drop_path: 0}}
 search: {{epochs: 2}}
 found: {{epochs: 2}}

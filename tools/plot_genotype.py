@@ -4,12 +4,9 @@ import sys
 from pathlib import Path
 
 from models.search.draw import draw_genotype
-from models.search.genotype_io import check_names, genotype_from_json
-from models.search.genotypes import Genotype
-from models.search.spaces import is_neighbour
+from models.search.genotype_io import read_any
 from utils.args import Parser, command
 from utils.errors import UserError
-from utils.run_folder import read_json
 
 
 @command
@@ -28,18 +25,6 @@ def main(argv: list[str]) -> None:
         print(f"picture: {draw_genotype(genotype, out)}")
     except OSError as error:
         raise UserError(f"--out {out}: expected a file that can be written, found: {error}") from None
-
-
-def read_any(path: Path) -> Genotype:
-    """Read genotype JSON of any streams: inputs, levels and channels are the file's own.
-
-    Raises:
-        UserError: the file is missing or no genotype; names the field.
-    """
-    data = read_json(path)
-    check_names(data, str(path))
-    taps = [name for name in data["inputs"] if not is_neighbour(name)]
-    return genotype_from_json(data, str(path), taps, data["levels"], data["C"])
 
 
 if __name__ == "__main__":

@@ -70,6 +70,45 @@ def evaluate_detections(
         LAMR_NAME for classes named as in `miss_rate.PEOPLE` (lower is better). All in 0..1; None where the images hold
         no object to find.
     """
+    evaluation = _evaluation(ground_truth, detections, image_ids, category_ids, by_area)
+    areas = () if by_area else AREA_STATS
+    numbers = {name: _defined(evaluation.stats[place]) for name, place in STATS.items() if name not in areas}
+    for category_id, name in zip(category_ids, class_names, strict=True):
+        precision = _precision(evaluation, category_id)
+        numbers[f"AP_{name}"] = _defined(np.mean(precision))
+        numbers[f"AP50_{name}"] = _defined(np.mean(precision[0]))
+        if name.lower() in PEOPLE:
+            matches = _of_class(evaluation, sorted(category_ids).index(category_id))
+            numbers[f"LAMR_{name}"] = log_average_miss_rate(matches, len(evaluation.params.imgIds))
+    return numbers
+
+
+def precision_by_recall(
+    ground_truth: dict,
+    detections: list[dict[str, Any]],
+    image_ids: list[str | int],
+    category_ids: list[int],
+    class_names: list[str],
+) -> dict[str, list[float]]:
+    """Compute the precision of each class at IoU 0.5, at 101 recalls from 0 to 1, as AP50 is the mean of.
+
+    Args:
+        ground_truth, detections, image_ids, category_ids, class_names: as for `evaluate_detections`.
+    Returns:
+        By class name; classes of which the images hold nothing are left out.
+    """
+    evaluation = _evaluation(ground_truth, detections, image_ids, category_ids, by_area=False)
+    curves = {name: _precision(evaluation, one)[0] for one, name in zip(category_ids, class_names, strict=True)}
+    return {name: curve.tolist() for name, curve in curves.items() if curve.min() >= 0}
+
+
+def _evaluation(
+    ground_truth: dict,
+    detections: list[dict[str, Any]],
+    image_ids: list[str | int],
+    category_ids: list[int],
+    by_area: bool,
+) -> COCOeval:
     assert len(image_ids) > 0, "pycocotools takes an empty list for all images"
     wanted = set(image_ids)
     images = [image for image in ground_truth["images"] if image["id"] in wanted]
@@ -84,17 +123,14 @@ def evaluate_detections(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    areas = () if by_area else AREA_STATS
-    numbers = {name: _defined(evaluation.stats[place]) for name, place in STATS.items() if name not in areas}
-    for category_id, name in zip(category_ids, class_names, strict=True):
-        # precision (threshold, recall, category, area, max detections); accumulate sorts the categories.
-        place = sorted(category_ids).index(category_id)
-        precision = evaluation.eval["precision"][:, :, place, ALL_AREAS, MAX_100]
-        numbers[f"AP_{name}"] = _defined(np.mean(precision))
-        numbers[f"AP50_{name}"] = _defined(np.mean(precision[0]))
-        if name.lower() in PEOPLE:
-            numbers[f"LAMR_{name}"] = log_average_miss_rate(_of_class(evaluation, place), len(images))
-    return numbers
+    return evaluation
+
+
+def _precision(evaluation: COCOeval, category_id: int) -> np.ndarray:
+    """Return the precision of a class at all sizes: (thresholds, recalls), -1 where there is nothing to find."""
+    # precision (threshold, recall, category, area, max detections); accumulate sorts the categories.
+    place = sorted(evaluation.params.catIds).index(category_id)
+    return evaluation.eval["precision"][:, :, place, ALL_AREAS, MAX_100]
 
 
 def evaluate_by_scene(

@@ -20,7 +20,7 @@ from datasets.parts import Parts
 from engine.step import Session, do_nothing
 from utils import checkpoint
 from utils.errors import UserError, short
-from utils.run_folder import RunFolder
+from utils.run_folder import ALPHAS, METRICS, RunFolder
 from utils.saving import save, snapshot
 from utils.seed import random_state, set_random_state
 from utils.signals import Stop, Stopped
@@ -36,6 +36,7 @@ FREE = (
     "max_bad_steps",
     "wandb",
     "dry_run",
+    "no_report",
 )
 FREE += ("resume", "checkpointdir", "cache_dir", "search_exp_dir", "genotype")
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -204,7 +205,11 @@ class Keeper:
         if state is not None:
             self._load(state)
         done = self.session.progress.epochs_done
-        self.run.keep_metrics(lambda row: row.get("phase", "") != self.phase or row.get("epoch") in range(done))
+        for name in (METRICS, ALPHAS):
+            if name == METRICS or (self.run.path / name).exists():
+                self.run.keep_rows(
+                    lambda row: row.get("phase", "") != self.phase or row.get("epoch") in range(done), name
+                )
         staged = [Path(name).name for name in state["resume"]["staged"]] if state else ()
         _rename([(self._waiting(name), self.run.path / name) for name in staged])
         for lost in self.run.path.glob(f"*_{self.phase}.pt{NEXT}*" if self.phase else f"*{NEXT}*"):

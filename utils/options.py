@@ -102,6 +102,7 @@ def add_run_options(parser: Parser) -> None:
     add("--compile", action="store_true", help=text)
     add("--parallel", action="store_true", help="use all GPUs (not built yet: runs on one and says so)")
     add("--wandb", action="store_true", help="log to Weights & Biases; offline where there is no key (off)")
+    add("--no_report", action="store_true", help="leave out report.html of the run folder (written)")
     add("--dry_run", action="store_true", help="build everything, print sizes and steps, and leave (off)")
     text = "refuse operations that may give other digits on each run of a GPU; a CPU has none of them (off)"
     add("--deterministic", action="store_true", help=text)

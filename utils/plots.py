@@ -3,8 +3,9 @@
 matplotlib's object-oriented API alone, so there is no global state; nothing else imports matplotlib for these.
 """
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import NoneType
 
@@ -18,7 +19,7 @@ from matplotlib.patches import Rectangle
 from datasets.paired_detection import PairRecord, load_pair
 from utils.errors import UserError, printable, short
 from utils.matching import Matched, match
-from utils.plain import plain_file
+from utils.run_folder import METRICS, RunFolder
 
 # Okabe and Ito's palette: colour-blind readers can tell these apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -41,23 +42,42 @@ def plot_curves(runs: dict[str, Path], path: str | Path) -> Path:
     """
     if not runs:
         raise UserError("curves: expected at least one run, found none")
-    curves = {label: rows for name, folder in runs.items() for label, rows in _phases(name, Path(folder)).items()}
-    searches = {label: rows for label, rows in curves.items() if any(key in rows[0] for key in ENTROPIES)}
-    panels = [(_plot_losses, curves), (_plot_scores, curves)] + ([(_plot_entropies, searches)] if searches else [])
+    curves = {label: rows for name, folder in runs.items() for label, rows in phases(name, Path(folder)).items()}
+    panels = panels_of(curves)
     figure = new_figure(4.6 * len(panels) + 2.4, 4.2)
     figure.set_layout_engine("constrained")
-    colours = {label: (COLOURS[i % 8], STYLES[i // 8 % 4]) for i, label in enumerate(curves)}
-    for place, (draw, shown) in enumerate(panels, 1):
-        axes = figure.add_subplot(1, len(panels), place)
-        axes.set_xlabel("epoch")
-        axes.grid(color="#E5E5E5")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        draw(axes, shown, colours)
+    for place, draw in enumerate(panels, 1):
+        draw(figure.add_subplot(1, len(panels), place))
     lines = {line.get_label(): line for axes in figure.axes[:2] for line in axes.get_lines()}
-    _as_text(figure.legend(lines.values(), lines, loc="outside right upper", fontsize=9, frameon=False))
+    as_text(figure.legend(lines.values(), lines, loc="outside right upper", fontsize=9, frameon=False))
     figure.savefig(path)
     return Path(path)
+
+
+def panels_of(curves: dict[str, list[dict]]) -> list[Callable[[Axes], None]]:
+    """Return what draws each panel on axes of its own: loss, AP on val and, of searches, entropy.
+
+    Args:
+        curves: rows of metrics.jsonl by the label to show, as from `phases`.
+    """
+    colours = {label: (COLOURS[i % 8], STYLES[i // 8 % 4]) for i, label in enumerate(curves)}
+    searches = {label: rows for label, rows in curves.items() if any(key in rows[0] for key in ENTROPIES)}
+    panels = [(_plot_losses, curves), (_plot_scores, curves)] + ([(_plot_entropies, searches)] if searches else [])
+    return [partial(_over_epochs, draw, shown, colours) for draw, shown in panels]
+
+
+def _over_epochs(draw: Callable, shown: dict, colours: dict, axes: Axes) -> None:
+    axes.set_xlabel("epoch")
+    tidy(axes)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    draw(axes, shown, colours)
+
+
+def tidy(axes: Axes) -> None:
+    """Give axes a faint grid and no lines where there is no scale."""
+    axes.grid(color="#E5E5E5")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def read_metrics(folder: Path) -> list[dict]:
@@ -66,12 +86,8 @@ def read_metrics(folder: Path) -> list[dict]:
     Raises:
         UserError: the file is missing, empty or no JSON lines, or what is drawn of them is no number.
     """
-    file = Path(folder) / "metrics.jsonl"
-    try:
-        rows = [json.loads(line) for line in plain_file(file).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: expected one JSON object per line, found: {error}") from None
-    if not rows or not all(isinstance(row, dict) and "epoch" in row for row in rows):
+    file, rows = Path(folder) / METRICS, RunFolder(Path(folder)).rows()
+    if not rows or not all("epoch" in row for row in rows):
         raise UserError(f"{file}: expected one JSON object with the field epoch per line, found another or none")
     for number, row in enumerate(rows, 1):
         for key in ("epoch", *DRAWN):
@@ -80,10 +96,11 @@ def read_metrics(folder: Path) -> list[dict]:
     return rows
 
 
-def _phases(name: str, folder: Path) -> dict[str, list[dict]]:
+def phases(name: str, folder: Path) -> dict[str, list[dict]]:
+    """Return the rows of a run's metrics.jsonl by the label to show: the name, with the phase where it has several."""
     curves: dict[str, list[dict]] = {}
     for row in read_metrics(folder):
-        curves.setdefault(_shown(f"{name} {row['phase']}" if "phase" in row else name), []).append(row)
+        curves.setdefault(as_shown(f"{name} {row['phase']}" if "phase" in row else name), []).append(row)
     return curves
 
 
@@ -95,7 +112,8 @@ def _plot_losses(axes: Axes, curves: dict, colours: dict) -> None:
         colour, style = colours[label]
         _plot(axes, rows, "train_loss", color=colour, linestyle=style, label=label)
         if "arch_loss" in rows[0]:
-            _plot(axes, rows, "arch_loss", color=colour, linestyle=":", label=f"{label}: on the logits' part")
+            words = f"{label}: on the logits' part".removeprefix(": ")
+            _plot(axes, rows, "arch_loss", color=colour, linestyle=":", label=words)
 
 
 def _plot_scores(axes: Axes, curves: dict, colours: dict) -> None:
@@ -111,16 +129,16 @@ def _plot_entropies(axes: Axes, curves: dict, colours: dict) -> None:
         for (key, name), style in zip(ENTROPIES.items(), STYLES):
             words = name if len(curves) == 1 else f"{label}: {name}"
             _plot(axes, rows, key, color=colours[label][0], linestyle=style, label=words)
-    _as_text(axes.legend(fontsize=9, frameon=False))
+    as_text(axes.legend(fontsize=9, frameon=False))
 
 
-def _shown(name: str) -> str:
+def as_shown(name: str) -> str:
     """Return a name as pictures show it; of one that begins with _ matplotlib would leave out the legend."""
     name = printable(name)
     return f" {name}" if name.startswith("_") else name
 
 
-def _as_text(legend: Legend) -> None:
+def as_text(legend: Legend) -> None:
     """Show names as they are: what lies between two $ is no formula."""
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -174,7 +192,7 @@ def draw_detections(
         raise UserError(f"gallery: expected pairs and views, found {len(records)} pairs and {len(views)} views")
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     scenes = {image["id"]: image.get("scene") for image in ground_truth["images"]}
-    by_method = {view.method: _match_all(ground_truth, view.detections, min_score) for view in views}
+    by_method = {view.method: match_all(ground_truth, view.detections, min_score) for view in views}
     chosen = _choose(records, scenes, by_method, num_pairs)
     width, height = view_width / DPI, max(r.height / r.width for r in chosen) * view_width / DPI
     caption, head = 0.24, 0.95
@@ -189,14 +207,15 @@ def draw_detections(
             axes.imshow(images[view.modality], interpolation="bicubic")
             axes.set(xticks=[], yticks=[], xlim=(-0.5, record.width - 0.5), ylim=(record.height - 0.5, -0.5))
             matched = by_method[view.method][record.image_id]
-            _draw_boxes(axes, matched, names)
+            draw_boxes(axes, matched, names)
             _caption(axes, matched, view.title if row == 0 else "", scenes.get(record.image_id), column == 0)
     _legend(figure, names, min_score, 6 if len(views) > 1 else 3)
     figure.savefig(path)
     return Path(path)
 
 
-def _match_all(ground_truth: dict, detections: list[dict], min_score: float) -> dict[object, Matched]:
+def match_all(ground_truth: dict, detections: list[dict], min_score: float) -> dict[object, Matched]:
+    """Return by image what of its objects the detections of at least a score find, and which of these are right."""
     truth: dict = {image["id"]: [] for image in ground_truth["images"]}
     found: dict = {image["id"]: [] for image in ground_truth["images"]}
     for item in ground_truth["annotations"]:
@@ -226,7 +245,7 @@ def _choose(records: list[PairRecord], scenes: dict, by_method: dict[str, dict],
     return sorted(first.values(), key=lambda r: str(scenes.get(r.image_id)))[:num_pairs]
 
 
-def _draw_boxes(axes: Axes, matched: Matched, names: dict[int, str]) -> None:
+def draw_boxes(axes: Axes, matched: Matched, names: dict[int, str]) -> None:
     """Draw objects thin and white (missed ones dashed red), detections in their class's colour, false ones dotted."""
     for item, found in zip(matched.truth, matched.found):
         _rectangle(axes, item["bbox"], *(("white", "-", 0.8) if found else ("#FF3030", (0, (4, 2)), 1.8)))
@@ -249,19 +268,19 @@ def _caption(axes: Axes, matched: Matched, title: str, scene: str | None, first:
     axes.set_title(text, fontsize=8, pad=2.5)
     if title:
         place, style = ((0.5, 1), (0, 16), "axes fraction", "offset points"), {"weight": "bold", "parse_math": False}
-        axes.annotate(_shown(title), *place, ha="center", size=10, **style)
+        axes.annotate(as_shown(title), *place, ha="center", size=10, **style)
     if first and scene:
-        axes.set_ylabel(_shown(scene), fontsize=9, weight="bold", labelpad=3, parse_math=False)
+        axes.set_ylabel(as_shown(scene), fontsize=9, weight="bold", labelpad=3, parse_math=False)
 
 
 def _legend(figure: Figure, names: dict[int, str], min_score: float, columns: int) -> None:
     """Say what the lines mean, at the top."""
     kinds = {"object": ("#999999", "-"), "missed object": ("#FF3030", "--")}
-    kinds |= {_shown(name): (BOX_COLOURS[i % len(BOX_COLOURS)], "-") for i, name in enumerate(names.values())}
+    kinds |= {as_shown(name): (BOX_COLOURS[i % len(BOX_COLOURS)], "-") for i, name in enumerate(names.values())}
     kinds |= {"false alarm": ("#444444", ":")}
     lines = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=c, linestyle=s, linewidth=1.8) for c, s in kinds.values()]
     style = {"fontsize": 10, "frameon": False, "borderpad": 0.2}
-    _as_text(figure.legend(lines, list(kinds), loc="upper left", ncols=columns, **style))
+    as_text(figure.legend(lines, list(kinds), loc="upper left", ncols=columns, **style))
     title = f"score at least {min_score:g}; per row the pair on which the methods differ most"
     figure.text(0.06 / figure.get_figwidth(), 1 - 0.42 / figure.get_figheight(), title, size=10, va="center")
 

@@ -114,8 +114,8 @@ class Recorder:
     def __call__(self, row: Row, is_best: bool) -> None:
         keeper, phase = self.keeper, self.keeper.phase
         row = row | {"bad_files": len(keeper.bad_files.names)}
-        step = len(self.run.metrics())
-        self.run.append_metrics(({"phase": phase} if phase else {}) | row)
+        step = len(self.run.rows())
+        self.run.append_row(({"phase": phase} if phase else {}) | row)
         self.run.log(self._line(row, is_best))
         keeper.save(self._stage(row) if is_best else ())
         self.tracker.log(row, phase, step)

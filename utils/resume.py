@@ -16,6 +16,7 @@ from utils.args import Parser, convert_option, options_of
 from utils.errors import UserError, printable, short
 from utils.keeper import FREE
 from utils.lock import locked
+from utils.report import report
 from utils.reporting import COMMAND, start_run
 from utils.run_folder import RUNS, RunFolder, read_json
 from utils.signals import Stop, caught
@@ -112,10 +113,13 @@ def running(kind: str, args: argparse.Namespace, parts: Parts) -> Iterator[tuple
         yield run, stop
 
 
-def finish(run: RunFolder, said: list[str]) -> None:
-    """Log the last lines of a run and note that it is finished."""
-    for line in said:
-        run.log(line)
+def finish(run: RunFolder, args: argparse.Namespace, parts: Parts, said: list[str]) -> None:
+    """Note that a run is finished, write its report, and log its last lines."""
     run.write_json(FINISHED, {"said": said})
     for previous in run.path.glob("last*.previous.pt"):
         previous.unlink()
+    try:
+        report(run, args, parts)
+    finally:
+        for line in said:
+            run.log(line)

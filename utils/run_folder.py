@@ -13,8 +13,11 @@ from tqdm import tqdm
 
 from utils.errors import UserError, printable
 from utils.files import append_line, faults_named, replace_file
+from utils.plain import plain_file
 
 RUNS = "runs"  # where run folders lie, below the folder that a command is run in
+# Of a run, an object per line: each epoch's numbers; and of a search the relaxed weights of its logits.
+METRICS, ALPHAS = "metrics.jsonl", "alphas.jsonl"
 
 
 class RunFolder:
@@ -41,30 +44,31 @@ class RunFolder:
         with faults_named(self.path / "log.txt"), open(self.path / "log.txt", "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def metrics(self) -> list[dict]:
-        """Return the rows of metrics.jsonl; a last line that a full disk or a kill has cut is left out.
+    def rows(self, name: str = METRICS) -> list[dict]:
+        """Return the rows of metrics.jsonl, say; a last line that a full disk or a kill has cut is left out.
 
         Raises:
             UserError: another line is not an object.
         """
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []
+        path = self.path / name
         try:
+            text = plain_file(path).read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            lines = text.split("\n")[:-1]
             rows = [json.loads(line) for line in lines]
-        except (ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: expected JSON lines, found: {error}") from None
         if not all(isinstance(row, dict) for row in rows):
             raise UserError(f"{path}: expected JSON objects, found others")
         return rows
 
-    def append_metrics(self, row: dict) -> None:
-        """Append one flat object to metrics.jsonl."""
-        append_line(self.path / "metrics.jsonl", json.dumps(row))
+    def append_row(self, row: dict, name: str = METRICS) -> None:
+        """Append one object to metrics.jsonl, say."""
+        append_line(self.path / name, json.dumps(row))
 
-    def keep_metrics(self, keep: Callable[[dict], bool]) -> None:
-        """Drop the rows of metrics.jsonl that are not to be kept, and a line that was cut."""
-        rows = "".join(json.dumps(row) + "\n" for row in self.metrics() if keep(row))
-        replace_file(self.path / "metrics.jsonl", lambda file: file.write(rows.encode()))
+    def keep_rows(self, keep: Callable[[dict], bool], name: str = METRICS) -> None:
+        """Drop the rows that are not to be kept, and a line that was cut."""
+        rows = "".join(json.dumps(row) + "\n" for row in self.rows(name) if keep(row))
+        replace_file(self.path / name, lambda file: file.write(rows.encode()))
 
     def write_json(self, name: str, data) -> Path:
         write_json(self.path / name, data)

@@ -24,7 +24,7 @@ from engine.train import warm_restarts
 from models.detection.anchors import level_sizes
 from models.fusion_detector import FusionDetector
 from models.search.costs import COSTS, ExpectedCost, cost_table
-from models.search.derive import derive, describe, describe_genotype
+from models.search.derive import derive, describe, describe_genotype, named_weights
 from models.search.genotypes import Genotype
 from models.search.hessian import dominant_eigenvalue
 from models.search.parameters import arch_parameters, weight_parameters
@@ -266,6 +266,13 @@ class Searching:
         wanted = self.args.hessian or self.args.early_stop == "eigenvalue"
         return row | ({"eigenvalue": self._eigenvalue()} if wanted else {})
 
+    def alphas(self) -> dict[str, dict]:
+        """Return the relaxed weights of each level, under names; {} where no logits learn."""
+        if self.strategy.learns != "logits":
+            return {}
+        inputs, levels = self.names
+        return {level: named_weights(f, inputs) for level, f in zip(levels, self.model.fusions, strict=True)}
+
     def _eigenvalue(self) -> float:
         """Return the dominant eigenvalue of the Hessian of the loss on some pairs of `arch`, norms at rest."""
         device, logits = self.session.compute.device, arch_parameters(self.model)
@@ -291,7 +298,7 @@ class Searching:
         """Return why the search is to end now, or nothing."""
         if not self.args.early_stop or self.strategy.learns != "logits":
             return ""
-        rows = [row for row in self.run.metrics() if "phase" not in row]
+        rows = [row for row in self.run.rows() if "phase" not in row]
         return reason_to_stop(rows, self.args.early_stop, self.most_parameter_free)
 
     @property

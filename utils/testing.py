@@ -15,13 +15,14 @@ from utils.errors import UserError
 from utils.experiment import pick_compute
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
 from utils.profile import macs_per_pair
+from utils.report import report
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking
 from utils.robustness import planned, test_robustness
 from utils.run_folder import RunFolder, commit, read_json, write_json
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
 FOR_TEST += ("pin_mem", "device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")
-FOR_TEST += ("robustness", *STREAMS, *DATA, "cache_features", "cache_level", "cache_dtype", "cache_dir")
+FOR_TEST += ("robustness", "no_report", *STREAMS, *DATA, "cache_features", "cache_level", "cache_dtype", "cache_dir")
 FROM_RUN = "the architecture comes from the run"
 UNTESTED = dict.fromkeys(("genotype", "baseline", "random_genotype", "match_parameters"), FROM_RUN)
 UNTESTED["modality_dropout"] = "a test trains nothing; --robustness tests with dead sensors"
@@ -48,6 +49,7 @@ def test_found(args: argparse.Namespace) -> None:
     finish(run, trained, metrics, detections, facts, started)
     if conditions:
         test_robustness(trained, conditions, compute, run, metrics, facts)
+    report(run, args, trained.parts)
 
 
 def test_box_fusion(args: argparse.Namespace) -> None:
@@ -70,6 +72,7 @@ def test_box_fusion(args: argparse.Namespace) -> None:
     facts = facts_of_both(first, second, args.box_fusion, args.eval_part)
     facts["AP_val"] = metrics["AP"] if args.eval_part == "val" else None
     finish(run, first, metrics, detections, facts, started)
+    report(run, args, first.parts)
 
 
 def check_test_options(args: argparse.Namespace) -> None:

@@ -169,6 +169,33 @@ def mean_entropy(fusions: list[SearchableFusion]) -> dict[str, float]:
     }
 
 
+def named_weights(fusion: SearchableFusion, inputs: tuple[str, ...]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return what derivation goes by of one level, under names.
+
+    Args:
+        inputs: names of the cell's inputs.
+    Returns:
+        "edges": {"step 1": {state: its best weight that is not none}}, apart for x and y where these have mixtures of
+        their own; "ops": {"step 1": {operation: weight}}, "step 1.2" where a step has several operations.
+    """
+    weights, space = final_weights(fusion), fusion.space
+    edges, ops, first = {}, {}, 0
+    for s in range(space.steps):
+        states = (*inputs, *(f"step {n + 1}" for n in range(s)))
+        for row, port in zip(weights.edges, (" x", " y") if space.pair_inputs else ("",), strict=True):
+            best = row[first : first + len(states), 1:].amax(dim=-1).tolist()
+            edges[f"step {s + 1}{port}"] = _rounded(states, best)
+        for k in range(space.node_steps):
+            name = f"step {s + 1}.{k + 1}" if space.node_steps > 1 else f"step {s + 1}"
+            ops[name] = _rounded(space.op_names, weights.ops[s, k].tolist())
+        first += len(states)
+    return {"edges": edges, "ops": ops}
+
+
+def _rounded(names: tuple[str, ...], values: list[float]) -> dict[str, float]:
+    return {name: round(value, 5) for name, value in zip(names, values, strict=True)}
+
+
 def describe(fusions: list[SearchableFusion], genotype: Genotype) -> dict[str, float | int | str]:
     """Return what the logits say now, flat: entropies, counts of the arg-max operations, and the arg-max in words."""
     return mean_entropy(fusions) | describe_genotype(genotype, fusions[0].space)

@@ -25,6 +25,8 @@ OPERATION_COLOURS = {"Sum": "#F0E442", "ECAAttn": "#8FD4BC", "ShuffleAttn": "#E3
 OPERATION_COLOURS |= {"ChannelWeights": "#F7EFA0", "ECAGate": "#B9E5D6", "SpatialAttn": "#B9E5D6", "CBAM": "#B9E5D6"}
 OPERATION_COLOURS |= {"ConcatConv3x3": "#8CC6EA", "GLU": "#F3C98F", "ReliabilityGate": "#F3C98F"}
 STEP_COLOUR, INK, FAINT = "#444444", "#222222", "#BBBBBB"
+# As white and INK, but on a coloured ground: they stay where a dark page turns the others (utils/report/drawings.py).
+LIGHT_ON, DARK_ON = "#FFFFFE", "#222221"
 OTHER_COLOUR = "#DDDDDD"
 
 # Places and sizes in a panel, in inches.
@@ -44,9 +46,7 @@ def draw_genotype(genotype: Genotype, path: str | Path) -> Path:
         genotype: its inputs are named MODALITY/bifpnREPEAT.
         path: the picture to write; its folder must exist.
     """
-    count = len(genotype.levels)
-    inputs = [_with_levels(genotype.inputs, number, genotype.levels) for number in range(count)]
-    panels = [Panel(names, cell) for names, cell in zip(inputs, genotype.cells, strict=True)]
+    panels = panels_of(genotype)
     columns = 1 if len(panels) == 1 else 2
     rows = math.ceil(len(panels) / columns)
     width, height = max(p.width for p in panels) + MARGIN, max(p.height for p in panels) + MARGIN
@@ -64,8 +64,30 @@ def draw_genotype(genotype: Genotype, path: str | Path) -> Path:
     return Path(path)
 
 
-def _with_levels(inputs: tuple[str, ...], level: int, levels: tuple[str, ...]) -> tuple[str, ...]:
+def draw_level(genotype: Genotype, number: int) -> Figure:
+    """Return the drawing of one level's cell alone."""
+    panel = panels_of(genotype)[number]
+    size = panel.width, panel.height
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, size[0]), ylim=(0, size[1]))
+    axes.axis("off")
+    panel.draw(axes, genotype.levels[number], PAD, 0)
+    return figure
+
+
+def panels_of(genotype: Genotype) -> list["Panel"]:
+    """Return the drawing of each level's cell."""
+    inputs = [level_inputs(genotype, number) for number in range(len(genotype.levels))]
+    return [Panel(names, cell) for names, cell in zip(inputs, genotype.cells, strict=True)]
+
+
+def level_inputs(genotype: Genotype, number: int) -> tuple[str, ...]:
     """Return a cell's inputs with the taps of other levels named by these: MODALITY/nearN is MODALITY/P4, say."""
+    return _with_levels(genotype.inputs, number, genotype.levels)
+
+
+def _with_levels(inputs: tuple[str, ...], level: int, levels: tuple[str, ...]) -> tuple[str, ...]:
     others = nearest_levels(level, len(levels), len(levels))
     near = {f"near{n + 1}": levels[other] for n, other in enumerate(others)}
     parts = [name.partition("/") for name in inputs]
@@ -132,7 +154,7 @@ class Panel:
         for tap, name in enumerate(self.inputs):
             modality, _, repeat = name.partition("/")
             text = f"{modality}  {repeat.replace('bifpn', 'BiFPN ')}"
-            fill, ink = (self._colour(tap), "white") if tap in used else ("white", FAINT)
+            fill, ink = (self._colour(tap), LIGHT_ON) if tap in used else ("white", FAINT)
             edge = self._colour(tap) if tap in used else FAINT
             y = self._tap_y(tap)
             _box(self.axes, self.left, y - TAP_HEIGHT / 2, TAP_WIDTH, TAP_HEIGHT, fill, edge)
@@ -188,7 +210,8 @@ class Panel:
         )
         for name, (x, port_y), (_, state) in zip("xy", ports, self.cell.edges[2 * number : 2 * number + 2]):
             self.axes.plot(x, port_y, "o", color=self._colour(state), markersize=11, zorder=5)
-            self.axes.text(x, port_y, name, size=8, color="white", ha="center", va="center_baseline", zorder=6)
+            ink = LIGHT_ON if state < len(self.inputs) else "white"
+            self.axes.text(x, port_y, name, size=8, color=ink, ha="center", va="center_baseline", zorder=6)
 
     def _draw_inner(self, states: list, state: int, end: tuple, y: float, colour: str, arrow: bool) -> None:
         """Draw an inner edge; x and y run along their lanes, a result that passes an operation makes a detour."""
@@ -208,7 +231,7 @@ class Panel:
         x, y = centre
         fill = OPERATION_COLOURS.get(operation, OTHER_COLOUR)
         _box(self.axes, x - OP_WIDTH / 2, y - OP_HEIGHT / 2, OP_WIDTH, OP_HEIGHT, fill, INK, zorder=4)
-        self.axes.text(x, y, operation, size=10, color=INK, ha="center", va="center_baseline", zorder=5)
+        self.axes.text(x, y, operation, size=10, color=DARK_ON, ha="center", va="center_baseline", zorder=5)
 
     def _draw_output(self, level: str) -> None:
         """Draw the concatenation of the last states, and below the steps those that are taps."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.search.genotypes import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
-from models.search.spaces import INNER_EDGES, PUBLISHED, SPACES, fusion_names, input_names
+from models.search.spaces import INNER_EDGES, PUBLISHED, SPACES, fusion_names, input_names, is_neighbour
 from utils.errors import UserError, short
 from utils.plain import check_plain, plain_file
+from utils.run_folder import read_json
 
 MAX_BYTES = 100_000  # of a file; the published text form has some 2,000
 MAX_STEPS = 64  # of a cell, and inside of a step
@@ -47,6 +48,18 @@ def read_genotype(
     if text.lstrip().startswith("{"):
         return _from_json_text(text, str(path), inputs, levels, channels, rank)
     return parse_text(text, str(path), inputs, levels, channels, rank)
+
+
+def read_any(path: Path) -> Genotype:
+    """Read genotype JSON of any streams: inputs, levels and channels are the file's own.
+
+    Raises:
+        UserError: the file is missing or no genotype; names the field.
+    """
+    data = read_json(path)
+    check_names(data, str(path))
+    taps = [name for name in data["inputs"] if not is_neighbour(name)]
+    return genotype_from_json(data, str(path), taps, data["levels"], data["C"])
 
 
 def _from_json_text(text, source, inputs, levels, channels, rank) -> Genotype:

@@ -54,7 +54,7 @@ def test_curves_show_loss_score_and_the_entropy_of_a_search(trained, searched, t
 
 def test_phases_of_a_pretraining_are_curves_of_their_own(tmp_path):
     rows = [{"phase": p, "epoch": i, "train_loss": 1.0, "AP_val": 0.1} for p in ("rgb", "head") for i in range(2)]
-    curves = plots._phases("pretrain", write_run(tmp_path / "run", rows))
+    curves = plots.phases("pretrain", write_run(tmp_path / "run", rows))
     assert {label: [r["epoch"] for r in found] for label, found in curves.items()} == {
         "pretrain rgb": [0, 1],
         "pretrain head": [0, 1],
@@ -117,7 +117,7 @@ def test_one_pair_per_scene_where_methods_differ_most(tiny):
     odd = {scene: [r for r in records if scenes[r.image_id] == scene][-1].image_id for scene in ("day", "night")}
     losing = [item for item in all_found if item["image_id"] not in odd.values()]
     for one, other in ((all_found, losing), (losing, all_found)):  # whoever is ahead
-        by_method = {name: plots._match_all(truth, found, 0.3) for name, found in (("a", one), ("b", other))}
+        by_method = {name: plots.match_all(truth, found, 0.3) for name, found in (("a", one), ("b", other))}
         assert [r.image_id for r in plots._choose(records, scenes, by_method, 8)] == [odd["day"], odd["night"]]
         assert [r.image_id for r in plots._choose(records, scenes, by_method, 1)] == [odd["day"]]
         without = plots._choose(records, dict.fromkeys(scenes), by_method, 2)

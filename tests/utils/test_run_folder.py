@@ -32,8 +32,8 @@ def test_log_and_metrics(tmp_path, capsys):
     run = RunFolder.new("search", "EXP", str(tmp_path))
     run.log("one")
     run.log("two")
-    run.append_metrics({"epoch": 0, "AP_val": None})
-    run.append_metrics({"epoch": 1, "AP_val": 0.5})
+    run.append_row({"epoch": 0, "AP_val": None})
+    run.append_row({"epoch": 1, "AP_val": 0.5})
     assert (run.path / "log.txt").read_text() == "one\ntwo\n"
     assert capsys.readouterr().out == "one\ntwo\n"
     rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
@@ -49,15 +49,15 @@ def test_names_cannot_command_a_terminal(tmp_path, capsys):
 def test_rows_are_dropped_with_a_line_that_was_cut(tmp_path):
     run = RunFolder.new("search", "EXP", str(tmp_path))
     for epoch in range(3):
-        run.append_metrics({"epoch": epoch})
+        run.append_row({"epoch": epoch})
     with open(run.path / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 3, "tr')
-    run.keep_metrics(lambda row: row["epoch"] != 1)
-    run.append_metrics({"epoch": 4})
-    assert [row["epoch"] for row in run.metrics()] == [0, 2, 4]
+    run.keep_rows(lambda row: row["epoch"] != 1)
+    run.append_row({"epoch": 4})
+    assert [row["epoch"] for row in run.rows()] == [0, 2, 4]
     (run.path / "metrics.jsonl").write_text("[1]\n{}\n")
     with pytest.raises(UserError, match="metrics.jsonl: expected"):
-        run.metrics()
+        run.rows()
 
 
 def test_what_changed_between_two_starts_is_told(tmp_path, monkeypatch):

@@ -1,0 +1,69 @@
+"""Rebuild reports, and compare runs: python -m tools.report RUN... [--out FILE.html] [--data DIR]."""
+
+import sys
+from pathlib import Path
+
+from datasets.parts import Parts
+from datasets.registry import is_description
+from utils.args import Parser, command, parse
+from utils.errors import UserError
+from utils.experiment import open_data
+from utils.options import make_parser
+from utils.report.comparison import write_comparison
+from utils.report.run import Run
+from utils.report.runs import write_report
+from utils.resume import options_of_run
+
+COMPARISON = "comparison.html"
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Write report.html into each run folder; of several runs also a page that compares them.")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders; a comparison takes runs of one kind")
+    text = f"the page that compares several runs ({COMPARISON} in the folder of the command)"
+    parser.add_argument("--out", metavar="FILE.html", help=text)
+    text = "folder of the data, for the gallery and precision against recall (as in the run's args.json)"
+    parser.add_argument("--data", metavar="DIR", help=text)
+    args = parser.parse_args(argv)
+    runs = [Run(Path(path)) for path in args.runs]
+    out = check(runs, args.out)
+    for run in runs:
+        print(f"report: {write_report(run.path, data_of(run, args.data))}", flush=True)
+    if len(runs) > 1:
+        print(f"comparison: {write_comparison(runs, out)}")
+
+
+def check(runs: list[Run], out: str | None) -> Path:
+    """Refuse, before anything is written, what is no run, several kinds, and a page that cannot be written."""
+    kinds = {run.kind: run.path for run in runs}
+    if len(kinds) > 1:
+        raise UserError(f"expected runs of one kind, found {', '.join(f'{path} of {k}' for k, path in kinds.items())}")
+    if out and len(runs) == 1:
+        raise UserError(f"--out {out}: expected at least two runs to compare, found one, whose report is in its folder")
+    path = Path(out or COMPARISON)
+    if path.suffix != ".html" or not path.parent.is_dir() or path.is_dir():
+        raise UserError(f"--out {path}: expected a .html file in a folder that exists")
+    return path
+
+
+def data_of(run: Run, folder: str | None) -> Parts | None:
+    """Open the data of a run whose detections are to be shown; None where it has none.
+
+    Raises:
+        UserError: the data are not there.
+    """
+    if not (run.path / "detections.json").exists():
+        return None
+    args = parse(make_parser, [folder] if folder else [], "found")
+    args = options_of_run(args, run.kind, run.path, make_parser("found"))
+    if is_description(args.dataset):
+        args.dataset = str(run.path / "dataset.yaml")
+    try:
+        return open_data(args)
+    except UserError as error:
+        raise UserError(f"{run.path}: data: {error} (--data DIR names a folder that has moved)") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""What a report reads of a run folder, and how it words numbers."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from datasets.splits import Split
+from models.search.genotype_io import read_any
+from models.search.genotypes import Genotype
+from utils.errors import UserError, short
+from utils.plots import read_metrics
+from utils.reporting import COMMAND
+from utils.run_folder import ALPHAS, RunFolder, read_json
+
+KINDS = ("pretrain", "search", "found", "test")
+NONE = "–"
+LARGEST = 1e300  # and not NaN, which is less than nothing
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, finished or not; files are read when they are asked for.
+
+    Raises:
+        UserError: it is no run folder of ours, or a file in it is damaged.
+    """
+
+    path: Path
+
+    @cached_property
+    def kind(self) -> str:
+        kind = self.read(COMMAND).get("kind") if (self.path / COMMAND).exists() else None
+        if kind not in KINDS:
+            raise UserError(
+                f"{self.path}: expected a run folder, its {COMMAND} naming one of {', '.join(KINDS)}, "
+                f"found {short(kind) if kind else 'none'}"
+            )
+        return kind
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a JSON object; {} where the file is not there."""
+        return read_json(self.path / name) if (self.path / name).exists() else {}
+
+    def read_list(self, name: str) -> list[dict[str, Any]]:
+        """Return a JSON list of objects; [] where the file is not there."""
+        path = self.path / name
+        if not path.exists():
+            return []
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path}: expected a JSON file, found: {error}") from None
+        if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
+            raise UserError(f"{path}: expected a list of JSON objects, found another")
+        return data
+
+    @cached_property
+    def args(self) -> dict[str, Any]:
+        return read_json(self.path / "args.json")
+
+    @cached_property
+    def split(self) -> Split | None:
+        path = self.path / "split.json"
+        return Split.from_json(read_json(path), str(path)) if path.exists() else None
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        results = self.read("results.json")
+        if results and results.get("part") not in ("test", "val"):
+            raise UserError(
+                f"{self.path / 'results.json'}: part: expected test or val, found {short(results.get('part'))}"
+            )
+        return results
+
+    @cached_property
+    def rows(self) -> list[dict]:
+        """Epochs, of all phases."""
+        return read_metrics(self.path) if RunFolder(self.path).rows() else []
+
+    @cached_property
+    def alphas(self) -> list[dict]:
+        """The relaxed weights of a search at the epochs that are over."""
+        done = {row["epoch"] for row in self.rows if "phase" not in row}
+        rows = RunFolder(self.path).rows(ALPHAS)
+        shapes = [_shape(row.get("levels")) for row in rows]
+        if not all(_is_weights(row.get("levels"), 4) for row in rows) or any(s != shapes[0] for s in shapes):
+            raise UserError(f"{self.path / ALPHAS}: expected weights by level, kind, step and name, found another")
+        return [row for row in rows if row.get("epoch") in done]
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """What env.txt says of the process that ended the run."""
+        path = self.path / "env.txt"
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        return dict(line.partition(": ")[::2] for line in text.splitlines() if line)
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "finished.json").exists() or bool(self.results)
+
+    @cached_property
+    def genotype(self) -> Genotype | None:
+        """The genotype that was found or trained, of a test that of the trained run where its folder is there."""
+        path = self.path / "genotype.json"
+        if self.kind == "test":
+            path = Path(str(self.results.get("eval_exp_dir", self.path))) / "genotype.json"
+        return read_any(path) if path.exists() else None
+
+    @property
+    def sensor(self) -> str:
+        """The sensor on whose picture boxes are drawn: thermal, but for networks of RGB alone."""
+        return "rgb" if str(self.method).startswith("rgb") else "thermal"
+
+    @property
+    def method(self) -> str:
+        """What was searched, trained or tested, without what differs from seed to seed."""
+        if self.kind == "test":
+            return (
+                "genotype"
+                if str(self.results.get("method")).startswith("genotype")
+                else str(self.results.get("method"))
+            )
+        if self.kind == "search":
+            return f"{self.args.get('strategy')}, {self.args.get('space')}"
+        if self.kind == "pretrain":
+            return f"pretraining, {self.args.get('modality')}"
+        widened = " widened" if self.args.get("widen") else ""
+        return f"{self.args['baseline']}{widened}" if self.args.get("baseline") else "genotype"
+
+    @property
+    def label(self) -> str:
+        """Method and --save, by which runs of other seeds are recognised."""
+        source = Path(str(self.results.get("eval_exp_dir", ""))) if self.kind == "test" else self.path
+        trained = Run(source).args if (source / "args.json").exists() else self.args
+        save = trained.get("save", "EXP")
+        return self.method if save in ("EXP", self.method.replace(" ", "_")) else f"{self.method} ({save})"
+
+    @cached_property
+    def best(self) -> dict[str, Any] | None:
+        """The epoch that counts, of a run of one phase: the first with the best AP on val."""
+        rows = [row for row in self.rows if "phase" not in row]
+        return max(rows, key=lambda row: number(row.get("AP_val"), -1), default=None)
+
+    def value(self, name: str) -> float | None:
+        """Return a number of the results of a test, or of the best epoch, else None."""
+        row = self.results if self.kind == "test" else self.best or {}
+        return number(row.get(name))
+
+
+def _is_weights(value: Any, depth: int) -> bool:
+    """Return whether a value is a number, below so many layers of objects that are not empty."""
+    if depth == 0:
+        return number(value) is not None
+    return isinstance(value, dict) and bool(value) and all(_is_weights(one, depth - 1) for one in value.values())
+
+
+def _shape(value: Any) -> Any:
+    """Return the names in nested objects."""
+    return {name: _shape(one) for name, one in value.items()} if isinstance(value, dict) else None
+
+
+def number(value: Any, otherwise: float | None = None) -> Any:
+    """Return a value that is a finite number, else the other."""
+    return value if type(value) in (int, float) and abs(value) < LARGEST else otherwise
+
+
+def points(value: Any) -> str:
+    """Return a share of 0..1 in points of 100."""
+    return NONE if number(value) is None else f"{100 * value:.1f}"
+
+
+def counted(value: Any) -> str:
+    """Return a whole number with its thousands apart."""
+    return NONE if number(value) is None else f"{value:,.0f}"
+
+
+def duration(seconds: Any) -> str:
+    """Return seconds as people say them."""
+    if number(seconds) is None:
+        return NONE
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
