@@ -53,6 +53,7 @@ from utils.run_folder import RunFolder, read_json
 from utils.seed import seed_everything
 from utils.signals import Stop
 from utils.testing import test_box_fusion, test_found
+from utils.tracked_files import track_files
 
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 SPACE = ("space", "steps", "multiplier", "node_steps", "node_multiplier")
@@ -134,9 +135,11 @@ def run_training(
     optimizer = torch.optim.Adam(groups, lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     schedule = warm_restarts(optimizer, compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
     validate, detections = validator(session, parts, "val")
-    with tracking(args, run) as tracker, keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
-        record = Recorder(keeper, tracker, lambda row: {"detections.json": detections})
-        train(session, optimizer, schedule, loader, validate, args.epochs, record)
+    with tracking(args, run) as tracker:
+        with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
+            record = Recorder(keeper, tracker, lambda row: {"detections.json": detections})
+            train(session, optimizer, schedule, loader, validate, args.epochs, record)
+        track_files(tracker, run, parts, "val")
     options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}
     options |= {"eval_exp_dir": run.path} | ({} if args.config else {"batchsize": args.batchsize})
     following = next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))

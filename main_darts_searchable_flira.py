@@ -41,6 +41,7 @@ from utils.searching import Searching, check_combinations, met_parts
 from utils.seed import seed_everything
 from utils.settling import Settling
 from utils.signals import Stop
+from utils.tracked_files import track_files
 
 
 @command
@@ -117,6 +118,7 @@ def run_search(
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
             genotype = Settling(searching, make_keeper, tracker, known).settle()
         run.write_json("genotype.json", genotype_to_json(genotype))
+        track_files(tracker, run, parts, "val")
     options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
     carried = ("config", "allow_split_mismatch", "max_bad_files", "workers", "device")
     following = next_command("main_darts_found_flira.py", args, options, carried)

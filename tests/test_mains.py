@@ -282,9 +282,14 @@ def test_wandb_goes_offline_by_itself(in_work, tiny_flir, tiny_config, capsys, m
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    text = run(found, capsys, tiny_flir, "--baseline", "sum", "--wandb", "--config", tiny_config, "--epochs", 1)
-    folder = named(text, "eval_exp_dir")
-    assert list((folder / "wandb").glob("offline-run-*"))
+    argv = [tiny_flir, "--random_genotype", 3, "--wandb", "--config", tiny_config, "--epochs", 1]
+    text = run(found, capsys, *argv)
+    assert "the run goes on without it" not in text
+    (kept,) = (named(text, "eval_exp_dir") / "wandb").glob("offline-run-*")
+    pictures = [path.name for path in (kept / "files/media/images").rglob("*.png")]
+    assert len([name for name in pictures if name.startswith("genotype")]) == 1
+    assert len([name for name in pictures if name.startswith("detections on val")]) >= 1
+    assert b"artifact" in b"".join(path.read_bytes() for path in kept.glob("run-*.wandb"))
 
 
 def test_paper_protocol_is_said_everywhere(in_work, tiny_flir, tiny_config, capsys, tmp_path):

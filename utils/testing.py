@@ -19,6 +19,7 @@ from utils.report import report
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking
 from utils.robustness import planned, test_robustness
 from utils.run_folder import RunFolder, commit, read_json, write_json
+from utils.tracked_files import track_files
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
 FOR_TEST += ("pin_mem", "device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")
@@ -184,6 +185,7 @@ def finish(
     results = run.write_json("results.json", metrics | facts)
     with tracking(args, run) as tracker:
         tracker.log({"epoch": 0} | metrics)
+        track_files(tracker, run, parts, args.eval_part)
     numbers = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in metrics.items() if v is not None}
     run.log("  ".join(f"{name} {number}" for name, number in numbers.items()))
     run.log(f"results: {results}")

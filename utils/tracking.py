@@ -17,7 +17,7 @@ from utils.errors import UserError
 
 # Seconds until a call counts as failed. wandb itself allows 30 for its process to start and 90 for its server to
 # answer. Then a call only hands over to that process, but for the last, which waits for the upload.
-START_LIMIT, LOG_LIMIT, FINISH_LIMIT, TEARDOWN_LIMIT = 150.0, 30.0, 30.0, 5.0
+START_LIMIT, LOG_LIMIT, FILES_LIMIT, FINISH_LIMIT, TEARDOWN_LIMIT = 150.0, 30.0, 150.0, 30.0, 5.0
 
 
 class Tracker:
@@ -55,6 +55,25 @@ class Tracker:
             prefix = f"{phase}/" if phase else ""
             numbers = {prefix + k: v for k, v in row.items() if isinstance(v, int | float)}
             self._attempt(LOG_LIMIT, lambda: self.run.log(numbers, step=step, commit=True))
+
+    def log_pictures(self, name: str, pictures: list[tuple[Any, str]]) -> None:
+        """Log pictures (as PIL has them), each with the words below it."""
+        if self.run is not None:
+            made = sys.modules["wandb"].Image
+            shown = lambda: [made(picture, caption=words) for picture, words in pictures]  # noqa: E731
+            self._attempt(LOG_LIMIT, lambda: self.run.log({name: shown()}, commit=True))
+
+    def log_artifact(self, name: str, kind: str, files: list[Path]) -> None:
+        """Log files as one artifact."""
+
+        def call() -> None:
+            artifact = sys.modules["wandb"].Artifact(name, kind)
+            for file in files:
+                artifact.add_file(str(file))
+            self.run.log_artifact(artifact)
+
+        if self.run is not None:
+            self._attempt(FILES_LIMIT, call)
 
     def finish(self, failed: bool = False) -> None:
         """End the run and wandb's process, whose own hook at the exit would complain if it had died; again: nothing."""

@@ -1,0 +1,39 @@
+"""What wandb gets beside numbers: the genotype as a picture, the pairs with the most misses, and the run's files."""
+
+import base64
+import io
+
+from PIL import Image
+
+from datasets.parts import Parts
+from utils.run_folder import RunFolder
+from utils.tracking import Tracker
+
+FILES = ("genotype.json", "best.pt", "results.json", "alphas.jsonl")  # of a run, that others may build on
+
+
+def track_files(tracker: Tracker, folder: RunFolder, parts: Parts, part: str) -> None:
+    """Log pictures and an artifact of a run that is at its end; nothing where nothing is tracked.
+
+    Args:
+        part: whose detections the run has written, if it has.
+    """
+    if tracker.run is None:
+        return
+    from models.search.draw import draw_genotype  # with matplotlib, which takes its time to import
+    from utils.report.gallery import gallery
+    from utils.report.run import Run
+
+    run = Run(folder.path)
+    if run.genotype:
+        picture = draw_genotype(run.genotype, folder.path / "genotype.png")
+        tracker.log_pictures("genotype", [(Image.open(picture), run.genotype.id)])
+    if (run.path / "detections.json").exists():
+        rows = gallery(parts, part, run.read_list("detections.json"), run.sensor).rows
+        shown = [(_opened(photos[-1].address), words) for words, photos in rows]
+        tracker.log_pictures(f"detections on {part}", shown)
+    tracker.log_artifact(run.path.name, run.kind, [path for name in FILES if (path := run.path / name).exists()])
+
+
+def _opened(address: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
