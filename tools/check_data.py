@@ -45,10 +45,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("Count what a data set holds, read every image, and list all faults; exit code 2 if there are any.")
     add_data_options(parser)
     add = parser.add_argument
-    add("--image_size", type=image_size, default=(768, 768), help="input of the anchor table, N or HxW (768 px)")
+    add(
+        "--image_size", type=image_size, default=(768, 768), help="input of the anchor table, N or HxW, in pixels (768)"
+    )
     add("--anchor_scale", type=above_zero, default=4.0, help="side of the smallest anchor in strides (4)")
     add("--fusion_levels", type=positive, default=5, help="pyramid levels that have anchors, from P3 on (5)")
-    add("--json", metavar="FILE", help="write the same as JSON")
+    add("--json", metavar="FILE", help="write the same as JSON (none)")
     return parser.parse_args(argv)
 
 

@@ -38,9 +38,9 @@ class Options:
 def parse(argv: list[str]) -> Options:
     parser = Parser("Render road scenes, pretrain, search, train, test, compare and draw.")
     add_options(parser, " ".join(DEFAULT_METHODS))
-    parser.add_argument("--seed", type=seed, default=Options.seed, help="of scenes and of all training (2)")
+    parser.add_argument("--seed", type=seed, default=Options.seed, help="seed of scenes and of all training (2)")
     parser.add_argument("--out", default=Options.out, help="folder of results; an earlier one is renamed (runs/demo)")
-    parser.add_argument("--data", metavar="DIR", help="a FLIR-Aligned folder to use instead of rendered scenes")
+    parser.add_argument("--data", metavar="DIR", help="a FLIR-Aligned folder to use instead of rendered scenes (none)")
     args = parser.parse_args(argv)
     given = [name for name in SIZES if getattr(args, name) is not None]
     if args.data and given:

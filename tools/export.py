@@ -41,9 +41,11 @@ def main(argv: list[str]) -> None:
     parser = Parser("Write a trained network as an ONNX file, checked against PyTorch, or as a safetensors file.")
     add = parser.add_argument
     add("--eval_exp_dir", required=True, metavar="RUN", help="training run whose best.pt is written")
-    add("--onnx", metavar="FILE.onnx", help="network with boxes and suppression inside, any batch size")
+    add("--onnx", metavar="FILE.onnx", help="network with boxes and suppression inside, any batch size (none)")
     add("--raw", action="store_true", help="with --onnx: class logits and box deltas of every anchor instead (off)")
-    add("--weights", metavar=f"FILE{SUFFIX}", help="tensors, options and genotype in one file, for tools.predict")
+    add(
+        "--weights", metavar=f"FILE{SUFFIX}", help="tensors, options and genotype in one file, for tools.predict (none)"
+    )
     args = parser.parse_args(argv)
     if not args.onnx and not args.weights:
         raise UserError("expected --onnx, --weights or both, found neither")

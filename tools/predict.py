@@ -68,8 +68,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("Detect objects in a pair of pictures, in two folders of them, or in two videos.")
     add = parser.add_argument
     add("--eval_exp_dir", required=True, metavar="RUN", help="training run whose best.pt detects")
-    add("--rgb", metavar="PATH", help="RGB picture, folder of pictures, or video; may be missing")
-    add("--thermal", metavar="PATH", help="thermal picture, folder of pictures, or video; may be missing")
+    add("--rgb", metavar="PATH", help="RGB picture, folder of pictures, or video; may be missing (none)")
+    add("--thermal", metavar="PATH", help="thermal picture, folder of pictures, or video; may be missing (none)")
     add("--out", required=True, metavar="DIR", help="a new folder for detections.json and pictures or video")
     add("--score", type=probability, default=0.3, help="the least score of an object, 0 to 1 (0.3)")
     add("--batchsize", type=positive, default=8, help="pairs at once (8)")

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     add("--batchsize", type=positive, default=1, help="pairs at once (1)")
     add("--rounds", type=positive, default=30, help="passes of each network that are timed (30)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
-    add("--out", metavar="FILE.json", help="the numbers, in ms per batch")
+    add("--out", metavar="FILE.json", help="the numbers as JSON, in ms per batch (none)")
     args = parser.parse_args(argv)
     if args.out and not Path(args.out).parent.is_dir():
         raise UserError(f"--out {args.out}: expected a file in a folder that exists")

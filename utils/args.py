@@ -19,11 +19,18 @@ SECTIONS = ("pretrain", "search", "found")
 SHOWN_NAMES = 5  # of unknown options
 
 
+class Manual(argparse.HelpFormatter):
+    """Shows what an option takes as N, X or TEXT, not as its name again."""
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return getattr(action.type, "metavar", "TEXT")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line and exit code 2, by way of UserError."""
 
-    def __init__(self, description: str):
-        super().__init__(description=description, allow_abbrev=False, formatter_class=argparse.HelpFormatter)
+    def __init__(self, description: str, usage: str | None = None):
+        super().__init__(description=description, usage=usage, allow_abbrev=False, formatter_class=Manual)
 
     def parse_args(self, args: list[str] | None = None, namespace: argparse.Namespace | None = None):
         """Parse a whole command line; an option that is not known is named, with the one that may be meant."""

@@ -28,6 +28,7 @@ def number(convert: Callable[[str], float], name: str, fits: Callable[[float], b
             raise argparse.ArgumentTypeError(f"expected {name}, found {text!r}")
         return value
 
+    read.metavar = "N" if convert is int else "X"
     return read
 
 
@@ -57,7 +58,11 @@ def add_data_options(parser: Parser) -> None:
     add("--num-classes", type=positive, help="class channels of the head (from the data; published 90)")
     add("--image_size", type=image_size, default=(768, 768), help="input, N or HxW, in pixels (768, as published)")
     add("--split_seed", type=count, default=0, help="seed of the cut into train, arch and val (0)")
-    add("--paper-protocol", action="store_true", help="published protocol: test serves as arch and val; results say so")
+    add(
+        "--paper-protocol",
+        action="store_true",
+        help="published protocol: test serves as arch and val; results say so (off)",
+    )
     add("--hflip", type=share, default=0.5, help="probability of a mirrored training pair (0.5)")
     add(
         "--scale_jitter",
@@ -72,7 +77,7 @@ def add_data_options(parser: Parser) -> None:
     add("--max_bad_files", type=count, default=0, metavar="N", help=text)
     add("--workers", type=count, default=4, help="loader processes (4, as published)")
     add("--pin-mem", action="store_true", help="pin loader memory, for CUDA (off)")
-    add("--no-prefetcher", action="store_true", help="published flag without effect here")
+    add("--no-prefetcher", action="store_true", help="published flag without effect here (off)")
 
 
 def add_model_options(parser: Parser) -> None:
@@ -86,21 +91,33 @@ def add_model_options(parser: Parser) -> None:
     text = "share of a batch in the running statistics of BiFPN and head norms (0.01, published)"
     add("--norm_momentum", type=probability, default=0.01, help=text)
     add("--checkpointdir", default="checkpoints/flira", help="folder of pretrained weights (checkpoints/flira)")
-    add("--fullbb_path", default="Att_Fusion_Net_Pretrained_Best.pth.tar", help="streams' file in checkpointdir")
-    add("--head_path", default="Head_Net_Pretrained_Best.pth.tar", help="head's file in checkpointdir")
+    add(
+        "--fullbb_path",
+        default="Att_Fusion_Net_Pretrained_Best.pth.tar",
+        help="streams' file in checkpointdir (Att_Fusion_Net_Pretrained_Best.pth.tar)",
+    )
+    add(
+        "--head_path",
+        default="Head_Net_Pretrained_Best.pth.tar",
+        help="head's file in checkpointdir (Head_Net_Pretrained_Best.pth.tar)",
+    )
 
 
 def add_run_options(parser: Parser) -> None:
     group = parser.add_argument_group("run")
     add = group.add_argument
-    add("--config", metavar="FILE", help="YAML of option names; sections pretrain, search, found; typed options win")
+    add(
+        "--config",
+        metavar="FILE",
+        help="YAML of option names; sections pretrain, search, found; typed options win (none)",
+    )
     add("--seed", type=seed, default=2, help="seed of every random draw but the split's (2)")
     add("--save", default="EXP", help="name in the run folder's name (EXP)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
     add("--amp", action="store_true", help="bfloat16 autocast (off)")
     text = "torch.compile the network: minutes of compiling at the start, faster steps then (off)"
     add("--compile", action="store_true", help=text)
-    add("--parallel", action="store_true", help="use all GPUs (not built yet: runs on one and says so)")
+    add("--parallel", action="store_true", help="use all GPUs; not built yet: runs on one and says so (off)")
     add("--wandb", action="store_true", help="log to Weights & Biases; offline where there is no key (off)")
     add("--no_report", action="store_true", help="leave out report.html of the run folder (written)")
     add("--dry_run", action="store_true", help="build everything, print sizes and steps, and leave (off)")
@@ -113,7 +130,7 @@ def add_run_options(parser: Parser) -> None:
     add("--max_bad_steps", type=count, default=10, metavar="N", help=text)
     text = "save the run every N steps, or after a time as 30s, 10m, 2h, beside the end of each epoch (10m)"
     add("--checkpoint_every", type=interval, default="10m", metavar="N|TIME", help=text)
-    text = "go on with a run that was stopped: its folder, or auto: the newest with this --save, else a new one"
+    text = "go on with a run that was stopped: its folder, or auto: the newest with this --save, else a new one (none)"
     add("--resume", metavar="auto|RUN", help=text)
     add("--allow_split_mismatch", action="store_true", help="take checkpoints of another split; results say so (off)")
 
@@ -131,7 +148,7 @@ def add_space_options(parser: Parser) -> None:
     text = "choices without parameters that a genotype may have; the weakest give way to others (any number)"
     add("--max_parameter_free", type=count, metavar="N", help=text)
     add("--num_keep_edges", type=positive, default=2, help="edges kept per node; only 2 is defined (2)")
-    add("--L", type=int, default=8, help="published option without effect here (8)")
+    add("--L", type=int, default=8, help="published option of no effect here (8)")
 
 
 def add_weight_options(parser: Parser, epochs: int, dropout: float, weight_decay: float) -> None:
@@ -159,9 +176,15 @@ def add_pretrain_options(parser: Parser) -> None:
     add("--lr", type=not_negative, default=1e-3, help="highest learning rate, AdamW, one cycle (1e-3)")
     add("--weight_decay", type=not_negative, default=1e-4, help="weight decay (1e-4)")
     add("--warmup", type=probability, default=0.1, help="share of the steps in which the learning rate rises (0.1)")
-    add("--drop_path", type=probability, default=0.2, help="stochastic depth of the encoder (0.2)")
-    add("--no-imagenet", action="store_true", help="start from random weights, not timm's ImageNet weights")
-    text = "start instead from a COCO-pretrained EfficientDet's state dict, or from another checkpointdir of ours"
+    add(
+        "--drop_path",
+        type=probability,
+        default=0.2,
+        help="probability of leaving out an encoder block, stochastic depth (0.2)",
+    )
+    add("--no-imagenet", action="store_true", help="start from random weights, not timm's ImageNet weights (off)")
+    text = "start instead from a COCO-pretrained EfficientDet's state dict, or from another checkpointdir of ours "
+    text += "(from ImageNet weights)"
     add("--init", metavar="PATH", help=text)
 
 
@@ -220,18 +243,20 @@ def add_cache_options(parser: Parser) -> None:
 def add_found_options(parser: Parser) -> None:
     group = parser.add_argument_group("found network")
     add = group.add_argument
-    add("--search_exp_dir", metavar="RUN", help="search run whose genotype.json is trained")
-    add("--eval_exp_dir", metavar="RUN", help="training run whose best.pt is tested; nothing is trained")
-    add("--genotype", metavar="FILE", help="train this genotype, JSON or public text form")
-    text = "train a hand-made fusion of the last taps, one modality, both stacked (early), or RGB fused with itself"
+    add("--search_exp_dir", metavar="RUN", help="search run whose genotype.json is trained (none)")
+    add("--eval_exp_dir", metavar="RUN", help="run whose best.pt is tested; nothing is trained (none)")
+    add("--genotype", metavar="FILE", help="train this genotype, JSON or public text form (none)")
+    text = (
+        "train a hand-made fusion of the last taps, one modality, both stacked (early), or RGB fused with itself (none)"
+    )
     add("--baseline", choices=list(BASELINES), help=text)
-    text = f"widen {', '.join(FUSIONS)} to the fusion parameters of this search run or genotype, within 10 %%"
+    text = f"widen {', '.join(FUSIONS)} to the fusion parameters of this search run or genotype, within 10 %% (none)"
     add("--match_parameters", metavar="PATH", help=text)
-    add("--random_genotype", type=seed, metavar="SEED", help="train a genotype drawn uniformly")
+    add("--random_genotype", type=seed, metavar="SEED", help="train a genotype drawn uniformly from this seed (none)")
     text = "share of the training pairs, drawn anew in each epoch, of which one sensor, drawn evenly, gives a black "
     text += "picture; for fusions of two streams (0)"
     add("--modality_dropout", type=probability, default=0.0, metavar="P", help=text)
-    add("--results", metavar="FILE", help="with --eval_exp_dir: write the detections (COCO JSON) here as well")
+    add("--results", metavar="FILE", help="with --eval_exp_dir: write the detections (COCO JSON) here as well (none)")
     add("--eval_part", choices=["test", "val"], default="test", help="with --eval_exp_dir: part to test on (test)")
     text = "with --eval_exp_dir: test with sensors dead, corrupted and shifted as well, into robustness.json and .png, "
     text += f"docs/robustness.md; kinds: {', '.join(KINDS)} (all, where none is named)"
@@ -240,14 +265,16 @@ def add_found_options(parser: Parser) -> None:
         "learning rate of the streams' encoders and BiFPNs, trained along; statistics of their norms rest (0: frozen)"
     )
     add("--stream_lr", type=not_negative, default=0.0, metavar="LR", help=text)
-    text = "fuse the boxes of --eval_exp_dir and --partner_exp_dir, no training: suppression, or weighted boxes fusion"
+    text = (
+        "fuse the boxes of --eval_exp_dir and --partner_exp_dir, untrained: suppression, weighted boxes fusion (none)"
+    )
     add("--box_fusion", choices=["nms", "wbf"], help=text)
-    add("--partner_exp_dir", metavar="RUN", help="with --box_fusion: the second training run")
+    add("--partner_exp_dir", metavar="RUN", help="with --box_fusion: the second training run (none)")
 
 
 def make_parser(section: str) -> Parser:
     """Return the parser of "pretrain", "search" or "found"."""
-    parser = Parser(DESCRIPTIONS[section])
+    parser = Parser(DESCRIPTIONS[section], usage="%(prog)s DIR [options]")
     add_data_options(parser)
     add_model_options(parser)
     if section == "pretrain":
