@@ -58,9 +58,8 @@ def study_jobs(study: Study, wanted: Wanted, options: Options) -> list[Job]:
         if name and name not in {done.name for done in jobs}:
             jobs.append(_search(name, shared.searching, method.search))
         jobs += [train(method.slug, shared.training, *method.train, search=name), test(method.slug, shared.testing)]
-    if wanted.ranked:
-        again = shared_options(replace(options, seed=study.kendall.second_training_seed)).training
-        for method in wanted.ranked:
+        if method in wanted.ranked:  # at once, so that its row need not wait for the others
+            again = shared_options(replace(options, seed=study.kendall.second_training_seed)).training
             jobs += [train(method.slug + AGAIN, again, *method.train), test(method.slug + AGAIN, shared.testing)]
     for method, dropout in wanted.failing:
         slug = failing_slug(method, dropout)
