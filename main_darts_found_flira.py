@@ -51,19 +51,26 @@ from utils.reporting import TASK, Recorder, next_command, print_dry_run, trackin
 from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import RunFolder, read_json
 from utils.seed import seed_everything
+from utils.seeds import each_seed
 from utils.signals import Stop
 from utils.testing import test_box_fusion, test_found
 from utils.tracked_files import track_files
 
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 SPACE = ("space", "steps", "multiplier", "node_steps", "node_multiplier")
-FROM_SEARCH = (*STREAMS, *DATA, "checkpointdir", "fullbb_path", "head_path")
+FROM_SEARCH = (*STREAMS, *DATA, "overfit", "checkpointdir", "fullbb_path", "head_path")
 FOR_TEST = ("results", "eval_part", "robustness", "box_fusion", "partner_exp_dir")
 
 
 @command
 def main(argv: list[str]) -> None:
-    args = take_up(parse(make_parser, argv, "found"), "found", make_parser)
+    for args in each_seed(parse(make_parser, argv, "found"), "found"):
+        run_once(args)
+
+
+def run_once(args: argparse.Namespace) -> None:
+    """Do what the options say, with their one seed."""
+    args = take_up(args, "found", make_parser)
     if say_if_finished(args.resume):
         return
     if args.num_keep_edges != 2:

@@ -39,6 +39,7 @@ from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import ALPHAS, RunFolder, commit
 from utils.searching import Searching, check_combinations, met_parts
 from utils.seed import seed_everything
+from utils.seeds import each_seed
 from utils.settling import Settling
 from utils.signals import Stop
 from utils.tracked_files import track_files
@@ -46,7 +47,13 @@ from utils.tracked_files import track_files
 
 @command
 def main(argv: list[str]) -> None:
-    args = take_up(parse(make_parser, argv, "search"), "search", make_parser)
+    for args in each_seed(parse(make_parser, argv, "search"), "search"):
+        run_once(args)
+
+
+def run_once(args: argparse.Namespace) -> None:
+    """Do what the options say, with their one seed."""
+    args = take_up(args, "search", make_parser)
     if say_if_finished(args.resume):
         return
     if not args.resume:  # whose options are all there

@@ -17,7 +17,7 @@ from datasets.loader import BadFiles, make_loader
 from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord, black_pair, load_pair, merge_val
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from datasets.registry import open_data_set
-from datasets.splits import PAPER, Split, make_split, paper_split
+from datasets.splits import OVERFIT, PAPER, Split, make_split, overfit_split, paper_split
 from utils.errors import UserError
 
 
@@ -57,7 +57,7 @@ class Parts:
     @property
     def learning(self) -> tuple[str, ...]:
         """The parts that weights alone may learn on, in pretraining and when the found network is trained."""
-        return ("train",) if self.split.protocol == PAPER else ("train", "arch")
+        return ("train",) if self.split.protocol in (PAPER, OVERFIT) else ("train", "arch")
 
     def records(self, *parts: str) -> list[PairRecord]:
         """Return the records of the parts, in the split's order."""
@@ -85,6 +85,8 @@ class Parts:
         return self.data.ground_truth[self._origin(part)]
 
     def _origin(self, part: str) -> str:
+        if self.split.protocol == OVERFIT and part != "test":
+            return "train"
         if part == "test" or (part != "train" and self.split.protocol == PAPER):
             return "test"
         return "val" if part == "val" and "val" in self.data.records else "train"
@@ -125,8 +127,15 @@ class Parts:
         return fill_from_mean(self.data.normalization)
 
 
-def open_parts(folder: str, dataset: str, split_seed: int, paper_protocol: bool, options: LoaderOptions) -> Parts:
-    """Open a data set and cut its training list.
+def open_parts(
+    folder: str,
+    dataset: str,
+    split_seed: int,
+    paper_protocol: bool,
+    options: LoaderOptions,
+    overfit: int | None = None,
+) -> Parts:
+    """Open a data set and cut its training list; `overfit`: take so many pairs of it for all parts.
 
     Raises:
         UserError: the folder is missing or not laid out as the data set, a pair is in two lists, or there are too few.
@@ -135,7 +144,9 @@ def open_parts(folder: str, dataset: str, split_seed: int, paper_protocol: bool,
     _check_disjoint(folder, data)
     data = merge_val(data) if paper_protocol else data
     names = {origin: [r.file_name for r in records] for origin, records in data.records.items()}
-    if paper_protocol:
+    if overfit:
+        split = overfit_split([r.file_name for r in data.records["train"] if len(r.labels)], overfit)
+    elif paper_protocol:
         split = paper_split(names["train"], names["test"])
     else:
         split = make_split(names["train"], split_seed, own_val=names.get("val"))

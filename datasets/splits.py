@@ -2,7 +2,8 @@
 
 FLIR frames come from video, so neighbours are nearly equal: whole blocks of neighbouring file numbers go to one part.
 Where a data set brings its own val list, that is val, and the training list is cut into train and arch alone. The
-published protocol (`paper_split`) has no such cut: it searches and chooses on the test set.
+published protocol (`paper_split`) has no such cut: it searches and chooses on the test set. `overfit_split` checks the
+whole job on a few pairs; its numbers say nothing else.
 """
 
 import hashlib
@@ -17,12 +18,13 @@ from utils.errors import UserError, short
 PARTS = ("train", "arch", "val")
 BLOCKED = "train/arch/val"
 PAPER = "paper: test used as val"
+OVERFIT = "overfit: learned pairs used as val"
 MAX_BLOCK = 32  # frames; shorter for small sets, so that each has about 20 blocks or more to deal out
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which file names belong to which part; `seed` is None for the published protocol, which draws nothing."""
+    """Which file names belong to which part; `seed` is None for protocols that draw nothing."""
 
     seed: int | None
     protocol: str
@@ -104,14 +106,30 @@ def paper_split(train_names: list[str], test_names: list[str]) -> Split:
     return split
 
 
+def overfit_split(names: list[str], num: int) -> Split:
+    """Learn and choose on the same few pairs.
+
+    Args:
+        names: of training pairs with objects.
+        num: of pairs to take, the first by number.
+    Raises:
+        UserError: there are fewer.
+    """
+    if len(names) < num:
+        raise UserError(f"--overfit {num}: expected as many training pairs with objects, found {len(names)}")
+    taken = sorted(names, key=_number_key)[:num]
+    return Split(None, OVERFIT, dict.fromkeys(PARTS, taken))
+
+
 def _number_key(name: str) -> tuple[list[str | int], str]:
     """Order names by their text and numbers in turn, so that frames 9, 10, 11 of one video are neighbours."""
     return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"([0-9]+)", name))], name
 
 
 def _check_fields(split: Split, source: str) -> None:
-    if split.protocol not in (BLOCKED, PAPER):
-        raise UserError(f"{source}: protocol: expected {BLOCKED!r} or {PAPER!r}, found {short(split.protocol)}")
+    if split.protocol not in (BLOCKED, PAPER, OVERFIT):
+        known = f"{BLOCKED!r}, {PAPER!r} or {OVERFIT!r}"
+        raise UserError(f"{source}: protocol: expected {known}, found {short(split.protocol)}")
     if (type(split.seed) is int) != (split.protocol == BLOCKED):
         expected = "an integer" if split.protocol == BLOCKED else "null"
         raise UserError(f"{source}: seed: expected {expected}, found {short(split.seed)}")
@@ -124,7 +142,7 @@ def _check_fields(split: Split, source: str) -> None:
 
 
 def _check_disjoint(split: Split, source: str) -> None:
-    parts = PARTS if split.protocol == BLOCKED else ("train", "val")
+    parts = {BLOCKED: PARTS, PAPER: ("train", "val"), OVERFIT: ("train",)}[split.protocol]
     owner = {}
     for part in parts:
         for name in split.parts[part]:

@@ -143,7 +143,7 @@ def convert_option(action: argparse.Action, value: Any, source: str) -> Any:
         if not isinstance(value, bool):
             raise UserError(f"{source}: {action.dest}: expected true or false, found {short(value)}")
         return value
-    several = isinstance(action.nargs, int) or (action.nargs == "*" and isinstance(value, list))
+    several = isinstance(action.nargs, int) or (action.nargs in ("*", "+") and isinstance(value, list))
     values = value if several else [value]
     if not isinstance(values, list) or (isinstance(action.nargs, int) and len(values) != action.nargs):
         found = short(value)
@@ -160,7 +160,7 @@ def convert_option(action: argparse.Action, value: Any, source: str) -> Any:
     if action.choices and any(v not in action.choices for v in done):
         choices = ", ".join(action.choices)
         raise UserError(f"{source}: {action.dest}: expected one of {choices}, found {short(value)}")
-    if action.nargs == "*":
+    if action.nargs in ("*", "+"):
         return done
     return tuple(done) if isinstance(action.nargs, int) else done[0]
 

@@ -10,7 +10,7 @@ import torch
 
 from datasets.paired_detection import PairedData
 from datasets.parts import LoaderOptions, Parts, open_parts
-from datasets.splits import Split
+from datasets.splits import OVERFIT, Split
 from engine.step import Compute
 from models.detection.anchors import level_sizes
 from models.detection.heads import DetectionHead
@@ -33,10 +33,15 @@ def open_data(args: argparse.Namespace) -> Parts:
     check_outside(args.data, "--checkpointdir", args.checkpointdir)
     if "cache_dir" in args:  # pretraining has no cache
         check_outside(args.data, "--cache_dir", args.cache_dir)
+    overfit = getattr(args, "overfit", None)  # as below: not an option of pretraining
+    if overfit and args.paper_protocol:
+        raise UserError("--overfit: expected no --paper-protocol beside it: both say what is chosen on")
+    if overfit and "hflip" not in args.given:
+        args.hflip = 0.0  # the very pairs that are chosen on
     rest = args.hflip, tuple(args.scale_jitter), args.photometric, args.max_bad_files
     rest += (getattr(args, "modality_dropout", 0.0),)  # an option of the found network alone
     options = LoaderOptions(args.image_size, args.batchsize, args.seed, args.workers, args.pin_mem, *rest)
-    parts = open_parts(args.data, args.dataset, args.split_seed, args.paper_protocol, options)
+    parts = open_parts(args.data, args.dataset, args.split_seed, args.paper_protocol, options, overfit)
     found = len(parts.data.classes)
     args.num_classes = args.num_classes or found
     if args.num_classes < found:
@@ -203,6 +208,8 @@ def check_split(args: argparse.Namespace, split: Split, modalities: tuple[str, .
     text = told[modalities[0]] if len(set(told.values())) == 1 else ", ".join(f"{m} {h}" for m, h in told.items())
     if set(told.values()) <= {"same", "none recorded"}:
         return text
+    if split.protocol == OVERFIT:
+        return f"overfit, checkpoints of {text}"
     if not args.allow_split_mismatch:
         raise UserError(
             f"{Path(args.checkpointdir) / PRETRAINED}: field splits: expected {split.hash} (--split_seed {split.seed}, "

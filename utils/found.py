@@ -186,7 +186,7 @@ def options_of_run(args: argparse.Namespace, run_args: dict, folder: str) -> arg
             raise UserError(f"--{name}: expected {short(theirs)} as in {folder}, found {short(ours)}")
     # A test leaves out no pair: a score is one over all of them.
     args = argparse.Namespace(**vars(args) | {"widen": None, "max_bad_files": None})
-    inherit(args, run_args, OPTIONS, over_config=True, source=f"{folder}: args")
+    inherit(args, run_args, (*OPTIONS, "overfit"), over_config=True, source=f"{folder}: args")
     return args
 
 

@@ -46,6 +46,7 @@ INHERITED = {
     "dataset": (_is_text, "a name or a file"),
     "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
     "paper_protocol": (lambda value: isinstance(value, bool), "true or false"),
+    "overfit": (_or_none(_is_count), "a whole number from 1, or none"),
     "baseline": (_or_none(_is_text), "a name or none"),
     "widen": (_or_none(_is_count), "a whole number from 1, or none"),
     "checkpointdir": (_is_text, "a folder"),

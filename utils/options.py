@@ -163,6 +163,9 @@ def add_weight_options(parser: Parser, epochs: int, dropout: float, weight_decay
     add("--Tm", type=positive, default=2, help="factor from cycle to cycle (2)")
     text = f"weight decay ({weight_decay:g}; the public code used 1e-4 in both phases)"
     add("--weight_decay", type=not_negative, default=weight_decay, help=text)
+    add("--seeds", type=seed, nargs="+", metavar="N", help="one run per seed, then mean and spread (the one of --seed)")
+    text = "learn and choose on the same N training pairs, not mirrored: what cannot learn these has a fault (off)"
+    add("--overfit", type=positive, metavar="N", help=text)
 
 
 def add_pretrain_options(parser: Parser) -> None:

@@ -16,6 +16,7 @@ from utils.files import append_line, faults_named, replace_file
 from utils.plain import plain_file
 
 RUNS = "runs"  # where run folders lie, below the folder that a command is run in
+SEED_SUFFIX = "-seed"  # of --save, before the number of one of --seeds
 # Of a run, an object per line: each epoch's numbers; and of a search the relaxed weights of its logits.
 METRICS, ALPHAS = "metrics.jsonl", "alphas.jsonl"
 

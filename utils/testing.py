@@ -26,6 +26,7 @@ FOR_TEST += ("pin_mem", "device", "amp", "compile", "save", "wandb", "dry_run", 
 FOR_TEST += ("robustness", "no_report", *STREAMS, *DATA, "cache_features", "cache_level", "cache_dtype", "cache_dir")
 FROM_RUN = "the architecture comes from the run"
 UNTESTED = dict.fromkeys(("genotype", "baseline", "random_genotype", "match_parameters"), FROM_RUN)
+UNTESTED["overfit"] = "a test trains nothing; --eval_part val tests on the pairs that the run has learned"
 UNTESTED["modality_dropout"] = "a test trains nothing; --robustness tests with dead sensors"
 
 

@@ -1,6 +1,7 @@
 """What a report reads of a run folder, and how it words numbers."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from models.search.genotypes import Genotype
 from utils.errors import UserError, short
 from utils.plots import read_metrics
 from utils.reporting import COMMAND
-from utils.run_folder import ALPHAS, RunFolder, read_json
+from utils.run_folder import ALPHAS, SEED_SUFFIX, RunFolder, read_json
 
 KINDS = ("pretrain", "search", "found", "test")
 NONE = "–"
@@ -134,7 +135,7 @@ class Run:
         """Method and --save, by which runs of other seeds are recognised."""
         source = Path(str(self.results.get("eval_exp_dir", ""))) if self.kind == "test" else self.path
         trained = Run(source).args if (source / "args.json").exists() else self.args
-        save = trained.get("save", "EXP")
+        save = re.sub(rf"{SEED_SUFFIX}\d+$", "", str(trained.get("save", "EXP")))
         return self.method if save in ("EXP", self.method.replace(" ", "_")) else f"{self.method} ({save})"
 
     @cached_property

@@ -3,7 +3,7 @@
 from typing import Any
 
 from datasets.parts import Parts
-from datasets.splits import PAPER
+from datasets.splits import OVERFIT, PAPER
 from models.fusion_detector import found_fusions
 from models.search.derive import operation_counts
 from models.search.draw import draw_level, level_inputs
@@ -33,6 +33,8 @@ def what_was_run(run: Run) -> Section:
         told = f"Tested on {counted(run.results.get('pairs'))} pairs of {run.results.get('part')}; nothing is trained."
     else:
         told = LOGITS_LEARN if run.alphas else WEIGHTS_LEARN
+    if split and split.protocol == OVERFIT:
+        told = f"Overfitting, a check of the whole job: learned and chosen on the same {sizes['train']} pairs."
     if split and split.protocol == PAPER:
         told = "Published protocol: the test pairs serve as arch and val, so the numbers are those of a choice on them."
     facts = {
