@@ -46,6 +46,7 @@ from utils.found import (
 )
 from utils.inherit import inherit
 from utils.keeper import Keeper
+from utils.memory import memory_estimate
 from utils.options import make_parser
 from utils.reporting import TASK, Recorder, next_command, print_dry_run, tracking, validator
 from utils.resume import finish, running, say_if_finished, take_up
@@ -107,7 +108,8 @@ def train_found(args: argparse.Namespace) -> None:
     model = compute.place(assemble(args, streams, head, genotype, parts.data.normalization))
     if args.dry_run:
         steps = {"steps_per_epoch": compute.num_steps(parts.loader(*parts.learning, train=True)), "epochs": args.epochs}
-        sizes = cache_sizes(args, parts, model, compute, parts.learning, ("val",))
+        sizes = memory_estimate(model, modalities, args.image_size, args.batchsize, compute)
+        sizes |= cache_sizes(args, parts, model, compute, parts.learning, ("val",))
         print_dry_run(describe(model, genotype) | steps | sizes)
         return
 

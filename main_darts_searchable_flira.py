@@ -33,6 +33,7 @@ from utils.experiment import (
     pick_compute,
 )
 from utils.keeper import Keeper
+from utils.memory import memory_estimate
 from utils.options import make_parser
 from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking
 from utils.resume import finish, running, say_if_finished, take_up
@@ -69,7 +70,8 @@ def run_once(args: argparse.Namespace) -> None:
     check_batch(args, parts, ("train",), ("arch",))
     if args.dry_run:
         steps = {"weight_steps_per_epoch": compute.num_steps(parts.loader("train", train=True)), "epochs": args.epochs}
-        print_dry_run(sizes(model) | steps | cache_sizes(args, parts, model, compute, *met_parts(args)))
+        memory = memory_estimate(model, model.streams.modalities, args.image_size, args.batchsize, compute)
+        print_dry_run(sizes(model) | steps | memory | cache_sizes(args, parts, model, compute, *met_parts(args)))
         return
 
     with running("search", args, parts) as (run, stop):

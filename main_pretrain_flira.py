@@ -29,6 +29,7 @@ from utils.errors import UserError
 from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, streams_file
 from utils.keeper import Keeper
 from utils.lock import locked
+from utils.memory import memory_estimate
 from utils.options import make_parser
 from utils.pretrained import check_others, make_folder, merged_streams, publish
 from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking, validator
@@ -70,6 +71,8 @@ def main(argv: list[str]) -> None:
     loader = parts.loader(*parts.learning, train=True)
     if args.dry_run:
         sizes = {f"parameters_{m}": count_parameters(d) for m, d in detectors.items()}
+        modality, detector = next(iter(detectors.items()))
+        sizes |= memory_estimate(compute.place(detector), (modality,), args.image_size, args.batchsize, compute)
         print_dry_run(sizes | {"steps_per_epoch": compute.num_steps(loader), "epochs": args.epochs})
         return
 
