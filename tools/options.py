@@ -1,0 +1,62 @@
+"""Every option of the three commands as a page of docs: python -m tools.options > docs/options.md."""
+
+import argparse
+import sys
+from itertools import chain
+
+from utils.args import Parser, command
+from utils.options import make_parser
+
+MAINS = {
+    "pretrain": "main_pretrain_flira.py",
+    "search": "main_darts_searchable_flira.py",
+    "found": "main_darts_found_flira.py",
+}
+HEAD = """# Every option
+
+What `--help` says of the three commands, on one page; made by `python -m tools.options`. In parentheses stands the
+default, and the published value where it is another. Options come from the command line, then from `--config`'s
+section, then from its top level, then from the run or checkpoint that is built on, then from the default.
+"""
+Option = tuple[str, str, str]  # its name, what it takes, what it means
+
+
+@command
+def main(argv: list[str]) -> None:
+    Parser("Print docs/options.md.").parse_args(argv)
+    print(page(), end="")
+
+
+def page() -> str:
+    """Return the page."""
+    parts = [HEAD]
+    for group, options in gathered().items():
+        parts.append(f"\n## {group.capitalize()}\n\n| option | takes | what it means | of |\n|---|---|---|---|\n")
+        parts += [f"| `{name}` | {takes} | {text} | {', '.join(of)} |\n" for (name, takes, text), of in options.items()]
+    return "".join(parts)
+
+
+def gathered() -> dict[str, dict[Option, list[str]]]:
+    """Return the options by group, each with the commands that have it; one of two meanings is there twice."""
+    groups: dict[str, dict[Option, list[str]]] = {}
+    for section in MAINS:
+        parser = make_parser(section)
+        formatter = parser._get_formatter()
+        for group, action in chain.from_iterable(((g, a) for a in g._group_actions) for g in parser._action_groups):
+            if action.dest != "help":
+                name = action.option_strings[0] if action.option_strings else action.metavar
+                option = name, words(action, formatter), action.help.replace("%%", "%").replace("|", "\\|")
+                groups.setdefault(group.title, {}).setdefault(option, []).append(section)
+    return groups
+
+
+def words(action: argparse.Action, formatter: argparse.HelpFormatter) -> str:
+    """Return what an option takes."""
+    if action.nargs == 0:
+        return ""
+    metavar = formatter._get_default_metavar_for_optional(action) if action.option_strings else action.dest
+    return formatter._format_args(action, metavar).replace("|", "\\|").strip("{}").replace(",", ", ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
