@@ -152,10 +152,25 @@ def test_an_operation_is_added_as_the_page_says(monkeypatch):
     assert FoundFusion(genotype.cells[0], 8, 0.0)(taps).shape == (1, 8, 4, 4)
 
 
-@pytest.mark.parametrize("name", ["predict_onnx.py"])
+def run_example(name: str, monkeypatch, *argv: object) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *map(str, argv)])
+    monkeypatch.setattr(sys, "path", [*sys.path])  # to which an example adds
+    runpy.run_path(str(REPO / "examples" / name), run_name="__main__")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (REPO / "examples").glob("*.py")))
 def test_examples_explain_themselves(name, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(REPO / "examples" / name), run_name="__main__")
+        run_example(name, monkeypatch, "--help")
     assert ended.value.code == 0
-    assert "--rgb" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert (REPO / "examples" / name).read_text().split('"""')[1].partition("\n")[0][:40] in " ".join(told.split())
+
+
+def test_the_example_of_python_detects(work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    pictures = "--rgb", "a_rgb.jpg", "--thermal", "a_thermal.jpg", "--score", 0.0
+    run_example("predict.py", monkeypatch, next(work.glob("runs/found-*")), *pictures)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(re.fullmatch(r"(person|bike|car) 0\.\d\d at x -?\d+ to \d+, y -?\d+ to \d+ px", line) for line in lines)

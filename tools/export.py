@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets.paired_transforms import fill_from_mean
-from models.detection.exported import ExportedDetector, RawDetector
+from models.detection.exported import ExportedDetector, RawDetector, WithLogits
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.files import replace_file
@@ -33,6 +33,8 @@ from utils.weights import KEY, SUFFIX, save_weights
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 BOX_TOLERANCE_PX = 0.5
 LIMITS = {"logits": 1e-3, "deltas": 1e-3, "scores": 1e-3, "boxes without a like one": 0.1}
+OUTPUTS = ("boxes", "scores", "labels")
+RAW_OUTPUTS = ("class_logits", "box_deltas")
 BATCHES = (1, 4)  # pairs at which PyTorch and onnxruntime are compared
 
 
@@ -89,26 +91,34 @@ def size_of(path: Path) -> str:
 def export_onnx(predictor: Predictor, path: Path, raw: bool) -> None:
     """Write and check the file; one that does not agree with PyTorch is not kept."""
     model = copy.deepcopy(predictor.model).to(memory_format=torch.contiguous_format)
-    network = RawDetector(model) if raw else ExportedDetector(model, predictor.args.image_size)
-    content = to_onnx(network.eval(), predictor, raw)
-    told = compare(content, network, predictor, raw)
+    network = RawDetector(model) if raw else WithLogits(ExportedDetector(model, predictor.args.image_size))
+    program = to_onnx(network.eval(), predictor, raw)
+    told = compare(content_of(program), network, predictor, raw)
+    if not raw:
+        del program.model.graph.outputs[len(OUTPUTS) :]  # what was there for the check alone
+    content = content_of(program)
     print(f"agrees with PyTorch at {' and '.join(map(str, BATCHES))} pairs: {told}")
     replace_file(path, lambda file: file.write(content))
     print(f"onnx: {path} ({size_of(path)})")
 
 
-def to_onnx(network: nn.Module, predictor: Predictor, raw: bool) -> bytes:
-    """Return the file's content."""
+def to_onnx(network: nn.Module, predictor: Predictor, raw: bool) -> torch.onnx.ONNXProgram:
+    """Return the network as ONNX."""
     batch = torch.export.Dim("batch", min=1, max=4096)
     inputs = make_inputs(network, predictor, 2, raw)
     images = tuple({0: batch} for _ in network.names)
     shapes = (images,) if raw else ({0: batch}, images)
-    names = ["class_logits", "box_deltas"] if raw else ["boxes", "scores", "labels"]
-    options = {"input_names": list(inputs), "output_names": names, "dynamic_shapes": shapes, "dynamo": True}
+    names = RAW_OUTPUTS if raw else OUTPUTS + RAW_OUTPUTS
+    options = {"input_names": list(inputs), "output_names": list(names), "dynamic_shapes": shapes, "dynamo": True}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # progress of no use to a user
         warnings.simplefilter("ignore")
         program = torch.onnx.export(network, tuple(inputs.values()), **options)
     program.model.metadata_props[KEY] = json.dumps(facts_of(predictor, raw))
+    return program
+
+
+def content_of(program: torch.onnx.ONNXProgram) -> bytes:
+    """Return what stands in the file."""
     buffer = io.BytesIO()
     program.save(buffer)
     return buffer.getvalue()
@@ -149,34 +159,34 @@ def compare(content: bytes, network: nn.Module, predictor: Predictor, raw: bool)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    found = []
+    found: dict[str, float] = {}
     for count in BATCHES:
         inputs = make_inputs(network, predictor, count, raw, count)
         theirs = [torch.from_numpy(o) for o in session.run(None, {n: t.numpy() for n, t in inputs.items()})]
-        ours = network(*inputs.values())
-        found.append(unlike_raw(ours, theirs) if raw else unlike(ours, theirs))
-    told = {name: max(one[name] for one in found) for name in found[0]}
-    words = ", ".join(f"{name} {value:.1e}" for name, value in told.items())
-    if any(value > LIMITS[name] for name, value in told.items()):
+        for name, value in unlike(network(*inputs.values()), theirs).items():
+            found[name] = max(found.get(name, 0.0), value)
+    words = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
+    if any(value > LIMITS[name] for name, value in found.items()):
         raise UserError(f"--onnx: expected onnxruntime to agree with PyTorch, found differences: {words}")
     return words
 
 
-def unlike_raw(ours: tuple[Tensor, ...], theirs: list[Tensor]) -> dict[str, float]:
-    return {name: float((a - b).abs().max()) for name, a, b in zip(("logits", "deltas"), ours, theirs, strict=True)}
-
-
 def unlike(ours: tuple[Tensor, ...], theirs: list[Tensor]) -> dict[str, float]:
-    """Return the largest difference of scores, and the share of boxes without a like one of the same label and score.
+    """Return the largest differences of logits, deltas and scores, and the share of boxes without a like one.
 
-    Of overlapping boxes of all but equal scores either may stay: a rounding error decides.
+    A like box has the same label and score. Of candidates with all but equal scores, as of a network that has
+    learned little, a rounding error decides which one comes first and stays.
     """
-    boxes, scores, labels = ours
-    apart = (boxes[:, :, None] - theirs[0][:, None]).abs().amax(dim=-1)
-    unequal = (scores[:, :, None] - theirs[1][:, None]).abs()
-    same = (apart <= BOX_TOLERANCE_PX) & (unequal <= LIMITS["scores"]) & (labels[:, :, None] == theirs[2][:, None])
-    alone = ~same.any(dim=-1)[scores > 0]
-    return {"scores": float((scores - theirs[1]).abs().max()), "boxes without a like one": float(alone.float().mean())}
+    ends = zip(("logits", "deltas"), ours[-2:], theirs[-2:], strict=True)
+    found = {name: float((a - b).abs().max()) for name, a, b in ends}
+    if len(ours) == len(RAW_OUTPUTS):
+        return found
+    (boxes, scores, labels), others = ours[: len(OUTPUTS)], theirs[: len(OUTPUTS)]
+    apart = (boxes[:, :, None] - others[0][:, None]).abs().amax(dim=-1)
+    unequal = (scores[:, :, None] - others[1][:, None]).abs()
+    same = (apart <= BOX_TOLERANCE_PX) & (unequal <= LIMITS["scores"]) & (labels[:, :, None] == others[2][:, None])
+    alone = float((~same.any(dim=-1))[scores > 0].float().mean())
+    return found | {"scores": float((scores - others[1]).abs().max()), "boxes without a like one": alone}
 
 
 if __name__ == "__main__":

@@ -59,7 +59,10 @@ class ExportedDetector(nn.Module):
             boxes (B, D, 4) xyxy px of the letterbox, scores (B, D) in 0..1, the best first, 0 where there are no more
             detections, and labels (B, D) int64; D is 100, or all candidates where these are fewer.
         """
-        logits, deltas = self.raw(*images)
+        return self.boxes_of(*self.raw(*images), extent)
+
+    def boxes_of(self, logits: Tensor, deltas: Tensor, extent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `forward` does, of class logits (B, N, K) and box deltas (B, N, 4)."""
         num_classes = logits.shape[-1]
         scores, best = logits.flatten(1).sigmoid().topk(min(NUM_CANDIDATES[-1], logits.shape[1] * num_classes))
         labels, places = best % num_classes, best // num_classes
@@ -78,3 +81,20 @@ class ExportedDetector(nn.Module):
         kept = nms((boxes + apart.repeat(1, 1, 2)).flatten(0, 1), scores.flatten(), NMS_IOU)
         stays = torch.zeros_like(scores).flatten().scatter(0, kept, torch.ones_like(kept, dtype=scores.dtype))
         return stays.view_as(scores)
+
+
+class WithLogits(nn.Module):
+    """An ExportedDetector that also gives the logits and deltas that its boxes are of, so that both can be checked."""
+
+    def __init__(self, detector: ExportedDetector):
+        super().__init__()
+        self.detector = detector
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.detector.names
+
+    def forward(self, extent: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
+        """Args: as of ExportedDetector. Returns boxes, scores, labels, class logits and box deltas."""
+        logits, deltas = self.detector.raw(*images)
+        return (*self.detector.boxes_of(logits, deltas, extent), logits, deltas)

@@ -12,6 +12,7 @@ from main_darts_found_flira import main as found
 from models.detection.exported import ExportedDetector
 from tests.run_commands import named, refused, run
 from tools.export import main as export
+from tools.export import unlike
 from utils.commands import ROOT
 from utils.predictor import Predictor
 from utils.weights import load_weights
@@ -98,3 +99,17 @@ def test_mistakes_are_one_line(network, tmp_path, capsys):
     assert "--raw: no effect without --onnx" in refused(export, capsys, *start, "--raw", *weights)
     assert "expected a .onnx file in a folder" in refused(export, capsys, *start, "--onnx", tmp_path / "a.txt")
     assert "best.pt" in refused(export, capsys, "--eval_exp_dir", tmp_path, *weights)
+
+
+def test_what_onnxruntime_computes_otherwise_is_seen():
+    boxes, scores, labels = torch.rand(1, 3, 4) * 50, torch.tensor([[0.9, 0.5, 0.0]]), torch.tensor([[0, 1, 0]])
+    logits, deltas = torch.randn(1, 5, 2), torch.randn(1, 5, 4)
+    ours = boxes, scores, labels, logits, deltas
+    assert set(unlike(ours, [t.clone() for t in ours]).values()) == {0.0}
+    far = unlike(ours, [boxes + torch.tensor([0.6, 0, 0, 0]), scores, labels, logits + 0.01, deltas])
+    assert far["boxes without a like one"] == 1.0
+    assert far["logits"] == pytest.approx(0.01, rel=1e-3)
+    other = unlike(ours, [boxes, scores, 1 - labels, logits, deltas - 0.5])
+    assert other["boxes without a like one"] == 1.0
+    assert other["deltas"] == pytest.approx(0.5, rel=1e-3)
+    assert unlike((logits, deltas), [logits, deltas + 1])["deltas"] == pytest.approx(1, rel=1e-3)
