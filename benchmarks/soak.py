@@ -38,6 +38,7 @@ from utils.options import positive, seed
 
 CONFIG = f"""{NETWORK}batchsize: 3
 device: cpu
+no_report: true
 photometric: 0.3
 checkpoint_every: 2
 pretrain: {{no-imagenet: true, epochs: 3, head_epochs: 3}}

@@ -99,12 +99,11 @@ def check_tensors(one: Path, other: Path) -> None:
     assert soak.content(one / "metrics.jsonl") == soak.content(other / "metrics.jsonl")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_saves_at_the_next_step_and_exits_with_3(whole, place, monkeypatch, capsys, number):
-    """In a training, a validation and a pass over the logits; nothing is lost, handlers are as before."""
+def test_a_signal_saves_at_the_next_step_and_exits_with_3(whole, place, monkeypatch, capsys):
+    """Each in another place: a training, a validation, a pass over the logits; handlers are as before."""
     whole.give(place, "search")
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
-    for point in ("step", "validation", "rest"):
+    for point, number in {"step": signal.SIGTERM, "validation": signal.SIGINT, "rest": signal.SIGUSR1}.items():
         with monkeypatch.context() as patched:
             module, owner, name, *_ = soak.POINTS[point]
             target = getattr(__import__(module, fromlist=["_"]), owner)

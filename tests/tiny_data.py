@@ -17,7 +17,7 @@ from torchvision.io import write_jpeg
 
 # The options of a network as small as these images ask for, as a config has them.
 NETWORK = """\
-backbone: lcnet_050
+backbone: test_efficientnet
 C: 16
 num_input_nodes: 4
 fusion_levels: 3
