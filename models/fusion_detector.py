@@ -18,6 +18,7 @@ from models.detection.bifpn import BiFPN
 from models.detection.heads import DetectionHead, HeadOutput
 from models.fusion_baselines import BASELINES, Widened
 from models.fusion_taps import with_neighbours
+from models.search.blocks import MAPS, Features
 from models.search.cells import SearchableFusion
 from models.search.found_cells import FoundFusion
 from models.search.genotypes import Genotype
@@ -244,7 +245,7 @@ def searchable_fusions(
 
 def found_fusions(genotype: Genotype, dropout: float) -> list[nn.Module]:
     """Return the fusion network of each level of a genotype."""
-    return [FoundFusion(cell, genotype.channels, dropout) for cell in genotype.cells]
+    return [FoundFusion(cell, Features(MAPS, genotype.channels), dropout) for cell in genotype.cells]
 
 
 def baseline_fusions(name: str, channels: int, num_levels: int, widen: int | None = None) -> list[nn.Module]:

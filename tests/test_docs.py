@@ -149,7 +149,7 @@ def test_an_operation_is_added_as_the_page_says(monkeypatch):
     inputs = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
     genotype = derive([fusion], inputs, ("P3",), {})
     assert {op for step in genotype.cells[0].steps for op in step.inner_steps} == {"Difference"}
-    assert FoundFusion(genotype.cells[0], 8, 0.0)(taps).shape == (1, 8, 4, 4)
+    assert FoundFusion(genotype.cells[0], space.features)(taps).shape == (1, 8, 4, 4)
 
 
 def run_example(name: str, monkeypatch, *argv: object) -> None:

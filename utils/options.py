@@ -9,8 +9,9 @@ from collections.abc import Callable
 from datasets.corruptions import KINDS
 from datasets.registry import LOCATE, dataset_name
 from models.fusion_baselines import BASELINES, FUSIONS
+from models.search.blocks import MAPS
 from models.search.costs import COSTS
-from models.search.spaces import PUBLISHED, SPACES
+from models.search.spaces import PUBLISHED, spaces_of
 from models.search.strategies import STRATEGIES
 from utils.args import Parser
 from utils.keeper import interval
@@ -140,7 +141,7 @@ def add_space_options(parser: Parser) -> None:
     add = group.add_argument
     text = "fusion_v1, as published; or fusion_v2: convolutions on edges, more fusions, taps of neighbouring levels, "
     text += "docs/search.md (fusion_v1)"
-    add("--space", choices=list(SPACES), default=PUBLISHED, help=text)
+    add("--space", choices=spaces_of(MAPS), default=PUBLISHED, help=text)
     add("--steps", type=positive, default=2, help="fusion nodes per level (2)")
     add("--multiplier", type=positive, default=2, help="last states that a level's output concatenates (2)")
     add("--node_steps", type=positive, default=1, help="operations per fusion node (1)")

@@ -1,15 +1,42 @@
-"""What several operations of the search spaces are made of: a folding convolution, and a gate of positions.
+"""What operations and nodes are made of: features of a rank, a folding convolution, a gate of positions.
 
-Shapes: B batch, C channels, H W spatial.
+Shapes: B batch, C channels, H W spatial, L positions of a sequence.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MAPS, SEQUENCES = 4, 3  # ranks of features: (B, C, H, W) and (B, C, L)
 
-def conv_of_concat(conv: nn.Conv2d, tensors: list[Tensor]) -> Tensor:
-    """Convolve the concatenation (B, n C, H, W); a tensor that is there twice is convolved once, by summed weights."""
+
+class Features(NamedTuple):
+    """What a cell fuses: tensors of one rank, C and, of sequences, L."""
+
+    rank: int
+    channels: int
+    length: int = 0
+
+    def conv(self, count: int) -> nn.Module:
+        """Return the 1x1 convolution that makes one of so many concatenated states."""
+        build = nn.Conv2d if self.rank == MAPS else nn.Conv1d
+        return build(count * self.channels, self.channels, 1)
+
+    def norm(self) -> nn.Module:
+        """Return the norm behind that convolution."""
+        return nn.BatchNorm2d(self.channels) if self.rank == MAPS else nn.BatchNorm1d(self.channels)
+
+    def end_norm(self, count: int = 1) -> nn.Module:
+        """Return the norm at the end of a node, or over so many nodes."""
+        if self.rank == MAPS:
+            return nn.BatchNorm2d(count * self.channels)
+        return nn.LayerNorm((count * self.channels, self.length))
+
+
+def conv_of_concat(conv: nn.Conv1d | nn.Conv2d, tensors: list[Tensor]) -> Tensor:
+    """Convolve the concatenation (B, n C, ...); a tensor that is there twice is convolved once, by summed weights."""
     once: list[Tensor] = []
     weights: list[Tensor] = []
     for tensor, weight in zip(tensors, conv.weight.split([t.shape[1] for t in tensors], dim=1), strict=True):
@@ -20,7 +47,8 @@ def conv_of_concat(conv: nn.Conv2d, tensors: list[Tensor]) -> Tensor:
             once, weights = [*once, tensor], [*weights, weight]
     if len(once) == len(tensors):
         return conv(torch.cat(tensors, dim=1))
-    return F.conv2d(torch.cat(once, dim=1), torch.cat(weights, dim=1), conv.bias, padding=conv.padding)
+    convolve = F.conv2d if conv.weight.dim() == MAPS else F.conv1d
+    return convolve(torch.cat(once, dim=1), torch.cat(weights, dim=1), conv.bias, padding=conv.padding)
 
 
 class SpatialGate(nn.Module):

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.search.blocks import conv_of_concat
-from models.search.found_cells import FoundFusion, FoundNode, edge_op
+from models.search.blocks import MAPS, SEQUENCES, conv_of_concat
+from models.search.found_cells import FoundFusion, FoundNode, add_output, edge_op, normed_concat, share_output
 from models.search.genotypes import CellGenotype
-from models.search.operations import FUSION_OPS
+from models.search.operations import fusion_op
 from models.search.relaxations import EVALUATION, Relaxation, Stage, gumbel, softmax
 from models.search.spaces import SKIP, Space
 from utils.errors import UserError
@@ -40,15 +40,16 @@ class SearchableNode(nn.Module):
     def __init__(self, space: Space, dropout: float, partial: int = 1):
         super().__init__()
         self.num_out, self.mixed = space.node_multiplier, space.channels // partial
-        table = FUSION_OPS[space.rank]
+        features, self.relu = space.features, space.rank == SEQUENCES
+        mixed = features._replace(channels=self.mixed)
         self.steps = nn.ModuleList(
-            nn.ModuleList(table[name](self.mixed) for name in space.op_names) for _ in range(space.node_steps)
+            nn.ModuleList(fusion_op(name, mixed, dropout) for name in space.op_names) for _ in range(space.node_steps)
         )
         if self.num_out > 1:
-            self.out_conv = nn.Conv2d(self.num_out * space.channels, space.channels, 1)
-            self.out_bn = nn.BatchNorm2d(space.channels)
+            self.out_conv = features.conv(self.num_out)
+            self.out_bn = features.norm()
             self.dropout = nn.Dropout(dropout)
-        self.bn = nn.BatchNorm2d(space.channels)
+        self.bn = features.end_norm()
 
     def forward(
         self, x: Tensor, y: Tensor, edge_weights: Tensor, op_weights: Tensor, shares: Tensor | None, drawn: bool
@@ -56,14 +57,14 @@ class SearchableNode(nn.Module):
         """Mix.
 
         Args:
-            x, y: (B, C, H, W).
+            x, y: (B, C, H, W) or (B, C, L).
             edge_weights: (P, E', 2).
             op_weights: (K, O).
             shares: (P, E') under partial channels.
             drawn: operations of weight 0 were not drawn and do not run.
 
         Returns:
-            (B, C, H, W).
+            As x.
         """
         states, edge = [x, y], 0
         for ops, weights in zip(self.steps, op_weights, strict=True):
@@ -73,7 +74,8 @@ class SearchableNode(nn.Module):
             states.append(self._mix(ops, weights, pair[0], pair[-1], drawn))
         out = states[-1]
         if self.num_out > 1:
-            out = self.dropout(self.out_bn(conv_of_concat(self.out_conv, states[-self.num_out :])))
+            out = self.out_bn(conv_of_concat(self.out_conv, states[-self.num_out :]))
+            out = self.dropout(torch.relu(out) if self.relu else out)
         return self.bn(out + x)
 
     def _mix(self, ops: nn.ModuleList, weights: Tensor, a: Tensor, b: Tensor, drawn: bool) -> Tensor:
@@ -103,7 +105,7 @@ class SearchableFusion(nn.Module):
         self.stage: Stage = EVALUATION
         self._path: list[FoundFusion] = []  # a list, so that its modules are not registered twice
         self.nodes = nn.ModuleList(SearchableNode(space, dropout, partial) for _ in range(space.steps))
-        self.out_conv = nn.Conv2d(space.multiplier * space.channels, space.channels, 1)
+        add_output(self, space.features, space.multiplier)
         self.alpha_edges = _logits(*self._ports(), space.num_edges, len(space.edge_ops))
         self.alpha_inner_edges = _logits(space.steps, *self._ports(), space.num_inner_edges, 2)
         self.alpha_ops = _logits(space.steps, space.node_steps, len(space.op_names))
@@ -151,7 +153,11 @@ class SearchableFusion(nn.Module):
         return outer.reshape(ports, -1), inner.reshape(space.steps, ports, -1)
 
     def forward(self, inputs: list[Tensor] | Tensor) -> Tensor:
-        """Fuse F maps (B, C, H, W), a list or one tensor (F, B, C, H, W), into one of that shape."""
+        """Fuse F features, a list of (B, C, H, W) or (B, C, L), or one tensor of them stacked.
+
+        Returns:
+            (B, C, H, W), or (B, multiplier x C, L).
+        """
         if self._path:
             return self._path[0](inputs)
         edges, inner, ops = self.weights()
@@ -171,7 +177,8 @@ class SearchableFusion(nn.Module):
             if len(self.edges):
                 pair = self._add_convs(pair, states, of_node[i], shares[i], made, drawn)
             states.append(node(pair[0], pair[-1], inner[i], ops[i], inner_shares[i], drawn))
-        return conv_of_concat(self.out_conv, states[-self.space.multiplier :])
+        last = states[-self.space.multiplier :]
+        return conv_of_concat(self.out_conv, last) if self.space.rank == MAPS else normed_concat(self.out_norm, last)
 
     def _from_inputs(
         self, inputs: list[Tensor] | Tensor, of_node: tuple[Tensor, ...], shares: list[Tensor | None]
@@ -229,8 +236,8 @@ class SearchableFusion(nn.Module):
         if self.partial > 1:
             raise UserError("partial channels: expected whole operations to inherit, found those of a part of C")
         with torch.device("meta"):  # nothing is allocated or drawn
-            found = FoundFusion(cell, self.space.channels, self.dropout, self.space.rank)
-        found.out_conv = self.out_conv
+            found = FoundFusion(cell, self.space.features, self.dropout)
+        share_output(self, found)
         for i, (ours, node, step) in enumerate(zip(self.nodes, found.nodes, cell.steps, strict=True)):
             for port, (name, state) in enumerate(cell.edges[2 * i : 2 * i + 2]):
                 if name != "skip":

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.search.cells import SearchableFusion
 from models.search.found_cells import edge_op
-from models.search.operations import FUSION_OPS
+from models.search.operations import fusion_op
 from models.search.relaxations import EVALUATION
 from models.search.spaces import Space
 
@@ -56,7 +56,7 @@ def cost_table(
     """
     with torch.random.fork_rng(devices=[]):  # their weights are no draws of the run
         edges = {name: edge_op(name, space.channels) for name in space.learned_edges}
-        fusions = {name: FUSION_OPS[space.rank][name](space.channels) for name in space.op_names}
+        fusions = {name: fusion_op(name, space.features) for name in space.op_names}
     free = {name: 0.0 for name in space.edge_ops if name not in edges}
     table = []
     for size in sizes:

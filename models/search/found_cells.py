@@ -2,29 +2,32 @@
 
 Differs from the supernet (cells.py) by two inputs per node and per operation and by a ReLU after the first norm.
 
-Shapes: states (B, C, H, W); B batch, C channels.
+Maps are concatenated and convolved to C in the end, sequences concatenated and normed (BM-NAS, 2104.09379).
+
+Shapes: states (B, C, H, W) or (B, C, L); B batch, C channels.
 """
 
 import torch
 from torch import Tensor, nn
 
+from models.search.blocks import MAPS, Features
 from models.search.genotypes import CellGenotype, StepGenotype
-from models.search.operations import EDGE_OPS, FUSION_OPS
+from models.search.operations import EDGE_OPS, fusion_op
 
 
 class FoundNode(nn.Module):
     """One fusion node of a genotype."""
 
-    def __init__(self, step: StepGenotype, channels: int, dropout: float, rank: int = 4):
+    def __init__(self, step: StepGenotype, features: Features, dropout: float):
         super().__init__()
         self.sources = [index for _, index in step.inner_edges]
         self.concat = step.inner_concat
-        self.ops = nn.ModuleList(FUSION_OPS[rank][name](channels) for name in step.inner_steps)
+        self.ops = nn.ModuleList(fusion_op(name, features, dropout) for name in step.inner_steps)
         if len(self.concat) > 1:
-            self.out_conv = nn.Conv2d(len(self.concat) * channels, channels, 1)
-            self.out_bn = nn.BatchNorm2d(channels)
+            self.out_conv = features.conv(len(self.concat))
+            self.out_bn = features.norm()
             self.dropout = nn.Dropout(dropout)
-        self.bn = nn.BatchNorm2d(channels)
+        self.bn = features.end_norm()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         states = [x, y]
@@ -38,29 +41,50 @@ class FoundNode(nn.Module):
 
 
 class FoundFusion(nn.Module):
-    """Fusion network of one level: F maps to one, as the cell says.
+    """Fusion network of one level: F features to one, as the cell says.
 
     Args:
         cell: genotype of the level; its indices must fit the number of inputs.
-        channels: C.
+        features: what it fuses.
         dropout: probability inside the nodes.
     """
 
-    def __init__(self, cell: CellGenotype, channels: int, dropout: float = 0.0, rank: int = 4):
+    def __init__(self, cell: CellGenotype, features: Features, dropout: float = 0.0):
         super().__init__()
         self.sources = [index for _, index in cell.edges]
         self.concat = cell.concat
-        self.edges = nn.ModuleList(edge_op(name, channels) for name, _ in cell.edges)
-        self.nodes = nn.ModuleList(FoundNode(step, channels, dropout, rank) for step in cell.steps)
-        self.out_conv = nn.Conv2d(len(cell.concat) * channels, channels, 1)
+        self.edges = nn.ModuleList(edge_op(name, features.channels) for name, _ in cell.edges)
+        self.nodes = nn.ModuleList(FoundNode(step, features, dropout) for step in cell.steps)
+        self.maps = features.rank == MAPS
+        add_output(self, features, len(cell.concat))
 
     def forward(self, inputs: list[Tensor] | Tensor) -> Tensor:
-        """Fuse F maps (B, C, H, W), a list or one tensor (F, B, C, H, W), into one of that shape."""
+        """Fuse as SearchableFusion does."""
         states = list(inputs)
         for i, node in enumerate(self.nodes):
             ports = slice(2 * i, 2 * i + 2)
             states.append(node(*(op(states[s]) for op, s in zip(self.edges[ports], self.sources[ports], strict=True))))
-        return self.out_conv(torch.cat([states[i] for i in self.concat], dim=1))
+        last = [states[i] for i in self.concat]
+        return self.out_conv(torch.cat(last, dim=1)) if self.maps else normed_concat(self.out_norm, last)
+
+
+def add_output(fusion: nn.Module, features: Features, count: int) -> None:
+    """Give a fusion network what makes its output of so many states: `out_conv` of maps, `out_norm` of sequences."""
+    if features.rank == MAPS:
+        fusion.out_conv = features.conv(count)
+    else:
+        fusion.out_norm = features.end_norm(count)
+
+
+def share_output(ours: nn.Module, theirs: nn.Module) -> None:
+    """Put the output of one fusion network into another's place."""
+    name = "out_conv" if hasattr(ours, "out_conv") else "out_norm"
+    setattr(theirs, name, getattr(ours, name))
+
+
+def normed_concat(norm: nn.Module, states: list[Tensor]) -> Tensor:
+    """Concatenate sequences (B, C, L), norm, cut below zero."""
+    return torch.relu(norm(torch.cat(states, dim=1)))
 
 
 def edge_op(name: str, channels: int) -> nn.Module:

@@ -26,13 +26,11 @@ class Allowed(NamedTuple):
     fusions: tuple[str, ...]
 
     @classmethod
-    def of(cls, space: str, rank: int) -> "Allowed":
-        return cls(SPACES[space].edges[1:], fusion_names(space, rank))
+    def of(cls, space: str) -> "Allowed":
+        return cls(SPACES[space].edges[1:], fusion_names(space))
 
 
-def read_genotype(
-    path: Path, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = 4
-) -> Genotype:
+def read_genotype(path: Path, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int) -> Genotype:
     """Read a genotype file, JSON or public text form, that must fit streams with these taps, levels and channels.
 
     Raises:
@@ -46,8 +44,8 @@ def read_genotype(
     if size > MAX_BYTES:
         raise UserError(f"{path}: expected a genotype file of at most {MAX_BYTES} bytes, found {size}")
     if text.lstrip().startswith("{"):
-        return _from_json_text(text, str(path), inputs, levels, channels, rank)
-    return parse_text(text, str(path), inputs, levels, channels, rank)
+        return _from_json_text(text, str(path), inputs, levels, channels)
+    return parse_text(text, str(path), inputs, levels, channels)
 
 
 def read_any(path: Path) -> Genotype:
@@ -62,16 +60,16 @@ def read_any(path: Path) -> Genotype:
     return genotype_from_json(data, str(path), taps, data["levels"], data["C"])
 
 
-def _from_json_text(text, source, inputs, levels, channels, rank) -> Genotype:
+def _from_json_text(text, source, inputs, levels, channels) -> Genotype:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{source}: expected genotype JSON, found: {error}") from None
-    return genotype_from_json(data, source, inputs, levels, channels, rank)
+    return genotype_from_json(data, source, inputs, levels, channels)
 
 
 def genotype_from_json(
-    data: dict, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = 4
+    data: dict, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int
 ) -> Genotype:
     """Validate genotype JSON against the streams that it is to be built on; see `read_genotype`."""
     space = data.get("space") if isinstance(data, dict) else None
@@ -87,7 +85,7 @@ def genotype_from_json(
     if not isinstance(meta, dict):
         raise UserError(f"{source}: field meta: expected an object, found {short(meta)}")
     check_plain(meta, f"{source}: field meta")
-    cells = _cells(data.get("cells"), source, len(names), len(levels), Allowed.of(space, rank))
+    cells = _cells(data.get("cells"), source, len(names), len(levels), Allowed.of(space))
     return Genotype(tuple(names), tuple(levels), channels, cells, meta, space)
 
 
@@ -106,9 +104,7 @@ def _is_short_name(name) -> bool:
     return isinstance(name, str) and 0 < len(name) <= MAX_NAME
 
 
-def parse_text(
-    text: str, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = 4
-) -> Genotype:
+def parse_text(text: str, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int) -> Genotype:
     """Read `Genotype(edges=[...], steps=[StepGenotype(...)], concat=[...])`, or a list of them, without evaluating it.
 
     A single one is used on every level.
@@ -119,7 +115,7 @@ def parse_text(
         found = str(error)[:200]
         raise UserError(f"{source}: expected genotype JSON or the text form Genotype(...), found: {found}") from None
     data = data if isinstance(data, list) else [data] * len(levels)
-    cells = _cells(data, source, len(inputs), len(levels), Allowed.of(PUBLISHED, rank))
+    cells = _cells(data, source, len(inputs), len(levels), Allowed.of(PUBLISHED))
     return Genotype(tuple(inputs), tuple(levels), channels, cells)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.search.blocks import SpatialGate, conv_of_concat
+from models.search.blocks import MAPS, SEQUENCES, Features, SpatialGate, conv_of_concat
 from models.search.more_operations import (
     CBAM,
     GLU,
@@ -29,12 +29,13 @@ from models.search.more_operations import (
     SepConv,
     SpatialAttn,
 )
+from models.search.sequence_operations import ConcatFC, LinearGLU, ScaleDotAttn
 
 
 class Sum(nn.Module):
-    """Add x and y; no weights."""
+    """Add x and y, of any rank; no weights."""
 
-    def __init__(self, channels: int):
+    def __init__(self, *sizes: float):
         super().__init__()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -146,9 +147,9 @@ EDGE_OPS: dict[str, type[nn.Module] | None] = {
     "sep_conv_3x3": SepConv,
     "dil_conv_3x3": DilConv,
 }
-# By tensor rank, since a task's features decide which operations fit: 4 is maps (B, C, H, W).
+# By tensor rank, since a task's features decide which operations fit.
 FUSION_OPS: dict[int, dict[str, type[nn.Module]]] = {
-    4: {
+    MAPS: {
         "Sum": Sum,
         "ECAAttn": ECAAttn,
         "ShuffleAttn": ShuffleAttn,
@@ -162,12 +163,26 @@ FUSION_OPS: dict[int, dict[str, type[nn.Module]]] = {
         "ConcatConv3x3": ConcatConv3x3,
         "ReliabilityGate": ReliabilityGate,
     },
+    SEQUENCES: {
+        "Sum": Sum,
+        "ScaleDotAttn": ScaleDotAttn,
+        "LinearGLU": LinearGLU,
+        "ConcatFC": ConcatFC,
+    },
 }
+
+
+def fusion_op(name: str, features: Features, dropout: float = 0.0) -> nn.Module:
+    """Build a fusion operation; `dropout` is of those of sequences, which have it inside."""
+    build = FUSION_OPS[features.rank][name]
+    return build(*features[1:], dropout) if features.rank == SEQUENCES else build(features.channels)
 
 
 @cache
 def is_parameter_free(name: str, rank: int = 4) -> bool:
     """Tell whether an operation, of an edge or a fusion, has nothing to learn."""
-    build = EDGE_OPS.get(name) or FUSION_OPS[rank].get(name)
     with torch.device("meta"):  # draws nothing
+        if name in FUSION_OPS[rank]:
+            return not list(fusion_op(name, Features(rank, 8, 4)).parameters())
+        build = EDGE_OPS.get(name)
         return build is None or not list(build(8).parameters())

@@ -9,6 +9,7 @@ Letters: F inputs of a cell, S steps, K inner steps of a node, R taps of a strea
 import math
 from dataclasses import dataclass
 
+from models.search.blocks import MAPS, SEQUENCES, Features
 from models.search.operations import EDGE_OPS, FUSION_OPS
 from utils.errors import UserError
 
@@ -21,16 +22,19 @@ class Choices:
         edges: what an edge of the cell may do, `none` first.
         fusions: operations of a node; None: all of the rank.
         neighbours: how many other levels' last taps are inputs as well.
+        rank: of the features.
     """
 
     edges: tuple[str, ...]
     fusions: tuple[str, ...] | None
     neighbours: int
+    rank: int = MAPS
 
 
 SPACES = {
     "fusion_v1": Choices(("none", "skip"), ("Sum", "ECAAttn", "ShuffleAttn", "ConcatConv"), 0),
     "fusion_v2": Choices(tuple(EDGE_OPS), None, 2),
+    "bmnas": Choices(("none", "skip"), ("Sum", "ScaleDotAttn", "LinearGLU", "ConcatFC"), 0, SEQUENCES),
 }
 PUBLISHED = "fusion_v1"
 INNER_EDGES = ("none", "skip")  # inside of a node, in every space
@@ -45,10 +49,10 @@ class Space:
         num_inputs: F, own taps and those of neighbours.
         channels: C.
         steps, multiplier, node_steps, node_multiplier: as the options of these names.
-        rank: of the features: 4 for maps.
         name: one of SPACES.
         pair_inputs: the supernet gives a node two mixtures of states, as the found network has two states; else one
             mixture twice, as published.
+        length: L, of sequences.
     """
 
     num_inputs: int
@@ -57,9 +61,9 @@ class Space:
     multiplier: int = 2
     node_steps: int = 1
     node_multiplier: int = 3
-    rank: int = 4
     name: str = PUBLISHED
     pair_inputs: bool = False
+    length: int = 0
 
     def __post_init__(self):
         for name in ("num_inputs", "channels", "steps", "multiplier", "node_steps", "node_multiplier"):
@@ -70,12 +74,22 @@ class Space:
         _at_most("steps", self.steps, math.ceil(self.num_inputs / 2), "ceil(num_inputs / 2), or input pairs run out")
 
     @property
+    def rank(self) -> int:
+        """Of the features that its cells fuse."""
+        return SPACES[self.name].rank
+
+    @property
+    def features(self) -> Features:
+        """What its cells fuse."""
+        return Features(self.rank, self.channels, self.length)
+
+    @property
     def edge_ops(self) -> tuple[str, ...]:
         return SPACES[self.name].edges
 
     @property
     def op_names(self) -> tuple[str, ...]:
-        return fusion_names(self.name, self.rank)
+        return fusion_names(self.name)
 
     @property
     def learned_edges(self) -> tuple[str, ...]:
@@ -117,9 +131,14 @@ def _at_most(name: str, value: int, limit: int, why: str) -> None:
         raise UserError(f"{name}: expected at most {limit} ({why}), found {value}")
 
 
-def fusion_names(space: str, rank: int) -> tuple[str, ...]:
+def spaces_of(rank: int) -> list[str]:
+    """Return the names of the spaces for features of a rank."""
+    return [name for name, choices in SPACES.items() if choices.rank == rank]
+
+
+def fusion_names(space: str) -> tuple[str, ...]:
     """Return the fusion operations of a space, in the order of its logits."""
-    return SPACES[space].fusions or tuple(FUSION_OPS[rank])
+    return SPACES[space].fusions or tuple(FUSION_OPS[SPACES[space].rank])
 
 
 def num_neighbours(space: str, num_levels: int) -> int:

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 
+from models.search.blocks import MAPS, Features
 from models.search.cells import SearchableFusion, mix_all, mix_skips
 from models.search.derive import derive_cell, final_weights
 from models.search.found_cells import FoundFusion
@@ -39,7 +40,7 @@ def test_one_hot_supernet_equals_found_cell(op, node_multiplier):
     fusion = SearchableFusion(space).double().eval()
     one_hot(fusion, source=2, op=op)
     step = StepGenotype((("skip", 0), ("skip", 0)), (space.op_names[op],), space.inner_concat)
-    found = FoundFusion(CellGenotype((("skip", 2),) * 4, (step,) * 2, space.concat), 8).double().eval()
+    found = FoundFusion(CellGenotype((("skip", 2),) * 4, (step,) * 2, space.concat), space.features).double().eval()
     for node, theirs in zip(found.nodes, fusion.nodes, strict=True):
         node.ops[0].load_state_dict(theirs.steps[0][op].state_dict())
         node.bn.load_state_dict(theirs.bn.state_dict())
@@ -80,7 +81,7 @@ def test_gradient_reaches_every_weight_and_logit():
 
 def test_found_cell_ignores_inputs_that_it_does_not_read():
     step = StepGenotype((("skip", 0), ("skip", 1)), ("Sum",), (0, 1, 2))
-    found = FoundFusion(CellGenotype((("skip", 0), ("skip", 3)) * 2, (step,) * 2, (4, 5)), 8).eval()
+    found = FoundFusion(CellGenotype((("skip", 0), ("skip", 3)) * 2, (step,) * 2, (4, 5)), Features(MAPS, 8)).eval()
     inputs = list(torch.randn(4, 1, 8, 5, 6))
     changed = [inputs[0], torch.randn(1, 8, 5, 6), torch.randn(1, 8, 5, 6), inputs[3]]
     torch.testing.assert_close(found(inputs), found(changed))
@@ -122,7 +123,7 @@ def test_settled_logits_path_and_found_network_are_one(seed):
     for node in fusion.nodes:
         node.out_bn.bias.data.fill_(50)  # keeps the found network's ReLU open: the supernet has none
     path = fusion.path(cell)
-    found = FoundFusion(cell, 8).double().eval()
+    found = FoundFusion(cell, Features(MAPS, 8)).double().eval()
     found.load_state_dict(path.state_dict())
     inputs = list(torch.randn(6, 2, 8, 5, 6, dtype=torch.float64))
     torch.testing.assert_close(path(inputs), found(inputs), rtol=0, atol=0)

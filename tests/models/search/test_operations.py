@@ -5,16 +5,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.search.blocks import conv_of_concat
-from models.search.operations import FUSION_OPS, ConcatConv, ECAAttn, ShuffleAttn
+from models.search.blocks import MAPS, SEQUENCES, Features, conv_of_concat
+from models.search.operations import FUSION_OPS, ConcatConv, ECAAttn, ShuffleAttn, fusion_op
 
-SHAPES = {4: [(2, 32, 6, 5), (2, 48, 3, 4), (3, 20, 2, 1)]}
+SHAPES = {MAPS: [(2, 32, 6, 5), (2, 48, 3, 4), (3, 20, 2, 1)], SEQUENCES: [(2, 32, 8), (3, 20, 1), (4, 12, 3)]}
 CASES = [(rank, name, shape) for rank, ops in FUSION_OPS.items() for name in ops for shape in SHAPES[rank]]
+
+
+def make(rank: int, name: str, shape: tuple[int, ...]) -> nn.Module:
+    return fusion_op(name, Features(rank, shape[1], shape[2] if rank == SEQUENCES else 0))
 
 
 @pytest.mark.parametrize(("rank", "name", "shape"), CASES)
 def test_keeps_shape_and_reaches_both_inputs(rank, name, shape):
-    op = FUSION_OPS[rank][name](shape[1])
+    op = make(rank, name, shape)
     for p in op.parameters():
         nn.init.normal_(p)  # some gates start closed
     x, y = (torch.randn(shape, requires_grad=True) for _ in range(2))
@@ -26,7 +30,7 @@ def test_keeps_shape_and_reaches_both_inputs(rank, name, shape):
 
 @pytest.mark.parametrize(("rank", "name", "shape"), CASES)
 def test_batched_equals_single(rank, name, shape):
-    op = FUSION_OPS[rank][name](shape[1]).eval()
+    op = make(rank, name, shape).eval()
     x, y = torch.randn(2, *shape)
     single = torch.cat([op(a[None], b[None]) for a, b in zip(x, y, strict=True)])
     torch.testing.assert_close(op(x, y), single)
@@ -35,13 +39,15 @@ def test_batched_equals_single(rank, name, shape):
 @pytest.mark.parametrize(("rank", "name", "shape"), CASES)
 def test_one_tensor_as_both_is_folded(rank, name, shape):
     """The supernet gives one tensor twice: values and all gradients are those of two equal ones."""
-    op = FUSION_OPS[rank][name](shape[1]).double()
+    op = make(rank, name, shape).double()
     for p in op.parameters():
         nn.init.normal_(p)
     v = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     x, y = (v.detach().clone().requires_grad_() for _ in range(2))
     ends = []
-    for out, inputs in ((op(v, v), [v]), (op(x, y), [x, y])):
+    for inputs in ([v, v], [x, y]):
+        torch.manual_seed(0)  # the same is dropped
+        out, inputs = op(*inputs), list(dict.fromkeys(inputs))
         grads = torch.autograd.grad(out.square().sum(), [*inputs, *op.parameters()])
         ends.append([out, sum(grads[: len(inputs)]), *grads[len(inputs) :]])
     for folded, plain in zip(*ends, strict=True):

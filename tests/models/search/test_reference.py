@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from models.search.blocks import MAPS, Features
 from models.search.cells import SearchableFusion, Weights
 from models.search.derive import derive_cell
 from models.search.found_cells import FoundFusion
 from models.search.genotype_io import parse_text
-from models.search.operations import FUSION_OPS
+from models.search.operations import fusion_op
 from models.search.relaxations import softmax
 from models.search.spaces import Space
 
@@ -88,7 +89,7 @@ def test_searchable_network(reference):
 
 def test_found_network(reference):
     space = space_of(reference)
-    net = FoundFusion(genotype_of(reference).cells[0], space.channels).double().eval()
+    net = FoundFusion(genotype_of(reference).cells[0], space.features).double().eval()
     net.load_state_dict(state_of(reference, "found/", "ops."), strict=True)
     check(net(list(torch.from_numpy(reference["inputs"]))), reference["found_output"])
 
@@ -96,7 +97,7 @@ def test_found_network(reference):
 @pytest.mark.parametrize("name", ["Sum", "ECAAttn", "ShuffleAttn", "ConcatConv"])
 def test_operation(reference, name):
     x, y = torch.from_numpy(reference["inputs"][:2])
-    op = FUSION_OPS[4][name](x.shape[1]).double().eval()
+    op = fusion_op(name, Features(MAPS, x.shape[1])).double().eval()
     op.load_state_dict(state_of(reference, f"op/{name}/"), strict=True)
     check(op(x, y), reference[f"op_output/{name}"])
 
