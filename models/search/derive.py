@@ -2,14 +2,16 @@
 
 The only reader of logits outside the supernet itself. Steps (NAS-DSF, after DARTS 1806.09055 section 2.4):
 outer steps take the pair of inputs with the largest product of best non-none weights, at least one of the two not
-taken before; inner steps the two inner states with the largest best non-none weight and the best operation. Where the
-supernet has one mixture per input of a node (`Space.pair_inputs`), the first of a pair is rated by the first mixture,
-the second by the second. Under partial channels a weight counts times its edge's own (PC-DARTS, 1907.05737).
+taken before (or of inputs and earlier steps, no pair twice: `Space.predecessors`); inner steps the two inner states
+with the largest best non-none weight and the best operation. Where the supernet has one mixture per input of a node
+(`Space.pair_inputs`), the first of a pair is rated by the first mixture, the second by the second. Under partial
+channels a weight counts times its edge's own (PC-DARTS, 1907.05737).
 
 Shapes: P mixtures per node, E edges, O operations, S steps, K inner steps.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, permutations
 
@@ -54,27 +56,29 @@ def final_weights(fusion: SearchableFusion) -> Weights:
 
 def derive_cell(weights: Weights, space: Space) -> CellGenotype:
     """Return the cell of relaxed logits."""
-    kept, used, first = [], set(), 0
+    kept, taken, first = [], [], 0
     for i in range(space.steps):
-        rows = weights.edges[:, first : first + space.num_inputs]  # earlier steps' outputs are not candidates
-        pair = best_pair(rows, used)
-        used |= set(pair)
+        rows = weights.edges[:, first : first + space.candidates(i)]
+        pair = best_pair(rows, lambda one: space.allows(one, taken))
+        taken.append(pair)
         kept += [_keep(rows[port], j, space.edge_ops) for port, j in zip((0, -1), pair, strict=True)]
         first += space.num_inputs + i
     steps = tuple(_derive_step(e, o, space) for e, o in zip(weights.inner_edges, weights.ops, strict=True))
     return CellGenotype(tuple(kept), steps, space.concat)
 
 
-def best_pair(rows: Tensor, used: set[int]) -> tuple[int, int]:
-    """Return the pair of states of the largest product, of which one is not used: rows (P, states, O)."""
-    return rated_pairs(rows, used)[0][1]
+def best_pair(rows: Tensor, allowed: Callable[[tuple[int, int]], bool] = lambda pair: True) -> tuple[int, int]:
+    """Return the pair of states of the largest product that may be taken: rows (P, states, O)."""
+    return rated_pairs(rows, allowed)[0][1]
 
 
-def rated_pairs(rows: Tensor, used: set[int]) -> list[tuple[float, tuple[int, int]]]:
+def rated_pairs(
+    rows: Tensor, allowed: Callable[[tuple[int, int]], bool] = lambda pair: True
+) -> list[tuple[float, tuple[int, int]]]:
     """Return all pairs that may be taken with their products, the largest first: rows (P, states, O)."""
     best = rows[..., 1:].amax(dim=-1).tolist()  # column 0 is `none`
     pairs = combinations(range(len(best[0])), 2) if len(best) == 1 else permutations(range(len(best[0])), 2)
-    rated = [(best[0][j] * best[-1][k], (j, k)) for j, k in pairs if not {j, k} <= used]
+    rated = [(best[0][j] * best[-1][k], (j, k)) for j, k in pairs if allowed((j, k))]
     return sorted(rated, key=lambda one: -one[0])  # stable: lexicographic order on a tie
 
 
@@ -91,7 +95,7 @@ def _derive_step(edges: Tensor, ops: Tensor, space: Space) -> StepGenotype:
 def _inner_pair(rows: Tensor) -> tuple[int, int]:
     """Return the two inner states of the largest weights, larger first: rows (P, states, 2)."""
     if len(rows) == 2:
-        return best_pair(rows, set())
+        return best_pair(rows)
     best = rows[0, :, 1].tolist()
     order = sorted(range(len(best)), key=lambda j: -best[j])  # stable: lowest index on a tie
     return order[0], order[1]

@@ -58,17 +58,17 @@ def _ranked_edges(edges: Tensor, space: Space, count: int) -> Ranked:
     """Return the likeliest edges of a cell, by a beam over its steps: edges (P, E, O)."""
     beam, first = [(0.0, ())], 0
     for i in range(space.steps):
-        rows = edges[:, first : first + space.num_inputs]
+        rows = edges[:, first : first + space.candidates(i)]
         longer = []
         for log, chosen in beam:
-            used = {state for _, state in chosen}
-            longer += [(log + more, (*chosen, *pair)) for more, pair in _ranked_pairs(rows, used, space)[:count]]
+            taken = [(a, b) for (_, a), (_, b) in zip(chosen[::2], chosen[1::2], strict=True)]
+            longer += [(log + more, (*chosen, *pair)) for more, pair in _ranked_pairs(rows, taken, space)[:count]]
         beam = sorted(longer, key=lambda one: -one[0])[:count]
         first += space.num_inputs + i
     return beam
 
 
-def _ranked_pairs(rows: Tensor, used: set[int], space: Space) -> list[tuple[float, tuple[Edge, Edge]]]:
+def _ranked_pairs(rows: Tensor, taken: list[tuple[int, int]], space: Space) -> list[tuple[float, tuple[Edge, Edge]]]:
     """Return every pair of edges that a step may take, the likeliest first, ties as in derivation."""
     table = [[[_log(w) for w in row] for row in port] for port in rows.tolist()]
     states = range(rows.shape[1])
@@ -77,7 +77,7 @@ def _ranked_pairs(rows: Tensor, used: set[int], space: Space) -> list[tuple[floa
     rated = [
         (table[0][j][a] + table[-1][k][b], ((space.edge_ops[a], j), (space.edge_ops[b], k)))
         for j, k in pairs
-        if not {j, k} <= used
+        if space.allows((j, k), taken)
         for a, b in product(ops, ops)
     ]
     return sorted(rated, key=lambda one: -one[0])

@@ -32,11 +32,10 @@ def draw_genotype(space: Space, inputs: tuple[str, ...], levels: tuple[str, ...]
 
 
 def draw_cell(space: Space, rng: random.Random) -> CellGenotype:
-    edges, used = [], set()
-    for _ in range(space.steps):
-        pairs = [p for p in combinations(range(space.num_inputs), 2) if not set(p) <= used]
-        pair = rng.choice(pairs)
-        used |= set(pair)
+    edges, taken = [], []
+    for step in range(space.steps):
+        pair = rng.choice([p for p in combinations(range(space.candidates(step)), 2) if space.allows(p, taken)])
+        taken.append(pair)
         edges += [(draw_edge(space, rng), index) for index in pair]
     return CellGenotype(tuple(edges), tuple(_draw_step(space, rng) for _ in range(space.steps)), space.concat)
 
@@ -56,12 +55,12 @@ def _draw_step(space: Space, rng: random.Random) -> StepGenotype:
 def mutated(parent: Genotype, space: Space, rng: random.Random) -> Genotype:
     """Return the genotype changed in one place: the state or the operation of an edge, or an operation of a node.
 
-    Inner edges stay; the rule of `draw_cell` holds: no step reads two states that earlier ones have read.
+    Inner edges stay; the rule of the space for pairs holds, as in `draw_cell`.
     """
     while True:
         level, step = rng.randrange(len(parent.cells)), rng.randrange(space.steps)
         cell = _mutated_cell(parent.cells[level], step, space, rng)
-        if cell != parent.cells[level] and _obeys(cell):
+        if cell != parent.cells[level] and _obeys(cell, space):
             cells = (*parent.cells[:level], cell, *parent.cells[level + 1 :])
             return replace(parent, cells=cells, meta={})
 
@@ -75,20 +74,20 @@ def _mutated_cell(cell: CellGenotype, step: int, space: Space, rng: random.Rando
         nodes = (*cell.steps[:step], replace(node, inner_steps=inner), *cell.steps[step + 1 :])
         return replace(cell, steps=nodes)
     name, state = cell.edges[place]
-    edge = (draw_edge(space, rng), state) if kind == "edge" else (name, rng.randrange(space.num_inputs))
+    edge = (draw_edge(space, rng), state) if kind == "edge" else (name, rng.randrange(space.candidates(step)))
     edges = [*cell.edges[:place], edge, *cell.edges[place + 1 :]]
     pair = slice(2 * step, 2 * step + 2)
     edges[pair] = sorted(edges[pair], key=lambda one: one[1])
     return replace(cell, edges=tuple(edges))
 
 
-def _obeys(cell: CellGenotype) -> bool:
-    """Tell whether each step reads two states, of which one is new."""
-    used: set[int] = set()
+def _obeys(cell: CellGenotype, space: Space) -> bool:
+    """Tell whether each step reads two states, and such as the space allows."""
+    taken: list[tuple[int, int]] = []
     for (_, a), (_, b) in zip(cell.edges[::2], cell.edges[1::2]):
-        if a == b or {a, b} <= used:
+        if a == b or not space.allows((a, b), taken):
             return False
-        used |= {a, b}
+        taken.append((a, b))
     return True
 
 

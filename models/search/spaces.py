@@ -7,6 +7,7 @@ Letters: F inputs of a cell, S steps, K inner steps of a node, R taps of a strea
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from models.search.blocks import MAPS, SEQUENCES, Features
@@ -53,6 +54,8 @@ class Space:
         pair_inputs: the supernet gives a node two mixtures of states, as the found network has two states; else one
             mixture twice, as published.
         length: L, of sequences.
+        predecessors: what the steps of a found cell read: "inputs", as published for NAS-DSF, no step two that earlier
+            ones have read; or "all", inputs and earlier steps, no two steps the same pair (BM-NAS, section 3.2).
     """
 
     num_inputs: int
@@ -64,6 +67,7 @@ class Space:
     name: str = PUBLISHED
     pair_inputs: bool = False
     length: int = 0
+    predecessors: str = "inputs"
 
     def __post_init__(self):
         for name in ("num_inputs", "channels", "steps", "multiplier", "node_steps", "node_multiplier"):
@@ -71,7 +75,10 @@ class Space:
                 raise UserError(f"{name}: expected at least 1, found {getattr(self, name)}")
         _at_most("multiplier", self.multiplier, self.num_inputs + self.steps, "num_inputs + steps")
         _at_most("node_multiplier", self.node_multiplier, 2 + self.node_steps, "2 + node_steps")
-        _at_most("steps", self.steps, math.ceil(self.num_inputs / 2), "ceil(num_inputs / 2), or input pairs run out")
+        if self.predecessors == "inputs":
+            _at_most(
+                "steps", self.steps, math.ceil(self.num_inputs / 2), "ceil(num_inputs / 2), or input pairs run out"
+            )
 
     @property
     def rank(self) -> int:
@@ -119,6 +126,16 @@ class Space:
     def concat(self) -> tuple[int, ...]:
         last = self.num_inputs + self.steps
         return tuple(range(last - self.multiplier, last))
+
+    def candidates(self, step: int) -> int:
+        """Return of how many states, the first ones, a step of a found cell reads two."""
+        return self.num_inputs + (step if self.predecessors == "all" else 0)
+
+    def allows(self, pair: Iterable[int], taken: list[tuple[int, int]]) -> bool:
+        """Tell whether a step may read a pair of states where earlier ones have taken theirs."""
+        if self.predecessors == "all":
+            return all(set(pair) != set(other) for other in taken)
+        return not set(pair) <= {state for other in taken for state in other}
 
     @property
     def inner_concat(self) -> tuple[int, ...]:

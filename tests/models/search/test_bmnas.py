@@ -1,15 +1,21 @@
 """The BM-NAS space: parameter counts of the paper's public code, and the found network as the supernet's own part."""
 
+import random
+from itertools import combinations
+
 import pytest
 import torch
 from torch import nn
 
 from models.search.blocks import SEQUENCES, Features
 from models.search.cells import SearchableFusion
+from models.search.derive import derive_cell, final_weights
 from models.search.found_cells import FoundFusion
 from models.search.genotypes import CellGenotype, StepGenotype
 from models.search.parameters import weight_parameters
+from models.search.random_genotypes import draw_genotype, mutated
 from models.search.spaces import Space
+from utils.errors import UserError
 
 MMIMDB = Space(6, 192, 2, 2, 1, 1, name="bmnas", length=16)
 NTU = Space(8, 128, 2, 2, 2, 2, name="bmnas", length=8)
@@ -70,3 +76,52 @@ def test_layer_norm_is_over_channels_and_positions():
     out = norm(torch.randn(5, 4, 3) * 7 + 2)
     torch.testing.assert_close(out.mean(dim=(1, 2)), torch.zeros(5), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.var(dim=(1, 2), correction=0), torch.ones(5), atol=1e-3, rtol=0)
+
+
+def brute_force(weights, space: Space) -> list[tuple[int, int]]:
+    """Return the pairs by the paper's rule, written down anew: the best pair of all states so far, no pair twice."""
+    taken, first = [], 0
+    for step in range(space.steps):
+        count = space.num_inputs + step
+        best = weights.edges[0, first : first + count, 1]
+        pairs = [(j, k) for j in range(count) for k in range(j + 1, count) if (j, k) not in taken]
+        taken.append(max(pairs, key=lambda pair: float(best[pair[0]] * best[pair[1]])))
+        first += count
+    return taken
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_by_the_papers_rule_steps_read_steps_and_no_pair_comes_twice(seed):
+    torch.manual_seed(seed)
+    space = Space(3, 8, 4, 2, 1, 1, name="bmnas", length=4, predecessors="all")  # too many steps for the other rule
+    fusion = SearchableFusion(space)
+    with torch.no_grad():
+        fusion.alpha_edges.normal_()
+        fusion.alpha_edges[3 + 3, 1] += 5 * (seed % 2)  # the first step, as seen by the second
+    cell = derive_cell(final_weights(fusion), space)
+    pairs = [(cell.edges[2 * i][1], cell.edges[2 * i + 1][1]) for i in range(4)]
+    assert pairs == brute_force(final_weights(fusion), space)
+    assert len(set(pairs)) == 4
+    if seed % 2:
+        assert 3 in pairs[1]
+    assert FoundFusion(cell, space.features)([torch.randn(2, 8, 4) for _ in range(3)]).shape == (2, 16, 4)
+
+
+def test_drawn_and_changed_cells_obey_the_papers_rule_and_take_all_that_it_allows():
+    space = Space(2, 8, 3, 2, 1, 1, name="bmnas", length=4, predecessors="all")
+    rng, seen = random.Random(0), set()
+    genotype = draw_genotype(space, ("image/1", "text/1"), ("fusion",), rng)
+    for _ in range(300):
+        genotype = mutated(genotype, space, rng)
+        cell = genotype.cells[0]
+        pairs = [tuple(sorted((cell.edges[2 * i][1], cell.edges[2 * i + 1][1]))) for i in range(3)]
+        assert len(set(pairs)) == 3
+        assert all(a != b and b < 2 + i for i, (a, b) in enumerate(pairs))
+        seen.add(tuple(pairs))
+    allowed = {(p, q, r) for p in [(0, 1)] for q in combinations(range(3), 2) for r in combinations(range(4), 2)}
+    assert seen == {one for one in allowed if len(set(one)) == 3}
+
+
+def test_the_other_rule_runs_out_of_pairs():
+    with pytest.raises(UserError, match="input pairs run out"):
+        Space(6, 8, 4, 2, name="bmnas", length=4)
