@@ -1,0 +1,1 @@
+"""Encoders of single modalities for classification: each gives its taps, from shallow to deep, and class scores."""
