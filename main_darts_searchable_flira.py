@@ -5,6 +5,7 @@ AP on `val`. The test pairs are not read. Next: main_darts_found_flira.py --sear
 """
 
 import argparse
+import random
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from engine.step import Compute, Session
 from models.fusion_detector import FusionDetector, searchable_fusions
 from models.search.genotypes import genotype_to_json
 from models.search.parameters import arch_parameters
+from models.search.random_genotypes import draw_cell
+from models.search.relaxations import Stage
 from models.search.spaces import Space, input_names, num_neighbours
 from models.search.strategies import STRATEGIES
 from utils.args import command, parse, plain
@@ -70,6 +73,7 @@ def run_once(args: argparse.Namespace) -> None:
     check_batch(args, parts, ("train",), ("arch",))
     if args.dry_run:
         steps = {"weight_steps_per_epoch": compute.num_steps(parts.loader("train", train=True)), "epochs": args.epochs}
+        as_in_a_step(model, args)
         memory = memory_estimate(model, model.streams.modalities, args.image_size, args.batchsize, compute)
         print_dry_run(sizes(model) | steps | memory | cache_sizes(args, parts, model, compute, *met_parts(args)))
         return
@@ -145,6 +149,14 @@ def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:
     fusions = searchable_fusions(space, args.fusion_levels, args.drpt, strategy.relaxation, strategy.partial)
     neighbours = num_neighbours(args.space, args.fusion_levels)
     return FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale, neighbours)
+
+
+def as_in_a_step(model: FusionDetector, args: argparse.Namespace) -> None:
+    """Let the supernets run what a step runs: one genotype where it trains one, what is drawn where it draws."""
+    for fusion in model.fusions:
+        if STRATEGIES[args.strategy].learns != "logits":
+            fusion.take(draw_cell(fusion.space, random.Random(args.seed)))
+        fusion.stage = Stage(0.0, "weights")
 
 
 def meta(args: argparse.Namespace, parts: Parts, checkpoint_split: str, epoch: int, score: float | None) -> dict:

@@ -11,16 +11,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.args import command
 from utils.predictor import Predictor
 
 
-def main() -> None:
+@command
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", help="folder of a training run, or a .safetensors file of tools.export")
     parser.add_argument("--rgb", help="RGB picture (none)")
     parser.add_argument("--thermal", help="thermal picture (none)")
     parser.add_argument("--score", type=float, default=0.3, help="least score of an object, 0 to 1 (0.3)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     predictor = Predictor(args.run)
     for one in predictor(args.rgb, args.thermal, score=args.score):
         left, top, right, bottom = (round(side) for side in one["box_xyxy"])
@@ -28,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

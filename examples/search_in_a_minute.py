@@ -17,6 +17,8 @@ from datasets.road_scenes import main as render
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
+from utils.args import command
+from utils.errors import UserError
 
 SCENES = ["--train", "48", "--val", "12", "--test", "12", "--width", "128", "--seed", "1"]
 CONFIG = """\
@@ -35,10 +37,13 @@ found: {epochs: 2, Ti: 2, drpt: 0}
 """
 
 
-def main() -> None:
+@command
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="a new folder")
-    folder = parser.parse_args().folder
+    folder = parser.parse_args(argv).folder
+    if folder.exists():
+        raise UserError(f"{folder}: expected a new folder, found one")
     folder.mkdir(parents=True)
     os.chdir(folder)
     Path("tiny.yaml").write_text(CONFIG)
@@ -60,4 +65,4 @@ def newest(kind: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -170,7 +170,12 @@ def test_examples_explain_themselves(name, monkeypatch, capsys):
 def test_the_example_of_python_detects(work, monkeypatch, capsys):
     monkeypatch.chdir(work)
     pictures = "--rgb", "a_rgb.jpg", "--thermal", "a_thermal.jpg", "--score", 0.0
-    run_example("predict.py", monkeypatch, next(work.glob("runs/found-*")), *pictures)
+    with pytest.raises(SystemExit) as ended:
+        run_example("predict.py", monkeypatch, next(work.glob("runs/found-*")), *pictures)
+    assert ended.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines
+    with pytest.raises(SystemExit) as ended:
+        run_example("predict.py", monkeypatch, "nowhere", *pictures)
+    assert ended.value.code == 2
     assert all(re.fullmatch(r"(person|bike|car) 0\.\d\d at x -?\d+ to \d+, y -?\d+ to \d+ px", line) for line in lines)

@@ -62,3 +62,17 @@ def test_what_contradicts_is_refused(in_work, tiny_flir, tiny_config, capsys, op
 def test_without_seeds_nothing_changes():
     args = argparse.Namespace(seeds=None)
     assert list(seeds.each_seed(args, "found")) == [args]
+
+
+def test_one_seed_that_is_typed_wins_over_seeds_of_a_config(in_work, tiny_flir, tiny_config, capsys, tmp_path):
+    config = tmp_path / "seeds.yaml"
+    config.write_text(tiny_config.read_text().replace("found: {", "found: {seeds: [1, 2], "))
+    argv = [tiny_flir, "--baseline", "sum", "--config", config, "--epochs", 1, "--save", "one"]
+    text = run(found, capsys, *argv, "--seed", 3)
+    (folder,) = Path("runs").glob("found-one-*")
+    assert read_json(folder / "args.json")["seed"] == 3
+    assert "seeds 1 2" not in text
+    assert run(found, capsys, tiny_flir, "--config", config, "--eval_exp_dir", folder, "--dry_run")
+    assert "nothing to resume" in run(found, capsys, *argv, "--resume", folder)
+    config.write_text(tiny_config.read_text().replace("found: {", "found: {seeds: [], "))
+    assert "expected at least one seed" in refused(found, capsys, *argv)

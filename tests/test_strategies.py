@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,14 @@ def test_streams_are_trained_along_where_asked(in_work, tiny_flir, tiny_config, 
     assert not any("running" in k for k in moved & streams)
     argv[argv.index("auto")] = "disk"
     assert "--stream_lr 0.001 trains the streams" in refused(found, capsys, *argv, "--stream_lr", "1e-3")
+
+
+def test_a_dry_run_tells_the_memory_of_what_a_step_runs(in_work, tiny_flir, tiny_config, capsys):
+    """Strategies that run one path, or draw operations, take less than a mixture of all."""
+    found = {}
+    for strategy in ("darts", "gdas", "evolution"):
+        argv = [tiny_flir, "--config", tiny_config, "--space", "fusion_v2", "--strategy", strategy, "--dry_run"]
+        text = run(search, capsys, *argv)
+        found[strategy] = float(re.search(r"^memory_per_pair_mib: ([\d.]+)$", text, re.MULTILINE)[1])
+    assert found["evolution"] < 0.7 * found["darts"]
+    assert found["gdas"] < 0.7 * found["darts"]

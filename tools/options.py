@@ -16,7 +16,8 @@ HEAD = """# Every option
 
 What `--help` says of the three commands, on one page; made by `python -m tools.options`. In parentheses stands the
 default, and the published value where it is another. Options come from the command line, then from `--config`'s
-section, then from its top level, then from the run or checkpoint that is built on, then from the default.
+section, then from its top level, then from the run or checkpoint that is built on, then from the default; in a test,
+what the trained network is made of comes from its run even where a config says otherwise.
 """
 Option = tuple[str, str, str]  # its name, what it takes, what it means
 

@@ -8,11 +8,11 @@ from datasets.registry import is_description
 from utils.args import Parser, command, parse
 from utils.errors import UserError
 from utils.experiment import open_data
+from utils.inherit import inherit
 from utils.options import make_parser
 from utils.report.comparison import write_comparison
 from utils.report.run import Run
 from utils.report.runs import write_report
-from utils.resume import options_of_run
 
 COMPARISON = "comparison.html"
 
@@ -55,8 +55,8 @@ def data_of(run: Run, folder: str | None) -> Parts | None:
     """
     if not (run.path / "detections.json").exists():
         return None
-    args = parse(make_parser, [folder] if folder else [], "found")
-    args = options_of_run(args, run.kind, run.path, make_parser("found"))
+    args = parse(make_parser, [folder or run.args["data"]], "found")
+    inherit(args, run.args, ("dataset", "split_seed", "paper_protocol", "overfit"), source=f"{run.path / 'args.json'}")
     if is_description(args.dataset):
         args.dataset = str(run.path / "dataset.yaml")
     try:

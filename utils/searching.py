@@ -30,7 +30,7 @@ from models.search.hessian import dominant_eigenvalue
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.random_genotypes import capped, draw_genotype, mutated
 from models.search.relaxations import EVALUATION, Stage, gumbel
-from models.search.spaces import input_names
+from models.search.spaces import input_names, level_inputs
 from models.search.strategies import STRATEGIES, Strategy
 from utils.errors import UserError
 from utils.reporting import validator
@@ -271,7 +271,8 @@ class Searching:
         if self.strategy.learns != "logits":
             return {}
         inputs, levels = self.names
-        return {level: named_weights(f, inputs) for level, f in zip(levels, self.model.fusions, strict=True)}
+        named = enumerate(zip(levels, self.model.fusions, strict=True))
+        return {level: named_weights(fusion, level_inputs(inputs, n, levels)) for n, (level, fusion) in named}
 
     def _eigenvalue(self) -> float:
         """Return the dominant eigenvalue of the Hessian of the loss on some pairs of `arch`, norms at rest."""

@@ -20,13 +20,13 @@ def each_seed(args: argparse.Namespace, kind: str) -> Iterator[argparse.Namespac
     Raises:
         UserError: --seeds beside what it contradicts, or a seed twice.
     """
-    seeds = args.seeds
-    if seeds is None:
+    if args.seeds is None or ("seeds" not in args.typed and one_is_typed(args)):
+        args.seeds = None
         yield args
         return
     check(args)
     runs = []
-    for seed in seeds:
+    for seed in args.seeds:
         one = copy.deepcopy(args)
         one.seeds, one.seed, one.save = None, seed, f"{args.save}{SEED_SUFFIX}{seed}"
         one.given, one.typed = (names - {"seeds"} | {"seed", "save"} for names in (one.given, one.typed))
@@ -37,7 +37,14 @@ def each_seed(args: argparse.Namespace, kind: str) -> Iterator[argparse.Namespac
     compare(runs, args, kind)
 
 
+def one_is_typed(args: argparse.Namespace) -> bool:
+    """Tell whether the command line asks for one run, which wins over seeds of a config."""
+    return "seed" in args.typed or bool(getattr(args, "eval_exp_dir", None)) or args.resume not in (None, "auto")
+
+
 def check(args: argparse.Namespace) -> None:
+    if not args.seeds:
+        raise UserError("--seeds: expected at least one seed, found none")
     if "seed" in args.typed:
         raise UserError("--seeds: expected no --seed beside it: it names every seed")
     if len(set(args.seeds)) < len(args.seeds):

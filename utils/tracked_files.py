@@ -6,6 +6,7 @@ import io
 from PIL import Image
 
 from datasets.parts import Parts
+from utils.errors import UserError
 from utils.run_folder import RunFolder
 from utils.tracking import Tracker
 
@@ -25,14 +26,26 @@ def track_files(tracker: Tracker, folder: RunFolder, parts: Parts, part: str) ->
     from utils.report.run import Run
 
     run = Run(folder.path)
-    if run.genotype:
-        picture = draw_genotype(run.genotype, folder.path / "genotype.png")
-        tracker.log_pictures("genotype", [(Image.open(picture), run.genotype.id)])
-    if (run.path / "detections.json").exists():
-        rows = gallery(parts, part, run.read_list("detections.json"), run.sensor).rows
-        shown = [(_opened(photos[-1].address), words) for words, photos in rows]
-        tracker.log_pictures(f"detections on {part}", shown)
-    tracker.log_artifact(run.path.name, run.kind, [path for name in FILES if (path := run.path / name).exists()])
+
+    def collect() -> tuple[dict, list]:
+        pictures = {}
+        if run.genotype:
+            drawn = draw_genotype(run.genotype, folder.path / "genotype.png")
+            pictures["genotype"] = [(Image.open(drawn), run.genotype.id)]
+        if (run.path / "detections.json").exists():
+            records = [record for record in parts.records(part) if record.file_name not in parts.bad_files.names]
+            known = parts.ground_truth(part), run.read_list("detections.json"), run.sensor
+            rows = gallery(parts, records, *known).rows
+            pictures[f"detections on {part}"] = [(_opened(photos[-1].address), words) for words, photos in rows]
+        return pictures, [path for name in FILES if (path := run.path / name).exists()]
+
+    def collect_or_fail() -> tuple[dict, list]:
+        try:
+            return collect()
+        except UserError as error:  # which would end the run, as a wandb that is not installed does
+            raise RuntimeError(str(error)) from error
+
+    tracker.log_files(run.path.name, run.kind, collect_or_fail)
 
 
 def _opened(address: str) -> Image.Image:

@@ -6,6 +6,7 @@ It may refuse, die or hang at any moment: the run goes on without it, since metr
 import contextlib
 import netrc
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ class Tracker:
         self, enabled: bool, run_path: Path, config: dict, log: Callable[[str], None], run_id: str | None = None
     ):
         self.id, self.say, self.run = run_id, log, None
+        self.finish_limit: float | None = None
         if enabled:
             with no_terminal():
                 self.run = self._attempt(START_LIMIT, lambda: start(run_path, config, run_id))
@@ -56,21 +58,22 @@ class Tracker:
             numbers = {prefix + k: v for k, v in row.items() if isinstance(v, int | float)}
             self._attempt(LOG_LIMIT, lambda: self.run.log(numbers, step=step, commit=True))
 
-    def log_pictures(self, name: str, pictures: list[tuple[Any, str]]) -> None:
-        """Log pictures (as PIL has them), each with the words below it."""
-        if self.run is not None:
-            made = sys.modules["wandb"].Image
-            shown = lambda: [made(picture, caption=words) for picture, words in pictures]  # noqa: E731
-            self._attempt(LOG_LIMIT, lambda: self.run.log({name: shown()}, commit=True))
-
-    def log_artifact(self, name: str, kind: str, files: list[Path]) -> None:
-        """Log files as one artifact."""
+    def log_files(
+        self, name: str, kind: str, collect: Callable[[], tuple[dict[str, list[tuple[Any, str]]], list[Path]]]
+    ) -> None:
+        """Log what `collect` gives: pictures (as PIL has them, each with words) by name, and files as one artifact."""
 
         def call() -> None:
-            artifact = sys.modules["wandb"].Artifact(name, kind)
+            wandb = sys.modules["wandb"]
+            pictures, files = collect()
+            shown = {key: [wandb.Image(one, caption=words) for one, words in own] for key, own in pictures.items()}
+            if shown:
+                self.run.log(shown, commit=True)
+            artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name), kind)
             for file in files:
                 artifact.add_file(str(file))
             self.run.log_artifact(artifact)
+            self.finish_limit = FILES_LIMIT  # the end waits for the upload
 
         if self.run is not None:
             self._attempt(FILES_LIMIT, call)
@@ -78,7 +81,8 @@ class Tracker:
     def finish(self, failed: bool = False) -> None:
         """End the run and wandb's process, whose own hook at the exit would complain if it had died; again: nothing."""
         if self.run is not None:
-            self._attempt(FINISH_LIMIT, lambda: self.run.finish(exit_code=int(failed)))
+            limit = self.finish_limit or FINISH_LIMIT
+            self._attempt(limit, lambda: self.run.finish(exit_code=int(failed)))
         if self.run is not None:
             end_wandb()
             self.run = None

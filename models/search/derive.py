@@ -174,10 +174,10 @@ def mean_entropy(fusions: list[SearchableFusion]) -> dict[str, float]:
 
 
 def named_weights(fusion: SearchableFusion, inputs: tuple[str, ...]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return what derivation goes by of one level, under names.
+    """Return what derivation goes by of one level, under names: of inputs, those that a step of a found cell may read.
 
     Args:
-        inputs: names of the cell's inputs.
+        inputs: names of the cell's inputs at this level.
     Returns:
         "edges": {"step 1": {state: its best weight that is not none}}, apart for x and y where these have mixtures of
         their own; "ops": {"step 1": {operation: weight}}, "step 1.2" where a step has several operations.
@@ -188,7 +188,8 @@ def named_weights(fusion: SearchableFusion, inputs: tuple[str, ...]) -> dict[str
         states = (*inputs, *(f"step {n + 1}" for n in range(s)))
         for row, port in zip(weights.edges, (" x", " y") if space.pair_inputs else ("",), strict=True):
             best = row[first : first + len(states), 1:].amax(dim=-1).tolist()
-            edges[f"step {s + 1}{port}"] = _rounded(states, best)
+            count = space.candidates(s)
+            edges[f"step {s + 1}{port}"] = _rounded(states[:count], best[:count])
         for k in range(space.node_steps):
             name = f"step {s + 1}.{k + 1}" if space.node_steps > 1 else f"step {s + 1}"
             ops[name] = _rounded(space.op_names, weights.ops[s, k].tolist())

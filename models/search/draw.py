@@ -16,15 +16,15 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
 from models.search.genotypes import CellGenotype, Genotype, StepGenotype
-from models.search.spaces import nearest_levels
+from models.search.spaces import level_inputs
 from utils.errors import printable, short
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart: warm for thermal, cool for RGB.
-MODALITY_COLOURS = {"thermal": "#D55E00", "rgb": "#0072B2"}
+MODALITY_COLOURS = {"thermal": "#B85000", "rgb": "#0067A3"}  # darker, since white words stand on them
 OPERATION_COLOURS = {"Sum": "#F0E442", "ECAAttn": "#8FD4BC", "ShuffleAttn": "#E3B5D0", "ConcatConv": "#A9D8F5"}
 OPERATION_COLOURS |= {"ChannelWeights": "#F7EFA0", "ECAGate": "#B9E5D6", "SpatialAttn": "#B9E5D6", "CBAM": "#B9E5D6"}
 OPERATION_COLOURS |= {"ConcatConv3x3": "#8CC6EA", "GLU": "#F3C98F", "ReliabilityGate": "#F3C98F"}
-STEP_COLOUR, INK, FAINT = "#444444", "#222222", "#BBBBBB"
+STEP_COLOUR, INK, FAINT, MUTED = "#444444", "#222222", "#BBBBBB", "#777777"
 # As white and INK, but on a coloured ground: they stay where a dark page turns the others (utils/report/drawings.py).
 LIGHT_ON, DARK_ON = "#FFFFFE", "#222221"
 OTHER_COLOUR = "#DDDDDD"
@@ -78,20 +78,8 @@ def draw_level(genotype: Genotype, number: int) -> Figure:
 
 def panels_of(genotype: Genotype) -> list["Panel"]:
     """Return the drawing of each level's cell."""
-    inputs = [level_inputs(genotype, number) for number in range(len(genotype.levels))]
+    inputs = [level_inputs(genotype.inputs, number, genotype.levels) for number in range(len(genotype.levels))]
     return [Panel(names, cell) for names, cell in zip(inputs, genotype.cells, strict=True)]
-
-
-def level_inputs(genotype: Genotype, number: int) -> tuple[str, ...]:
-    """Return a cell's inputs with the taps of other levels named by these: MODALITY/nearN is MODALITY/P4, say."""
-    return _with_levels(genotype.inputs, number, genotype.levels)
-
-
-def _with_levels(inputs: tuple[str, ...], level: int, levels: tuple[str, ...]) -> tuple[str, ...]:
-    others = nearest_levels(level, len(levels), len(levels))
-    near = {f"near{n + 1}": levels[other] for n, other in enumerate(others)}
-    parts = [name.partition("/") for name in inputs]
-    return tuple(f"{modality}{slash}{near.get(rest, rest)}" for modality, slash, rest in parts)
 
 
 class Panel:
@@ -154,7 +142,7 @@ class Panel:
         for tap, name in enumerate(self.inputs):
             modality, _, repeat = name.partition("/")
             text = f"{modality}  {repeat.replace('bifpn', 'BiFPN ')}"
-            fill, ink = (self._colour(tap), LIGHT_ON) if tap in used else ("white", FAINT)
+            fill, ink = (self._colour(tap), LIGHT_ON) if tap in used else ("white", MUTED)
             edge = self._colour(tap) if tap in used else FAINT
             y = self._tap_y(tap)
             _box(self.axes, self.left, y - TAP_HEIGHT / 2, TAP_WIDTH, TAP_HEIGHT, fill, edge)

@@ -163,6 +163,14 @@ def num_neighbours(space: str, num_levels: int) -> int:
     return min(SPACES[space].neighbours, num_levels - 1)
 
 
+def level_inputs(inputs: tuple[str, ...], number: int, levels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a cell's inputs with the taps of other levels named by these: MODALITY/nearN is MODALITY/P4, say."""
+    others = nearest_levels(number, len(levels), len(levels))
+    near = {f"near{n + 1}": levels[other] for n, other in enumerate(others)}
+    parts = [name.partition("/") for name in inputs]
+    return tuple(f"{modality}{slash}{near.get(rest, rest)}" for modality, slash, rest in parts)
+
+
 def input_names(space: str, taps: tuple[str, ...], num_levels: int) -> tuple[str, ...]:
     """Return the names of a cell's inputs: the level's own taps, then the last ones of its nearest other levels.
 

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from main_darts_found_flira import main as found
 from tests.run_commands import refused
 from tools.report import main as report
+from utils.report.comparison import write_comparison
+from utils.report.others import by_method
 from utils.report.page import Page, Section, Table, write_page
+from utils.report.run import Run, points
+from utils.report.runs import headline
 from utils.run_folder import read_json
 
 OWN = ("data:", "#")  # what an address may begin with
@@ -61,7 +66,7 @@ def check_stands_alone(path: Path) -> Reader:
 
 SECTIONS = {
     "search-EXP": ("Genotype", "Logits over epochs", "Curves", "From supernet to genotype", "Scores", "Cost"),
-    "search-evo": ("Genotype", "Curves", "From supernet to genotype", "Scores", "Cost", "What was run"),
+    "search-evo": ("Genotype", "Curves", "From supernet to genotype", "Cost", "What was run"),
     "found-EXP": ("Scores", "Genotype", "Curves", "Precision and recall", "Gallery", "Cost", "What was run"),
     "test-EXP": ("Scores", "Robustness", "Precision and recall", "Gallery", "Genotype"),
     "found-rgb2": ("Scores", "Beside other methods", "Curves", "Precision and recall", "Gallery", "Cost"),
@@ -100,7 +105,7 @@ def test_logits_are_written_under_names_that_add_up(runs):
         for level in row["levels"].values():
             assert list(level["ops"]) == ["step 1", "step 2"]
             assert list(level["edges"]) == ["step 1 x", "step 1 y", "step 2 x", "step 2 y"]
-            assert list(level["edges"]["step 2 x"]) == [*genotype["inputs"], "step 1"]
+            assert list(level["edges"]["step 2 x"]) == genotype["inputs"]  # as derivation has it
             for weights in level["ops"].values():
                 assert sum(weights.values()) == pytest.approx(1, abs=1e-4)
     assert rows[0] != rows[1]
@@ -150,14 +155,30 @@ def test_what_cannot_be_compared_is_refused(runs, work, capsys, tmp_path):
     assert "a .html file in a folder that exists" in refused(report, capsys, *both, "--out", "nowhere/all.html")
 
 
+DETECTION = {"image_id": "x", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}
+WRONG_DETECTIONS = (
+    {"bbox": "x"},
+    {"image_id": []},
+    {"image_id": None},
+    {"category_id": [1]},
+    {"category_id": 99},
+    {"score": "x"},
+)
+CLEAN = {"kind": "clean", "sensor": "none", "severity": 0, "AP": 0.1}
+BLACK = {"kind": "black", "sensor": "rgb", "severity": 5, "AP": 0.1}
+WRONG_ROWS = [
+    [CLEAN],
+    *([CLEAN, BLACK | wrong] for wrong in ({"AP": "x"}, {"sensor": "nose"}, {"kind": "rain"}, {"severity": 0.5})),
+]
 DAMAGED = {
-    "args.json": ("[]", "{", '{"data": 3}'),
+    "args.json": ("[]", "{", '{"data": 3}', '{"data": "a\\u0000b"}'),
     "command.json": ("[]", '{"kind": "x"}', '{"kind": ["test"]}'),
     "split.json": ("[]", '{"parts": []}', "{"),
     "results.json": ("[]", '{"part": ["x"]}', '{"part": "nowhere", "AP": 0.1}'),
-    "detections.json": ("{}", "[1]", '[{"image_id": [], "bbox": "x"}]'),
-    "robustness.json": ("[]", '{"rows": 3}', '{"rows": [{"AP": "x"}]}', '{"rows": []}'),
+    "detections.json": ("{}", "[1]", *(json.dumps([DETECTION | wrong]) for wrong in WRONG_DETECTIONS)),
+    "robustness.json": ("[]", '{"rows": 3}', '{"rows": []}', *(json.dumps({"rows": rows}) for rows in WRONG_ROWS)),
     "timing.json": ("[]",),
+    "env.txt": (None,),
 }
 
 
@@ -167,7 +188,11 @@ def test_damaged_files_of_a_test_are_one_line(runs, work, capsys, tmp_path, name
         run = tmp_path / str(number) / runs["test-EXP"].name
         shutil.copytree(runs["test-EXP"], run)
         before = (run / "report.html").read_bytes()
-        (run / name).write_text(text)
+        if text is None:
+            (run / name).unlink()
+            (run / name).mkdir()
+        else:
+            (run / name).write_text(text)
         refused(report, capsys, run)
         assert (run / "report.html").read_bytes() == before
 
@@ -177,7 +202,7 @@ OF_SEARCH = {
         '{"epoch": 0, "levels": 3}\n',
         '{"epoch": 0, "levels": {"P3": {"ops": {"step 1": {"Sum": "x"}}}}}\n',
     ),
-    "metrics.jsonl": ("[]\n", '{"epoch": "x"}\n', '{"epoch": 0, "AP_val": "x"}\n'),
+    "metrics.jsonl": ("[]\n", '{"epoch": "x"}\n', '{"epoch": 0, "AP_val": "x"}\n', '{"epoch": 0, "count_Sum": "x"}\n'),
     "genotype.json": ("{}", "[", '{"format": 1}'),
     "evolution.json": ("[3]",),
     "discretisation.json": ("[]",),
@@ -200,3 +225,85 @@ def test_what_others_wrote_is_shown_and_not_obeyed(tmp_path):
     shown = check_stands_alone(write_page(page, tmp_path / "page.html"))
     assert words[0] in shown.text
     assert "\x1b" not in "".join(shown.text)
+
+
+def test_methods_that_are_not_one_are_not_pooled(runs, work, tiny_flir, capsys, monkeypatch, tmp_path):
+    """Another part, another genotype, other options: a line each; a test that is done again counts once."""
+    config = [str(tiny_flir), "--config", "report.yaml", "--no_report"]
+    on_val = ["--eval_exp_dir", str(runs["found-rgb1"].relative_to(work)), "--eval_part", "val"]
+    tests = [Run(runs["test-rgb1"]), Run(runs["test-rgb2"]), Run(runs["test-EXP"])]
+    for more in (on_val, on_val[:2]):
+        assert found([*config, *more, "--save", "again"]) == 0
+        tests.append(Run(max(work.glob("runs/test-again-*"), key=lambda path: path.stat().st_mtime_ns)))
+    groups = by_method(tests)
+    assert {label: len(own) for label, own in groups.items()} == {
+        "rgb --eval_part test": 2,
+        "searched": 1,
+        "rgb --eval_part val": 1,
+    }
+    monkeypatch.chdir(tmp_path)  # as seen from anywhere else
+    assert set(by_method([Run(one.path) for one in tests])) == set(groups)
+    page = work / "parts.html"
+    write_comparison([tests[0], tests[3]], page)
+    assert "Caution" in page.read_text()
+
+
+def test_a_random_genotype_is_another_method_than_a_searched_one(runs):
+    searched = Run(runs["found-EXP"])
+    random = Run(runs["found-EXP"])
+    random.__dict__["args"] = searched.args | {"search_exp_dir": None, "random_genotype": 1}
+    assert (searched.label, random.label) == ("searched", "random genotype")
+
+
+def test_a_headline_is_of_the_genotype_that_was_chosen(runs):
+    evolved = read_json(runs["search-evo"] / "discretisation.json")
+    assert evolved["chosen"] == evolved["genotype"]
+    shown = headline(Run(runs["search-evo"]))
+    assert shown["genotype"] == evolved["chosen"]
+    assert shown["AP on val, chosen, on its weights"] == points(evolved["AP_val_inherited"])
+    topk = [json.loads(line) for line in (runs["search-EXP"] / "metrics.jsonl").read_text().splitlines()]
+    best = max(row["AP_val"] for row in topk if row.get("phase") == "topk")
+    assert headline(Run(runs["search-EXP"]))["AP on val, chosen, briefly trained"] == points(best)
+
+
+def test_a_damaged_neighbour_is_no_reason_to_have_no_report(runs, work, capsys, tmp_path, tiny_flir):
+    folder = tmp_path / "runs"
+    for name in ("test-rgb1", "test-rgb2", "found-rgb2"):
+        shutil.copytree(runs[name], folder / runs[name].name)
+    ours, neighbour = folder / runs["test-rgb1"].name, folder / runs["test-rgb2"].name
+    results = read_json(neighbour / "results.json")
+    for wrong in ({"parameters": None}, {"eval_exp_dir": "x" * 5000}, {"part": 3}):
+        (neighbour / "results.json").write_text(json.dumps(results | wrong))
+        assert report([str(ours)]) == 0
+    (neighbour / "args.json").write_text('{"data": "a\\u0000b"}')
+    assert report([str(ours)]) == 0
+
+
+def test_pairs_that_were_left_out_are_left_out_here(work, scenes, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(scenes, data)
+    config = [str(data), "--config", "report.yaml", "--baseline", "sum", "--epochs", "1", "--save", "spoilt"]
+    (name, *_) = sorted(path.name for path in (data / "images_thermal_train_val/data").iterdir())
+    picture = data / "images_thermal_train_val/data" / name
+    picture.write_bytes(picture.read_bytes()[:100])
+    assert found([*config, "--max_bad_files", "3", "--allow_split_mismatch"]) == 0
+    (spoilt,) = work.glob("runs/found-spoilt-*")
+    before = (spoilt / "report.html").read_bytes()
+    assert len([a for tag, a in read(spoilt / "report.html").tags if tag == "img"]) == 2 * 4
+    assert report([str(spoilt.relative_to(work))]) == 0
+    assert (spoilt / "report.html").read_bytes() == before
+
+
+def test_a_run_under_way_is_reported_without_what_is_not_settled(runs, work, capsys, tmp_path):
+    run = tmp_path / runs["found-rgb1"].name
+    shutil.copytree(runs["found-rgb1"], run)
+    (run / "finished.json").unlink()
+    (run / "detections.json").write_text("[]")  # of another epoch than the last row
+    assert report([str(run)]) == 0
+    page = check_stands_alone(run / "report.html")
+    assert "under way, or stopped" in "".join(page.text)
+    assert "Precision and recall" not in page.text
+    tested = tmp_path / runs["test-rgb1"].name
+    shutil.copytree(runs["test-rgb1"], tested)
+    (tested / "results.json").unlink()
+    assert report([str(tested)]) == 0

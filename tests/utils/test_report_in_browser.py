@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.report import main as report
+from utils.report.page import Facts, Page, Section, Table, write_page
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -72,6 +73,19 @@ def test_a_page_in_a_browser(browser, pages, tmp_path, name, screen, scheme):
     picture = tmp_path / "page.png"
     page.screenshot(path=picture, full_page=True)
     assert picture.stat().st_size > 20_000
+    page.close()
+
+
+def test_long_names_do_not_run_over_the_side(browser, tmp_path):
+    name = "a_name_without_any_place_to_break_it_" * 4
+    table = Table(["method", name], [[name, "1.0 ± 0.1"]])
+    wide = Table(["method", *[name] * 6], [[name, *["1.0"] * 6]])
+    path = write_page(
+        Page(name, name, {name: name}, [Section(name, [table, wide, Facts({name: name})])]), tmp_path / "a.html"
+    )
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    page.goto(path.as_uri())
+    assert page.evaluate(OVERFLOWING) == {"scroll": 0, "wide": []}
     page.close()
 
 

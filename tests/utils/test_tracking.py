@@ -198,22 +198,27 @@ def test_what_wandb_is_told(monkeypatch, tmp_path):
     assert sys.stdin.isatty()
 
 
-@pytest.mark.parametrize("where", ["", "log", "log_artifact"])
+@pytest.mark.parametrize("where", ["", "log", "log_artifact", "collect"])
 def test_files_are_logged_and_their_failure_stops_nothing(monkeypatch, tmp_path, where):
     stub, said, files = Stub(where, OSError("no room")), [], []
     stub.Image = lambda picture, caption: (picture, caption)
     stub.Artifact = lambda name, kind: types.SimpleNamespace(name=name, kind=kind, add_file=files.append)
     monkeypatch.setitem(sys.modules, "wandb", stub)
+
+    def collect():
+        if where == "collect":
+            raise OSError("no room")
+        return {"genotype": [("picture", "words")]}, [tmp_path / "best.pt"]
+
     tracker = Tracker(True, tmp_path, {}, said.append)
-    tracker.log_pictures("genotype", [("picture", "words")])
-    tracker.log_artifact("run", "found", [tmp_path / "best.pt"])
+    tracker.log_files("my run-1", "found", collect)
     tracker.finish()
     assert len(said) == (where != "")
-    assert ("log", ({"genotype": [("picture", "words")]},), {"commit": True}) in stub.calls
-    assert files == ([] if where == "log" else [str(tmp_path / "best.pt")])
+    assert (("log", ({"genotype": [("picture", "words")]},), {"commit": True}) in stub.calls) == (where != "collect")
+    assert files == ([] if where in ("log", "collect") else [str(tmp_path / "best.pt")])
     if not where:
         ((_, (artifact,), _),) = [call for call in stub.calls if call[0] == "log_artifact"]
-        assert (artifact.name, artifact.kind) == ("run", "found")
+        assert (artifact.name, artifact.kind) == ("my-run-1", "found")
 
 
 @pytest.mark.parametrize("found", [None, types.ModuleType("wandb")], ids=["nothing", "a folder of the name"])

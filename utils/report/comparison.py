@@ -1,51 +1,32 @@
 """The page that compares runs: methods with mean and spread over seeds, what differs, curves in one picture."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from utils.coco_eval import AREA_STATS
 from utils.plots import phases
 from utils.report import drawings
 from utils.report import sections as s
-from utils.report.others import methods_table, spread
+from utils.report.others import WITHOUT_MEANING, alike, by_method, identity, methods_table, spread
 from utils.report.page import Block, Page, Pictures, Section, Table, Words, write_page
 from utils.report.run import NONE, Run, duration, points
 
-WITHOUT_MEANING = (
-    "seed",
-    "save",
-    "data",
-    "checkpointdir",
-    "cache_dir",
-    "search_exp_dir",
-    "eval_exp_dir",
-    "results",
-    "wandb",
-)
 MOST_CURVES = 12
 
 
 def write_comparison(runs: list[Run], path: Path) -> Path:
     """Write a page that compares runs of one kind; returns where it is."""
-    kind = runs[0].kind
+    kind, runs = runs[0].kind, list({identity(run): run for run in runs}.values())
     sections = [
         methods(kind, runs),
         by_class(runs),
         by_scene(runs),
         differences(runs),
-        curves(kind, runs),
+        curves(runs),
         each(kind, runs),
     ]
-    title = f"{len(runs)} runs compared: {', '.join(dict.fromkeys(run.label for run in runs))}"
-    return write_page(Page(title, f"{TITLES[kind]} runs", {}, sections), path)
-
-
-TITLES = {"pretrain": "Pretraining", "search": "Search", "found": "Training", "test": "Test"}
-
-
-def by_label(runs: list[Run]) -> dict[str, list[Run]]:
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.label, []).append(run)
-    return groups
+    title = f"{len(runs)} runs compared: {', '.join(by_method(runs))}"
+    return write_page(Page(title, f"{s.TITLES[kind]} runs", {}, sections), path)
 
 
 def methods(kind: str, runs: list[Run]) -> Section:
@@ -53,21 +34,17 @@ def methods(kind: str, runs: list[Run]) -> Section:
     if kind == "pretrain":
         return Section("Methods", [])
     blocks: list[Block] = [methods_table(kind, runs, "Points of 100; mean ± standard deviation over runs")]
-    splits = {run.split.hash if run.split else NONE for run in runs}
-    if len(splits) > 1:
-        told = f"Caution: runs of {len(splits)} splits or data sets, whose numbers differ by more than the method."
+    if not all(alike(runs[0], run) for run in runs):
+        told = (
+            "Caution: these runs are of different data, parts or splits: their numbers differ by more than the method."
+        )
         blocks.append(Words(told))
     return Section("Methods", blocks)
 
 
 def by_class(runs: list[Run]) -> Section:
     """Return AP of each class by method."""
-    return _table_of(
-        "By class",
-        runs,
-        "AP_",
-        lambda name: not name.startswith(("AP_scene_", "AP_small", "AP_medium", "AP_large", "AP_val")),
-    )
+    return _table_of("By class", runs, "AP_", lambda n: not n.startswith(s.SCENE) and n not in (*AREA_STATS, "AP_val"))
 
 
 def by_scene(runs: list[Run]) -> Section:
@@ -75,21 +52,19 @@ def by_scene(runs: list[Run]) -> Section:
     return _table_of("By scene", runs, s.SCENE, lambda name: True)
 
 
-def _table_of(title: str, runs: list[Run], prefix: str, wanted) -> Section:
-    names = dict.fromkeys(
-        n for run in runs for n in (run.results or run.best or {}) if n.startswith(prefix) and wanted(n)
-    )
+def _table_of(title: str, runs: list[Run], prefix: str, wanted: Callable[[str], bool]) -> Section:
+    known = [name for run in runs for name in (run.results or run.best or {})]
+    names = list(dict.fromkeys(name for name in known if name.startswith(prefix) and wanted(name)))
     if not names:
         return Section(title, [])
-    rows = [[label, *(spread([run.value(n) for run in own]) for n in names)] for label, own in by_label(runs).items()]
-    return Section(
-        title, [Table(["AP", *(n.removeprefix(prefix).removesuffix("_val") for n in names)], rows, "Points of 100")]
-    )
+    rows = [[label, *(spread([run.value(n) for run in own]) for n in names)] for label, own in by_method(runs).items()]
+    head = ["AP", *(name.removeprefix(prefix).removesuffix("_val") for name in names)]
+    return Section(title, [Table(head, rows, "Points of 100")])
 
 
 def differences(runs: list[Run]) -> Section:
     """Return the options in which the methods differ."""
-    first = {label: own[0].args for label, own in by_label(runs).items()}
+    first = {label: (own[0].trained or own[0]).args for label, own in by_method(runs).items()}
     names = dict.fromkeys(name for args in first.values() for name in args if name not in WITHOUT_MEANING)
     rows = []
     for name in names:
@@ -99,40 +74,27 @@ def differences(runs: list[Run]) -> Section:
     return Section("What differs", [Table(["option", *first], rows)] if rows else [])
 
 
-def curves(kind: str, runs: list[Run]) -> Section:
+def curves(runs: list[Run]) -> Section:
     """Return loss and AP of all runs in one picture each."""
-    rows = {
-        label: lines for run in runs[:MOST_CURVES] if run.rows for label, lines in phases(_name(run), run.path).items()
-    }
+    drawn = [(_name(run), run) for run in runs[:MOST_CURVES] if run.rows]
+    rows = {label: lines for name, run in drawn for label, lines in phases(name, run.path).items()}
     if not rows:
         return Section("Curves", [])
-    best = "; ".join(f"{_name(run)} {points(run.value('AP_val'))}" for run in runs)
+    best = "; ".join(f"{name} {s.best_in_words(run)}" for name, run in drawn)
     more = [Words(f"The first {MOST_CURVES} of {len(runs)} runs")] if len(runs) > MOST_CURVES else []
-    return Section("Curves", [*more, Pictures(drawings.curves(rows, f"best: {best}"))])
+    return Section("Curves", [*more, Pictures(drawings.curves(rows, best))])
 
 
 def _name(run: Run) -> str:
-    return f"{run.label}, seed {run.args.get('seed')}"
+    return f"{run.label}, seed {run.seed}"
 
 
 def each(kind: str, runs: list[Run]) -> Section:
     """Return every run in a line."""
     rows = []
     for run in runs:
+        score = s.best_in_words(run) if kind == "pretrain" else points(run.value("AP" if kind == "test" else "AP_val"))
         genotype = run.genotype.id if run.genotype else NONE
-        score = run.value("AP") if kind == "test" else run.value("AP_val")
-        seed = str(run.results.get("seed", run.args.get("seed")))
-        rows.append(
-            [
-                run.path.name,
-                run.label,
-                seed,
-                points(score),
-                genotype,
-                duration(run.read("timing.json").get("wall_seconds")),
-            ]
-        )
-    return Section(
-        "Every run",
-        [Table(["run", "method", "seed", "AP" if kind == "test" else "AP on val", "genotype", "time"], rows)],
-    )
+        rows.append([run.path.resolve().name, run.label, run.seed, score, genotype, duration(run.seconds)])
+    score = "AP" if kind == "test" else "AP on val"
+    return Section("Every run", [Table(["run", "method", "seed", score, "genotype", "time"], rows)])

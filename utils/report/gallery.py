@@ -21,18 +21,20 @@ WIDTH, DPI = 360, 100  # of a picture: pixels, and per inch
 QUALITY = 78  # of JPEG
 
 
-def gallery(parts: Parts, part: str, detections: list[dict], sensor: str) -> Gallery:
-    """Return thermal, RGB, what is there and what was found of the pairs of a part with the most missed objects.
+def gallery(
+    parts: Parts, records: list[PairRecord], ground_truth: dict, detections: list[dict], sensor: str
+) -> Gallery:
+    """Return thermal, RGB, what is there and what was found of the pairs with the most missed objects.
 
     Args:
-        detections: COCO list, as in detections.json; pairs whose files cannot be read are left out.
+        records: pairs whose files can be read.
+        ground_truth: COCO dict that holds them.
+        detections: COCO list, as in detections.json.
         sensor: on whose picture the boxes are drawn.
     """
-    ground_truth, unread = parts.ground_truth(part), set(parts.bad_files.names)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     matched = match_all(ground_truth, detections, MIN_SCORE)
     scenes = {image["id"]: image.get("scene") for image in ground_truth["images"]}
-    records = [record for record in parts.records(part) if record.file_name not in unread]
     worst = sorted(records, key=lambda r: _misses(matched[r.image_id]), reverse=True)[:NUM_PAIRS]
     rows = [
         _row(r, parts.data.thermal_counts, matched[r.image_id], names, scenes.get(r.image_id), sensor) for r in worst

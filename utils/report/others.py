@@ -1,22 +1,83 @@
-"""A run beside the other runs of its folder that can be compared with it, and runs of one method over seeds."""
+"""Runs of one method together, over seeds; and a run beside the others of its folder that can be compared with it."""
 
+import json
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
 from utils.errors import UserError
 from utils.report.page import Section, Table
-from utils.report.run import NONE, Run, counted, points
+from utils.report.run import NONE, Run, counted, number, points
 
 SAME = ("part", "split", "pairs", "scenes", "protocol")  # of the results of two tests that can be compared
 COLUMNS = {"test": ("AP", "AP50", "AP_val"), "found": ("AP_val", "AP50_val"), "search": ("AP_val", "AP50_val")}
+# Options that say where a run lies, what it comes from, or how it is done: not what.
+WITHOUT_MEANING = (
+    "seed",
+    "seeds",
+    "save",
+    "data",
+    "checkpointdir",
+    "cache_dir",
+    "search_exp_dir",
+    "eval_exp_dir",
+    "results",
+)
+WITHOUT_MEANING += ("partner_exp_dir", "genotype", "random_genotype", "match_parameters", "widen", "config", "wandb")
+WITHOUT_MEANING += (
+    "workers",
+    "pin_mem",
+    "device",
+    "no_report",
+    "dry_run",
+    "checkpoint_every",
+    "max_bad_files",
+    "robustness",
+)
+Groups = dict[str, list[Run]]
+
+
+def by_method(runs: Iterable[Run]) -> Groups:
+    """Return the runs of each method by its label, each training once: of several tests of one, the last.
+
+    Runs of one label with other options are methods of their own; these options are then part of the label.
+    """
+    once = {identity(run): run for run in runs}
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in once.values():
+        groups.setdefault((run.label, json.dumps(meaning(run), sort_keys=True)), []).append(run)
+    labels = [label for label, _ in groups]
+    found: Groups = {}
+    for (label, _), own in groups.items():
+        alike = [meaning(others[0]) for (name, _), others in groups.items() if name == label]
+        words = _differing(meaning(own[0]), alike) if labels.count(label) > 1 else []
+        found[" ".join([label, *words])] = own
+    return found
+
+
+def identity(run: Run) -> tuple[str, ...]:
+    """Return what makes a run more than a repetition: its folder; of a test what was tested, and on what."""
+    if run.kind != "test" or run.trained is None:
+        return (str(run.path.resolve()),)
+    return str(run.trained.path.resolve()), str(run.results.get("partner_exp_dir")), str(run.results.get("part"))
+
+
+def meaning(run: Run) -> dict[str, object]:
+    """Return the options that decide what a run computes, and the part that a test is on."""
+    args = (run.trained or run).args
+    kept = {name: value for name, value in args.items() if name not in WITHOUT_MEANING}
+    return kept | {"eval_part": run.results.get("part")} if run.kind == "test" else kept
+
+
+def _differing(ours: dict[str, object], all_of: list[dict[str, object]]) -> list[str]:
+    names = [n for n in ours if len({json.dumps(one.get(n)) for one in all_of}) > 1]
+    return [f"--{name} {ours[name]}" for name in names]
 
 
 def beside_others(run: Run) -> Section:
-    """Return the table of the methods that were trained or tested on the same split, in the same folder of runs."""
-    others = [
-        other for path in sorted(run.path.resolve().parent.glob(f"{run.kind}-*")) if (other := _comparable(run, path))
-    ]
+    """Return the table of the methods that were trained or tested on the same pairs, in the same folder of runs."""
+    folders = sorted(run.path.resolve().parent.glob(f"{run.kind}-*"))
+    others = [other for path in folders if (other := _comparable(run, path))]
     if len({other.label for other in others}) < 2:
         return Section("Beside other methods", [])
     told = f"Runs in {run.path.parent} on the same pairs; this one is {run.label}. "
@@ -30,44 +91,39 @@ def _comparable(run: Run, path: Path) -> Run | None:
     try:
         if other.kind != run.kind or not (other.finished or other.path == run.path.resolve()):
             return None
-        if _data(other) != _data(run):
-            return None
-        if run.kind == "test":
-            same = all(other.results.get(name) == run.results.get(name) for name in SAME)
-        else:
-            same = other.split == run.split
-        return other if same and other.value(COLUMNS[run.kind][0]) is not None else None
+        other.label, meaning(other), other.seed  # whose files may be damaged, too
+        return other if alike(run, other) and other.value(COLUMNS[run.kind][0]) is not None else None
     except UserError:  # a damaged neighbour is no reason to have no report
         return None
 
 
-def _data(run: Run) -> tuple[str, object]:
-    return str(Path(str(run.args.get("data"))).resolve()), run.args.get("dataset")
+def alike(run: Run, other: Run) -> bool:
+    """Tell whether two runs of a kind are of the same pairs."""
+    if data_of(other) != data_of(run):
+        return False
+    if run.kind == "test":
+        return all(other.results.get(name) == run.results.get(name) for name in SAME)
+    return other.split == run.split
+
+
+def data_of(run: Run) -> tuple[str, object]:
+    return str(Path(run.args["data"]).resolve()), run.args.get("dataset")
 
 
 def methods_table(kind: str, runs: Iterable[Run], caption: str) -> Table:
     """Return a line per method, the best first: mean and standard deviation over its runs, parameters, seeds."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.label, []).append(run)
-    columns = COLUMNS[kind]
+    groups, columns = by_method(runs), COLUMNS[kind]
     order = sorted(groups, key=lambda label: -statistics.mean(run.value(columns[0]) or 0 for run in groups[label]))
     lines = []
     for label in order:
         own = groups[label]
         numbers = [spread([run.value(name) for run in own]) for name in columns]
-        sizes = [run.results["parameters"] for run in own if "parameters" in run.results]
-        sizes = [counted(statistics.mean(sizes)) if sizes else NONE] if kind == "test" else []
-        seeds = ", ".join(dict.fromkeys(str(run.results.get("seed", run.args.get("seed"))) for run in own))
+        known = [size for run in own if (size := number(run.results.get("parameters"))) is not None]
+        sizes = [counted(statistics.mean(known)) if known else NONE] if kind == "test" else []
+        seeds = ", ".join(dict.fromkeys(run.seed for run in own))
         lines.append([label, *numbers, *sizes, seeds, str(len(own))])
-    head = [
-        "method",
-        *(name.replace("_", " ") for name in columns),
-        *(["parameters"] if kind == "test" else []),
-        "seeds",
-        "runs",
-    ]
-    return Table(head, lines, caption)
+    sizes = ["parameters"] if kind == "test" else []
+    return Table(["method", *(name.replace("_", " ") for name in columns), *sizes, "seeds", "runs"], lines, caption)
 
 
 def spread(values: list[float | None]) -> str:

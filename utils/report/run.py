@@ -10,14 +10,17 @@ from typing import Any
 from datasets.splits import Split
 from models.search.genotype_io import read_any
 from models.search.genotypes import Genotype
+from utils import checkpoint
 from utils.errors import UserError, short
+from utils.files import faults_named
 from utils.plots import read_metrics
 from utils.reporting import COMMAND
-from utils.run_folder import ALPHAS, SEED_SUFFIX, RunFolder, read_json
+from utils.run_folder import ALPHAS, METRICS, SEED_SUFFIX, RunFolder, read_json
 
 KINDS = ("pretrain", "search", "found", "test")
 NONE = "–"
 LARGEST = 1e300  # and not NaN, which is less than nothing
+GENOTYPE_ID = re.compile(r"genotype [0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,12 @@ class Run:
 
     @cached_property
     def args(self) -> dict[str, Any]:
-        return read_json(self.path / "args.json")
+        args, path = read_json(self.path / "args.json"), self.path / "args.json"
+        if not isinstance(args.get("data"), str) or "\0" in args["data"]:
+            raise UserError(f"{path}: data: expected a folder, found {short(args.get('data'))}")
+        if "epochs" in args and number(args["epochs"]) is None:
+            raise UserError(f"{path}: epochs: expected a number, found {short(args['epochs'])}")
+        return args
 
     @cached_property
     def split(self) -> Split | None:
@@ -78,7 +86,12 @@ class Run:
     @cached_property
     def rows(self) -> list[dict]:
         """Epochs, of all phases."""
-        return read_metrics(self.path) if RunFolder(self.path).rows() else []
+        rows = read_metrics(self.path) if RunFolder(self.path).rows() else []
+        for row in rows:
+            for name, value in row.items():
+                if (name == "epoch" or name.startswith("count_")) and number(value) is None:
+                    raise UserError(f"{self.path / METRICS}: {name}: expected a number, found {short(value)}")
+        return rows
 
     @cached_property
     def alphas(self) -> list[dict]:
@@ -88,13 +101,17 @@ class Run:
         shapes = [_shape(row.get("levels")) for row in rows]
         if not all(_is_weights(row.get("levels"), 4) for row in rows) or any(s != shapes[0] for s in shapes):
             raise UserError(f"{self.path / ALPHAS}: expected weights by level, kind, step and name, found another")
-        return [row for row in rows if row.get("epoch") in done]
+        kinds = {name for row in rows for level in row["levels"].values() for name in level}
+        if kinds - {"edges", "ops"} or not all(type(row.get("epoch")) is int for row in rows):
+            raise UserError(f"{self.path / ALPHAS}: expected epochs, and weights of edges and ops, found others")
+        return [row for row in rows if row["epoch"] in done]
 
     @cached_property
     def environment(self) -> dict[str, str]:
         """What env.txt says of the process that ended the run."""
         path = self.path / "env.txt"
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        with faults_named(path):
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         return dict(line.partition(": ")[::2] for line in text.splitlines() if line)
 
     @property
@@ -102,41 +119,74 @@ class Run:
         return (self.path / "finished.json").exists() or bool(self.results)
 
     @cached_property
+    def trained(self) -> "Run | None":
+        """The training that a test is of, None where its folder is gone; any other run itself."""
+        if self.kind != "test":
+            return self
+        named = Path(str(self.results.get("eval_exp_dir", "")))
+        for path in (self.path.resolve().parents[1] / named, named):  # a relative one begins where runs/ lies
+            if _is_there(path / "args.json"):
+                return Run(path)
+        return None
+
+    @cached_property
+    def fused(self) -> bool:
+        """Whether a test is of two runs' boxes."""
+        return "fused" in self.results
+
+    @cached_property
     def genotype(self) -> Genotype | None:
-        """The genotype that was found or trained, of a test that of the trained run where its folder is there."""
-        path = self.path / "genotype.json"
-        if self.kind == "test":
-            path = Path(str(self.results.get("eval_exp_dir", self.path))) / "genotype.json"
-        return read_any(path) if path.exists() else None
+        """The genotype that was found or trained; of a test that of the trained run, where its folder is there."""
+        path = self.trained.path / "genotype.json" if self.trained and not self.fused else None
+        return read_any(path) if path and path.exists() else None
+
+    @cached_property
+    def bad_files(self) -> list[str]:
+        """Names of the pairs that a training left out; its checkpoint has them."""
+        if not any(row.get("bad_files") for row in self.rows):
+            return []
+        names = checkpoint.load(self.path / "best.pt").get("bad_files")
+        return names if isinstance(names, list) else []
 
     @property
     def sensor(self) -> str:
         """The sensor on whose picture boxes are drawn: thermal, but for networks of RGB alone."""
-        return "rgb" if str(self.method).startswith("rgb") else "thermal"
+        return "rgb" if self.method.startswith("rgb") else "thermal"
 
-    @property
+    @cached_property
     def method(self) -> str:
         """What was searched, trained or tested, without what differs from seed to seed."""
-        if self.kind == "test":
-            return (
-                "genotype"
-                if str(self.results.get("method")).startswith("genotype")
-                else str(self.results.get("method"))
-            )
         if self.kind == "search":
             return f"{self.args.get('strategy')}, {self.args.get('space')}"
         if self.kind == "pretrain":
             return f"pretraining, {self.args.get('modality')}"
-        widened = " widened" if self.args.get("widen") else ""
-        return f"{self.args['baseline']}{widened}" if self.args.get("baseline") else "genotype"
+        if self.kind == "test":
+            named = GENOTYPE_ID.sub("genotype", str(self.results.get("method")))
+            if self.fused:
+                return f"{named} of {GENOTYPE_ID.sub('genotype', str(self.results['fused']))}"
+            return self.trained.method if self.trained else named
+        if self.args.get("baseline"):
+            return f"{self.args['baseline']}{' widened' if self.args.get('widen') else ''}"
+        sources = {"search_exp_dir": "searched", "random_genotype": "random genotype", "genotype": "given genotype"}
+        return next((words for name, words in sources.items() if self.args.get(name) is not None), "genotype")
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Method and --save, by which runs of other seeds are recognised."""
-        source = Path(str(self.results.get("eval_exp_dir", ""))) if self.kind == "test" else self.path
-        trained = Run(source).args if (source / "args.json").exists() else self.args
-        save = re.sub(rf"{SEED_SUFFIX}\d+$", "", str(trained.get("save", "EXP")))
+        saved = (self.trained or self).args.get("save", "EXP") if not self.fused else "EXP"
+        save = re.sub(rf"{SEED_SUFFIX}\d+$", "", str(saved))
         return self.method if save in ("EXP", self.method.replace(" ", "_")) else f"{self.method} ({save})"
+
+    @property
+    def seed(self) -> str:
+        return str(self.results.get("seed", self.args.get("seed")))
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all phases; None where the run does not say."""
+        timing = self.read("timing.json")
+        known = [number(value) for name, value in timing.items() if name.endswith("wall_seconds")]
+        return sum(known) if known and None not in known else None
 
     @cached_property
     def best(self) -> dict[str, Any] | None:
@@ -148,6 +198,13 @@ class Run:
         """Return a number of the results of a test, or of the best epoch, else None."""
         row = self.results if self.kind == "test" else self.best or {}
         return number(row.get(name))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _is_weights(value: Any, depth: int) -> bool:

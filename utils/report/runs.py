@@ -7,7 +7,7 @@ from datasets.parts import Parts
 from utils.report import sections as s
 from utils.report.others import beside_others
 from utils.report.page import Page, Section, write_page
-from utils.report.run import Run, counted, duration, number, points
+from utils.report.run import NONE, Run, counted, duration, points
 
 REPORT = "report.html"
 
@@ -25,43 +25,36 @@ def write_report(path: Path, parts: Parts | None = None) -> Path:
     run = Run(Path(path))
     sections = [s.what_was_run(run), *SECTIONS[run.kind](run, parts), s.cost(run)]
     first, *others = sections
-    page = Page(f"{TITLES[run.kind]}: {run.label}", _subtitle(run), headline(run), [*others, first])
+    page = Page(f"{s.TITLES[run.kind]}: {run.label}", _subtitle(run), headline(run), [*others, first])
     return write_page(page, run.path / REPORT)
 
 
 def _subtitle(run: Run) -> str:
     when = "" if run.finished else "; under way, or stopped"
-    return f"{run.path.name}{when}"
+    return f"{run.path.resolve().name}{when}"
 
 
 def headline(run: Run) -> dict[str, str]:
     """Return the numbers that are looked for first."""
-    wall = duration(run.read("timing.json").get("wall_seconds"))
     if run.kind == "test":
-        scores = {name: points(run.value(name)) for name in ("AP", "AP50") if name in run.results}
-        people = {"miss rate, people": points(run.value("LAMR_person"))} if run.value("LAMR_person") is not None else {}
-        return (
-            scores
-            | people
-            | {"parameters": counted(run.results.get("parameters")), "pairs": counted(run.results.get("pairs"))}
-        )
+        people = next((name for name in run.results if name.startswith("LAMR_")), "")
+        names = {"AP": "AP", "AP50": "AP50", people: f"miss rate, {people.removeprefix('LAMR_')}"}
+        scores = {words: points(run.value(name)) for name, words in names.items() if name in run.results}
+        return scores | {f"{n}": counted(run.results.get(n)) for n in ("parameters", "pairs")}
     if run.kind == "pretrain":
-        return {f"AP on val, {phase}": value for phase, value in best_by_phase(run).items()}
+        scores = {f"AP on val, {phase}": points(value) for phase, value in s.best_by_phase(run).items()}
+        return scores | {"time": duration(run.seconds)}
+    if run.kind == "search":
+        return {"genotype": run.genotype.id if run.genotype else NONE, **s.chosen(run), "time": duration(run.seconds)}
     best = run.best or {}
     names = {"AP on val": points(best.get("AP_val")), "AP50 on val": points(best.get("AP50_val"))}
-    names |= {"best epoch": f"{best.get('epoch')} of 0 to {run.args.get('epochs', 1) - 1}", "time": wall}
-    return {"genotype": run.genotype.id if run.genotype else "none", **names} if run.kind == "search" else names
-
-
-def best_by_phase(run: Run) -> dict[str, str]:
-    best: dict[str, float] = {}
-    for row in run.rows:
-        best[str(row.get("phase"))] = max(best.get(str(row.get("phase")), 0), number(row.get("AP_val"), 0))
-    return {phase: points(value) for phase, value in best.items()}
+    epoch = f"{best['epoch']} of 0 to {run.args.get('epochs', 1) - 1}" if best else NONE
+    return names | {"best epoch": epoch, "time": duration(run.seconds)}
 
 
 def _search(run: Run, parts: Parts | None) -> list[Section]:
-    return [s.genotype(run), s.logits(run), s.curves(run), s.settled(run), s.scores(run)]
+    scores = [] if s.learns(run) == "paths" else [s.scores(run)]  # of a path, which is not what is chosen
+    return [s.genotype(run), s.logits(run), s.curves(run), s.settled(run), *scores]
 
 
 def _found(run: Run, parts: Parts | None) -> list[Section]:
@@ -69,7 +62,7 @@ def _found(run: Run, parts: Parts | None) -> list[Section]:
 
 
 def _test(run: Run, parts: Parts | None) -> list[Section]:
-    part = str(run.results.get("part"))
+    part = run.results.get("part", "")
     own = [s.scores(run), beside_others(run), s.by_scene(run), s.robustness(run)]
     return [*own, *s.found_boxes(run, parts, part), s.genotype(run)]
 
@@ -84,4 +77,3 @@ SECTIONS: dict[str, Callable[[Run, Parts | None], list[Section]]] = {
     "found": _found,
     "test": _test,
 }
-TITLES = {"pretrain": "Pretraining", "search": "Search", "found": "Training", "test": "Test"}

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from datasets.corruptions import KINDS
 from datasets.parts import Parts
 from datasets.splits import OVERFIT, PAPER
-from models.fusion_detector import found_fusions
+from models.fusion_detector import MODALITIES, found_fusions
 from models.search.derive import operation_counts
-from models.search.draw import draw_level, level_inputs
+from models.search.draw import draw_level
 from models.search.genotypes import Genotype
+from models.search.spaces import level_inputs
+from models.search.strategies import STRATEGIES
 from utils.args import options_of
 from utils.coco_eval import precision_by_recall
 from utils.errors import UserError, short
@@ -21,6 +24,7 @@ from utils.reporting import count_parameters
 
 SHOWN_GENOTYPES = 10  # of an evolution
 SCENE = "AP_scene_"
+TITLES = {"pretrain": "Pretraining", "search": "Search", "found": "Training", "test": "Test"}
 WEIGHTS_LEARN = "Weights learn on train and arch; the epoch is chosen on val. The test pairs are not read."
 LOGITS_LEARN = "Weights learn on train, logits on arch; the epoch is chosen on val. The test pairs are not read."
 
@@ -32,7 +36,7 @@ def what_was_run(run: Run) -> Section:
     if run.kind == "test":
         told = f"Tested on {counted(run.results.get('pairs'))} pairs of {run.results.get('part')}; nothing is trained."
     else:
-        told = LOGITS_LEARN if run.alphas else WEIGHTS_LEARN
+        told = LOGITS_LEARN if run.kind == "search" and learns(run) == "logits" else WEIGHTS_LEARN
     if split and split.protocol == OVERFIT:
         told = f"Overfitting, a check of the whole job: learned and chosen on the same {sizes['train']} pairs."
     if split and split.protocol == PAPER:
@@ -43,10 +47,13 @@ def what_was_run(run: Run) -> Section:
         "data": f"{run.args.get('data')} ({run.args.get('dataset')})",
         "pairs": ", ".join(f"{name} {counted(size)}" for name, size in sizes.items()),
         "split": f"{split.hash}, protocol {split.protocol}, seed {split.seed}" if split else NONE,
-        "seed": str(run.results.get("seed", run.args.get("seed"))),
+        "seed": run.seed,
         "commit": known.get("commit", NONE),
         "machine": f"{known.get('processor', NONE)}; GPUs: {known.get('gpus', NONE)}; torch {known.get('torch', NONE)}",
     }
+    if run.fused:
+        both = f"{run.results.get('eval_exp_dir')} and {run.results.get('partner_exp_dir')}"
+        facts |= {"boxes of": f"{run.results['fused']}: {both}"}
     return Section("What was run", [Words(told), Facts(facts), _options(run)])
 
 
@@ -68,6 +75,34 @@ def _options(run: Run) -> Facts:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def learns(run: Run) -> str:
+    """Return what the search's strategy has learned: logits, candidates or paths; nothing where none is known."""
+    strategy = STRATEGIES.get(str(run.args.get("strategy")))
+    return strategy.learns if strategy else ""
+
+
+def chosen(run: Run) -> dict[str, str]:
+    """Return what a search's supernet, and the genotype that it ended with, have on val."""
+    found, tried = run.read("discretisation.json"), briefly_trained(run)
+    scores = {"AP on val, supernet": points((run.best or {}).get("AP_val"))} if learns(run) == "logits" else {}
+    name = str(found.get("chosen"))
+    if name in tried:
+        return scores | {"AP on val, chosen, briefly trained": points(tried[name])}
+    if number(found.get("AP_val_inherited")) is not None and name == str(found.get("genotype")):
+        return scores | {"AP on val, chosen, on its weights": points(found["AP_val_inherited"])}
+    return scores | ({"AP on val": points((run.best or {}).get("AP_val"))} if not scores else {})
+
+
+def briefly_trained(run: Run) -> dict[str, float]:
+    """Return the best AP on val of each genotype that was trained briefly."""
+    best: dict[str, float] = {}
+    for row in run.rows:
+        if row.get("phase") == "topk":
+            name = str(row.get("genotype"))
+            best[name] = max(best.get(name, 0), number(row.get("AP_val"), 0))
+    return best
 
 
 def genotype(run: Run) -> Section:
@@ -97,7 +132,7 @@ def _size(found: Genotype) -> int:
 def cell_in_words(found: Genotype, place: int) -> str:
     """Return what each step of a level's cell reads and does, in words."""
     cell = found.cells[place]
-    states = (*level_inputs(found, place), *(f"step {n + 1}" for n in range(len(cell.steps))))
+    states = (*level_inputs(found.inputs, place, found.levels), *(f"step {n + 1}" for n in range(len(cell.steps))))
     said = []
     for n, step in enumerate(cell.steps):
         pair = [states[s] if op == "skip" else f"{op} of {states[s]}" for op, s in cell.edges[2 * n : 2 * n + 2]]
@@ -109,11 +144,12 @@ def logits(run: Run) -> Section:
     """Return how the weights of operations and inputs moved over a search."""
     if not run.alphas:
         return Section("Logits", [])
-    told = "What derivation goes by: the share of each operation, and of each input that of its best operation. Of "
-    told += (
-        "inputs, warm lines are thermal, cool ones RGB. The strongest of a step is thick and named; dotted: the epoch "
+    told = (
+        "What derivation goes by where neither --select perturb nor --max_parameter_free decides otherwise: the share "
     )
-    blocks: list[Block] = [Words(told + "that counts.")]
+    told += "of each operation, and of each input that of its best operation. Of inputs, warm lines are thermal, cool "
+    told += "ones RGB. The strongest of a step is thick and named; dotted: the epoch that counts."
+    blocks: list[Block] = [Words(told)]
     best = (run.best or {}).get("epoch", 0)
     for kind in ("ops", "edges"):
         levels = run.alphas[-1]["levels"].items()
@@ -142,13 +178,17 @@ def curves(run: Run) -> Section:
     return Section("Curves", [Pictures(pictures)])
 
 
-def best_in_words(run: Run) -> str:
+def best_by_phase(run: Run) -> dict[str, float]:
     """Return the best AP on val of each phase."""
     best: dict[str, float] = {}
     for row in run.rows:
         phase = str(row.get("phase", ""))
         best[phase] = max(best.get(phase, 0), number(row.get("AP_val"), 0))
-    return "best " + ", ".join(f"{phase} {100 * value:.1f} points".lstrip() for phase, value in best.items())
+    return best
+
+
+def best_in_words(run: Run) -> str:
+    return "best " + ", ".join(f"{phase} {points(value)}".lstrip() for phase, value in best_by_phase(run).items())
 
 
 def settled(run: Run) -> Section:
@@ -156,7 +196,8 @@ def settled(run: Run) -> Section:
     found, lived = run.read("discretisation.json"), run.read_list("evolution.json")
     blocks: list[Block] = []
     if found:
-        names = {"AP_val_supernet": "supernet, as a mixture", "AP_val_inherited": "genotype on the supernet's weights"}
+        names = {"AP_val_supernet": "supernet, as a mixture"}
+        names |= {"AP_val_inherited": f"genotype {found.get('genotype')} on the supernet's weights"}
         facts = {f"AP on val: {words}": points(found.get(name)) for name, words in names.items()}
         blocks.append(Facts(facts | {"genotype that was chosen": str(found.get("chosen"))}))
     if lived:
@@ -167,13 +208,8 @@ def settled(run: Run) -> Section:
         ]
         told = f"The fittest of {len(lived)} genotypes of the evolution, rated on the supernet's weights"
         blocks.append(Table(head, rows[:SHOWN_GENOTYPES], told, worded=True))
-    tried = [row for row in run.rows if row.get("phase") == "topk"]
-    if tried:
-        best: dict[str, Any] = {}
-        for row in tried:
-            name = str(row.get("genotype"))
-            best[name] = max(best.get(name, 0), number(row.get("AP_val"), 0))
-        rows = [[name, points(value)] for name, value in best.items()]
+    if tried := briefly_trained(run):
+        rows = [[name, points(value)] for name, value in tried.items()]
         blocks.append(Table(["genotype", "AP on val"], rows, "Trained briefly, each from the search's start"))
     return Section("From supernet to genotype", blocks)
 
@@ -237,34 +273,16 @@ def by_scene(run: Run) -> Section:
 def robustness(run: Run) -> Section:
     """Return what the failure of a sensor costs, where that was tested."""
     known = run.read("robustness.json")
-    rows = known.get("rows", [])
     if not known:
         return Section("Robustness", [])
-    kinds = {"kind": str, "sensor": str, "severity": int}
-    if (
-        not isinstance(rows, list)
-        or not rows
-        or not all(
-            isinstance(row, dict) and "AP" in row and all(isinstance(row.get(k), t) for k, t in kinds.items())
-            for row in rows
-        )
-    ):
-        raise UserError(f"{run.path / 'robustness.json'}: rows: expected kind, sensor, severity and AP, found others")
     from utils.robustness_plot import draw
 
-    clean = number(rows[0].get("AP"), 0)
-    table = []
+    rows = robustness_rows(known, f"{run.path / 'robustness.json'}")
+    clean, table = number(rows[0]["AP"], 0), []
     for row in rows:
-        lost = NONE if number(row.get("AP")) is None else f"{100 * (row['AP'] - clean):+.1f}"
-        table.append(
-            [
-                str(row.get("kind")).replace("_", " "),
-                str(row.get("sensor") or NONE),
-                str(row.get("severity") or NONE),
-                points(row.get("AP")),
-                lost,
-            ]
-        )
+        what = row["kind"].replace("_", " "), row["sensor"], str(row["severity"] or NONE)
+        lost = NONE if row["AP"] is None else f"{100 * (row['AP'] - clean):+.1f}"
+        table.append([*what, points(row["AP"]), lost])
     table[0][-1] = NONE
     worst = sorted(table[1:], key=lambda line: line[3] == NONE or float(line[3]))[:3]
     alt = f"AP with sensors dead, corrupted and shifted; clean {points(clean)}; lowest: "
@@ -276,17 +294,40 @@ def robustness(run: Run) -> Section:
     )
 
 
+def robustness_rows(known: dict, source: str) -> list[dict]:
+    """Return the rows of robustness.json, the clean test and others; UserError where they are none."""
+    rows = known.get("rows")
+    if not isinstance(rows, list) or len(rows) < 2 or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{source}: rows: expected the clean test and others, found {short(rows)}")
+    for place, row in enumerate(rows):
+        fits = {
+            "kind": row.get("kind") in ((*KINDS,) if place else ("clean",)),
+            "sensor": row.get("sensor") in ((*MODALITIES, "both") if place else ("none",)),
+            "severity": type(row.get("severity")) is int,
+            "AP": "AP" in row and (row["AP"] is None or number(row["AP"]) is not None),
+        }
+        if wrong := [name for name, right in fits.items() if not right]:
+            found = short(row.get(wrong[0]))
+            raise UserError(f"{source}: rows[{place}]: {wrong[0]}: expected one of a test, found {found}")
+    return rows
+
+
 def found_boxes(run: Run, parts: Parts | None, part: str) -> list[Section]:
     """Return precision against recall, and the gallery, on a part of the data, where detections were written.
 
     Raises:
         UserError: the data are not those that the run was scored on.
     """
-    if parts is None or not (run.path / "detections.json").exists():
+    if parts is None or not part or not (run.path / "detections.json").exists():
         return []
+    if not run.finished:  # detections and scores of the best epoch are not written at one moment
+        told = "Precision against recall and the gallery come when the run has finished."
+        return [Section("Gallery", [Words(told)])]
     detections = run.read_list("detections.json")
     check_detections(detections, parts, f"{run.path / 'detections.json'}")
-    ids = [record.image_id for record in parts.records(part)]
+    unread = {*run.bad_files, *parts.bad_files.names}
+    records = [record for record in parts.records(part) if record.file_name not in unread]
+    ids = [record.image_id for record in records]
     known = parts.ground_truth(part), detections, ids, parts.data.category_ids, parts.data.classes
     precision = precision_by_recall(*known)
     areas = {name: sum(values) / len(values) for name, values in precision.items()}
@@ -298,7 +339,7 @@ def found_boxes(run: Run, parts: Parts | None, part: str) -> list[Section]:
         blocks.append(drawings.precision_recall(precision, alt))
     told = f"The {NUM_PAIRS} pairs of {part} with the most missed objects; "
     told += f"detections of a score of at least {MIN_SCORE:g}."
-    pictures = [Words(told), gallery(parts, part, detections, run.sensor)]
+    pictures = [Words(told), gallery(parts, records, parts.ground_truth(part), detections, run.sensor)]
     return [Section("Precision and recall", blocks), Section("Gallery", pictures)]
 
 
@@ -308,7 +349,8 @@ def check_detections(detections: list[dict], parts: Parts, source: str) -> None:
     for place, one in enumerate(detections):
         box = one.get("bbox")
         right = isinstance(box, list) and len(box) == 4 and all(number(side) is not None for side in box)
-        if not right or number(one.get("score")) is None or one.get("category_id") not in known:
+        named = isinstance(one.get("image_id"), str | int) and type(one.get("category_id")) is int
+        if not right or not named or number(one.get("score")) is None or one["category_id"] not in known:
             raise UserError(
                 f"{source}: entry {place}: expected bbox, score and a category_id of the data, found {short(one)}"
             )
@@ -319,29 +361,27 @@ def check_score(run: Run, name: str, areas: dict[str, float]) -> None:
     told, found = run.value(name), sum(areas.values()) / len(areas) if areas else None
     if (told is None) != (found is None) or (told is not None and abs(told - found) > 1e-6):
         raise UserError(
-            f"{run.path}: data: expected those of the run, on which its detections have {name} {points(told)}, found "
-            f"others with {points(found)}"
+            f"{run.path}: data: expected those of the run, on which its detections have {name} {told}, found others "
+            f"with {found}"
         )
 
 
 def cost(run: Run) -> Section:
     """Return what it took: time, speed, memory, pairs met; of a test what runs."""
-    timing = run.read("timing.json")
-    facts = {
-        name.removesuffix("wall_seconds").replace("_", " ").strip() or "whole": duration(value)
-        for name, value in timing.items()
-        if name.endswith("wall_seconds")
+    timing, first = run.read("timing.json"), {"test": "clean test", "search": "search"}.get(run.kind, "training")
+    own = {
+        n.removesuffix("wall_seconds").strip("_"): value for n, value in timing.items() if n.endswith("wall_seconds")
     }
-    facts = {f"time, {name}" if len(facts) > 1 else "time": value for name, value in facts.items()}
+    facts = {f"time, {name or first}": duration(value) for name, value in own.items()}
+    facts |= {"time in all": duration(run.seconds)} if len(facts) > 1 else {}
     memory = max((number(row.get("memory_mb"), 0) for row in run.rows), default=0)
     speed = [row["pairs_per_s"] for row in run.rows if number(row.get("pairs_per_s")) is not None]
     facts |= {"pairs per second in training": f"{sum(speed) / len(speed):.1f}"} if speed else {}
     facts |= {"memory at most": f"{memory:,.0f} MiB"} if memory else {}
     passes = sum(number(row.get("pairs"), 0) for row in run.rows)
     facts |= {"pair passes": counted(passes)} if passes else {}
-    facts |= (
-        {"steps skipped": counted(run.rows[-1].get("bad_steps"))} if run.rows and run.rows[-1].get("bad_steps") else {}
-    )
+    skipped = sum({str(row.get("phase")): number(row.get("bad_steps"), 0) for row in run.rows}.values())
+    facts |= {"steps skipped": counted(skipped)} if skipped else {}
     names = {
         "parameters": "parameters that run",
         "parameters_fusion": "parameters of the fusion",

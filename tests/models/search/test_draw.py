@@ -13,7 +13,7 @@ from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 from utils.commands import ROOT
 
-THERMAL, RGB = (0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)
+THERMAL, RGB = (tuple(bytes.fromhex(draw.MODALITY_COLOURS[name][1:])) for name in ("thermal", "rgb"))
 
 
 def make(repeats: int = 2, levels: int = 4, seed: int = 1, **sizes) -> Genotype:
