@@ -214,7 +214,7 @@ def test_compile_takes_every_block(in_work, tiny_flir, tiny_config, monkeypatch,
         (folder,) = (x[16:] for x in capsys.readouterr().out.splitlines() if x.startswith("search_exp_dir: "))
         row = json.loads((Path(folder) / "metrics.jsonl").read_text())
         losses.append(torch.tensor([row["train_loss"], row["arch_loss"]]))
-    assert compiled == [*["MobileNetV3Features", "BiFPN"] * 2, *["SearchableFusion"] * 3, "DetectionHead"]
+    assert compiled == [*["EfficientNetFeatures", "BiFPN"] * 2, *["SearchableFusion"] * 3, "DetectionHead"]
     torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
 
 

@@ -11,6 +11,7 @@ import torch
 from datasets.road_scenes import main as road_scenes
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
+from main_pretrain_flira import main as pretrain
 from models.search.genotype_io import read_genotype
 from models.search.strategies import STRATEGIES
 from tests.run_commands import named, refused, run
@@ -94,14 +95,20 @@ def test_a_found_network_of_the_richer_space_trains_and_tests(in_work, tiny_flir
 HASTY = ["--alternate", "step", "--arch_learning_rate", 0.3, "--eta_max", 0.03, "--epochs", 4, "--seed", 3]
 
 
-def test_hasty_logits_make_plain_darts_collapse_and_warming_up_avoids_it(in_work, tiny_config, capsys, tmp_path):
+def test_hasty_logits_make_plain_darts_collapse_and_warming_up_avoids_it(
+    tiny_flir, tiny_config, capsys, tmp_path, monkeypatch
+):
     """Constructed, on scenes of seven conditions: logits learn ten times as fast as weights, so Sum wins."""
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "lcnet.yaml"  # on whose taps it does
+    config.write_text(tiny_config.read_text().replace("test_efficientnet", "lcnet_050"))
+    run(pretrain, capsys, tiny_flir, "--config", config)
     sizes = ["--train", 32, "--val", 8, "--test", 8, "--width", 96]
     run(road_scenes, capsys, tmp_path / "scenes", "--seed", 1, *sizes)
     found = {}
     for warmup in (0, 3):
         options = [*HASTY, "--arch_warmup", warmup, "--allow_split_mismatch"]
-        found[warmup] = searched(capsys, tmp_path / "scenes", tiny_config, *options)
+        found[warmup] = searched(capsys, tmp_path / "scenes", config, *options)
     assert "ALARM: the search collapses" in found[0][1]
     assert free_of(found[0][0]) > 3
     assert "ALARM" not in found[3][1]
