@@ -5,10 +5,10 @@ from pathlib import Path
 
 from datasets.paired_detection import PairedData
 from models.search.draw import draw_genotype
+from models.search.genotype_io import read_any
 from tools.demo_jobs import searched_in, tested_in, trained_in
 from tools.demo_options import BOX_FUSIONS, HAND_MADE, SINGLE
 from tools.jobs import Finished
-from tools.plot_genotype import read_any
 from utils.plots import View, draw_detections, plot_curves
 
 TITLES = {"thermal": "thermal", "rgb": "RGB"}

@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from models.search.blocks import MAPS
 from models.search.genotypes import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
-from models.search.spaces import INNER_EDGES, PUBLISHED, SPACES, fusion_names, input_names, is_neighbour
+from models.search.spaces import INNER_EDGES, PUBLISHED, SPACES, fusion_names, input_names, is_neighbour, spaces_of
 from utils.errors import UserError, short
 from utils.plain import check_plain, plain_file
 from utils.run_folder import read_json
@@ -73,7 +74,7 @@ def genotype_from_json(
 ) -> Genotype:
     """Validate genotype JSON against the streams that it is to be built on; see `read_genotype`."""
     space = data.get("space") if isinstance(data, dict) else None
-    space = space if isinstance(space, str) and space in SPACES else PUBLISHED
+    space = space if space in spaces_of(MAPS) else PUBLISHED  # no stream gives sequences
     names = list(input_names(space, inputs, len(levels)))
     expected = {"format": FORMAT, "space": space, "inputs": names, "levels": list(levels), "C": channels}
     for name, value in expected.items():

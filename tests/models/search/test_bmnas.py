@@ -11,7 +11,8 @@ from models.search.blocks import SEQUENCES, Features
 from models.search.cells import SearchableFusion
 from models.search.derive import derive_cell, final_weights
 from models.search.found_cells import FoundFusion
-from models.search.genotypes import CellGenotype, StepGenotype
+from models.search.genotype_io import genotype_from_json
+from models.search.genotypes import CellGenotype, StepGenotype, genotype_to_json
 from models.search.parameters import weight_parameters
 from models.search.random_genotypes import draw_genotype, mutated
 from models.search.spaces import Space
@@ -125,3 +126,11 @@ def test_drawn_and_changed_cells_obey_the_papers_rule_and_take_all_that_it_allow
 def test_the_other_rule_runs_out_of_pairs():
     with pytest.raises(UserError, match="input pairs run out"):
         Space(6, 8, 4, 2, name="bmnas", length=4)
+
+
+def test_a_genotype_of_sequences_is_refused_where_maps_are_fused():
+    space = Space(4, 8, 2, 2, 1, 1, name="bmnas", length=4)
+    inputs = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2))
+    data = genotype_to_json(draw_genotype(space, inputs, ("P3",), random.Random(0)))
+    with pytest.raises(UserError, match="g.json: field space: expected fusion_v1, found 'bmnas'"):
+        genotype_from_json(data, "g.json", inputs, ("P3",), 8)
