@@ -22,7 +22,7 @@ def track_files(tracker: Tracker, folder: RunFolder, parts: Parts, part: str) ->
     if tracker.run is None:
         return
     from models.search.draw import draw_genotype  # with matplotlib, which takes its time to import
-    from utils.report.gallery import gallery
+    from utils.report.gallery import gallery, readable
     from utils.report.run import Run
 
     run = Run(folder.path)
@@ -33,9 +33,7 @@ def track_files(tracker: Tracker, folder: RunFolder, parts: Parts, part: str) ->
             drawn = draw_genotype(run.genotype, folder.path / "genotype.png")
             pictures["genotype"] = [(Image.open(drawn), run.genotype.id)]
         if (run.path / "detections.json").exists():
-            records = [record for record in parts.records(part) if record.file_name not in parts.bad_files.names]
-            known = parts.ground_truth(part), run.read_list("detections.json"), run.sensor
-            rows = gallery(parts, records, *known).rows
+            rows = gallery(parts, part, readable(parts, part), run.read_list("detections.json"), run.sensor).rows
             pictures[f"detections on {part}"] = [(_opened(photos[-1].address), words) for words, photos in rows]
         return pictures, [path for name in FILES if (path := run.path / name).exists()]
 

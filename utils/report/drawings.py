@@ -111,27 +111,17 @@ def precision_recall(curves: dict[str, list[float | None]], alt: str) -> Picture
     return picture(figure, alt)
 
 
-def bars(title: str, groups: dict[str, dict[str, float]], alt: str, unit: str = "") -> Picture:
-    """Return horizontal bars: a line of text per name, a bar in it per group.
-
-    Args:
-        groups: by group, the value of each name.
-    """
-    names = list(dict.fromkeys(name for values in groups.values() for name in values))
-    figure, axes = chart(SIZE[0], 0.9 + 0.32 * len(names) * max(1, 0.6 * len(groups)))
-    height = 0.8 / len(groups)
-    for number, (group, values) in enumerate(groups.items()):
-        places = [names.index(name) + (number - (len(groups) - 1) / 2) * height for name in values]
-        drawn = axes.barh(places, list(values.values()), height, color=COLOURS[number % 8], label=as_shown(group))
-        axes.bar_label(drawn, fmt="%.1f", fontsize=8, padding=2)
-    axes.set_yticks(range(len(names)), [as_shown(name) for name in names], parse_math=False)
+def bars(title: str, values: dict[str, float], alt: str, unit: str) -> Picture:
+    """Return horizontal bars, one per name, the first on top."""
+    figure, axes = chart(SIZE[0], 0.9 + 0.32 * len(values))
+    drawn = axes.barh(range(len(values)), list(values.values()), 0.8, color=COLOURS[0])
+    axes.bar_label(drawn, fmt="%.1f", fontsize=8, padding=2)
+    axes.set_yticks(range(len(values)), [as_shown(name) for name in values], parse_math=False)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.12)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(unit)
-    if len(groups) > 1:
-        as_text(figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False))
     return picture(figure, alt)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterable
 
 from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,17 +22,21 @@ WIDTH, DPI = 360, 100  # of a picture: pixels, and per inch
 QUALITY = 78  # of JPEG
 
 
-def gallery(
-    parts: Parts, records: list[PairRecord], ground_truth: dict, detections: list[dict], sensor: str
-) -> Gallery:
+def readable(parts: Parts, part: str, left_out: Iterable[str] = ()) -> list[PairRecord]:
+    """Return the pairs of a part but for those that a run has left out, since a file of them cannot be read."""
+    unread = {*left_out, *parts.bad_files.names}
+    return [record for record in parts.records(part) if record.file_name not in unread]
+
+
+def gallery(parts: Parts, part: str, records: list[PairRecord], detections: list[dict], sensor: str) -> Gallery:
     """Return thermal, RGB, what is there and what was found of the pairs with the most missed objects.
 
     Args:
-        records: pairs whose files can be read.
-        ground_truth: COCO dict that holds them.
+        records: of the part, whose files can be read.
         detections: COCO list, as in detections.json.
         sensor: on whose picture the boxes are drawn.
     """
+    ground_truth = parts.ground_truth(part)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     matched = match_all(ground_truth, detections, MIN_SCORE)
     scenes = {image["id"]: image.get("scene") for image in ground_truth["images"]}

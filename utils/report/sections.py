@@ -17,7 +17,7 @@ from utils.errors import UserError, short
 from utils.options import make_parser
 from utils.plots import phases
 from utils.report import drawings
-from utils.report.gallery import MIN_SCORE, NUM_PAIRS, gallery
+from utils.report.gallery import MIN_SCORE, NUM_PAIRS, gallery, readable
 from utils.report.page import Block, Facts, Pictures, Section, Table, Words
 from utils.report.run import NONE, Run, counted, duration, number, points
 from utils.reporting import count_parameters
@@ -25,8 +25,9 @@ from utils.reporting import count_parameters
 SHOWN_GENOTYPES = 10  # of an evolution
 SCENE = "AP_scene_"
 TITLES = {"pretrain": "Pretraining", "search": "Search", "found": "Training", "test": "Test"}
-WEIGHTS_LEARN = "Weights learn on train and arch; the epoch is chosen on val. The test pairs are not read."
-LOGITS_LEARN = "Weights learn on train, logits on arch; the epoch is chosen on val. The test pairs are not read."
+WEIGHTS_LEARN = "Weights learn on train and arch; the epoch is chosen on val."
+LOGITS_LEARN = "Weights learn on train, logits on arch; the epoch is chosen on val."
+UNREAD = " The test pairs are not read."
 
 
 def what_was_run(run: Run) -> Section:
@@ -37,10 +38,13 @@ def what_was_run(run: Run) -> Section:
         told = f"Tested on {counted(run.results.get('pairs'))} pairs of {run.results.get('part')}; nothing is trained."
     else:
         told = LOGITS_LEARN if run.kind == "search" and learns(run) == "logits" else WEIGHTS_LEARN
+        told += UNREAD if split and split.protocol != PAPER else ""
     if split and split.protocol == OVERFIT:
-        told = f"Overfitting, a check of the whole job: learned and chosen on the same {sizes['train']} pairs."
+        told += f" Overfitting, a check of the whole job: learned and chosen on the same {sizes['train']} pairs."
     if split and split.protocol == PAPER:
-        told = "Published protocol: the test pairs serve as arch and val, so the numbers are those of a choice on them."
+        told += (
+            " Published protocol: the test pairs serve as arch and val, so the numbers are those of a choice on them."
+        )
     facts = {
         "run folder": str(run.path),
         "command": known.get("command", NONE),
@@ -264,7 +268,7 @@ def by_scene(run: Run) -> Section:
     return Section(
         "By scene",
         [
-            drawings.bars("AP by scene", {"AP": values}, alt, "points of 100"),
+            drawings.bars("AP by scene", values, alt, "points of 100"),
             Table(["scene", "pairs", "AP", "AP50"], rows),
         ],
     )
@@ -325,8 +329,7 @@ def found_boxes(run: Run, parts: Parts | None, part: str) -> list[Section]:
         return [Section("Gallery", [Words(told)])]
     detections = run.read_list("detections.json")
     check_detections(detections, parts, f"{run.path / 'detections.json'}")
-    unread = {*run.bad_files, *parts.bad_files.names}
-    records = [record for record in parts.records(part) if record.file_name not in unread]
+    records = readable(parts, part, run.bad_files)
     ids = [record.image_id for record in records]
     known = parts.ground_truth(part), detections, ids, parts.data.category_ids, parts.data.classes
     precision = precision_by_recall(*known)
@@ -339,7 +342,7 @@ def found_boxes(run: Run, parts: Parts | None, part: str) -> list[Section]:
         blocks.append(drawings.precision_recall(precision, alt))
     told = f"The {NUM_PAIRS} pairs of {part} with the most missed objects; "
     told += f"detections of a score of at least {MIN_SCORE:g}."
-    pictures = [Words(told), gallery(parts, records, parts.ground_truth(part), detections, run.sensor)]
+    pictures = [Words(told), gallery(parts, part, records, detections, run.sensor)]
     return [Section("Precision and recall", blocks), Section("Gallery", pictures)]
 
 
