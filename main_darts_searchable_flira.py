@@ -41,7 +41,7 @@ from utils.options import make_parser
 from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking
 from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import ALPHAS, RunFolder, commit
-from utils.searching import Searching, check_combinations, met_parts
+from utils.searching import Searching, check_combinations, learning_state, met_parts
 from utils.seed import seed_everything
 from utils.seeds import each_seed
 from utils.settling import Settling
@@ -93,8 +93,7 @@ def run_search(
     stop: Stop,
 ) -> None:
     """Search, from where the run was left."""
-    learning = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("streams.")}
-    initial = {name: tensor.clone() for name, tensor in learning.items()}
+    initial = {name: tensor.clone() for name, tensor in learning_state(model).items()}
     session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
     facts = {"kind": "search", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
     facts["checkpoint_split"] = checkpoint_split

@@ -23,7 +23,7 @@ from benchmarks.fusion_words import (
     table,
 )
 from benchmarks.rows import read_rows
-from benchmarks.study_rows import FAILURE, RANKING, STUDY
+from benchmarks.study_rows import FAILURE, RANKING, RATING, STUDY
 from benchmarks.study_summary import Key, Row, best, groups, parts, ranks
 from tools.summary import markdown
 from utils.args import Parser, command
@@ -33,10 +33,10 @@ HEAD = """\
 # Results of the fusion study
 
 Made by `python -m benchmarks.fusion_report` from the rows of `results/fusion_study.csv`,
-`results/fusion_ranking.csv` and `results/fusion_failure.csv` alone; not written by hand. AP, AP50 and differences are
-in points of 100, mean ± standard deviation over the seeds. Each seed renders scenes of its own, where they are
-rendered, pretrains its own streams and trains every method on the same pairs; so methods are compared seed by seed. A
-method is chosen by AP on `val` (AP_val) and reported by AP on the test pairs.
+`results/fusion_ranking.csv`, `results/fusion_rating.csv` and `results/fusion_failure.csv` alone; not written by hand.
+AP, AP50 and differences are in points of 100, mean ± standard deviation over the seeds. Each seed renders scenes of its
+own, where they are rendered, pretrains its own streams and trains every method on the same pairs; so methods are
+compared seed by seed. A method is chosen by AP on `val` (AP_val) and reported by AP on the test pairs.
 """
 PICTURES = {"fusion_study": "AP per method", "fusion_pareto": "AP against multiply-accumulates and parameters"}
 
@@ -48,24 +48,24 @@ def main(argv: list[str]) -> None:
     out = Path(parser.parse_args(argv).out)
     rows = read_rows(STUDY)
     (out.parent / "images").mkdir(parents=True, exist_ok=True)
-    out.write_text(report(rows, read_rows(RANKING), read_rows(FAILURE)), encoding="utf-8")
+    out.write_text(report(rows, read_rows(RANKING), read_rows(RATING), read_rows(FAILURE)), encoding="utf-8")
     if rows:
         plot_study(rows, out.parent / "images/fusion_study.png")
         plot_pareto(rows, out.parent / "images/fusion_pareto.png")
     print(f"results: {out}")
 
 
-def report(rows: list[Row], ranking: list[Row], failure: list[Row]) -> str:
+def report(rows: list[Row], ranking: list[Row], rating: list[Row], failure: list[Row]) -> str:
     """Return all that the rows say, as Markdown."""
     if not rows:
         return f"{HEAD}\nThere are no rows yet.\n"
     pictures = [f"![{words}](images/{name}.png)" for name, words in PICTURES.items()]
-    ranked, failed = parts(ranking), parts(failure)
-    sections = [section(key, own, ranked.get(key, []), failed.get(key, [])) for key, own in parts(rows).items()]
+    more = [parts(others) for others in (ranking, rating, failure)]
+    sections = [section(key, own, *(others.get(key, []) for others in more)) for key, own in parts(rows).items()]
     return "\n\n".join([HEAD.rstrip(), *pictures, *sections]) + "\n"
 
 
-def section(key: Key, rows: list[Row], ranking: list[Row], failure: list[Row]) -> str:
+def section(key: Key, rows: list[Row], ranking: list[Row], rating: list[Row], failure: list[Row]) -> str:
     """Return what one study's rows say."""
     dataset, scenes, config = key
     found = groups(rows)
@@ -76,7 +76,7 @@ def section(key: Key, rows: list[Row], ranking: list[Row], failure: list[Row]) -
         blocks += [choice(found, chosen), *comparisons(found, chosen)]
     blocks += supernets(found)
     blocks += [block for g in found if g.kind == "random" for block in against_random(found, g)]
-    blocks += [*(ranking_words(r) for r in ranks(ranking)), *failures(failure, found)]
+    blocks += [*(ranking_words(r) for r in ranks(ranking, rating)), *failures(failure, found)]
     return "\n\n".join(filter(None, [*blocks, cautions(dataset, found, len(rows) - len(used))]))
 
 

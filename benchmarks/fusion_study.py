@@ -5,7 +5,7 @@
 Seed S renders its own scenes and trains with S, in runs/fusion_study-CONFIG-S. Resumable row by row: a row is appended
 as soon as its test has finished, and none is measured twice; a stopped seed goes on behind the commands that finished.
 A command that fails stops those that need it, not the others. Methods are chosen by AP_val and reported by AP. Rows:
-results/fusion_study.csv, fusion_ranking.csv, fusion_failure.csv. What they say: python -m benchmarks.fusion_report.
+results/fusion_*.csv. What they say: python -m benchmarks.fusion_report.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from benchmarks.fusion_report import report
 from benchmarks.rows import read_rows
 from benchmarks.study_config import KINDS, Study, content_hash, read_study
 from benchmarks.study_jobs import Wanted, study_jobs
-from benchmarks.study_rows import FAILURE, RANKING, STUDY, append_finished, chosen, missing
+from benchmarks.study_rows import FAILURE, RANKING, RATING, RATINGS, STUDY, append_finished, chosen, missing
 from datasets.scenes import scenes_hash
 from tools.demo import check_data, exit_codes, say
 from tools.demo_jobs import cache_folder, environment_for
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         return
     with exit_codes():
         measure(study, args, seeds)
-    print(report(*(read_rows(name) for name in (STUDY, RANKING, FAILURE))))
+    print(report(*(read_rows(name) for name in (STUDY, RANKING, RATING, FAILURE))))
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -119,6 +119,7 @@ def measure_seed(study: Study, wanted: Wanted, options: Options) -> None:
     resume = prepare(out, stamp, True, () if options.data else ("logs/render.json",))
     jobs = study_jobs(study, wanted, options)
     count = len(wanted.methods) + len(wanted.ranked) + len(wanted.failing)
+    count += len(study.kendall.genotypes) * len(RATINGS) if wanted.rated else 0
     say(f"seed {options.seed}: {count} rows, {len(jobs)} commands, {options.slots} side by side; logs in {out}/logs")
     env = environment_for(options.slots, CORES)
     append = lambda name, done: append_finished(study, wanted, options, name, done)  # noqa: E731
@@ -136,7 +137,9 @@ def listed(study: Study, args: argparse.Namespace, seed: int) -> str:
     lines = [f"seed {seed}: {len(done)} done: {', '.join(done) or 'none'}"]
     lines.append(f"  {len(left.methods)} missing: {', '.join(m.name for m in left.methods) or 'none'}")
     if left.ranked:
-        lines.append(f"  {len(left.ranked)} genotypes to be ranked")
+        lines.append(f"  {len(left.ranked)} genotypes to be trained twice")
+    if left.rated:
+        lines.append("  genotypes to be rated by the supernet")
     if left.failing:
         lines.append(f"  {len(left.failing)} trainings to be tested with either sensor black")
     return "\n".join(lines)

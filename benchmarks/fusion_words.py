@@ -8,7 +8,7 @@ import statistics
 
 from benchmarks.ranking import Paired
 from benchmarks.road_scenes import spread
-from benchmarks.study_summary import HAND_MADE, Group, Ranks, Row, best, difference, over_random
+from benchmarks.study_summary import HAND_MADE, Group, Ranks, Row, Tau, best, difference, over_random
 from tools.demo_options import BOX_FUSIONS
 from tools.summary import markdown
 
@@ -128,28 +128,30 @@ def against_random(found: list[Group], random: Group) -> list[str]:
     return [head, words, markdown(lines).rstrip()] if len(lines) > 1 else []
 
 
+RATED = {
+    "weights": "loss on `val` on the supernet's weights",
+    "brief": "AP on `val` after brief training from the supernet's weights",
+}
+
+
 def ranking_words(told: Ranks) -> str:
     """Return how well a supernet ranks, beside how well that can be told."""
-    share = "There is no ratio, since the ceiling is not above 0."
-    if told.ceiling > 0 and not math.isnan(told.tau):
-        share = f"The supernet reaches {told.tau / told.ceiling:.2f} of the ceiling (mean of both trainings)."
-    kinds = {
-        "supernet and AP, mean of both trainings": (told.tau, told.interval),
-        "supernet and AP of the first training": (told.tau_first, told.interval_first),
-        "ceiling: AP of the first and of the second training": (told.ceiling, told.interval_ceiling),
-    }
-    lines = [["Kendall's tau-b", "tau", "95 % interval"]]
-    for words, (tau, (low, high)) in kinds.items():
-        lines.append([words, "-", "-"] if math.isnan(tau) else [words, f"{tau:.2f}", f"{low:.2f} to {high:.2f}"])
-    head = f"### Does the supernet rank? Seed {told.seed}"
+    lines = [["Kendall's tau-b with AP, mean of both trainings", "tau", "95 % interval", "of the ceiling"]]
+    for kind, tau in told.ratings.items():
+        known = told.ceiling.value > 0 and not math.isnan(tau.value)
+        lines.append([RATED[kind], *tau_words(tau), f"{tau.value / told.ceiling.value:.2f}" if known else "-"])
+    lines.append(["ceiling: the first training with the second", *tau_words(told.ceiling), ""])
     words = (
-        f"{told.n} random genotypes, rated by the loss on `val` with the supernet's weights, and each trained twice, "
+        f"{told.n} random genotypes, rated by the supernet, and each trained twice, with two seeds on the same pairs. "
     )
-    words += (
-        "with two seeds on the same pairs. Two trainings of one genotype differ, so no rating can agree with one of "
-    )
-    words += "them much better than they do with each other."
-    return f"{head}\n\n{words}\n\n{markdown(lines).rstrip()}\n\n{share}"
+    words += "Two trainings of one genotype differ, so no rating can agree with one of them much better than they do "
+    words += "with each other."
+    return f"### Does the supernet rank? Seed {told.seed}\n\n{words}\n\n{markdown(lines).rstrip()}"
+
+
+def tau_words(tau: Tau) -> list[str]:
+    low, high = tau.interval
+    return ["-", "-"] if math.isnan(tau.value) else [f"{tau.value:.2f}", f"{low:.2f} to {high:.2f}"]
 
 
 def failures(rows: list[Row], found: list[Group]) -> list[str]:

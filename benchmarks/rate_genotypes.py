@@ -1,17 +1,22 @@
-"""Rate random genotypes by a supernet: minus the loss on `val` of each, on the supernet's weights.
+"""Rate random genotypes by a supernet, in two ways: as they are on its weights, and after brief training from these.
 
     python -m benchmarks.rate_genotypes RUN --genotypes 20 --out FILE
 
-RUN is a search run; genotype N is that of `main_darts_found_flira.py --random_genotype N`.
-FILE gets a JSON list of {"number", "genotype", "score"}. What the ratings are worth: benchmarks/fusion_study.py.
+RUN is a search run; genotype N is that of `main_darts_found_flira.py --random_genotype N`. FILE gets a JSON list of
+{"number", "genotype", "weights", "brief"}: minus the loss on `val` on the supernet's weights, by which evolution rates;
+and AP on `val` after --epochs of training from them, by which a search with `--topk_weights supernet` picks.
+What the ratings are worth: benchmarks/fusion_study.py.
 """
 
 import sys
 from pathlib import Path
 
 from engine.guard import Guard
+from engine.progress import Row
+from engine.search import search
 from engine.step import Session
 from main_darts_searchable_flira import build_model
+from models.search.genotypes import Genotype
 from models.search.random_genotypes import random_genotype
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
@@ -22,7 +27,7 @@ from utils.options import make_parser, positive
 from utils.reporting import TASK
 from utils.resume import take_up
 from utils.run_folder import RunFolder, write_json
-from utils.searching import Searching
+from utils.searching import Searching, met_parts
 from utils.seed import seed_everything
 
 
@@ -31,16 +36,33 @@ def main(argv: list[str]) -> None:
     parser = Parser("Rate random genotypes by the supernet of a search.")
     parser.add_argument("run", metavar="RUN", help="search run")
     parser.add_argument("--genotypes", type=positive, default=20, help="rate genotypes 0 to N - 1 (20)")
+    parser.add_argument("--epochs", type=positive, default=1, help="epochs of the brief training of each (1)")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON to write")
     own = parser.parse_args(argv)
     searching = finished_search(own.run)
     space, names = searching.model.fusions[0].space, searching.names
-    rows = []
-    for number in range(own.genotypes):
-        genotype = random_genotype(space, *names, number, searching.args.max_parameter_free)
-        rows.append({"number": number, "genotype": genotype.id, "score": searching.fitness(genotype)})
-        print(f"genotype {number}: {rows[-1]['score']:.5f}", flush=True)
+    most = searching.args.max_parameter_free
+    genotypes = [random_genotype(space, *names, number, most) for number in range(own.genotypes)]
+    rated = zip(genotypes, map(searching.fitness, genotypes), strict=True)
+    rows = [{"number": n, "genotype": genotype.id, "weights": score} for n, (genotype, score) in enumerate(rated)]
+    for row, score in zip(rows, after_brief_training(searching, genotypes, own.epochs), strict=True):
+        row["brief"] = score
+        print(f"genotype {row['number']}: loss {-row['weights']:.4f}, AP after brief training {score:.4f}")
     write_json(Path(own.out), rows)
+
+
+def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs: int) -> list[float]:
+    """Return the AP on `val` of each genotype after epochs of training from the supernet's weights."""
+    session = Session(searching.model, TASK, searching.session.compute, searching.session.guard)
+    sides, validate = searching.fine_tuned_in_turn(session, genotypes.__getitem__, epochs)
+    scores = []
+
+    def on_epoch(row: Row, is_best: bool) -> None:
+        scores.append(row[f"{TASK.METRIC}_val"])
+        print(f"epoch {len(scores)} of {epochs * len(genotypes)}: AP_val {scores[-1]:.4f}", flush=True)
+
+    search(sides, validate, dict, epochs * len(genotypes), on_epoch)
+    return scores[epochs - 1 :: epochs]
 
 
 def finished_search(folder: str) -> Searching:
@@ -50,7 +72,7 @@ def finished_search(folder: str) -> Searching:
     compute, parts = pick_compute(args), open_data(args)
     model = compute.place(build_model(args, parts))
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
-    parts = cached(args, parts, model, compute, print, (), ("val",))
+    parts = cached(args, parts, model, compute, print, *met_parts(args))
     session, run = Session(model, TASK, compute, Guard(compute.device)), RunFolder(Path(folder))
     searching = Searching(args, session, parts, run, {})
     searching.on_stage(EVALUATION)

@@ -50,9 +50,10 @@ def group_of(name: str, kind: str) -> str:
 
 @dataclass(frozen=True)
 class Kendall:
-    """Genotypes that a supernet ranks, each trained with two seeds as well."""
+    """Genotypes that a supernet ranks, on its weights and after brief training; each is trained with two seeds."""
 
     search: tuple[str, ...]
+    brief_epochs: int
     genotypes: tuple[Method, ...]
     seeds: tuple[int, ...]
     second_training_seed: int
@@ -163,7 +164,7 @@ def _random(read: Reader, entry: Any, seeds: tuple[int, ...]) -> tuple[Method, .
 def _kendall(read: Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Method, ...]) -> Kendall | None:
     if "kendall" not in data:
         return None
-    names = ("search", "genotypes", "seeds", "second_training_seed")
+    names = ("search", "brief_epochs", "genotypes", "seeds", "second_training_seed")
     entry = read.mapping("kendall", data["kendall"], names)
     own = read.seeds("kendall: seeds", entry["seeds"]) if "seeds" in entry else seeds
     search = entry.get("search") or {}
@@ -175,7 +176,8 @@ def _kendall(read: Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Me
     numbers = range(read.number("kendall: genotypes", entry.get("genotypes"), 2))
     ranked = [Method(f"ranked {n}", "random", own, ("--random_genotype", str(n), *space)) for n in numbers]
     known = {m.train: m for m in methods}  # a genotype that has a row of its own is trained for both
-    return Kendall(words, tuple(known.get(m.train, m) for m in ranked), own, second)
+    brief = read.number("kendall: brief_epochs", entry.get("brief_epochs", 1), 1)
+    return Kendall(words, brief, tuple(known.get(m.train, m) for m in ranked), own, second)
 
 
 def _failing(read: Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Method, ...]) -> Failing | None:

@@ -30,15 +30,17 @@ class Wanted:
     """What is to be measured at one seed: rows of methods, ranked genotypes, methods whose sensors fail.
 
     Args:
+        rated: the supernet's ratings of the genotypes.
         failing: with the probability of modality dropout, 0 for the training of the method's own row.
     """
 
     methods: tuple[Method, ...]
     ranked: tuple[Method, ...] = ()
+    rated: bool = False
     failing: tuple[tuple[Method, float], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.methods or self.ranked or self.failing)
+        return bool(self.methods or self.ranked or self.rated or self.failing)
 
 
 def study_jobs(study: Study, wanted: Wanted, options: Options) -> list[Job]:
@@ -46,7 +48,7 @@ def study_jobs(study: Study, wanted: Wanted, options: Options) -> list[Job]:
     shared, methods = shared_options(options), _with_parts(study, wanted)
     early = any(m.train == ("--baseline", "early") for m in methods)
     jobs = preparation(options, shared, (*SINGLE, *(("early",) if early else ())))
-    if wanted.ranked:
+    if wanted.rated:
         jobs += _rating(study, shared.searching, options)
     for method in sorted(methods, key=lambda m: (m.search is None, m.name in BOX_FUSIONS)):
         if method.name in BOX_FUSIONS:
@@ -58,7 +60,7 @@ def study_jobs(study: Study, wanted: Wanted, options: Options) -> list[Job]:
         if name and name not in {done.name for done in jobs}:
             jobs.append(_search(name, shared.searching, method.search))
         jobs += [train(method.slug, shared.training, *method.train, search=name), test(method.slug, shared.testing)]
-        if method in wanted.ranked:  # at once, so that its row need not wait for the others
+        if method in wanted.ranked:
             again = shared_options(replace(options, seed=study.kendall.second_training_seed)).training
             jobs += [train(method.slug + AGAIN, again, *method.train), test(method.slug + AGAIN, shared.testing)]
     for method, dropout in wanted.failing:
@@ -101,6 +103,6 @@ def _rating(study: Study, searching: tuple, options: Options) -> list[Job]:
     """Return the search whose supernet ranks, and the command that rates the genotypes on its weights."""
     kendall: Kendall = study.kendall
     name = study.search_name(kendall.search)
-    fixed = ("--genotypes", len(kendall.genotypes), "--out", ratings_file(options))
+    fixed = ("--genotypes", len(kendall.genotypes), "--epochs", kendall.brief_epochs, "--out", ratings_file(options))
     rate = job(RATE, "benchmarks.rate_genotypes", (), (name,), lambda done: [searched_in(done, name), *fixed])
     return [_search(name, searching, kendall.search), rate]

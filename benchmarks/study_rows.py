@@ -1,9 +1,10 @@
 """Rows of a fusion study: which are there, which are missing, and what a finished command's row says.
 
-results/fusion_study.csv has one row per method and seed, results/fusion_ranking.csv one per genotype that a supernet
-has ranked, results/fusion_failure.csv one per training that was tested with either sensor black. A row is named by
-dataset, scenes, config, config_hash, seed and method (or number); config_hash is of what the row depends on: sizes, the
-sections of the commands' config that its commands read, and its own options.
+results/fusion_study.csv has one row per method and seed, results/fusion_ranking.csv one per random genotype that was
+trained twice, results/fusion_rating.csv one per rating of such a genotype by a supernet, results/fusion_failure.csv one
+per training that was tested with either sensor black. A row is named by dataset, scenes, config, config_hash, seed and
+method (or number, and kind of rating); config_hash is of what the row depends on: sizes, the sections of the commands'
+config that its commands read, and its own options.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
 from benchmarks.study_config import Method, Study, content_hash
-from benchmarks.study_jobs import AGAIN, BLACK, Wanted, failing_slug, ratings_file
+from benchmarks.study_jobs import AGAIN, BLACK, RATE, Wanted, failing_slug, ratings_file
 from datasets.scenes import scenes_hash
 from datasets.scenes.scene import conditions
 from tools.demo_jobs import searched_in, tested_in, trained_in
@@ -22,7 +23,8 @@ from utils.commands import named
 from utils.plain import read_yaml
 from utils.run_folder import read_json
 
-STUDY, RANKING, FAILURE = "fusion_study", "fusion_ranking", "fusion_failure"
+STUDY, RANKING, RATING, FAILURE = "fusion_study", "fusion_ranking", "fusion_rating", "fusion_failure"
+RATINGS = ("weights", "brief")
 SUPERNET = ("AP_val_supernet", "AP_val_inherited")  # of discretisation.json
 SCENES = tuple(sorted({*conditions(), "day", "night"}))
 
@@ -50,10 +52,15 @@ def known_of(study: Study, data: str | None, method: Method) -> dict[str, object
 
 
 def known_ranking(study: Study, data: str | None) -> dict[str, object]:
-    """Return the columns that name a ranking's rows, seed and number aside."""
-    kendall = study.kendall
-    own = [list(kendall.search), list(kendall.genotypes[0].train[2:]), kendall.second_training_seed]
-    return known(study, data, own, True)
+    """Return the columns that name the rows of genotypes trained twice, seed and number aside."""
+    own = [list(study.kendall.genotypes[0].train[2:]), study.kendall.second_training_seed]
+    return known(study, data, own, False)
+
+
+def known_rating(study: Study, data: str | None, rating: str) -> dict[str, object]:
+    """Return the columns that name the rows of a kind of rating, seed and number aside."""
+    epochs = study.kendall.brief_epochs if rating == "brief" else 0
+    return known(study, data, [list(study.kendall.search), epochs], True) | {"rating": rating}
 
 
 def known_failing(study: Study, data: str | None, method: Method, dropout: float) -> dict[str, object]:
@@ -73,7 +80,7 @@ def chosen(method: Method, only: tuple[str, ...]) -> bool:
 
 def missing(study: Study, data: str | None, seed: int, only: tuple[str, ...] = ()) -> Wanted:
     """Return what has no row yet at a seed; `only`: as of `chosen`, or kendall, sensor_failure."""
-    rows, methods, ranked, failing = read_rows(STUDY), [], [], []
+    rows, methods, ranked, rated, failing = read_rows(STUDY), [], [], False, []
     for method in study.methods:
         columns = known_of(study, data, method) | {"seed": seed}
         wanted = chosen(method, only) and seed in method.seeds
@@ -84,13 +91,15 @@ def missing(study: Study, data: str | None, seed: int, only: tuple[str, ...] = (
         for number, method in enumerate(study.kendall.genotypes):
             if not any(same(found, columns | {"number": number}) for found in rows):
                 ranked.append(method)
+        last, rows = {"seed": seed, "number": len(study.kendall.genotypes) - 1}, read_rows(RATING)
+        rated = any(not any(same(found, known_rating(study, data, r) | last) for found in rows) for r in RATINGS)
     if study.failing and seed in study.failing.seeds and (not only or "sensor_failure" in only):
         rows = read_rows(FAILURE)
         for method, dropout in ((m, p) for m in study.failing.methods for p in (0.0, study.failing.dropout)):
             columns = known_failing(study, data, method, dropout) | {"seed": seed}
             if not any(same(found, columns) for found in rows):
                 failing.append((method, dropout))
-    return Wanted(tuple(methods), tuple(ranked), tuple(failing))
+    return Wanted(tuple(methods), tuple(ranked), rated, tuple(failing))
 
 
 def append_finished(study: Study, wanted: Wanted, options: Options, name: str, done: Finished) -> None:
@@ -100,11 +109,12 @@ def append_finished(study: Study, wanted: Wanted, options: Options, name: str, d
             columns = known_of(study, options.data, method) | {"kind": method.kind, "seed": options.seed}
             append_row(STUDY, columns | {"train_seed": options.seed} | measured(study, method, done))
     for method in wanted.ranked:
-        names = ("rate", f"test_{method.slug}", f"test_{method.slug}{AGAIN}")
+        names = (f"test_{method.slug}", f"test_{method.slug}{AGAIN}")
         if name in names and all(one in done for one in names):
             columns = known_ranking(study, options.data) | {"seed": options.seed}
-            append_row(RANKING, columns | ranked(study, method, options, done), module=STUDY)
-
+            append_row(RANKING, columns | ranked(study, method, done), module=STUDY)
+    if wanted.rated and name == RATE:
+        append_ratings(study, options)
     for method, dropout in wanted.failing:
         if name == f"{BLACK}_{failing_slug(method, dropout)}":
             columns = known_failing(study, options.data, method, dropout) | {"seed": options.seed}
@@ -137,16 +147,25 @@ def measured(study: Study, method: Method, done: Finished) -> dict[str, object]:
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in told.items()}
 
 
-def ranked(study: Study, method: Method, options: Options, done: Finished) -> dict[str, object]:
-    """Return a ranked genotype's row: the supernet's score, and AP of both trainings."""
-    number = study.kendall.genotypes.index(method)
-    rating = json.loads(ratings_file(options).read_text(encoding="utf-8"))[number]
+def append_ratings(study: Study, options: Options) -> None:
+    """Append a row per genotype and kind of rating, but those that are there."""
+    for rating in RATINGS:
+        columns = known_rating(study, options.data, rating) | {"seed": options.seed}
+        there = {row["number"] for row in read_rows(RATING) if same(row, columns)}
+        for told in json.loads(ratings_file(options).read_text(encoding="utf-8")):
+            if str(told["number"]) not in there:
+                facts = {"number": told["number"], "genotype": told["genotype"], "score": round(told[rating], 6)}
+                append_row(RATING, columns | facts, module=STUDY)
+
+
+def ranked(study: Study, method: Method, done: Finished) -> dict[str, object]:
+    """Return the row of a genotype that was trained twice: AP of both."""
     first, second = (read_json(tested_in(done, method.slug + end) / "results.json") for end in ("", AGAIN))
-    genotype = _genotype(Path(trained_in(done, method.slug)))
-    assert rating["number"] == number
-    assert genotype in (rating["genotype"], ""), f"{method.name}: rated {rating['genotype']}, trained {genotype}"
+    facts = {
+        "number": study.kendall.genotypes.index(method),
+        "genotype": _genotype(Path(trained_in(done, method.slug))),
+    }
     scores = {f"{name}_{i}": round(r[name], 6) for name in ("AP", "AP_val") for i, r in ((1, first), (2, second))}
-    facts = {"number": number, "genotype": rating["genotype"], "score": rating["score"]}
     return facts | scores | {"second_seed": study.kendall.second_training_seed}
 
 

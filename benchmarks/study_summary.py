@@ -111,32 +111,52 @@ def over_random(group: Group, random: Group) -> OverRandom | None:
 
 
 @dataclass(frozen=True)
+class Tau:
+    """Kendall's tau-b with its 95 % interval; nan where all values of one side are equal."""
+
+    value: float
+    interval: tuple[float, float]
+
+    @classmethod
+    def of(cls, x: list[float], y: list[float]) -> "Tau":
+        return cls(kendall(x, y), kendall_interval(x, y))
+
+
+@dataclass(frozen=True)
 class Ranks:
-    """Kendall's tau-b, with interval: of supernet and retrained AP (mean of both trainings), and of both trainings."""
+    """How a supernet's ratings, by kind, agree with AP (mean of both trainings), and both trainings with each other."""
 
     seed: int
     n: int
-    tau: float
-    interval: tuple[float, float]
-    tau_first: float
-    interval_first: tuple[float, float]
-    ceiling: float
-    interval_ceiling: tuple[float, float]
+    ratings: dict[str, Tau]
+    ceiling: Tau
 
 
-def ranks(rows: list[Row]) -> list[Ranks]:
-    """Return the ranks of one study's ranking rows, per seed with at least three genotypes."""
-    last = rows[-1]["config_hash"] if rows else ""
+def ranks(rows: list[Row], ratings: list[Row]) -> list[Ranks]:
+    """Return the ranks of one study's genotypes, per seed with at least three that were trained twice and rated."""
     found = []
     for seed in sorted({int(row["seed"]) for row in rows}):
-        mine = [row for row in rows if int(row["seed"]) == seed and row["config_hash"] == last]
-        if len(mine) >= 3:
-            score, first, second = ([float(r[name]) for r in mine] for name in ("score", "AP_1", "AP_2"))
-            both = [(a + b) / 2 for a, b in zip(first, second)]
-            pairs = ((score, both), (score, first), (first, second))
-            taus = [number for x, y in pairs for number in (kendall(x, y), kendall_interval(x, y))]
-            found.append(Ranks(seed, len(mine), *taus))
+        trained = {row["number"]: row for row in _of_seed(rows, seed)}
+        kinds = sorted({row["rating"] for row in ratings}, reverse=True)
+        scores = {kind: _of_seed([r for r in ratings if r["rating"] == kind], seed) for kind in kinds}
+        taus = {}
+        for kind, told in scores.items():
+            pairs = [(r, trained[r["number"]]) for r in told if r["number"] in trained]
+            assert all(r["genotype"] == t["genotype"] for r, t in pairs), (
+                f"rated another genotype than was trained: {kind}"
+            )
+            if len(pairs) >= 3:
+                aps = [(float(t["AP_1"]) + float(t["AP_2"])) / 2 for _, t in pairs]
+                taus[kind] = Tau.of([float(r["score"]) for r, _ in pairs], aps)
+        if taus:
+            both = ([float(t[name]) for t in trained.values()] for name in ("AP_1", "AP_2"))
+            found.append(Ranks(seed, len(trained), taus, Tau.of(*both)))
     return found
+
+
+def _of_seed(rows: list[Row], seed: int) -> list[Row]:
+    """Return a seed's rows of the last setting."""
+    return [row for row in rows if int(row["seed"]) == seed and row["config_hash"] == rows[-1]["config_hash"]]
 
 
 def front(points: dict[str, tuple[float, float]]) -> list[str]:

@@ -29,6 +29,8 @@ class Sampled:
         of_step: the genotype that an optimiser step of a number trains; None: the candidate.
         restart: puts weights and optimiser back to the start, before each candidate; None: there is one.
         epochs_each: of a candidate.
+        same_pairs: each candidate meets the pairs in the same order and mirrored alike, which takes noise from what
+            tells them apart.
     """
 
     session: Session
@@ -40,10 +42,11 @@ class Sampled:
     of_step: Callable[[int], Genotype] | None = None
     restart: Callable[[], None] | None = None
     epochs_each: int = 1
+    same_pairs: bool = False
 
     def begin(self, epoch: int) -> Row:
         """Choose the draws of an epoch, and start a candidate where one is due; returns the learning rate."""
-        self.loader.set_epoch(epoch)
+        self.loader.set_epoch(epoch % self.epochs_each if self.same_pairs else epoch)
         if self.restart and epoch % self.epochs_each == 0:
             self.restart()
         return {"lr": self.schedule.get_last_lr()[0]}

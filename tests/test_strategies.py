@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.rate_genotypes import main as rate_genotypes
 from datasets.road_scenes import main as road_scenes
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
@@ -199,3 +200,24 @@ def test_a_dry_run_tells_the_memory_of_what_a_step_runs(in_work, tiny_flir, tiny
         found[strategy] = float(re.search(r"^memory_per_pair_mib: ([\d.]+)$", text, re.MULTILINE)[1])
     assert found["evolution"] < 0.7 * found["darts"]
     assert found["gdas"] < 0.7 * found["darts"]
+
+
+def test_brief_trainings_begin_on_the_supernets_weights_and_rate_as_the_benchmark_does(
+    in_work, tiny_flir, tiny_config, capsys
+):
+    """On the supernet's weights, and with nothing that learns, a genotype's AP is that of its inherited weights."""
+    at_rest = ["--strategy", "evolution", *OWN["evolution"], *SMALL, "--eta_max", 0, "--eta_min", 0]
+    folder, _ = searched(capsys, tiny_flir, tiny_config, *at_rest, "--topk_weights", "supernet", "--topk_epochs", 2)
+    told = read_json(folder / "discretisation.json")
+    rows = [row for row in rows_of(folder) if row.get("phase") == "topk"]
+    assert [row["AP_val"] for row in rows[:2]] == [told["AP_val_inherited"]] * 2
+    learning = ["--strategy", "evolution", *OWN["evolution"], *SMALL, "--topk_weights", "supernet"]
+    folder, _ = searched(capsys, tiny_flir, tiny_config, *learning)
+    ratings = []
+    for number in range(2):
+        out = in_work / f"ratings{number}.json"
+        assert rate_genotypes([str(folder), "--genotypes", "2", "--out", str(out)]) == 0
+        ratings.append(json.loads(out.read_text()))
+    assert ratings[0] == ratings[1]
+    assert [row["number"] for row in ratings[0]] == [0, 1]
+    assert all(row["weights"] < 0 <= row["brief"] <= 1 for row in ratings[0])

@@ -220,6 +220,8 @@ def add_search_options(parser: Parser) -> None:
     text = "train the N likeliest genotypes briefly and take the best on val (1: do not)"
     add("--topk", type=positive, default=1, metavar="N", help=text)
     add("--topk_epochs", type=positive, default=1, metavar="N", help="epochs of each of these (1)")
+    text = "these begin where the search began, or on the supernet's weights, all then on the same batches (start)"
+    add("--topk_weights", choices=["start", "supernet"], default="start", help=text)
     group = parser.add_argument_group("cost")
     add = group.add_argument
     text = "weight of the expected cost in the loss of the logits, 1 being the cost of an even mixture (0)"

@@ -48,6 +48,7 @@ UNREAD = {  # options that other strategies do not read
 }
 OF_LOGITS = ("arch_learning_rate", "arch_weight_decay", "alternate", "arch_warmup", "pair_inputs", "hessian")
 OF_LOGITS += ("early_stop", "lambda_cost", "cost")
+OF_TOPK = ("topk_epochs", "topk_weights")
 
 
 def check_combinations(args: argparse.Namespace) -> None:
@@ -64,12 +65,13 @@ def check_combinations(args: argparse.Namespace) -> None:
         raise UserError(f"--strategy {args.strategy}: expected no --compile, as another network runs in each step")
     unread = [name for name, readers in UNREAD.items() if args.strategy not in readers]
     unread += OF_LOGITS if strategy.learns != "logits" else []
-    unread += [] if args.topk > 1 else ["topk_epochs"]
+    unread += [] if args.topk > 1 else list(OF_TOPK)
     unread += [] if args.lambda_cost else ["cost"]
     unread += ["select"] if strategy.learns != "logits" else []
     for name in (name for name in unread if name in args.typed):
-        why = f"with --strategy {args.strategy}" if name not in ("topk_epochs", "cost") else "alone"
-        beside = {"topk_epochs": ": expected --topk of at least 2", "cost": ": expected --lambda_cost above 0"}
+        why = f"with --strategy {args.strategy}" if name not in (*OF_TOPK, "cost") else "alone"
+        beside = dict.fromkeys(OF_TOPK, ": expected --topk of at least 2")
+        beside["cost"] = ": expected --lambda_cost above 0"
         raise UserError(f"--{name}: no effect {why}{beside.get(name, '')}")
     if strategy.partial > 1 and args.topk > 1:
         why = "brief trainings run on the supernet's operations, which see a part of the channels only"
@@ -94,6 +96,11 @@ def met_parts(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...
     """
     learning = ("train", "arch")
     return learning, ("val", *(learning if args.hflip == 1 else ()))
+
+
+def learning_state(model: FusionDetector) -> dict[str, Tensor]:
+    """Return the state of what learns in a search, under its names: all but the frozen streams."""
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("streams.")}
 
 
 @dataclass(frozen=True)
@@ -185,11 +192,25 @@ class Searching:
         loader: PairLoader,
         candidate: Callable[[int], Genotype],
         epochs_each: int,
+        supernet: dict[str, Tensor] | None = None,
     ) -> Sampled:
-        """Return what trains genotypes one after another, each from the start; the schedule starts anew with each."""
+        """Return what trains genotypes one after another; the schedule starts anew with each.
+
+        Each starts where the search began, or from the supernet's weights, and then all meet the pairs alike.
+        """
         schedule = warm_restarts(weights, session.compute.num_steps(loader), epochs_each, 1, self.args.eta_min)
-        how = self.take, candidate, None, lambda: self.restart(weights), epochs_each
+        start = self.initial if supernet is None else supernet
+        how = self.take, candidate, None, lambda: self.restart(weights, start), epochs_each, supernet is not None
         return Sampled(session, weights, schedule, loader, *how)
+
+    def fine_tuned_in_turn(
+        self, session: Session, candidate: Callable[[int], Genotype], epochs_each: int
+    ) -> tuple[Sampled, Callable[[], Metrics]]:
+        """Return what trains genotypes in turn from the weights as they are now, and what rates the one under way."""
+        supernet = {name: tensor.clone() for name, tensor in learning_state(self.model).items()}
+        loader = self.parts.loader(*self.parts.learning, train=True)
+        how = candidate, epochs_each, supernet
+        return self.candidates_in_turn(session, self.weight_optimizer(), loader, *how), self.of_path(session)
 
     def _bilevel(self, weights: Optimizer) -> Bilevel:
         args = self.args
@@ -201,9 +222,9 @@ class Searching:
         how = args.alternate, self.strategy.second_order, args.epochs, args.arch_warmup
         return Bilevel(self.session, weights, logits, schedule, *loaders, *how, self.on_stage, self._penalty())
 
-    def restart(self, optimizer: Optimizer) -> None:
-        """Put the model back to its start, and forget what the optimiser gathered."""
-        self.model.load_state_dict(self.initial, strict=False)
+    def restart(self, optimizer: Optimizer, start: dict[str, Tensor]) -> None:
+        """Put what learns back to a start, and forget what the optimiser gathered."""
+        self.model.load_state_dict(start, strict=False)
         optimizer.state.clear()
 
     def _penalty(self) -> Callable[[], Tensor] | None:
@@ -232,19 +253,23 @@ class Searching:
         return ExpectedCost(list(self.model.fusions), [table[level] for level in levels], device)
 
     def validation(self) -> Callable[[], Metrics]:
-        """Return what rates the supernet on `val` after an epoch: as mixture, or on the path of one genotype.
+        """Return what rates the supernet on `val` after an epoch: as mixture, or on the path of one genotype."""
+        if self.strategy.learns == "paths":
+            return self.of_path(self.session)
+        return validator(self.session, self.parts, "val")[0]
 
-        A path's norms get statistics of their own first, as running ones are of all paths.
+    def of_path(self, session: Session) -> Callable[[], Metrics]:
+        """Return what rates on `val` the path that the supernet runs.
+
+        Its norms get statistics of their own first, as running ones are of all paths.
         """
-        validate, _ = validator(self.session, self.parts, "val")
-        if self.strategy.learns != "paths":
-            return validate
+        validate, _ = validator(session, self.parts, "val")
 
-        def of_path() -> Metrics:
-            with fresh_statistics(self.session, self.statistics_batches()):
+        def rate() -> Metrics:
+            with fresh_statistics(session, self.statistics_batches()):
                 return validate()
 
-        return of_path
+        return rate
 
     def statistics_batches(self) -> Iterator[dict]:
         """Give the batches that running statistics of a path's norms are means of."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datasets.loader import PairLoader
 from engine.evolution import evolve
 from engine.search import cycle_batches, search
-from engine.selection import fresh_statistics, mean_loss, select_by_perturbation
+from engine.selection import mean_loss, select_by_perturbation
 from engine.step import Session, optimisation_step
 from models.search.derive import describe_genotype, in_words
 from models.search.genotypes import Genotype
@@ -109,23 +109,24 @@ class Settling:
     def inherited(self, genotype: Genotype) -> float | None:
         """Return the AP on `val` of the found network on the supernet's weights."""
         self.searching.take(genotype)
-        validate, _ = validator(self.session, self.parts, "val")
-        with fresh_statistics(self.session, self.searching.statistics_batches()):
-            score = validate()[TASK.METRIC]
+        score = self.searching.of_path(self.session)()[TASK.METRIC]
         self.searching.take(None)
         return score
 
     def train_briefly(self, genotypes: list[Genotype], facts: dict) -> Genotype:
-        """Return the genotype that is best on `val` after a brief training from the search's start."""
+        """Return the genotype that is best on `val` after a brief training, from where --topk_weights says."""
         searching, args = self.searching, self.args
         session = Session(self.model, TASK, self.session.compute, self.session.guard)
         keeper = self.make_keeper(session, PHASE)
-        loader: PairLoader = self.parts.loader(*self.parts.learning, train=True)
-        optimizer = searching.weight_optimizer()
-        sides = searching.candidates_in_turn(session, optimizer, loader, genotypes.__getitem__, args.topk_epochs)
+        how = genotypes.__getitem__, args.topk_epochs
+        if args.topk_weights == "supernet":
+            sides, validate = searching.fine_tuned_in_turn(session, *how)
+        else:
+            loader: PairLoader = self.parts.loader(*self.parts.learning, train=True)
+            sides = searching.candidates_in_turn(session, searching.weight_optimizer(), loader, *how)
+            validate, _ = validator(session, self.parts, "val")
         space = self.model.fusions[0].space
         with keeper.at_work(**sides.owners):
-            validate, _ = validator(session, self.parts, "val")
             epochs = len(genotypes) * args.topk_epochs
             search(
                 sides, validate, lambda: describe_genotype(sides.rated, space), epochs, Recorder(keeper, self.tracker)

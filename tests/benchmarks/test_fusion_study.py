@@ -11,7 +11,8 @@ from benchmarks.fusion_study import main, options_of, parse
 from benchmarks.rows import read_rows
 from benchmarks.study_config import read_study
 from benchmarks.study_jobs import study_jobs
-from benchmarks.study_rows import missing
+from benchmarks.study_rows import FAILURE, RANKING, RATING, missing
+from benchmarks.study_rows import STUDY as STUDY_ROWS
 from benchmarks.study_summary import Group, best, difference, front, groups, over_random
 from datasets.road_scenes import parse as parse_scenes
 from tests.tools.stand_in import commands, stand_in
@@ -37,7 +38,8 @@ random:
 searched:
   gdas v2: {seeds: [1], search: {strategy: gdas, space: fusion_v2, pair_inputs: true}}
 sensor_failure: {methods: [sum, gdas v2], seeds: [2], modality_dropout: 0.3}
-kendall: {search: {strategy: evolution, space: fusion_v2}, genotypes: 3, seeds: [1], second_training_seed: 1001}
+kendall: {search: {strategy: evolution, space: fusion_v2}, brief_epochs: 2, genotypes: 3, seeds: [1],
+  second_training_seed: 1001}
 """
 
 
@@ -74,11 +76,10 @@ def test_rows_come_out_once_and_those_of_other_methods_stay(faked, monkeypatch, 
     assert rows["box_nms"]["AP_val"] == "0.31"  # AP of the test on val, not of a training
     assert (rows["random v2 1"]["genotype"], rows["random v2 1"]["search_pair_passes"]) == ("drawn1", "0")
     ranking = read_rows("fusion_ranking")
-    assert sorted((r["number"], r["genotype"], r["score"]) for r in ranking) == [
-        ("0", "drawn0", "-1.0"),
-        ("1", "drawn1", "-1.1"),
-        ("2", "drawn2", "-1.2"),
-    ]
+    assert sorted((r["number"], r["genotype"]) for r in ranking) == [(str(n), f"drawn{n}") for n in range(3)]
+    ratings = [(r["rating"], r["number"], r["genotype"], r["score"]) for r in read_rows("fusion_rating")]
+    scores = {"weights": ("-1.0", "-1.1", "-1.2"), "brief": ("0.0", "0.1", "0.2")}
+    assert ratings == [(kind, str(n), f"drawn{n}", s) for kind, own in scores.items() for n, s in enumerate(own)]
     assert {r["second_seed"] for r in ranking} == {"1001"}
     drawn = [line for line in commands() if "--random_genotype 1" in line]
     assert [("--seed 1001" in line, "--space fusion_v2" in line) for line in sorted(drawn)] == [
@@ -99,7 +100,7 @@ def left(config: str = "mine.yaml", seed: int = 1, *only: str) -> set[str]:
 
 
 def test_a_row_depends_on_its_own_options_alone(faked):
-    assert main(["--config", "mine.yaml", "--seeds", "1", "--methods", "thermal", "gdas v2"]) == 0
+    assert main(["--config", "mine.yaml", "--seeds", "1", "--methods", "thermal", "gdas v2", "kendall"]) == 0
     rest = {"rgb", "sum", "box_nms", "sum widened", "random v2 0", "random v2 1"}
     assert left() == rest
     assert left("mine.yaml", 1, "random v2") == {"random v2 0", "random v2 1"}
@@ -109,6 +110,9 @@ def test_a_row_depends_on_its_own_options_alone(faked):
     assert left() == rest | {"mean"}
     faked.write_text(text.replace("strategy: gdas", "strategy: gdas, epochs: 2"))
     assert left() == rest | {"gdas v2"}
+    faked.write_text(text.replace("brief_epochs: 2", "brief_epochs: 3"))
+    again = missing(read_study("mine.yaml"), None, 1, ("kendall",))
+    assert (again.rated, again.ranked) == (True, ())  # what was trained is not trained again
     faked.write_text(text.replace("val: 8", "val: 9"))
     assert left() == rest | {"gdas v2", "thermal"}
     faked.write_text(text)
@@ -226,9 +230,9 @@ def test_the_front_is_what_no_other_beats():
     assert front(points) == ["a", "b", "e", "d"]
 
 
-def write_rows(folder: Path, rows: list[dict], ranking: list[dict], failure: list[dict]) -> None:
+def write_rows(folder: Path, *tables: list[dict]) -> None:
     folder.mkdir(exist_ok=True)
-    for name, lines in {"fusion_study": rows, "fusion_ranking": ranking, "fusion_failure": failure}.items():
+    for name, lines in zip((STUDY_ROWS, RANKING, RATING, FAILURE), tables, strict=False):
         if lines:
             with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(lines[0]))
@@ -240,12 +244,15 @@ def test_the_report_is_the_same_from_the_same_rows(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.rows.RESULTS", tmp_path)
     facts = {"dataset": "road_scenes", "scenes": "abc", "config": "study", "config_hash": "k", "seed": "1"}
     scores = [(-0.5, 0.2, 0.21), (-0.4, 0.25, 0.22), (-0.3, 0.24, 0.26), (-0.2, 0.3, 0.29)]
-    ranking = [facts | {"number": n, "score": s, "AP_1": a, "AP_2": b} for n, (s, a, b) in enumerate(scores)]
+    numbered = [facts | {"number": n, "genotype": f"g{n}"} for n in range(4)]
+    ranking = [row | {"AP_1": a, "AP_2": b} for row, (_, a, b) in zip(numbered, scores, strict=True)]
+    rating = [row | {"rating": "weights", "score": s} for row, (s, _, _) in zip(numbered, scores, strict=True)]
+    rating += [row | {"rating": "brief", "score": -s} for row, (s, _, _) in zip(numbered, scores, strict=True)]
     mini = [row | {"dataset": "flir_aligned_mini", "scenes": ""} for row in ROWS[1:4]]
     failing = [("0.0", 0.22, 0.01, 0.1), ("0.3", 0.24, 0.06, 0.12)]
     names = ("modality_dropout", "AP", "AP_thermal_black", "AP_rgb_black")
     failure = [facts | {"method": "sum"} | dict(zip(names, values, strict=True)) for values in failing]
-    write_rows(tmp_path, [*ROWS, *made_up("rgb", "single", {1: 0.08, 2: 0.1}), *mini], ranking, failure)
+    write_rows(tmp_path, [*ROWS, *made_up("rgb", "single", {1: 0.08, 2: 0.1}), *mini], ranking, rating, failure)
     texts = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -255,7 +262,10 @@ def test_the_report_is_the_same_from_the_same_rows(tmp_path, monkeypatch):
     assert "### Chosen: gdas v2" in texts[0]
     assert "| best hand-made by AP, the hardest | sum | +4.0 ± 1.7 | 3 |" in texts[0]
     assert "| gdas v2 | 25.0 | 20.0 | +25.0 % | +1.8 | 1 |" in texts[0]
-    assert "| supernet and AP, mean of both trainings | 1.00 | 1.00 to 1.00 |" in texts[0]
+    assert "| loss on `val` on the supernet's weights | 1.00 | 1.00 to 1.00 | 1.50 |" in texts[0]
+    assert (
+        "| AP on `val` after brief training from the supernet's weights | -1.00 | -1.00 to -1.00 | -1.50 |" in texts[0]
+    )
     assert "| sum | 0.3 | 1 | 24.0 | 6.0 | 8.0 | -2.0 | 12.0 | - | - |" in texts[0]  # no network of thermal alone
     assert "41 test pairs are few" in texts[0]
     assert "1 row of earlier settings" in texts[0]
@@ -267,7 +277,7 @@ def test_a_report_of_rows_without_some_columns(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.rows.RESULTS", tmp_path)
     unknown = ("macs", "AP50", "params", "train_pair_passes", "seconds", "commit", "device")
     rows = [{name: value for name, value in row.items() if name not in unknown} for row in ROWS]
-    write_rows(tmp_path, rows, [], [])
+    write_rows(tmp_path, rows)
     assert fusion_report.main(["--out", str(tmp_path / "results.md")]) == 0
     page = (tmp_path / "results.md").read_text()
     assert "| sum | handmade | 22.0 ± 1.0 | 21.0 ± 1.0 | - | 3 | - | - | 0 | - | 0 | - |" in page
@@ -281,5 +291,5 @@ def test_a_report_of_no_rows(tmp_path, monkeypatch):
 
 
 def test_the_committed_page_is_that_of_the_committed_rows():
-    page = fusion_report.report(*(read_rows(f"fusion_{name}") for name in ("study", "ranking", "failure")))
+    page = fusion_report.report(*(read_rows(f"fusion_{name}") for name in ("study", "ranking", "rating", "failure")))
     assert (ROOT / "docs/results.md").read_text(encoding="utf-8") == page

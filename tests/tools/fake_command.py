@@ -31,7 +31,8 @@ def main(script: str, argv: list[str]) -> None:
     assert Path(argv[0]).is_dir()
     if script == "benchmarks.rate_genotypes":
         numbers = range(int(options["--genotypes"]))
-        scores = [{"number": n, "genotype": f"drawn{n}", "score": -1 - 0.1 * n} for n in numbers]
+        assert options["--epochs"] == "2"
+        scores = [{"number": n, "genotype": f"drawn{n}", "weights": -1 - 0.1 * n, "brief": 0.1 * n} for n in numbers]
         Path(options["--out"]).write_text(json.dumps(scores))
     elif script == "main_pretrain_flira.py":
         folder = Path(options["--checkpointdir"])
