@@ -5,7 +5,7 @@ from pathlib import Path
 
 from utils.coco_eval import AREA_STATS
 from utils.plots import phases
-from utils.report import drawings
+from utils.report import drawings, tested
 from utils.report import sections as s
 from utils.report.others import WITHOUT_MEANING, alike, by_method, identity, methods_table, spread
 from utils.report.page import Block, Page, Pictures, Section, Table, Words, write_page
@@ -44,12 +44,14 @@ def methods(kind: str, runs: list[Run]) -> Section:
 
 def by_class(runs: list[Run]) -> Section:
     """Return AP of each class by method."""
-    return _table_of("By class", runs, "AP_", lambda n: not n.startswith(s.SCENE) and n not in (*AREA_STATS, "AP_val"))
+    return _table_of(
+        "By class", runs, "AP_", lambda n: not n.startswith(tested.SCENE) and n not in (*AREA_STATS, "AP_val")
+    )
 
 
 def by_scene(runs: list[Run]) -> Section:
     """Return AP of each scene by method, where the data names scenes."""
-    return _table_of("By scene", runs, s.SCENE, lambda name: True)
+    return _table_of("By scene", runs, tested.SCENE, lambda name: True)
 
 
 def _table_of(title: str, runs: list[Run], prefix: str, wanted: Callable[[str], bool]) -> Section:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets.parts import Parts
+from utils.report import searched, tested
 from utils.report import sections as s
 from utils.report.others import beside_others
 from utils.report.page import Page, Section, write_page
@@ -45,7 +46,11 @@ def headline(run: Run) -> dict[str, str]:
         scores = {f"AP on val, {phase}": points(value) for phase, value in s.best_by_phase(run).items()}
         return scores | {"time": duration(run.seconds)}
     if run.kind == "search":
-        return {"genotype": run.genotype.id if run.genotype else NONE, **s.chosen(run), "time": duration(run.seconds)}
+        return {
+            "genotype": run.genotype.id if run.genotype else NONE,
+            **searched.chosen(run),
+            "time": duration(run.seconds),
+        }
     best = run.best or {}
     names = {"AP on val": points(best.get("AP_val")), "AP50 on val": points(best.get("AP50_val"))}
     epoch = f"{best['epoch']} of 0 to {run.args.get('epochs', 1) - 1}" if best else NONE
@@ -53,18 +58,24 @@ def headline(run: Run) -> dict[str, str]:
 
 
 def _search(run: Run, parts: Parts | None) -> list[Section]:
-    scores = [] if s.learns(run) == "paths" else [s.scores(run)]  # of a path, which is not what is chosen
-    return [s.genotype(run), s.logits(run), s.curves(run), s.settled(run), *scores]
+    scores = [] if searched.learns(run) == "paths" else [s.scores(run)]  # of a path, which is not what is chosen
+    return [searched.genotype(run), searched.logits(run), s.curves(run), searched.settled(run), *scores]
 
 
 def _found(run: Run, parts: Parts | None) -> list[Section]:
-    return [s.scores(run), beside_others(run), s.genotype(run), s.curves(run), *s.found_boxes(run, parts, "val")]
+    return [
+        s.scores(run),
+        beside_others(run),
+        searched.genotype(run),
+        s.curves(run),
+        *tested.found_boxes(run, parts, "val"),
+    ]
 
 
 def _test(run: Run, parts: Parts | None) -> list[Section]:
     part = run.results.get("part", "")
-    own = [s.scores(run), beside_others(run), s.by_scene(run), s.robustness(run)]
-    return [*own, *s.found_boxes(run, parts, part), s.genotype(run)]
+    own = [s.scores(run), beside_others(run), tested.by_scene(run), tested.robustness(run)]
+    return [*own, *tested.found_boxes(run, parts, part), searched.genotype(run)]
 
 
 def _pretrain(run: Run, parts: Parts | None) -> list[Section]:
