@@ -6,22 +6,17 @@ nothing is trained: the run's best.pt is tested, once, into a run folder of its 
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from datasets.parts import Parts
-from engine.guard import Guard
-from engine.step import Compute, Session
-from engine.train import train, warm_restarts
-from models.fusion_detector import FusionDetector
+from engine.tasks import detection
 from models.search.derive import in_words
 from models.search.genotype_io import read_genotype
-from models.search.genotypes import Genotype, genotype_to_json
-from models.search.parameters import parameter_groups
+from models.search.genotypes import Genotype
 from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space, input_names
-from utils.args import command, parse, plain
+from utils.args import command, parse
 from utils.caching import cache_sizes, cached, check_caching
 from utils.errors import UserError
 from utils.experiment import (
@@ -33,6 +28,7 @@ from utils.experiment import (
     load_streams,
     open_data,
     pick_compute,
+    remarks,
 )
 from utils.found import (
     DATA,
@@ -45,17 +41,15 @@ from utils.found import (
     needed_modalities,
 )
 from utils.inherit import inherit
-from utils.keeper import Keeper
+from utils.learning import Setting, run_training
 from utils.memory import memory_estimate
 from utils.options import make_parser
-from utils.reporting import TASK, Recorder, next_command, print_dry_run, tracking, validator
-from utils.resume import finish, running, say_if_finished, take_up
+from utils.reporting import next_command, print_dry_run
+from utils.resume import running, say_if_finished, take_up
 from utils.run_folder import RunFolder, read_json
 from utils.seed import seed_everything
 from utils.seeds import each_seed
-from utils.signals import Stop
 from utils.testing import test_box_fusion, test_found
-from utils.tracked_files import track_files
 
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 SPACE = ("space", "steps", "multiplier", "node_steps", "node_multiplier")
@@ -113,46 +107,20 @@ def train_found(args: argparse.Namespace) -> None:
         print_dry_run(describe(model, genotype) | steps | sizes)
         return
 
-    with running("found", args, parts) as (run, stop):
+    def cache(log: Callable[[str], None]) -> Parts:
+        return cached(args, parts, model, compute, log, parts.learning, ("val",))
+
+    def following(run: RunFolder) -> str:
+        options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}
+        options |= {"eval_exp_dir": run.path} | ({} if args.config else {"batchsize": args.batchsize})
+        return next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))
+
+    facts = {"checkpoint_split": checkpoint_split, "data": parts.data.facts}
+    with running("found", args, parts, remarks(args, "found")) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}; head from {head_file(args)}")
         if genotype:
             run.log(f"genotype {genotype.id}: {in_words(genotype)}")
-        facts = {"kind": "found", "args": plain(args), "split": parts.split.hash, "protocol": parts.split.protocol}
-        facts |= {"checkpoint_split": checkpoint_split, "data": parts.data.facts}
-        facts["genotype"] = genotype_to_json(genotype) if genotype else None
-        run_training(args, parts, model, compute, facts, run, stop)
-
-
-def run_training(
-    args: argparse.Namespace,
-    parts: Parts,
-    model: FusionDetector,
-    compute: Compute,
-    facts: dict,
-    run: RunFolder,
-    stop: Stop,
-) -> None:
-    """Train, from where the run was left."""
-    session = Session(model, TASK, compute, Guard(compute.device, args.max_bad_steps, run.log))
-    keeper = Keeper(run, session, facts, parts.digest, parts.bad_files, args.checkpoint_every, stop)
-    if facts["genotype"]:
-        run.write_json("genotype.json", facts["genotype"])
-    parts = cached(args, parts, model, compute, run.log, parts.learning, ("val",))
-    keeper.note_features(parts)
-    loader = parts.loader(*parts.learning, train=True)
-    groups = parameter_groups(model, model.streams, args.stream_lr)
-    optimizer = torch.optim.Adam(groups, lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
-    schedule = warm_restarts(optimizer, compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
-    validate, detections = validator(session, parts, "val")
-    with tracking(args, run) as tracker:
-        with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
-            record = Recorder(keeper, tracker, lambda row: {"detections.json": detections})
-            train(session, optimizer, schedule, loader, validate, args.epochs, record)
-        track_files(tracker, run, parts, "val")
-    options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}
-    options |= {"eval_exp_dir": run.path} | ({} if args.config else {"batchsize": args.batchsize})
-    following = next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))
-    finish(run, args, parts, [session.progress.in_words(TASK.METRIC), f"eval_exp_dir: {run.path}", following])
+        run_training(Setting(args, parts, model, detection, compute, facts, cache, following), genotype, run, stop)
 
 
 def pick_source(args: argparse.Namespace) -> str:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from datasets.parts import Parts
 from engine.guard import Guard
 from engine.step import Compute, Session
+from engine.tasks import detection
 from engine.train import train
 from models.backbones import create_encoder, encoder_channels
 from models.detection.bifpn import BiFPN
@@ -26,13 +27,13 @@ from models.search.parameters import weight_parameters
 from utils import checkpoint
 from utils.args import command, parse, plain
 from utils.errors import UserError
-from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, streams_file
+from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, remarks, streams_file
 from utils.keeper import Keeper
 from utils.lock import locked
 from utils.memory import memory_estimate
 from utils.options import make_parser
 from utils.pretrained import check_others, make_folder, merged_streams, publish
-from utils.reporting import TASK, Recorder, count_parameters, next_command, print_dry_run, tracking, validator
+from utils.reporting import Recorder, count_parameters, next_command, print_dry_run, tracking, validator
 from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import RunFolder
 from utils.seed import seed_everything
@@ -77,7 +78,7 @@ def main(argv: list[str]) -> None:
         return
 
     make_folder(args.checkpointdir)
-    with running("pretrain", args, parts) as (run, stop), tracking(args, run) as tracker:
+    with running("pretrain", args, parts, remarks(args, "pretrain")) as (run, stop), tracking(args, run) as tracker:
         job = Job(args, parts, loader, compute, run, stop, tracker)
         finish(run, args, parts, run_pretraining(job, detectors))
 
@@ -164,7 +165,7 @@ def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
     optimizer = torch.optim.AdamW(weight_parameters(model), lr=args.lr, weight_decay=args.weight_decay, fused=True)
     rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
-    session = Session(model, TASK, job.compute, Guard(job.compute.device, args.max_bad_steps, job.run.log))
+    session = Session(model, detection, job.compute, Guard(job.compute.device, args.max_bad_steps, job.run.log))
     facts, known = {"kind": "pretrain", "args": plain(args)}, (job.parts.digest, job.parts.bad_files)
     keeper = Keeper(job.run, session, facts, *known, args.checkpoint_every, job.stop, phase)
     validate, _ = validator(session, job.parts, "val")

@@ -22,7 +22,7 @@ from benchmarks.search_step import BACKBONE, CHANNELS, CLASSES, LEVELS, REPEATS,
 from datasets.loader import BadFiles
 from engine.guard import Guard
 from engine.step import Compute, Session
-from engine.tasks import TASKS
+from engine.tasks import detection
 from models.backbones import create_encoder, encoder_channels
 from models.detection.bifpn import BiFPN
 from models.detection.heads import DetectionHead
@@ -56,7 +56,7 @@ def make_keeper(phase: str, compute: Compute, folder: Path) -> Keeper:
     for optimizer in optimizers.values():
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    session = Session(model, TASKS["detection"], compute, Guard(compute.device))
+    session = Session(model, detection, compute, Guard(compute.device))
     run = RunFolder.new(phase, "cost", str(folder))
     keeper = Keeper(run, session, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
     keeper.owners |= optimizers

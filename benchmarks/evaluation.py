@@ -28,6 +28,7 @@ from datasets.road_scenes import SIZES
 from engine.guard import Guard
 from engine.search import Bilevel
 from engine.step import Compute, Session, evaluate
+from engine.tasks import detection
 from engine.train import warm_restarts
 from main_darts_searchable_flira import build_model
 from models.search.parameters import arch_parameters, weight_parameters
@@ -35,7 +36,6 @@ from utils.args import Parser, command, parse
 from utils.caching import cached
 from utils.experiment import open_data, pick_compute
 from utils.options import make_parser, positive
-from utils.reporting import TASK
 from utils.seed import seed_everything
 
 
@@ -82,7 +82,7 @@ def make_epoch(args: argparse.Namespace, model: nn.Module, parts: Parts, compute
     train, arch = (parts.loader(part, train=True) for part in ("train", "arch"))
     schedule = warm_restarts(weights, compute.num_steps(train), args.Ti, args.Tm, args.eta_min)
     second_order = args.strategy == "darts2"
-    session = Session(model, TASK, compute, Guard(compute.device))
+    session = Session(model, detection, compute, Guard(compute.device))
     sides = Bilevel(session, weights, logits, schedule, train, arch, args.alternate, second_order, args.epochs)
 
     def one_epoch() -> None:
@@ -96,12 +96,12 @@ def make_epoch(args: argparse.Namespace, model: nn.Module, parts: Parts, compute
 def time_evaluation(model: nn.Module, parts: Parts, compute: Compute) -> dict[str, float]:
     """Evaluate on `val`; returns the seconds of each part and of all, "val_pass"."""
     seconds = dict.fromkeys(("load", "forward", "detect", "scoring"), 0.0)
-    evaluator = TASK.make_evaluator(parts.ground_truth("val"), parts.data.category_ids, parts.data.classes, False)
+    evaluator = detection.make_evaluator(parts, "val")
     evaluator.compute, score = lambda: timed(seconds, "scoring", score), evaluator.compute
     forward = model.forward
     model.forward = lambda *inputs: timed(seconds, "forward", lambda: forward(*inputs))
     batches = timed_batches(parts.loader("val", train=False), seconds)
-    session = Session(model, TASK, compute, Guard(compute.device))
+    session = Session(model, detection, compute, Guard(compute.device))
     whole = seconds_of(lambda: evaluate(session, batches, evaluator, "evaluate"))
     del model.forward
     seconds["detect"] = whole - sum(seconds.values())

@@ -18,13 +18,13 @@ from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from engine.guard import Guard
 from engine.step import Session, evaluate, optimisation_step, run_pass
+from engine.tasks import detection
 from main_darts_found_flira import assemble, head_file, inherit_sizes, load_genotype
 from models.search.parameters import weight_parameters
 from utils.args import command, parse
 from utils.errors import UserError
 from utils.experiment import load_head, load_streams, open_data, pick_compute
 from utils.options import make_parser
-from utils.reporting import TASK
 from utils.seed import seed_everything
 
 
@@ -46,14 +46,14 @@ def main(argv: list[str]) -> None:
     model = compute.place(assemble(args, streams, load_head(args, head_file(args)), genotype, parts.data.normalization))
     optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, fused=True)
 
-    session = Session(model, TASK, compute, Guard(compute.device))
+    session = Session(model, detection, compute, Guard(compute.device))
 
     def step(batches: list[dict]) -> None:
         optimisation_step(session, batches, optimizer)
 
     def score() -> dict:
         classes = parts.data.category_ids, parts.data.classes
-        evaluator = TASK.make_evaluator(parts.ground_truth("train"), *classes)
+        evaluator = detection.DetectionEvaluator(parts.ground_truth("train"), *classes)
         return evaluate(session, loaders[1], evaluator, "evaluate")
 
     started, best = time.perf_counter(), {"AP50": -1.0}

@@ -15,6 +15,7 @@ from engine.guard import Guard
 from engine.progress import Row
 from engine.search import search
 from engine.step import Session
+from engine.tasks import detection
 from main_darts_searchable_flira import build_model
 from models.search.genotypes import Genotype
 from models.search.random_genotypes import random_genotype
@@ -24,7 +25,6 @@ from utils.args import Parser, command, parse
 from utils.caching import cached
 from utils.experiment import open_data, pick_compute
 from utils.options import make_parser, positive
-from utils.reporting import TASK
 from utils.resume import take_up
 from utils.run_folder import RunFolder, write_json
 from utils.searching import Searching, met_parts
@@ -53,12 +53,12 @@ def main(argv: list[str]) -> None:
 
 def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs: int) -> list[float]:
     """Return the AP on `val` of each genotype after epochs of training from the supernet's weights."""
-    session = Session(searching.model, TASK, searching.session.compute, searching.session.guard)
+    session = searching.new_session()
     sides, validate = searching.fine_tuned_in_turn(session, genotypes.__getitem__, epochs)
     scores = []
 
     def on_epoch(row: Row, is_best: bool) -> None:
-        scores.append(row[f"{TASK.METRIC}_val"])
+        scores.append(row[f"{detection.METRIC}_val"])
         print(f"epoch {len(scores)} of {epochs * len(genotypes)}: AP_val {scores[-1]:.4f}", flush=True)
 
     search(sides, validate, dict, epochs * len(genotypes), on_epoch)
@@ -73,7 +73,7 @@ def finished_search(folder: str) -> Searching:
     model = compute.place(build_model(args, parts))
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
     parts = cached(args, parts, model, compute, print, *met_parts(args))
-    session, run = Session(model, TASK, compute, Guard(compute.device)), RunFolder(Path(folder))
+    session, run = Session(model, detection, compute, Guard(compute.device)), RunFolder(Path(folder))
     searching = Searching(args, session, parts, run, {})
     searching.on_stage(EVALUATION)
     return searching

@@ -116,7 +116,7 @@ def struck(strike: dict | None, argv: list[str]) -> int:
 
 
 def mean_confidence(evaluator: DetectionEvaluator) -> dict[str, float]:
-    scores = [item["score"] for item in evaluator.detections]
+    scores = [item["score"] for item in evaluator.answers]
     return {"AP": sum(scores) / max(len(scores), 1)}
 
 

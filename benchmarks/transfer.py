@@ -16,6 +16,7 @@ from benchmarks.rows import append_row, read_rows
 from datasets.road_scenes import scenes_hash
 from engine.guard import Guard
 from engine.step import Session
+from engine.tasks import detection
 from main_pretrain_flira import build_detector
 from tools.demo import config_hash, exit_codes, say
 from tools.demo_jobs import environment_for
@@ -28,7 +29,7 @@ from utils.commands import command_line
 from utils.experiment import open_data, pick_compute
 from utils.options import positive
 from utils.options import seed as as_seed
-from utils.reporting import TASK, validator
+from utils.reporting import validator
 from utils.run_folder import commit
 
 STARTS = ("scratch", "road_scenes")
@@ -106,7 +107,7 @@ def scores(run: Path, modality: str) -> dict[str, object]:
     detector = build_detector(args, modality, parts.data.normalization)
     detector.load_state_dict(state["model"])
     compute.place(detector)
-    session = Session(detector, TASK, compute, Guard(compute.device))
+    session = Session(detector, detection, compute, Guard(compute.device))
     test, val = (validator(session, parts, part)[0]() for part in ("test", "val"))
     facts = {"AP_val": val["AP"], "epoch": state["progress"]["best_epoch"], "split": parts.split.hash}
     numbers = {n: test[n] for n in NUMBERS} | facts

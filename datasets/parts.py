@@ -8,6 +8,7 @@ val list belongs to the training list.
 import hashlib
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import ClassVar
 
 from torch.utils.data import DataLoader
 
@@ -53,6 +54,8 @@ class Parts:
     options: LoaderOptions
     bad_files: BadFiles
     cache: FeatureCache | None = None
+
+    UNIT: ClassVar[str] = "pairs"
 
     @property
     def learning(self) -> tuple[str, ...]:

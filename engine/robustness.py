@@ -7,7 +7,6 @@ Shapes: B batch, F taps of a level, C channels, H W of the level.
 """
 
 from collections.abc import Iterable
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from tqdm import tqdm
 
 from datasets.corrupted_pairs import CLEAN
 from datasets.corruptions import DEAD_KINDS, severities
-from engine.step import Compute, move
+from engine.step import Compute, Task, move
 from models.fusion_detector import INPUTS, FusionDetector
 
 Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them
@@ -47,7 +46,7 @@ def conditions_of(kind: str, sensors: tuple[str, ...]) -> list[Condition]:
 
 @torch.no_grad()
 def detect_under(
-    model: FusionDetector, task: ModuleType, compute: Compute, batches: Iterable[dict], conditions: list[Condition]
+    model: FusionDetector, task: Task, compute: Compute, batches: Iterable[dict], conditions: list[Condition]
 ) -> dict[Condition, Answers]:
     """Run the model over all batches under each of the conditions, which are of one kind.
 

@@ -1,13 +1,10 @@
-"""One optimisation step and one evaluation pass: shared by pretraining, search and training, by every task.
-
-A task is a module with `losses(model, batch) -> dict with "loss"`, `predict(model, batch)` and `make_evaluator`.
-"""
+"""One optimisation step and one evaluation pass: shared by pretraining, search and training, by every task."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from itertools import islice
-from types import ModuleType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +13,35 @@ from tqdm import tqdm
 
 from engine.guard import Guard
 from engine.progress import Progress
+
+
+class Evaluator(Protocol):
+    """Collects predictions, and scores them in the end; `answers` is what of them can be written as JSON."""
+
+    answers: list[dict]
+
+    def add(self, batch: dict, predictions: Any) -> None: ...
+
+    def compute(self) -> dict[str, float | None]: ...
+
+
+class Task(Protocol):
+    """What is learned: a module, or an object, of engine/tasks.
+
+    `METRIC` names the number, 0..1, by which an epoch is chosen, `SHOWN` those that a line of the log has, `ANSWERS`
+    the file of what the best epoch has answered on `val`.
+    """
+
+    METRIC: str
+    SHOWN: tuple[str, ...]
+    ANSWERS: str
+
+    def losses(self, model: nn.Module, batch: dict) -> dict[str, Tensor]: ...
+
+    def predict(self, model: nn.Module, batch: dict) -> Any: ...
+
+    def make_evaluator(self, parts: Any, part: str, full: bool = False) -> Evaluator: ...
+
 
 LOOK_EVERY = 10  # steps; a look at a number on a GPU waits for all work given to it
 
@@ -61,14 +87,14 @@ class Session:
     """What every step of a phase of a run works with.
 
     Args:
-        task: a module as above.
+        task: what is learned.
         guard: takes the steps, or skips those whose numbers are not finite.
         progress: where the phase stands; steps and passes move it on.
         at_rest: called between steps, and between batches of an evaluation: where a run may be saved, or end.
     """
 
     model: nn.Module
-    task: ModuleType
+    task: Task
     compute: Compute
     guard: Guard
     progress: Progress = field(default_factory=Progress)
@@ -177,7 +203,7 @@ def groups_of(batches: Iterable[dict], size: int) -> Iterator[list[dict]]:
 
 
 @torch.no_grad()
-def evaluate(session: Session, batches: Iterable[dict], evaluator, title: str) -> dict[str, float | None]:
+def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, title: str) -> dict[str, float | None]:
     """Run the model in eval mode over all batches and return the evaluator's metrics."""
     session.model.eval()
     for batch in tqdm(batches, desc=title, leave=False, disable=None):

@@ -182,8 +182,9 @@ def unread_options(monkeypatch, section: str, runs: list[list[str]], make_parser
     def hidden(args):
         return {k: v for k, v in plain(args).items() if k != "_read"}
 
-    monkeypatch.setattr(module, "plain", hidden)
-    monkeypatch.setattr(importlib.import_module("utils.reporting"), "plain", hidden)
+    monkeypatch.setattr(module, "plain", hidden, raising=False)
+    for more in ("utils.reporting", "utils.learning"):
+        monkeypatch.setattr(importlib.import_module(more), "plain", hidden)
     for argv in runs:
         assert module.main(argv) == 0
     options = {a.dest for a in make_parser(section)._actions} - {"help", "config"}

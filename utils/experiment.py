@@ -113,6 +113,17 @@ def unlike_pretraining(args: argparse.Namespace) -> dict:
     return unlike(pretrained_with(args), {name: getattr(args, name) for name in FROM_PRETRAINING})
 
 
+def remarks(args: argparse.Namespace, kind: str) -> list[str]:
+    """Return what the log of a run that starts says of options without effect, and of those unlike pretraining's."""
+    if getattr(args, "L", None) is not None:
+        told = [f"--L {args.L} and --no-prefetcher ({args.no_prefetcher}) have no effect here"]
+    else:
+        told = [f"--no-prefetcher ({args.no_prefetcher}) has no effect here"]
+    others = unlike_pretraining(args) if kind in ("search", "found") else {}
+    said = "though the streams were pretrained with"
+    return told + [f"--{name}: {getattr(args, name)}, {said} {theirs}" for name, theirs in others.items()]
+
+
 def check_facts(args: argparse.Namespace, data: PairedData) -> None:
     """Refuse streams that were pretrained for other classes or other values of the pixels, unless that is allowed."""
     for name, theirs in unlike(pretrained_with(args).get("data", {}), data.facts).items():

@@ -17,6 +17,7 @@ from datasets.parts import Parts
 from datasets.registry import LOCATE, is_description
 from engine.guard import Guard
 from engine.step import Compute, Session
+from engine.tasks import detection
 from models.detection.heads import DetectionHead
 from models.fusion_baselines import BASELINES, FUSIONS
 from models.fusion_detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
@@ -30,7 +31,7 @@ from utils.errors import UserError, short
 from utils.experiment import build_head, build_streams, open_data, unlike
 from utils.inherit import check_inherited, inherit
 from utils.plain import check_plain
-from utils.reporting import TASK, count_parameters, validator
+from utils.reporting import count_parameters, validator
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
 DATA = ("dataset", "split_seed", "paper_protocol")
@@ -64,8 +65,8 @@ class Trained:
         """Return metrics and detections (COCO form) on a part."""
         model = compute.place(self.model)
         parts = cached(self.args, self.parts, model, compute, log, (), (part,))
-        session = Session(model, TASK, compute, Guard(compute.device))
-        validate, detections = validator(session, parts, part, by_area=True)
+        session = Session(model, detection, compute, Guard(compute.device))
+        validate, detections = validator(session, parts, part, full=True)
         return validate(), detections
 
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.step import Compute
+from engine.tasks import detection
 from models.fusion_detector import INPUTS
-from utils.reporting import TASK
 
 PROBE = 2  # pairs: batch norm learns from no fewer
 ADAM = 3  # of the size of what is trained: gradients, and two moments
@@ -52,7 +52,7 @@ def kept_for_gradients(
     before, was_training = {name: buffer.clone() for name, buffer in model.named_buffers()}, model.training
     model.train()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), compute.autocast():
-        losses = TASK.losses(model, black_batch(streams, image_size, compute.device))
+        losses = detection.losses(model, black_batch(streams, image_size, compute.device))
     del losses  # held until here, so that no storage's place was taken by another's
     model.train(was_training)
     for name, buffer in model.named_buffers():  # running statistics

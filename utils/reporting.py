@@ -14,24 +14,21 @@ from datasets.parts import Parts
 from datasets.registry import is_description
 from engine.progress import Row
 from engine.step import Session, evaluate
-from engine.tasks import TASKS
 from utils.args import plain
-from utils.experiment import unlike_pretraining
 from utils.keeper import Keeper
 from utils.run_folder import RunFolder, read_json, write_json
 from utils.saving import save
 from utils.signals import Stopped
 from utils.tracking import Tracker
 
-TASK = TASKS["detection"]
 SHOWN_REMARKS = 5
 TRACKED = "wandb.json"  # the id of a run at Weights & Biases
 COMMAND = "command.json"  # of a run: which command, and which of its options were given
 PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
 
 
-def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
-    """Create the run folder, write what is known at the start, and log what has no effect."""
+def start_run(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str]) -> RunFolder:
+    """Create the run folder, write what is known at the start, and log remarks on the options and the data."""
     run = RunFolder.new(kind, args.save)
     run.describe(plain(args))
     write_json(run.path / "split.json", parts.split.to_json())
@@ -41,16 +38,12 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
     run.write_json(COMMAND, {"kind": kind, "given": sorted(args.given), "typed": sorted(args.typed)})
     run.log(f"{kind} in {run.path}")
     parts.bad_files.log = run.log
-    if getattr(args, "L", None) is not None:
-        run.log(f"--L {args.L} and --no-prefetcher ({args.no_prefetcher}) have no effect here")
-    else:
-        run.log(f"--no-prefetcher ({args.no_prefetcher}) has no effect here")
     if args.parallel:
         run.log(f"--parallel: {torch.cuda.device_count()} GPUs found; runs on one device, several are not built yet")
-    for name, theirs in unlike_pretraining(args).items() if kind in ("search", "found") else ():
-        run.log(f"--{name}: {getattr(args, name)}, though the streams were pretrained with {theirs}")
+    for remark in remarks:
+        run.log(remark)
     sizes = ", ".join(f"{part} {len(names)}" for part, names in parts.split.parts.items())
-    run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} pairs")
+    run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} {parts.UNIT}")
     for remark in parts.data.remarks[:SHOWN_REMARKS]:
         run.log(f"remark: {remark}")
     if (more := len(parts.data.remarks) - SHOWN_REMARKS) > 0:
@@ -61,22 +54,21 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts) -> RunFolder:
 
 
 def validator(
-    session: Session, parts: Parts, part: str, by_area: bool = False
+    session: Session, parts: Parts, part: str, full: bool = False
 ) -> tuple[Callable[[], dict[str, float | None]], list]:
-    """Return a function that evaluates the model on a part, and a list that holds the detections of its last call.
+    """Return a function that evaluates the model on a part, and a list that holds the answers of its last call.
 
-    `by_area`: small, medium and large objects also apart, which takes three quarters of the scoring's time: for tests.
+    `full`: with all that the task can tell, as a test does.
     """
-    loader, detections = parts.loader(part, train=False), []
+    loader, answers = parts.loader(part, train=False), []
 
     def validate() -> dict[str, float | None]:
-        classes = parts.data.category_ids, parts.data.classes
-        evaluator = TASK.make_evaluator(parts.ground_truth(part), *classes, by_area)
+        evaluator = session.task.make_evaluator(parts, part, full)
         metrics = evaluate(session, loader, evaluator, f"evaluate {part}")
-        detections[:] = evaluator.detections
+        answers[:] = evaluator.answers
         return metrics
 
-    return validate, detections
+    return validate, answers
 
 
 @contextlib.contextmanager
@@ -132,7 +124,8 @@ class Recorder:
         return tuple(names)
 
     def _line(self, row: Row, is_best: bool) -> str:
-        shown = {k: v for k, v in row.items() if k in ("train_loss", "arch_loss", "AP_val", "AP50_val", "pairs_per_s")}
+        names = {"train_loss", "arch_loss", *(f"{n}_val" for n in self.keeper.session.task.SHOWN), "pairs_per_s"}
+        shown = {k: v for k, v in row.items() if k in names}
         numbers = "  ".join(f"{k} {v:.4g}" if v is not None else f"{k} none" for k, v in shown.items())
         return f"{self.keeper.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
 

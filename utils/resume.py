@@ -97,13 +97,16 @@ def say_if_finished(path: Path | None) -> bool:
 
 
 @contextlib.contextmanager
-def running(kind: str, args: argparse.Namespace, parts: Parts) -> Iterator[tuple[RunFolder, Stop]]:
+def running(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str]) -> Iterator[tuple[RunFolder, Stop]]:
     """Start a run, or go on with one, and hold its folder alone; signals are noted until the end of the block.
+
+    Args:
+        remarks: on the options, for the log of a run that starts.
 
     Raises:
         UserError: another process works on it.
     """
-    run = RunFolder(args.resume) if args.resume else start_run(kind, args, parts)
+    run = RunFolder(args.resume) if args.resume else start_run(kind, args, parts, remarks)
     with locked(run.path, None, "another process"), caught(run.path) as stop:
         if args.resume:
             run.log(f"resumed: {kind} in {run.path}")

@@ -11,9 +11,9 @@ from tqdm import tqdm
 from datasets.corruptions import KINDS
 from engine.robustness import Answers, Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
+from engine.tasks import detection
 from utils.errors import UserError
 from utils.found import Trained
-from utils.reporting import TASK
 from utils.run_folder import RunFolder, read_json
 
 FACTS = ("part", "pairs", "method", "eval_exp_dir", "epoch", "seed", "protocol", "split", "checkpoint_split", "commit")
@@ -52,7 +52,7 @@ def test_robustness(
     with tqdm(total=sum(map(len, conditions.values())), desc="conditions", leave=False, disable=None) as bar:
         for kind, own in conditions.items():
             batches = trained.parts.corrupted(part, kind, trained.state["args"]["seed"])
-            for condition, answers in detect_under(trained.model, TASK, compute, batches, own).items():
+            for condition, answers in detect_under(trained.model, detection, compute, batches, own).items():
                 rows.append(row_of(condition, score(trained, part, answers), metrics["AP"]))
                 bar.update()
             for line in in_words(rows, kind):
@@ -69,9 +69,7 @@ def test_robustness(
 
 def score(trained: Trained, part: str, answers: Answers) -> dict[str, float | None]:
     """Return the metrics of what was found."""
-    data = trained.parts.data
-    truth = trained.parts.ground_truth(part)
-    evaluator = TASK.make_evaluator(truth, data.category_ids, data.classes, by_area=False)
+    evaluator = detection.make_evaluator(trained.parts, part)
     for batch, predictions in answers:
         evaluator.add(batch, predictions)
     return evaluator.compute()

@@ -23,6 +23,7 @@ from engine.step import Session, move
 from engine.train import warm_restarts
 from models.detection.anchors import level_sizes
 from models.fusion_detector import FusionDetector
+from models.search.blocks import MAPS
 from models.search.costs import COSTS, ExpectedCost, cost_table
 from models.search.derive import derive, describe, describe_genotype, named_weights
 from models.search.genotypes import Genotype
@@ -160,6 +161,10 @@ class Searching:
     def capped(self, genotype: Genotype, rng: random.Random) -> Genotype:
         return capped(genotype, self.model.fusions[0].space, self.args.max_parameter_free, rng)
 
+    def new_session(self) -> Session:
+        """Return a session of the same model at the start of another phase."""
+        return Session(self.model, self.session.task, self.session.compute, self.session.guard)
+
     def weight_optimizer(self) -> Optimizer:
         rates = {"lr": self.args.eta_max, "weight_decay": self.args.weight_decay}
         return torch.optim.Adam(weight_parameters(self.model), fused=True, **rates)
@@ -246,8 +251,10 @@ class Searching:
         args, device = self.args, self.session.compute.device
         path, levels = self.run.path / COSTS_FILE, self.model.streams.level_names
         if not path.exists():
-            sizes = level_sizes(args.image_size, args.fusion_levels)
-            table = cost_table(self.model.fusions[0].space, sizes, COSTS[args.cost], device)
+            space = self.model.fusions[0].space
+            maps = space.rank == MAPS
+            sizes = level_sizes(args.image_size, args.fusion_levels) if maps else [(space.length,)]
+            table = cost_table(space, sizes, COSTS[args.cost], device)
             self.run.write_json(COSTS_FILE, {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
         table = read_json(path)["levels"]
         return ExpectedCost(list(self.model.fusions), [table[level] for level in levels], device)

@@ -20,7 +20,7 @@ from models.search.likeliest import likeliest
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
 from utils.keeper import Keeper
-from utils.reporting import TASK, Recorder, validator
+from utils.reporting import Recorder, validator
 from utils.searching import Searching
 from utils.seed import seed_everything
 from utils.tracking import Tracker
@@ -42,7 +42,7 @@ class Settling:
     def __init__(self, searching: Searching, make_keeper: MakeKeeper, tracker: Tracker, meta: dict):
         self.searching, self.make_keeper, self.tracker, self.meta = searching, make_keeper, tracker, meta
         self.args, self.model, self.parts = searching.args, searching.model, searching.parts
-        self.session = Session(self.model, TASK, searching.session.compute, searching.session.guard)
+        self.session, self.task = searching.new_session(), searching.session.task
         self.log = searching.run.log
 
     def settle(self) -> Genotype:
@@ -56,12 +56,13 @@ class Settling:
         shares = self.model.fusions[0].partial == 1 and self.searching.strategy.learns != "candidates"
         inherited = self.inherited(genotypes[0]) if shares else None
         of_mixture = best if self.searching.strategy.learns == "logits" else None
-        facts = {"AP_val_supernet": of_mixture, "AP_val_inherited": inherited, "genotype": genotypes[0].id}
+        metric = f"{self.task.METRIC}_val"
+        facts = {f"{metric}_supernet": of_mixture, f"{metric}_inherited": inherited, "genotype": genotypes[0].id}
         genotype = self.train_briefly(genotypes, facts) if len(genotypes) > 1 else genotypes[0]
         self.searching.run.write_json("discretisation.json", facts | {"chosen": genotype.id})
         words = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in facts.items() if not isinstance(v, list)}
         self.log(f"discretisation: {json.dumps(words)}")
-        return replace(genotype, meta=self.meta | {k: v for k, v in facts.items() if k.startswith("AP_")})
+        return replace(genotype, meta=self.meta | {k: v for k, v in facts.items() if k.startswith(metric)})
 
     def choose(self) -> list[Genotype]:
         """Return the genotypes that the supernet puts first: one, or as many as --topk says."""
@@ -109,14 +110,14 @@ class Settling:
     def inherited(self, genotype: Genotype) -> float | None:
         """Return the AP on `val` of the found network on the supernet's weights."""
         self.searching.take(genotype)
-        score = self.searching.of_path(self.session)()[TASK.METRIC]
+        score = self.searching.of_path(self.session)()[self.task.METRIC]
         self.searching.take(None)
         return score
 
     def train_briefly(self, genotypes: list[Genotype], facts: dict) -> Genotype:
         """Return the genotype that is best on `val` after a brief training, from where --topk_weights says."""
         searching, args = self.searching, self.args
-        session = Session(self.model, TASK, self.session.compute, self.session.guard)
+        session = searching.new_session()
         keeper = self.make_keeper(session, PHASE)
         how = genotypes.__getitem__, args.topk_epochs
         if args.topk_weights == "supernet":
@@ -133,5 +134,6 @@ class Settling:
             )
         chosen = genotypes[session.progress.best_epoch // args.topk_epochs]
         facts["topk"] = [g.id for g in genotypes]
-        self.log(f"top {len(genotypes)}: {chosen.id} is best after brief training, {session.progress.in_words('AP')}")
+        told = session.progress.in_words(self.task.METRIC)
+        self.log(f"top {len(genotypes)}: {chosen.id} is best after brief training, {told}")
         return chosen

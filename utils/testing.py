@@ -12,7 +12,7 @@ from utils.box_fusion import fuse_detections
 from utils.caching import check_caching
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.errors import UserError
-from utils.experiment import pick_compute
+from utils.experiment import pick_compute, remarks
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
 from utils.profile import macs_per_pair
 from utils.report import report
@@ -161,7 +161,7 @@ def facts_of_both(first: Trained, second: Trained, how: str, part: str) -> dict[
 
 def start_test(args: argparse.Namespace, parts: Parts) -> RunFolder:
     """Create the run folder and name the options that a test ignores."""
-    run = start_run("test", args, parts)
+    run = start_run("test", args, parts, remarks(args, "test"))
     ignored = sorted(args.typed - set(FOR_TEST))
     if ignored:
         run.log(f"ignored, since a test trains nothing: {', '.join('--' + name for name in ignored)}")

@@ -1,5 +1,1 @@
-"""Tasks by name: modules with `METRIC`, `losses`, `predict` and `make_evaluator`."""
-
-from engine.tasks import detection
-
-TASKS = {"detection": detection}
+"""Tasks: what engine/step.py calls a `Task`."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.search.blocks import MAPS
 from models.search.cells import SearchableFusion
 from models.search.found_cells import edge_op
 from models.search.operations import fusion_op
@@ -47,12 +48,12 @@ COSTS: dict[str, Measure] = {"macs": macs, "params": parameters, "latency": late
 
 
 def cost_table(
-    space: Space, sizes: list[tuple[int, int]], measure: Measure, device: torch.device
+    space: Space, sizes: list[tuple[int, ...]], measure: Measure, device: torch.device
 ) -> list[dict[str, dict[str, float]]]:
     """Return, per level, what each operation of an edge ("edges") and each fusion ("fusions") costs, for one pair.
 
     Args:
-        sizes: (height, width) of each level's maps.
+        sizes: (height, width) of each level's maps, or (length,) of sequences.
     """
     with torch.random.fork_rng(devices=[]):  # their weights are no draws of the run
         edges = {name: edge_op(name, space.channels) for name in space.learned_edges}
@@ -60,15 +61,16 @@ def cost_table(
     free = {name: 0.0 for name in space.edge_ops if name not in edges}
     table = []
     for size in sizes:
-        maps = torch.zeros(2, 1, space.channels, *size, device=device)
+        maps = torch.zeros(2, 1, space.channels, *size, device=device)  # or sequences
         priced = free | {name: _cost(op, maps[:1], measure) for name, op in edges.items()}
         table.append({"edges": priced, "fusions": {name: _cost(op, maps, measure) for name, op in fusions.items()}})
     return table
 
 
 def _cost(op: nn.Module, maps: Tensor, measure: Measure) -> float:
-    op = op.to(maps.device, memory_format=torch.channels_last).eval()
-    return measure(op, [one.contiguous(memory_format=torch.channels_last) for one in maps])
+    layout = torch.channels_last if maps[0].dim() == MAPS else torch.contiguous_format
+    op = op.to(maps.device, memory_format=layout).eval()
+    return measure(op, [one.contiguous(memory_format=layout) for one in maps])
 
 
 class ExpectedCost:

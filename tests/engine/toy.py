@@ -32,7 +32,7 @@ def predict(model, batch):
     return model(batch["x"])
 
 
-TASK = SimpleNamespace(losses=task_losses, predict=predict, METRIC="score")
+TASK = SimpleNamespace(losses=task_losses, predict=predict, METRIC="score", SHOWN=())
 
 
 class Batches(list):

@@ -5,10 +5,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from engine.step import Compute
+from engine.tasks import detection
 from models.detection.heads import DetectionHead
 from models.fusion_detector import MODALITIES, FusionDetector, Streams, baseline_fusions
 from utils.memory import PEAK_CPU, PROBE, black_batch, memory_estimate
-from utils.reporting import TASK
 
 COMPUTE = Compute(torch.device("cpu"), False, 10.0)
 STATISTICS = dict.fromkeys(MODALITIES, ((0.5,) * 3, (0.25,) * 3))
@@ -24,7 +24,7 @@ def allocated_peak(model: FusionDetector, size: tuple[int, int]) -> int:
     """Return the bytes that a step holds at most, by PyTorch's own count."""
     batch = black_batch(MODALITIES, size, torch.device("cpu"))
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        TASK.losses(model, batch)["loss"].backward()
+        detection.losses(model, batch)["loss"].backward()
     events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda e: e.start_ns()):

@@ -1,0 +1,141 @@
+"""A search, and the training of a network, of any task: from what a command has made of its options to the last line.
+
+Each goes on where its run was left.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.guard import Guard
+from engine.progress import Row
+from engine.search import search
+from engine.step import Compute, Session, Task
+from engine.train import train, warm_restarts
+from models.search.genotypes import Genotype, genotype_to_json
+from models.search.parameters import parameter_groups
+from utils.args import plain
+from utils.keeper import Keeper
+from utils.reporting import Recorder, tracking, validator
+from utils.resume import finish
+from utils.run_folder import ALPHAS, RunFolder, commit
+from utils.searching import Searching, learning_state
+from utils.settling import Settling
+from utils.signals import Stop
+from utils.tracked_files import track_files
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a command has made of its options before it learns.
+
+    Args:
+        parts: of the data; `cached`, given a log, returns those whose loaders give cached features.
+        model: on its device.
+        facts: plain values that checkpoints and genotypes carry beside options and split.
+        following: gives the command to paste when the run has ended.
+    """
+
+    args: argparse.Namespace
+    parts: Any
+    model: nn.Module
+    task: Task
+    compute: Compute
+    facts: dict
+    cached: Callable[[Callable[[str], None]], Any]
+    following: Callable[[RunFolder], str]
+
+    def session(self, run: RunFolder) -> Session:
+        return Session(
+            self.model, self.task, self.compute, Guard(self.compute.device, self.args.max_bad_steps, run.log)
+        )
+
+    def keeper(self, run: RunFolder, stop: Stop, kind: str, session: Session, phase: str = "") -> Keeper:
+        """Return what keeps a phase of a run."""
+        facts = {"kind": kind, "args": plain(self.args), "split": self.parts.split.hash}
+        facts |= {"protocol": self.parts.split.protocol} | self.facts
+        known = facts, self.parts.digest, self.parts.bad_files
+        return Keeper(run, session, *known, self.args.checkpoint_every, stop, phase)
+
+
+def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
+    """Search; writes genotype.json and all that an epoch leaves."""
+    args, initial = setting.args, {name: tensor.clone() for name, tensor in learning_state(setting.model).items()}
+    session, metric = setting.session(run), f"{setting.task.METRIC}_val"
+
+    def make_keeper(session: Session, phase: str = "") -> Keeper:
+        return setting.keeper(run, stop, "search", session, phase)
+
+    keeper = make_keeper(session)
+    parts = setting.cached(run.log)
+    keeper.note_features(parts)
+    searching = Searching(args, session, parts, run, initial)
+    validate = searching.validation()
+
+    def genotype_files(row: Row) -> dict[str, object]:
+        return {
+            "genotype.json": genotype_to_json(searching.derived(meta(setting, row["epoch"], row[metric]), row["epoch"]))
+        }
+
+    with tracking(args, run) as tracker:
+        learner = searching.learner()
+        with keeper.at_work(**learner.owners):
+            record = Recorder(keeper, tracker, genotype_files)
+
+            def on_epoch(row: Row, is_best: bool) -> None:
+                if alphas := searching.alphas():
+                    run.append_row({"epoch": row["epoch"], "levels": alphas}, ALPHAS)
+                record(row, is_best)
+                run.log(f"  genotype {row['genotype']}: {row['argmax']}")
+                searching.warn(row)
+
+            reason = search(learner, validate, searching.describe, args.epochs, on_epoch, searching.enough)
+        run.log(f"ended early: {reason}" if reason else f"all {args.epochs} epochs done")
+        known = meta(setting, session.progress.best_epoch, session.progress.best)
+        with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
+            genotype = Settling(searching, make_keeper, tracker, known).settle()
+        run.write_json("genotype.json", genotype_to_json(genotype))
+        track_files(tracker, run, parts, "val")
+    end(setting, run, session, f"search_exp_dir: {run.path}")
+
+
+def meta(setting: Setting, epoch: int, score: float | None) -> dict:
+    """Return where a genotype came from."""
+    args, split = setting.args, setting.parts.split
+    facts = {"seed": args.seed, "epoch": epoch, f"{setting.task.METRIC}_val": score, "split": split.hash}
+    facts |= {"protocol": split.protocol} | setting.facts
+    return facts | {"args": plain(args), "commit": commit()}
+
+
+def run_training(setting: Setting, genotype: Genotype | None, run: RunFolder, stop: Stop) -> None:
+    """Train a network; writes last.pt, best.pt and what the best epoch answers on `val`."""
+    args = setting.args
+    known = genotype_to_json(genotype) if genotype else None
+    setting = replace(setting, facts=setting.facts | {"genotype": known})
+    session = setting.session(run)
+    keeper = setting.keeper(run, stop, "found", session)
+    if known:
+        run.write_json("genotype.json", known)
+    parts = setting.cached(run.log)
+    keeper.note_features(parts)
+    loader = parts.loader(*parts.learning, train=True)
+    groups = parameter_groups(setting.model, setting.model.streams, args.stream_lr)
+    optimizer = torch.optim.Adam(groups, lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
+    schedule = warm_restarts(optimizer, setting.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
+    validate, answers = validator(session, parts, "val")
+    with tracking(args, run) as tracker:
+        with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
+            record = Recorder(keeper, tracker, lambda row: {setting.task.ANSWERS: answers})
+            train(session, optimizer, schedule, loader, validate, args.epochs, record)
+        track_files(tracker, run, parts, "val")
+    end(setting, run, session, f"eval_exp_dir: {run.path}")
+
+
+def end(setting: Setting, run: RunFolder, session: Session, where: str) -> None:
+    """Note that a run is finished, and say its best epoch, its folder and the next command."""
+    said = [session.progress.in_words(setting.task.METRIC), where, setting.following(run)]
+    finish(run, setting.args, setting.parts, said)
