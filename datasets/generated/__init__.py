@@ -1,0 +1,60 @@
+"""Made-up classification data in the published sets' formats, of which no modality alone tells the class.
+
+A class of clips is a pair (first, second), class = first * num_second + second: one modality shows the first factor,
+the other the second, and nothing else depends on the class. What a modality alone can reach is therefore known, the
+number of its factor's values by that of the classes, and so is what fusion can: all.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.files import faults_named
+
+
+def factors(label: int, num_second: int) -> tuple[int, int]:
+    """Return the pair (first, second) of a class."""
+    return divmod(label, num_second)
+
+
+def used_labels(num: int, num_classes: int, num_second: int) -> list[int]:
+    """Choose classes for a set of few: a block of pairs, so that neither factor says anything about the other.
+
+    Args:
+        num: how many; all of them, or a product of two factors, each at least 2.
+        num_classes: of the published set.
+    Raises:
+        UserError: no such block.
+    """
+    if num == num_classes:
+        return list(range(num))
+    rows = num_classes // num_second
+    sides = [(a, num // a) for a in range(2, rows + 1) if num % a == 0 and 2 <= num // a <= num_second]
+    if not sides:
+        known = f"{num_classes}, or a product of 2 to {rows} and 2 to {num_second}"
+        raise UserError(f"--classes: expected {known}, found {num}")
+    first, second = min(sides, key=lambda side: abs(side[0] - side[1]))
+    return [a * num_second + b for a in range(first) for b in range(second)]
+
+
+def deal(labels: list[int], count: int, random: np.random.Generator) -> list[int]:
+    """Return `count` classes in a drawn order, each as often as any other, or once more."""
+    rounds = [random.permutation(labels) for _ in range(-(-count // len(labels)))]
+    return np.concatenate(rounds)[:count].tolist()
+
+
+def new_folder(out: Path) -> None:
+    """Make OUT; UserError where it holds something or cannot be."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: expected a new or empty folder, found {'files in it' if out.is_dir() else 'a file'}")
+    with faults_named(out):
+        out.mkdir(parents=True, exist_ok=True)
+
+
+def check_numbers(args: argparse.Namespace, ranges: dict[str, tuple[int, int]]) -> None:
+    """Refuse an option outside its range (least, most)."""
+    for name, (least, most) in ranges.items():
+        if not least <= getattr(args, name) <= most:
+            raise UserError(f"--{name}: expected a whole number {least} to {most}, found {getattr(args, name)}")

@@ -1,0 +1,115 @@
+"""Write made-up clips in NTU RGB+D's format: videos, skeletons and the list of missing ones.
+
+    python -m datasets.generated.ntu OUT --per_subject 20 --size 256 --seed 1
+
+The video shows the first factor of a class, a disc's colour and motion (6), the skeleton the second, which limb moves
+how (10); 6 x 10 are the 60 actions. OUT is what `--dataset ntu` reads: videos are at 30 frames per second already.
+"""
+
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+from tqdm import tqdm
+
+from datasets.clips import write_video
+from datasets.generated import check_numbers, deal, factors, new_folder, used_labels
+from datasets.generated.bodies import AXES, bodies, skeleton_text
+from datasets.generated.moving import moving_disc
+from datasets.ntu import ACTIONS, ENDINGS, FOLDERS, MISSING, SUBJECTS
+from datasets.prepare_ntu import RATE
+from utils.args import Parser, command
+from utils.errors import UserError
+from utils.files import faults_named
+
+LISTS = SUBJECTS | {"test": {3, 6, 7, 10, 11, 12, 20, 21}}  # eight of the twenty
+NUM_SECOND, NUM_MOTIONS = 10, 2
+FRAMES = (26, 34)  # of a clip: least, and one more than most
+WITHOUT = 20  # every so many clips, one has no skeleton
+CAMERAS, TIMES = 3, 2  # of one recording, as in the published names
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Write made-up clips in NTU RGB+D's format.")
+    parser.add_argument("out", metavar="OUT", help="new or empty folder")
+    parser.add_argument(
+        "--per_subject", type=int, metavar="N", default=20, help="clips of each of the 28 subjects (20)"
+    )
+    parser.add_argument("--size", type=int, metavar="N", default=256, help="of a frame in pixels (256, as published)")
+    parser.add_argument(
+        "--classes", type=int, metavar="N", default=ACTIONS, help="classes that occur (60, as published)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", default=1, help="seed of every clip (1)")
+    args = parser.parse_args(argv)
+    check_numbers(args, {"per_subject": (1, 1000), "size": (32, 512), "seed": (0, 2**32 - 1)})
+    if args.size % 2:
+        raise UserError(f"--size: expected an even number of pixels, found {args.size}")
+    count = write_ntu(Path(args.out), args.per_subject, args.size, args.seed, args.classes)
+    print(f"ntu: {args.out} ({count} clips)")
+
+
+def write_ntu(out: Path, per_subject: int, size: int, seed: int, classes: int = ACTIONS) -> int:
+    """Write the folder; returns the number of clips.
+
+    Args:
+        out: new or empty.
+        per_subject: clips of each subject; each list has all classes as often as can be.
+        size: of a frame, even, pixels.
+        classes: how many of the 60 occur, as `used_labels` has it.
+    Raises:
+        UserError: OUT holds something or cannot be written; no such number of classes.
+    """
+    labels = used_labels(classes, ACTIONS, NUM_SECOND)
+    new_folder(out)
+    clips = clip_labels(labels, per_subject, seed)
+    for folder in FOLDERS.values():
+        (out / folder).mkdir()
+    missing = _without_skeleton(list(clips), seed)
+    for number, (name, label) in enumerate(tqdm(clips.items(), "clips", leave=False, disable=None)):
+        with faults_named(out):
+            write_clip(out, name, label, size, (seed, 0, number), name not in missing)
+    with faults_named(out):
+        (out / MISSING[0]).write_text("".join(f"{name}\n" for name in missing), encoding="utf-8")
+    return len(clips)
+
+
+def clip_labels(labels: list[int], per_subject: int, seed: int) -> dict[str, int]:
+    """Return the class of each clip by its name; dealt list by list."""
+    clips = {}
+    for place, subjects in enumerate(LISTS.values()):
+        dealt = deal(labels, per_subject * len(subjects), np.random.default_rng((seed, 1, place)))
+        for subject in sorted(subjects):
+            for number in range(per_subject):
+                label = dealt.pop()
+                clips[_name(subject, number, label)] = label
+    return clips
+
+
+def write_clip(out: Path, name: str, label: int, size: int, seed: tuple[int, ...], has_skeleton: bool) -> None:
+    """Write one video and its skeleton; neither depends on the other's factor."""
+    first, second = factors(label, NUM_SECOND)
+    num_frames = int(np.random.default_rng((*seed, 0)).integers(*FRAMES))
+    disc = moving_disc(np.random.default_rng((*seed, 1)), num_frames, (size, size), *divmod(first, NUM_MOTIONS))
+    frames = (av.VideoFrame.from_ndarray(frame) for frame in disc)
+    write_video(out / FOLDERS["rgb"] / (name + ENDINGS["rgb"]), frames, (size, size), RATE)
+    if has_skeleton:
+        persons = bodies(np.random.default_rng((*seed, 2)), num_frames, *divmod(second, len(AXES)))
+        path = out / FOLDERS["skeleton"] / (name + ENDINGS["skeleton"])
+        path.write_text(skeleton_text(persons), encoding="utf-8")
+
+
+def _name(subject: int, number: int, label: int) -> str:
+    setup, rest = divmod(number, CAMERAS * TIMES)
+    time, camera = divmod(rest, CAMERAS)
+    return f"S{setup + 1:03d}C{camera + 1:03d}P{subject:03d}R{time + 1:03d}A{label + 1:03d}"
+
+
+def _without_skeleton(names: list[str], seed: int) -> list[str]:
+    random = np.random.default_rng((seed, 2))
+    return sorted(random.choice(names, max(1, len(names) // WITHOUT), replace=False).tolist())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

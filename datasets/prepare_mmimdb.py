@@ -1,0 +1,159 @@
+"""Split `multimodal_imdb.hdf5` into one file per film and modality, as `mmimdb.py` reads them.
+
+    python -m datasets.prepare_mmimdb multimodal_imdb.hdf5 split.json OUT
+
+The posters in it are BGR minus the means of Caffe's VGG; OUT has them as RGB pixels, uint8. OUT is written whole or not
+at all. Of the file `features`, `images`, `genres` and `imdb_ids` are read.
+
+Shapes: N films, K genres.
+"""
+
+import contextlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from datasets.mmimdb import IMAGE, INDEX, LISTS, TEXT, file_name
+from utils.args import Parser, command
+from utils.errors import UserError, short
+from utils.files import faults_named
+from utils.run_folder import read_json, write_json
+
+MEANS = (103.939, 116.779, 123.68)  # of blue, green and red, 0 to 255: Caffe's VGG
+ROWS = {"images": IMAGE, "features": TEXT, "imdb_ids": ()}  # shape of one film's
+ID_DIGITS = 7
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = Parser("Split MM-IMDB's HDF5 file into one file per film and modality.")
+    parser.add_argument("hdf5", metavar="HDF5", help="multimodal_imdb.hdf5")
+    parser.add_argument("split", metavar="SPLIT_JSON", help="lists of film ids: train, dev and test")
+    parser.add_argument("out", metavar="OUT", help="new or empty folder; 3.3 GB for all 25,959 films")
+    args = parser.parse_args(argv)
+    counts = prepare_mmimdb(Path(args.hdf5), Path(args.split), Path(args.out))
+    print(f"mmimdb: {args.out} ({', '.join(f'{name} {count}' for name, count in counts.items())} films)")
+
+
+def prepare_mmimdb(hdf5: Path, split: Path, out: Path) -> dict[str, int]:
+    """Write OUT; returns the number of films of each list.
+
+    Raises:
+        UserError: OUT holds something; a file is broken or another one; a listed film is not in it; no room.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: expected a new or empty folder, found {'files in it' if out.is_dir() else 'a file'}")
+    ids = _read_split(split)
+    with _readable(hdf5), h5py.File(hdf5, "r") as file, _whole(out) as folder:
+        classes = _check(hdf5, file)
+        places = _places(hdf5, file, ids)
+        for row in tqdm(sorted(places), "films", leave=False, disable=None):  # in the file's order: each chunk once
+            _write_film(folder, *places[row], {name: file[name][row] for name in ("images", "features", "genres")})
+        write_json(folder / INDEX, {"classes": classes, "ids": ids})
+    return {name: len(listed) for name, listed in ids.items()}
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Undo Caffe's form of a poster: (3, H, W) BGR minus means, to uint8 RGB, rounded and clipped."""
+    bgr = image + np.array(MEANS)[:, None, None]
+    return np.ascontiguousarray(bgr[::-1].round().clip(0, 255).astype(np.uint8))
+
+
+def _read_split(path: Path) -> dict[str, list[str]]:
+    data = read_json(path)
+    for name in LISTS:
+        listed = data.get(name)
+        if not isinstance(listed, list) or not listed or not all(isinstance(film, (str, int)) for film in listed):
+            raise UserError(f"{path}: field {name}: expected a list of film ids, found {short(listed)}")
+    ids = {name: [_film(film) for film in data[name]] for name in LISTS}
+    every = [film for listed in ids.values() for film in listed]
+    if len(set(every)) < len(every):
+        raise UserError(f"{path}: expected each film in one list, found {len(every) - len(set(every))} again")
+    return ids
+
+
+def _film(value: bytes | str | int) -> str:
+    """Return a film's id as the split file has it: "0111161"."""
+    text = value.decode("ascii", errors="replace") if isinstance(value, bytes) else str(value)
+    return text.strip().zfill(ID_DIGITS)
+
+
+def _check(path: Path, file: h5py.File) -> list[str]:
+    """Check what the file holds; returns the genres' names."""
+    for name in (*ROWS, "genres"):
+        if not isinstance(file.get(name), h5py.Dataset):
+            found = ", ".join(sorted(file)[:8]) or "nothing"
+            raise UserError(f"{path}: expected MM-IMDB's data set {name!r}, found {found}")
+    films, classes = len(file["imdb_ids"]), _read_names(path, file)
+    for name, shape in (ROWS | {"genres": (len(classes),)}).items():
+        if file[name].shape != (films, *shape):
+            raise UserError(f"{path}: {name}: expected shape {(films, *shape)}, found {file[name].shape}")
+        if shape and file[name].dtype.kind not in "iuf":
+            raise UserError(f"{path}: {name}: expected numbers, found {file[name].dtype}")
+    return classes
+
+
+def _read_names(path: Path, file: h5py.File) -> list[str]:
+    text = file["genres"].attrs.get("target_names", file.attrs.get("target_names"))
+    try:
+        names = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: attribute target_names: expected genres' names in JSON, found {short(text)}")
+    return names
+
+
+def _places(path: Path, file: h5py.File, ids: dict[str, list[str]]) -> dict[int, tuple[str, int]]:
+    """Return list and number of each row that is listed."""
+    rows = {_film(film): row for row, film in enumerate(file["imdb_ids"][()].tolist())}
+    missing = [film for listed in ids.values() for film in listed if film not in rows]
+    if missing:
+        raise UserError(f"{path}: imdb_ids: expected all films of the lists, found {len(missing)} not: {missing[0]}")
+    return {rows[film]: (name, number) for name, listed in ids.items() for number, film in enumerate(listed)}
+
+
+def _write_film(folder: Path, name: str, number: int, film: dict[str, np.ndarray]) -> None:
+    label = film["genres"].astype(np.int32)
+    arrays = {"image": to_rgb(film["images"]), "text": film["features"].astype(np.float32), "label": label}
+    with faults_named(folder):
+        for kind, array in arrays.items():
+            np.save(folder / name / file_name(kind, number), array)
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """Give a folder beside OUT that takes its place at the end, or is gone where something went wrong."""
+    folder = out.resolve().with_name(f"{out.resolve().name}.tmp")
+    with faults_named(folder):
+        folder.mkdir(parents=True)
+    try:
+        for name in LISTS:
+            (folder / name).mkdir()
+        yield folder
+        with faults_named(out):
+            folder.replace(out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what h5py raises on a file that is broken, or none of its, into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: expected a whole HDF5 file, found one that cannot be read ({error})") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
