@@ -1,6 +1,6 @@
-"""Convolutional networks of clips: an inflated ResNet-50, and the 3-D ResNeXt-101 of 1711.09577.
+"""Convolutional networks of clips: inflated ResNets, and the 3-D ResNeXt-101 of 1711.09577.
 
-Inflated (1705.07750): torchvision's ResNet-50 with a 1x7x7 stem, every 3x3 become 3x3x3, all frames kept.
+Inflated (1705.07750): torchvision's ResNet with a 1x7x7 stem, every 3x3 become 3x3x3, all frames kept.
 
 Shapes: B batch, T frames, K classes.
 """
@@ -9,8 +9,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet50
+from torchvision.models import get_model
 from torchvision.models.resnet import ResNet
+
+FLAT = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # of torchvision
 
 
 class _Clips(nn.Module):
@@ -29,23 +31,24 @@ class _Clips(nn.Module):
         return self.classifier(self.taps(clips)[-1])
 
 
-class InflatedResNet50(_Clips):
-    """Of 8 frames of 256x256: taps (512, 8, 32, 32), (1024, 8, 16, 16), (2048, 8, 8, 8), 2048.
+class InflatedResNet(_Clips):
+    """Of 8 frames of 256x256, resnet50: taps (512, 8, 32, 32), (1024, 8, 16, 16), (2048, 8, 8, 8), 2048.
 
     Args:
         num_classes: K.
         imagenet: inflate torchvision's ImageNet weights: a kernel's weights are spread evenly over time.
+        name: of the network, one of FLAT.
     """
 
-    channels: ClassVar[dict[str, int]] = {"layer2": 512, "layer3": 1024, "layer4": 2048, "pooled": 2048}
-
-    def __init__(self, num_classes: int, imagenet: bool = False):
+    def __init__(self, num_classes: int, imagenet: bool = False, name: str = "resnet50"):
         super().__init__()
-        flat = resnet50(weights="IMAGENET1K_V2" if imagenet else None)
+        flat = get_model(name, weights="DEFAULT" if imagenet else None)
+        last = flat.fc.in_features
+        self.channels = {"layer2": last // 4, "layer3": last // 2, "layer4": last, "pooled": last}
         inflate(flat)
         self.stem = nn.Sequential(flat.conv1, flat.bn1, flat.relu, nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)))
         self.stages = nn.ModuleList((flat.layer1, flat.layer2, flat.layer3, flat.layer4))
-        self.classifier = nn.Linear(2048, num_classes)
+        self.classifier = nn.Linear(last, num_classes)
 
 
 def inflate(network: ResNet) -> None:

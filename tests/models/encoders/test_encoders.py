@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models import resnet50
 
-from models.encoders.clips import InflatedResNet50, ResNeXt101, inflate
+from models.encoders.clips import InflatedResNet, ResNeXt101, inflate
 from models.encoders.hcn import SkeletonEncoder
 from models.encoders.maxout import Maxout, TextEncoder
 from models.encoders.vgg import PosterEncoder, to_torchvision
@@ -19,7 +19,7 @@ CASES = {
     "text": (lambda: TextEncoder(23), (300,), [(64,), (128,)], 23),
     "skeleton": (lambda: SkeletonEncoder(60), (3, 32, 25, 2), [(128, 4, 4), (256, 2, 2), (1024,), (512,)], 60),
     "rgb": (
-        lambda: InflatedResNet50(60),
+        lambda: InflatedResNet(60),
         (3, 8, 256, 256),
         [(512, 8, 32, 32), (1024, 8, 16, 16), (2048, 8, 8, 8), (2048,)],
         60,
@@ -60,7 +60,7 @@ def test_a_still_clip_is_seen_as_its_frame():
     flat = resnet50().eval()
     for norm in (m for m in flat.modules() if isinstance(m, torch.nn.BatchNorm2d)):
         norm.running_mean.normal_(0, 0.1)
-    deep = InflatedResNet50(60).eval()
+    deep = InflatedResNet(60).eval()
     copy = resnet50().eval()
     copy.load_state_dict(flat.state_dict())
     inflate(copy)
