@@ -11,17 +11,29 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from datasets.corrupted_pairs import CorruptedPairs
-from datasets.feature_cache import CachedDataset, join_features
-from datasets.paired_detection import PairedDetectionDataset
+from datasets.feature_cache import join_features
 from utils.errors import UserError
+
+
+class Samples(Protocol):
+    """A data set whose samples have names."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]: ...
+
+    def name_of(self, index: int) -> str: ...
+
+
+Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 class BadFiles:
@@ -134,7 +146,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
 class _Caught(Dataset):
     """The same samples; in the place of one that cannot be read, (name of the pair, what is wrong)."""
 
-    def __init__(self, dataset: PairedDetectionDataset | CachedDataset | CorruptedPairs):
+    def __init__(self, dataset: Samples):
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -144,13 +156,15 @@ class _Caught(Dataset):
         try:
             return self.dataset[key]
         except UserError as error:
-            return self.dataset.records[key[0]].file_name, str(error)
+            return self.dataset.name_of(key[0]), str(error)
 
 
-def _collate_readable(samples: list[dict[str, Any] | tuple[str, str]]) -> tuple[dict[str, Any] | None, list]:
+def _collate_readable(
+    join: Collate, samples: list[dict[str, Any] | tuple[str, str]]
+) -> tuple[dict[str, Any] | None, list]:
     whole = [sample for sample in samples if isinstance(sample, dict)]
     faults = [sample for sample in samples if not isinstance(sample, dict)]
-    return collate(whole) if whole else None, faults
+    return join(whole) if whole else None, faults
 
 
 class PairLoader(DataLoader):
@@ -160,18 +174,20 @@ class PairLoader(DataLoader):
         least: pairs that a batch must have after some are left out; smaller ones are skipped.
         bad_files: counts what is left out.
         required: refuse a pass without a batch.
+        join: makes a batch of samples.
         options: of DataLoader.
     """
 
     def __init__(
         self,
-        dataset: PairedDetectionDataset | CachedDataset | CorruptedPairs,
+        dataset: Samples,
         least: int,
         bad_files: BadFiles,
         required: bool,
+        join: Collate,
         **options: Any,
     ):
-        super().__init__(_Caught(dataset), collate_fn=_collate_readable, **options)
+        super().__init__(_Caught(dataset), collate_fn=partial(_collate_readable, join), **options)
         self.least = least
         self.bad_files = bad_files
         self.required = required
@@ -198,7 +214,7 @@ class PairLoader(DataLoader):
             drawn += 1
             for name, fault in faults:
                 self.bad_files.add(name, fault)
-            if batch is not None and (not faults or len(batch["image_ids"]) >= self.least):
+            if batch is not None and (not faults or len(batch["file_names"]) >= self.least):
                 given += 1
                 self.place = drawn, given
                 yield batch
@@ -226,7 +242,7 @@ def _end_when_told(parent: int) -> None:
 
 
 def make_loader(
-    dataset: PairedDetectionDataset | CachedDataset | CorruptedPairs,
+    dataset: Samples,
     batch_size: int,
     seed: int,
     train: bool,
@@ -234,6 +250,7 @@ def make_loader(
     pin_memory: bool,
     bad_files: BadFiles | None = None,
     required: bool = True,
+    join: Collate = collate,
 ) -> PairLoader:
     """Build the loader; call `loader.set_epoch(epoch)` before each epoch.
 
@@ -246,14 +263,16 @@ def make_loader(
         pin_memory: speed up copies to a GPU.
         bad_files: counts pairs that cannot be read; None: the first one is an error.
         required: refuse a pass in which no pair can be read.
+        join: makes a batch of samples.
     Returns:
-        Batches as from `collate`.
+        Batches as from `join`.
     """
     return PairLoader(
         dataset,
         least=min(2, batch_size) if train else 1,  # a batch of one upsets the norms
         bad_files=bad_files or BadFiles(None),
         required=required,
+        join=join,
         batch_size=batch_size,
         sampler=SeededSampler(len(dataset), seed, shuffle=train),
         num_workers=workers,

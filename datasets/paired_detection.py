@@ -135,6 +135,9 @@ class PairedDetectionDataset(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
+    def name_of(self, index: int) -> str:
+        return self.records[index].file_name
+
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         """Give one sample.
 
@@ -190,6 +193,9 @@ class PairsOf(Dataset):
     @property
     def records(self) -> list[PairRecord]:
         return self.dataset.records
+
+    def name_of(self, index: int) -> str:
+        return self.dataset.name_of(index)
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -18,6 +18,7 @@ from utils.errors import UserError, short
 PARTS = ("train", "arch", "val")
 BLOCKED = "train/arch/val"
 PAPER = "paper: test used as val"
+DEV = "paper: dev used as arch and val"
 OVERFIT = "overfit: learned pairs used as val"
 MAX_BLOCK = 32  # frames; shorter for small sets, so that each has about 20 blocks or more to deal out
 
@@ -121,14 +122,40 @@ def overfit_split(names: list[str], num: int) -> Split:
     return Split(None, OVERFIT, dict.fromkeys(PARTS, taken))
 
 
+def dev_split(train: list[str], dev: dict[str, list[str]], seed: int | None) -> Split:
+    """Deal the groups of a data set's own dev list to arch and val; without a seed both are all of it, as published.
+
+    Args:
+        train: names, all of which are the train part.
+        dev: names by group; a group is not cut.
+        seed: orders the groups, each of which goes to the part that then lacks more names.
+    Raises:
+        UserError: there is one group alone, or a name is there twice.
+    """
+    every = sorted(name for names in dev.values() for name in names)
+    if seed is None:
+        split = Split(None, DEV, {"train": sorted(train), "arch": every, "val": every})
+    else:
+        if len(dev) < 2:
+            raise UserError(f"dev list: expected two groups or more, one for arch and one for val, found {len(dev)}")
+        parts: dict[str, list[str]] = {"arch": [], "val": []}
+        groups = sorted(dev)
+        random.Random(seed).shuffle(groups)
+        for group in groups:
+            parts[min(parts, key=lambda part: len(parts[part]))] += dev[group]
+        split = Split(seed, BLOCKED, {"train": sorted(train)} | {part: sorted(names) for part, names in parts.items()})
+    _check_disjoint(split, "examples")
+    return split
+
+
 def _number_key(name: str) -> tuple[list[str | int], str]:
     """Order names by their text and numbers in turn, so that frames 9, 10, 11 of one video are neighbours."""
     return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"([0-9]+)", name))], name
 
 
 def _check_fields(split: Split, source: str) -> None:
-    if split.protocol not in (BLOCKED, PAPER, OVERFIT):
-        known = f"{BLOCKED!r}, {PAPER!r} or {OVERFIT!r}"
+    if split.protocol not in (BLOCKED, PAPER, DEV, OVERFIT):
+        known = f"{BLOCKED!r}, {PAPER!r}, {DEV!r} or {OVERFIT!r}"
         raise UserError(f"{source}: protocol: expected {known}, found {short(split.protocol)}")
     if (type(split.seed) is int) != (split.protocol == BLOCKED):
         expected = "an integer" if split.protocol == BLOCKED else "null"
@@ -142,7 +169,7 @@ def _check_fields(split: Split, source: str) -> None:
 
 
 def _check_disjoint(split: Split, source: str) -> None:
-    parts = {BLOCKED: PARTS, PAPER: ("train", "val"), OVERFIT: ("train",)}[split.protocol]
+    parts = {BLOCKED: PARTS, PAPER: ("train", "val"), DEV: ("train", "val"), OVERFIT: ("train",)}[split.protocol]
     owner = {}
     for part in parts:
         for name in split.parts[part]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 import PIL
 import timm
@@ -36,14 +37,19 @@ def store_key(model: FusionDetector, stream: str, kind: str, facts: dict[str, ob
         kind: one of KINDS.
         facts: plain values that decide how images are prepared and records kept: sizes, counts, fill, type.
     """
-    versions = {library.__name__: library.__version__ for library in (torch, torchvision, timm, PIL)}
     device = {"device": compute.device.type, "amp": compute.amp}
-    hashed = hashlib.blake2b(json.dumps([stream, kind, facts, versions, device], sort_keys=True).encode())
-    for module in CODE:
-        hashed.update(Path(module.__file__).read_bytes())
     parts = tuple(f"{stream}_{part}." for part in (("backbone",) if kind == "encoder" else ("backbone", "fpn")))
     tensors = {k: v for k, v in model.streams.state_dict().items() if k.startswith(parts)}
     tensors |= {k: v for k, v in model.normalize.state_dict().items() if k.rpartition("_")[0] in INPUTS[stream]}
+    return content_name([stream, kind, facts, device], tensors, CODE)
+
+
+def content_name(facts: list, tensors: dict[str, Tensor], code: Iterable[ModuleType]) -> str:
+    """Return a hash of plain values, tensors, the source of modules, and the versions of the libraries."""
+    versions = {library.__name__: library.__version__ for library in (torch, torchvision, timm, PIL)}
+    hashed = hashlib.blake2b(json.dumps([facts, versions], sort_keys=True).encode())
+    for module in code:
+        hashed.update(Path(module.__file__).read_bytes())
     for name, tensor in tensors.items():
         hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -46,6 +46,11 @@ class Meters:
             setattr(self, name, state[name])
 
 
+def metric_of(row: Row) -> str:
+    """Return the name of the number by which an epoch is chosen: in its row the first that is of `val`."""
+    return next((name.removesuffix("_val") for name in row if name.endswith("_val")), "AP")
+
+
 @dataclass
 class Progress:
     """Finished epochs, the best score on `val` so far with its epoch, and the epoch under way.

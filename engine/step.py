@@ -65,10 +65,10 @@ class Compute:
     compile: bool = False
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a model to the device, in channels-last layout: faster on a CPU (results/memory_format.csv)."""
+        """Move a model to the device, in its layout; channels last is faster on a CPU (results/memory_format.csv)."""
         for block in model.blocks() if self.compile else ():
             block.compile()  # in place: names in the state dict stay
-        return model.to(self.device, memory_format=torch.channels_last)
+        return model.to(self.device, memory_format=getattr(model, "memory_format", torch.channels_last))
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp)

@@ -44,6 +44,8 @@ INHERITED = {
     "fusion_levels": (_is_count, "a whole number from 1"),
     "num_classes": (_is_count, "a whole number from 1"),
     "dataset": (_is_text, "a name or a file"),
+    "L": (_is_count, "a whole number from 1"),
+    "small_dataset": (lambda value: isinstance(value, bool), "true or false"),
     "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
     "paper_protocol": (lambda value: isinstance(value, bool), "true or false"),
     "overfit": (_or_none(_is_count), "a whole number from 1, or none"),

@@ -152,21 +152,33 @@ def add_space_options(parser: Parser) -> None:
     add("--L", type=int, default=8, help="published option of no effect here (8)")
 
 
-def add_weight_options(parser: Parser, epochs: int, dropout: float, weight_decay: float) -> None:
+def add_weight_options(
+    parser: Parser,
+    epochs: int,
+    dropout: float,
+    weight_decay: float,
+    batchsize: int = 16,
+    eta_max: float = 3e-3,
+    cycle: int = 5,
+    note: str = "; the public code used 1e-4 in both phases",
+) -> None:
     group = parser.add_argument_group("weights")
     add = group.add_argument
-    add("--batchsize", type=positive, default=16, help="pairs per step (16)")
+    add("--batchsize", type=positive, default=batchsize, help=f"examples per step ({batchsize})")
     add("--epochs", type=positive, default=epochs, help=f"epochs ({epochs})")
     add("--drpt", type=probability, default=dropout, help=f"dropout in the fusion nodes ({dropout:g})")
-    add("--eta_max", type=not_negative, default=3e-3, help="highest learning rate of a cosine cycle, Adam (3e-3)")
+    text = f"highest learning rate of a cosine cycle, Adam ({eta_max:g})"
+    add("--eta_max", type=not_negative, default=eta_max, help=text)
     add("--eta_min", type=not_negative, default=1e-6, help="lowest learning rate of a cosine cycle (1e-6)")
-    add("--Ti", type=positive, default=5, help="epochs of the first cosine cycle (5)")
+    add("--Ti", type=positive, default=cycle, help=f"epochs of the first cosine cycle ({cycle})")
     add("--Tm", type=positive, default=2, help="factor from cycle to cycle (2)")
-    text = f"weight decay ({weight_decay:g}; the public code used 1e-4 in both phases)"
-    add("--weight_decay", type=not_negative, default=weight_decay, help=text)
+    add("--weight_decay", type=not_negative, default=weight_decay, help=f"weight decay ({weight_decay:g}{note})")
     add("--seeds", type=seed, nargs="+", metavar="N", help="one run per seed, then mean and spread (the one of --seed)")
+
+
+def add_overfit_option(parser: Parser) -> None:
     text = "learn and choose on the same N training pairs, not mirrored: what cannot learn these has a fault (off)"
-    add("--overfit", type=positive, metavar="N", help=text)
+    parser.add_argument_group("check").add_argument("--overfit", type=positive, metavar="N", help=text)
 
 
 def add_pretrain_options(parser: Parser) -> None:
@@ -230,7 +242,8 @@ def add_search_options(parser: Parser) -> None:
     add("--cost", choices=list(COSTS), default="macs", help=text)
 
 
-def add_cache_options(parser: Parser) -> None:
+def add_cache_options(parser: Parser, levels: bool = True) -> None:
+    """Add the options of cached features; `levels`: several kinds can be kept."""
     group = parser.add_argument_group("cached features")
     add = group.add_argument
     text = (
@@ -238,9 +251,10 @@ def add_cache_options(parser: Parser) -> None:
     )
     text += "below cache_dir that later runs take up, or where there is room (off)"
     add("--cache_features", choices=["off", "ram", "disk", "auto"], default="off", help=text)
-    text = "what is kept: the taps of every BiFPN repeat, or the encoder's maps, a tenth of the size, from which the "
-    text += "BiFPN is computed anew (taps; with auto, what fits)"
-    add("--cache_level", choices=["taps", "encoder"], help=text)
+    if levels:
+        text = "what is kept: the taps of every BiFPN repeat, or the encoder's maps, a tenth of the size, from which "
+        text += "the BiFPN is computed anew (taps; with auto, what fits)"
+        add("--cache_level", choices=["taps", "encoder"], help=text)
     text = "type of what is kept; the half types take half the room and change the results' last digits (float32)"
     add("--cache_dtype", choices=["float32", "float16", "bfloat16"], default="float32", help=text)
     add("--cache_dir", default="cache", metavar="DIR", help="folder of the files; delete it at any time (cache)")
@@ -287,6 +301,7 @@ def make_parser(section: str) -> Parser:
         add_pretrain_options(parser)
     else:
         add_weight_options(parser, *{"search": (30, 0.0, 1e-4), "found": (50, 0.2, 3e-4)}[section])
+        add_overfit_option(parser)
         add_space_options(parser)
         {"search": add_search_options, "found": add_found_options}[section](parser)
         add_cache_options(parser)

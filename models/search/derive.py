@@ -212,7 +212,7 @@ def describe_genotype(genotype: Genotype, space: Space) -> dict[str, float | int
     counts = {
         f"count_{op}": found[op] for op in (*space.op_names, *(space.edge_ops[1:] if space.learned_edges else ()))
     }
-    free = {"parameter_free": sum(n for op, n in found.items() if is_parameter_free(op))}
+    free = {"parameter_free": sum(n for op, n in found.items() if is_parameter_free(op, space.rank))}
     return counts | free | {"genotype": genotype.id, "argmax": in_words(genotype)}
 
 

@@ -242,7 +242,8 @@ class Panel:
 
 
 def _head_and_foot(axes, genotype: Genotype, size: tuple[float, float]) -> None:
-    facts = {"seed": genotype.meta.get("seed"), "AP on val": genotype.meta.get("AP_val")}
+    facts = {"seed": genotype.meta.get("seed")}
+    facts |= {f"{n.removesuffix('_val')} on val": v for n, v in genotype.meta.items() if n.endswith("_val")}
     words = [f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {short(v)}" for k, v in facts.items() if v is not None]
     text = "   ".join([f"Genotype {genotype.id}", *words])
     axes.text(MARGIN - PAD, size[1] - FOOT / 2, text, size=15, weight="bold", color=INK, va="center", parse_math=False)

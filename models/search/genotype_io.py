@@ -31,8 +31,13 @@ class Allowed(NamedTuple):
         return cls(SPACES[space].edges[1:], fusion_names(space))
 
 
-def read_genotype(path: Path, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int) -> Genotype:
+def read_genotype(
+    path: Path, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = MAPS
+) -> Genotype:
     """Read a genotype file, JSON or public text form, that must fit streams with these taps, levels and channels.
+
+    Args:
+        rank: of the features that the streams give; the text form is of maps alone.
 
     Raises:
         UserError: the file is missing or no genotype, or a field is wrong or does not fit; names file and field.
@@ -44,8 +49,8 @@ def read_genotype(path: Path, inputs: tuple[str, ...], levels: tuple[str, ...], 
         raise UserError(f"{path}: expected a readable genotype file, found: {error}") from None
     if size > MAX_BYTES:
         raise UserError(f"{path}: expected a genotype file of at most {MAX_BYTES} bytes, found {size}")
-    if text.lstrip().startswith("{"):
-        return _from_json_text(text, str(path), inputs, levels, channels)
+    if rank != MAPS or text.lstrip().startswith("{"):
+        return _from_json_text(text, str(path), inputs, levels, channels, rank)
     return parse_text(text, str(path), inputs, levels, channels)
 
 
@@ -58,23 +63,24 @@ def read_any(path: Path) -> Genotype:
     data = read_json(path)
     check_names(data, str(path))
     taps = [name for name in data["inputs"] if not is_neighbour(name)]
-    return genotype_from_json(data, str(path), taps, data["levels"], data["C"])
+    rank = SPACES[data["space"]].rank if data.get("space") in list(SPACES) else MAPS
+    return genotype_from_json(data, str(path), taps, data["levels"], data["C"], rank)
 
 
-def _from_json_text(text, source, inputs, levels, channels) -> Genotype:
+def _from_json_text(text, source, inputs, levels, channels, rank) -> Genotype:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{source}: expected genotype JSON, found: {error}") from None
-    return genotype_from_json(data, source, inputs, levels, channels)
+    return genotype_from_json(data, source, inputs, levels, channels, rank)
 
 
 def genotype_from_json(
-    data: dict, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int
+    data: dict, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = MAPS
 ) -> Genotype:
     """Validate genotype JSON against the streams that it is to be built on; see `read_genotype`."""
-    space = data.get("space") if isinstance(data, dict) else None
-    space = space if space in spaces_of(MAPS) else PUBLISHED  # no stream gives sequences
+    space, known = data.get("space") if isinstance(data, dict) else None, spaces_of(rank)
+    space = space if space in known else known[0]
     names = list(input_names(space, inputs, len(levels)))
     expected = {"format": FORMAT, "space": space, "inputs": names, "levels": list(levels), "C": channels}
     for name, value in expected.items():
