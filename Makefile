@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: setup demo study soak test test-oldest lint bench clean
+.PHONY: setup demo demo-mmimdb study soak test test-oldest lint bench clean
 
 setup: $(VENV)/.done
 
@@ -21,6 +21,9 @@ $(VENV)/.done: requirements.txt requirements-dev.txt $(CONSTRAINTS)
 
 demo: setup
 	$(BIN)/python -m tools.demo
+
+demo-mmimdb: setup
+	$(BIN)/python -m tools.demo_mmimdb
 
 # Hours on two cores; killed and begun again, it goes on behind the rows that are there (docs/results.md).
 study: setup

@@ -10,30 +10,26 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
 from datasets.parts import Parts
-from engine.guard import Guard
-from engine.step import Compute, Session
+from engine.step import Compute
 from engine.tasks import detection
-from engine.train import train
 from models.backbones import create_encoder, encoder_channels
 from models.detection.bifpn import BiFPN
 from models.detection.layers import set_norm_momentum
 from models.fusion_detector import MODALITIES, FusionDetector, SingleDetector, baseline_fusions, input_channels
-from models.search.parameters import weight_parameters
-from utils import checkpoint
-from utils.args import command, parse, plain
+from utils import checkpoint, learning
+from utils.args import command, parse
 from utils.errors import UserError
 from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, remarks, streams_file
-from utils.keeper import Keeper
+from utils.learning import Setting
 from utils.lock import locked
 from utils.memory import memory_estimate
 from utils.options import make_parser
 from utils.pretrained import check_others, make_folder, merged_streams, publish
-from utils.reporting import Recorder, count_parameters, next_command, print_dry_run, tracking, validator
+from utils.reporting import count_parameters, next_command, print_dry_run, tracking
 from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import RunFolder
 from utils.seed import seed_everything
@@ -159,19 +155,9 @@ def load_start(detector: SingleDetector, state: checkpoint.State, source: str) -
 
 
 def fit(job: Job, model: nn.Module, phase: str, epochs: int) -> dict:
-    """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
-    args, steps = job.args, epochs * job.compute.num_steps(job.loader)
-    seed_everything(args.seed)  # so that a modality trained alone equals one of both
-    optimizer = torch.optim.AdamW(weight_parameters(model), lr=args.lr, weight_decay=args.weight_decay, fused=True)
-    rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
-    session = Session(model, detection, job.compute, Guard(job.compute.device, args.max_bad_steps, job.run.log))
-    facts, known = {"kind": "pretrain", "args": plain(args)}, (job.parts.digest, job.parts.bad_files)
-    keeper = Keeper(job.run, session, facts, *known, args.checkpoint_every, job.stop, phase)
-    validate, _ = validator(session, job.parts, "val")
-    with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=job.loader):
-        train(session, optimizer, schedule, job.loader, validate, epochs, Recorder(keeper, job.tracker))
-    return checkpoint.load(keeper.file("best"))["model"]
+    """Train what is trainable; returns the state that is best on val."""
+    setting = Setting(job.args, job.parts, model, detection, job.compute)
+    return learning.fit(setting, job.loader, job.tracker, job.run, job.stop, phase, epochs)
 
 
 def finished_files(job: Job, detectors: dict[str, SingleDetector]) -> dict[str, checkpoint.State]:

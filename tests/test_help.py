@@ -7,16 +7,39 @@ import re
 import pytest
 
 from utils.args import Parser
+from utils.classify.data_sets import DATA_SETS
+from utils.classify.options import parser_of as class_parser_of
 from utils.options import make_parser
 
 SECTIONS = ("pretrain", "search", "found")
-TOOLS = ("check_data", "dataset_stats", "demo", "export", "plot_genotype", "predict", "profile", "report")
+TOOLS = (
+    "check_data",
+    "dataset_stats",
+    "demo",
+    "demo_mmimdb",
+    "export",
+    "plot_genotype",
+    "predict",
+    "profile",
+    "report",
+)
 # A number is of one of these; others are plain counts of what the help names.
 WORDS = (
     "pixels px pairs epochs epoch steps processes threads probability share factor rate weight strength channels taps"
 )
 WORDS += " levels strides seed norm batches nodes operations states choices edges genotypes dropout passes score effect"
-UNITS = (*WORDS.split(), "youngest", "drawn", "rounds", "rated", "commands", "objects")
+UNITS = (
+    *WORDS.split(),
+    "youngest",
+    "drawn",
+    "rounds",
+    "rated",
+    "commands",
+    "objects",
+    "examples",
+    "films",
+    "positions",
+)
 
 
 class Found(Exception):
@@ -63,10 +86,14 @@ def check(action: argparse.Action) -> None:
         assert any(unit in action.help for unit in UNITS), f"{name}: expected a unit: {action.help}"
 
 
+PARSERS = {"flira": make_parser} | {name: class_parser_of(one) for name, one in DATA_SETS.items()}
+
+
 @pytest.mark.parametrize("section", SECTIONS)
-def test_every_option_says_unit_and_default(section):
+@pytest.mark.parametrize("command", PARSERS)
+def test_every_option_says_unit_and_default(command, section):
     faults = []
-    for action in options(make_parser(section)):
+    for action in options(PARSERS[command](section)):
         try:
             check(action)
         except AssertionError as error:

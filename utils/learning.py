@@ -1,11 +1,11 @@
-"""A search, and the training of a network, of any task: from what a command has made of its options to the last line.
+"""Pretraining, search, and the training of a network, of any task, from what a command has made of its options on.
 
 Each goes on where its run was left.
 """
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,16 +17,19 @@ from engine.search import search
 from engine.step import Compute, Session, Task
 from engine.train import train, warm_restarts
 from models.search.genotypes import Genotype, genotype_to_json
-from models.search.parameters import parameter_groups
+from models.search.parameters import parameter_groups, weight_parameters
+from utils import checkpoint
 from utils.args import plain
 from utils.keeper import Keeper
 from utils.reporting import Recorder, tracking, validator
 from utils.resume import finish
 from utils.run_folder import ALPHAS, RunFolder, commit
 from utils.searching import Searching, learning_state
+from utils.seed import seed_everything
 from utils.settling import Settling
 from utils.signals import Stop
 from utils.tracked_files import track_files
+from utils.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Setting:
         parts: of the data; `cached`, given a log, returns those whose loaders give cached features.
         model: on its device.
         facts: plain values that checkpoints and genotypes carry beside options and split.
-        following: gives the command to paste when the run has ended.
+        following: gives the command to paste when the run has ended. Pretraining needs neither.
     """
 
     args: argparse.Namespace
@@ -45,9 +48,9 @@ class Setting:
     model: nn.Module
     task: Task
     compute: Compute
-    facts: dict
-    cached: Callable[[Callable[[str], None]], Any]
-    following: Callable[[RunFolder], str]
+    facts: dict = field(default_factory=dict)
+    cached: Callable[[Callable[[str], None]], Any] | None = None
+    following: Callable[[RunFolder], str] | None = None
 
     def session(self, run: RunFolder) -> Session:
         return Session(
@@ -60,6 +63,22 @@ class Setting:
         facts |= {"protocol": self.parts.split.protocol} | self.facts
         known = facts, self.parts.digest, self.parts.bad_files
         return Keeper(run, session, *known, self.args.checkpoint_every, stop, phase)
+
+
+def fit(setting: Setting, loader: Any, tracker: Tracker, run: RunFolder, stop: Stop, phase: str, epochs: int) -> dict:
+    """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
+    args, steps = setting.args, epochs * setting.compute.num_steps(loader)
+    seed_everything(args.seed)  # so that a modality trained alone equals one of both
+    weights = weight_parameters(setting.model)
+    optimizer = torch.optim.AdamW(weights, lr=args.lr, weight_decay=args.weight_decay, fused=True)
+    rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
+    session = setting.session(run)
+    keeper = setting.keeper(run, stop, "pretrain", session, phase)
+    validate, _ = validator(session, setting.parts, "val")
+    with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
+        train(session, optimizer, schedule, loader, validate, epochs, Recorder(keeper, tracker))
+    return checkpoint.load(keeper.file("best"))["model"]
 
 
 def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:

@@ -17,6 +17,7 @@ from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
 
 from datasets.paired_detection import PairRecord, load_pair
+from engine.progress import metric_of
 from utils.errors import UserError, printable, short
 from utils.matching import Matched, match
 from utils.run_folder import METRICS, RunFolder
@@ -26,7 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 BOX_COLOURS = ("#FFB000", "#00E0B0", "#FF7AD9", "#6FC3FF", "#F0E442", "#FFFFFF")  # bright: they lie on pictures
 STYLES = ("-", "--", ":", "-.")
 ENTROPIES = {"entropy_edges": "edges", "entropy_inner_edges": "inner edges", "entropy_ops": "operations"}
-DRAWN = ("train_loss", "arch_loss", "AP_val", *ENTROPIES)  # of a row of metrics.jsonl
+DRAWN = ("train_loss", "arch_loss", *ENTROPIES)  # of a row of metrics.jsonl, beside the number that chooses an epoch
 DPI = 110
 
 
@@ -90,8 +91,8 @@ def read_metrics(folder: Path) -> list[dict]:
     if not rows or not all("epoch" in row for row in rows):
         raise UserError(f"{file}: expected one JSON object with the field epoch per line, found another or none")
     for number, row in enumerate(rows, 1):
-        for key in ("epoch", *DRAWN):
-            if type(row.get(key)) not in (int, float, *((NoneType,) if key in DRAWN else ())):
+        for key in ("epoch", *DRAWN, f"{metric_of(row)}_val"):
+            if type(row.get(key)) not in (int, float, *(() if key == "epoch" else (NoneType,))):
                 raise UserError(f"{file}: line {number}: {key}: expected a number, found {short(row[key])}")
     return rows
 
@@ -117,10 +118,11 @@ def _plot_losses(axes: Axes, curves: dict, colours: dict) -> None:
 
 
 def _plot_scores(axes: Axes, curves: dict, colours: dict) -> None:
-    axes.set(title="AP on val")
+    metrics = dict.fromkeys(metric_of(rows[0]) for rows in curves.values())
+    axes.set(title=f"{', '.join(metrics)} on val")
     for label, rows in curves.items():
         colour, style = colours[label]
-        _plot(axes, rows, "AP_val", color=colour, linestyle=style, label=label)
+        _plot(axes, rows, f"{metric_of(rows[0])}_val", color=colour, linestyle=style, label=label)
 
 
 def _plot_entropies(axes: Axes, curves: dict, colours: dict) -> None:

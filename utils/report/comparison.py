@@ -43,7 +43,9 @@ def methods(kind: str, runs: list[Run]) -> Section:
 
 
 def by_class(runs: list[Run]) -> Section:
-    """Return AP of each class by method."""
+    """Return the score of each class by method."""
+    if runs and runs[0].metric != "AP":
+        return _table_of("By class", runs, s.F1_CLASS, lambda name: True)
     return _table_of(
         "By class", runs, "AP_", lambda n: not n.startswith(tested.SCENE) and n not in (*AREA_STATS, "AP_val")
     )
@@ -60,7 +62,7 @@ def _table_of(title: str, runs: list[Run], prefix: str, wanted: Callable[[str], 
     if not names:
         return Section(title, [])
     rows = [[label, *(spread([run.value(n) for run in own]) for n in names)] for label, own in by_method(runs).items()]
-    head = ["AP", *(name.removeprefix(prefix).removesuffix("_val") for name in names)]
+    head = [runs[0].metric, *(name.removeprefix(prefix).removesuffix("_val") for name in names)]
     return Section(title, [Table(head, rows, "Points of 100")])
 
 
@@ -95,8 +97,9 @@ def each(kind: str, runs: list[Run]) -> Section:
     """Return every run in a line."""
     rows = []
     for run in runs:
-        score = s.best_in_words(run) if kind == "pretrain" else points(run.value("AP" if kind == "test" else "AP_val"))
+        score = s.best_in_words(run) if kind == "pretrain" else points(run.score)
         genotype = run.genotype.id if run.genotype else NONE
         rows.append([run.path.resolve().name, run.label, run.seed, score, genotype, duration(run.seconds)])
-    score = "AP" if kind == "test" else "AP on val"
+    metric = runs[0].metric if runs else "AP"
+    score = metric if kind == "test" else f"{metric} on val"
     return Section("Every run", [Table(["run", "method", "seed", score, "genotype", "time"], rows)])

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from engine.progress import metric_of
 from models.search.draw import MODALITY_COLOURS
 from utils.errors import printable
 from utils.plots import COLOURS, STYLES, as_shown, as_text, panels_of, tidy
@@ -67,7 +68,7 @@ def curves(runs: dict[str, list[dict]], best: str) -> list[Picture]:
     """
     alts = (
         "Loss on the training pairs over the epochs",
-        f"AP on val over the epochs: {best}",
+        f"{metric_of(next(iter(runs.values()))[0])} on val over the epochs: {best}",
         "Entropy of the search's weights over the epochs",
     )
     pictures = []

@@ -10,7 +10,7 @@ from utils.report.page import Section, Table
 from utils.report.run import NONE, Run, counted, number, points
 
 SAME = ("part", "split", "pairs", "scenes", "protocol")  # of the results of two tests that can be compared
-COLUMNS = {"test": ("AP", "AP50", "AP_val"), "found": ("AP_val", "AP50_val"), "search": ("AP_val", "AP50_val")}
+SECOND = {"AP": "AP50", "accuracy": "F1_macro"}  # what is shown beside the number that chooses an epoch
 # Options that say where a run lies, what it comes from, or how it is done: not what.
 WITHOUT_MEANING = (
     "seed",
@@ -92,9 +92,17 @@ def _comparable(run: Run, path: Path) -> Run | None:
         if other.kind != run.kind or not (other.finished or other.path == run.path.resolve()):
             return None
         other.label, meaning(other), other.seed  # whose files may be damaged, too
-        return other if alike(run, other) and other.value(COLUMNS[run.kind][0]) is not None else None
+        return other if alike(run, other) and other.value(columns_of(run)[0]) is not None else None
     except UserError:  # a damaged neighbour is no reason to have no report
         return None
+
+
+def columns_of(run: Run) -> tuple[str, ...]:
+    """Return the numbers of a table of methods."""
+    second = SECOND.get(run.metric, "F1_micro" if run.metric != "F1_micro" else "F1_macro")
+    if run.kind == "test":
+        return run.metric, second, f"{run.metric}_val"
+    return f"{run.metric}_val", f"{second}_val"
 
 
 def alike(run: Run, other: Run) -> bool:
@@ -112,7 +120,8 @@ def data_of(run: Run) -> tuple[str, object]:
 
 def methods_table(kind: str, runs: Iterable[Run], caption: str) -> Table:
     """Return a line per method, the best first: mean and standard deviation over its runs, parameters, seeds."""
-    groups, columns = by_method(runs), COLUMNS[kind]
+    runs = list(runs)
+    groups, columns = by_method(runs), columns_of(runs[0])
     order = sorted(groups, key=lambda label: -statistics.mean(run.value(columns[0]) or 0 for run in groups[label]))
     lines = []
     for label in order:

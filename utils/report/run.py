@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.splits import Split
+from engine.progress import metric_of
 from models.search.genotype_io import read_any
 from models.search.genotypes import Genotype
 from utils import checkpoint
@@ -189,10 +190,22 @@ class Run:
         return sum(known) if known and None not in known else None
 
     @cached_property
+    def metric(self) -> str:
+        """The name of the number by which its task chooses an epoch: AP of detection."""
+        if self.kind == "test":
+            return next(iter(self.results), "AP")
+        return metric_of(self.rows[0]) if self.rows else "AP"
+
+    @property
+    def score(self) -> float | None:
+        """That number: of a test its own, else that of the best epoch."""
+        return self.value(self.metric if self.kind == "test" else f"{self.metric}_val")
+
+    @cached_property
     def best(self) -> dict[str, Any] | None:
-        """The epoch that counts, of a run of one phase: the first with the best AP on val."""
+        """The epoch that counts, of a run of one phase: the first with the best METRIC on val."""
         rows = [row for row in self.rows if "phase" not in row]
-        return max(rows, key=lambda row: number(row.get("AP_val"), -1), default=None)
+        return max(rows, key=lambda row: number(row.get(f"{self.metric}_val"), -1), default=None)
 
     def value(self, name: str) -> float | None:
         """Return a number of the results of a test, or of the best epoch, else None."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets.parts import Parts
 from utils.report import searched, tested
 from utils.report import sections as s
-from utils.report.others import beside_others
+from utils.report.others import beside_others, columns_of
 from utils.report.page import Page, Section, write_page
 from utils.report.run import NONE, Run, counted, duration, points
 
@@ -39,11 +39,11 @@ def headline(run: Run) -> dict[str, str]:
     """Return the numbers that are looked for first."""
     if run.kind == "test":
         people = next((name for name in run.results if name.startswith("LAMR_")), "")
-        names = {"AP": "AP", "AP50": "AP50", people: f"miss rate, {people.removeprefix('LAMR_')}"}
+        names = {n: n for n in columns_of(run)[:2]} | {people: f"miss rate, {people.removeprefix('LAMR_')}"}
         scores = {words: points(run.value(name)) for name, words in names.items() if name in run.results}
         return scores | {f"{n}": counted(run.results.get(n)) for n in ("parameters", "pairs")}
     if run.kind == "pretrain":
-        scores = {f"AP on val, {phase}": points(value) for phase, value in s.best_by_phase(run).items()}
+        scores = {f"{run.metric} on val, {phase}": points(value) for phase, value in s.best_by_phase(run).items()}
         return scores | {"time": duration(run.seconds)}
     if run.kind == "search":
         return {
@@ -52,7 +52,7 @@ def headline(run: Run) -> dict[str, str]:
             "time": duration(run.seconds),
         }
     best = run.best or {}
-    names = {"AP on val": points(best.get("AP_val")), "AP50 on val": points(best.get("AP50_val"))}
+    names = {f"{n.removesuffix('_val')} on val": points(best.get(n)) for n in columns_of(run)}
     epoch = f"{best['epoch']} of 0 to {run.args.get('epochs', 1) - 1}" if best else NONE
     return names | {"best epoch": epoch, "time": duration(run.seconds)}
 

@@ -1,10 +1,11 @@
 """Sections of a search: its genotype, how the logits moved, and what became of the supernet."""
 
-from models.fusion_detector import found_fusions
+from models.search.blocks import Features
 from models.search.derive import operation_counts
 from models.search.draw import draw_level
+from models.search.found_cells import FoundFusion
 from models.search.genotypes import Genotype
-from models.search.spaces import level_inputs
+from models.search.spaces import SPACES, level_inputs
 from models.search.strategies import STRATEGIES
 from utils.report import drawings
 from utils.report.page import Block, Facts, Pictures, Section, Table, Words
@@ -22,23 +23,24 @@ def learns(run: Run) -> str:
 
 def chosen(run: Run) -> dict[str, str]:
     """Return what a search's supernet, and the genotype that it ended with, have on val."""
-    found, tried = run.read("discretisation.json"), briefly_trained(run)
-    scores = {"AP on val, supernet": points((run.best or {}).get("AP_val"))} if learns(run) == "logits" else {}
+    found, tried, on_val = run.read("discretisation.json"), briefly_trained(run), f"{run.metric} on val"
+    scores = {f"{on_val}, supernet": points(run.score)} if learns(run) == "logits" else {}
     name = str(found.get("chosen"))
     if name in tried:
-        return scores | {"AP on val, chosen, briefly trained": points(tried[name])}
-    if number(found.get("AP_val_inherited")) is not None and name == str(found.get("genotype")):
-        return scores | {"AP on val, chosen, on its weights": points(found["AP_val_inherited"])}
-    return scores | ({"AP on val": points((run.best or {}).get("AP_val"))} if not scores else {})
+        return scores | {f"{on_val}, chosen, briefly trained": points(tried[name])}
+    inherited = number(found.get(f"{run.metric}_val_inherited"))
+    if inherited is not None and name == str(found.get("genotype")):
+        return scores | {f"{on_val}, chosen, on its weights": points(inherited)}
+    return scores | ({on_val: points(run.score)} if not scores else {})
 
 
 def briefly_trained(run: Run) -> dict[str, float]:
-    """Return the best AP on val of each genotype that was trained briefly."""
+    """Return the best score on val of each genotype that was trained briefly."""
     best: dict[str, float] = {}
     for row in run.rows:
         if row.get("phase") == "topk":
             name = str(row.get("genotype"))
-            best[name] = max(best.get(name, 0), number(row.get("AP_val"), 0))
+            best[name] = max(best.get(name, 0), number(row.get(f"{run.metric}_val"), 0))
     return best
 
 
@@ -53,7 +55,12 @@ def genotype(run: Run) -> Section:
     words = [[level, cell_in_words(found, place)] for place, level in enumerate(found.levels)]
     counts = ", ".join(f"{name} {count}" for name, count in operation_counts(found).most_common())
     facts = Facts(
-        {"id": found.id, "space": found.space, "operations": counts, "parameters of the fusion": counted(_size(found))}
+        {
+            "id": found.id,
+            "space": found.space,
+            "operations": counts,
+            "parameters of the fusion": counted(_size(found, run)),
+        }
     )
     where = "Inputs on the left, warm: thermal, cool: RGB, white: not used. A step fuses its inputs x and y."
     return Section(
@@ -62,8 +69,9 @@ def genotype(run: Run) -> Section:
     )
 
 
-def _size(found: Genotype) -> int:
-    return sum(count_parameters(fusion) for fusion in found_fusions(found, 0.0))
+def _size(found: Genotype, run: Run) -> int:
+    features = Features(SPACES[found.space].rank, found.channels, number((run.trained or run).args.get("L"), 0) or 0)
+    return sum(count_parameters(FoundFusion(cell, features)) for cell in found.cells)
 
 
 def cell_in_words(found: Genotype, place: int) -> str:
@@ -99,9 +107,9 @@ def settled(run: Run) -> Section:
     found, lived = run.read("discretisation.json"), run.read_list("evolution.json")
     blocks: list[Block] = []
     if found:
-        names = {"AP_val_supernet": "supernet, as a mixture"}
-        names |= {"AP_val_inherited": f"genotype {found.get('genotype')} on the supernet's weights"}
-        facts = {f"AP on val: {words}": points(found.get(name)) for name, words in names.items()}
+        names = {f"{run.metric}_val_supernet": "supernet, as a mixture"}
+        names |= {f"{run.metric}_val_inherited": f"genotype {found.get('genotype')} on the supernet's weights"}
+        facts = {f"{run.metric} on val: {words}": points(found.get(name)) for name, words in names.items()}
         blocks.append(Facts(facts | {"genotype that was chosen": str(found.get("chosen"))}))
     if lived:
         head = ["rank", "loss on val", "genotype", "its steps"]
@@ -114,5 +122,5 @@ def settled(run: Run) -> Section:
     if tried := briefly_trained(run):
         rows = [[name, points(value)] for name, value in tried.items()]
         start = "supernet's weights" if run.args.get("topk_weights") == "supernet" else "search's start"
-        blocks.append(Table(["genotype", "AP on val"], rows, f"Trained briefly, each from the {start}"))
+        blocks.append(Table(["genotype", f"{run.metric} on val"], rows, f"Trained briefly, each from the {start}"))
     return Section("From supernet to genotype", blocks)

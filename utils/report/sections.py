@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from datasets.splits import OVERFIT, PAPER
-from utils.args import options_of
+from datasets.splits import DEV, OVERFIT, PAPER
+from utils.args import Parser, options_of
+from utils.classify.data_sets import DATA_SETS
+from utils.classify.options import parser_of
 from utils.options import make_parser
 from utils.plots import phases
 from utils.report import drawings
@@ -28,6 +30,8 @@ def what_was_run(run: Run) -> Section:
         told += UNREAD if split and split.protocol != PAPER else ""
     if split and split.protocol == OVERFIT:
         told += f" Overfitting, a check of the whole job: learned and chosen on the same {sizes['train']} pairs."
+    if split and split.protocol == DEV:
+        told += " Published protocol: the whole dev list serves as arch and val."
     if split and split.protocol == PAPER:
         told += (
             " Published protocol: the test pairs serve as arch and val, so the numbers are those of a choice on them."
@@ -50,10 +54,8 @@ def what_was_run(run: Run) -> Section:
 
 def _options(run: Run) -> Facts:
     """Return all options, folded; those that are not at their default first."""
-    defaults = {
-        name: action.default
-        for name, action in options_of(make_parser("found" if run.kind == "test" else run.kind)).items()
-    }
+    kind = "found" if run.kind == "test" else run.kind
+    defaults = {name: action.default for name, action in options_of(parser_for(run, kind)).items()}
     shown = {name: value for name, value in run.args.items() if name != "data"}
     ours = {
         name: f"{value} (default {_plain(defaults[name])})"
@@ -62,6 +64,12 @@ def _options(run: Run) -> Facts:
     }
     rest = {name: f"{_plain(value)}" for name, value in shown.items() if name not in ours}
     return Facts(ours | rest, "All options; those with another value than the default first")
+
+
+def parser_for(run: Run, kind: str) -> Parser:
+    """Return the parser of the command that a run is of."""
+    name = run.args.get("dataset")
+    return parser_of(DATA_SETS[name])(kind) if name in list(DATA_SETS) else make_parser(kind)
 
 
 def _plain(value: Any) -> Any:
@@ -90,11 +98,11 @@ def curves(run: Run) -> Section:
 
 
 def best_by_phase(run: Run) -> dict[str, float]:
-    """Return the best AP on val of each phase."""
+    """Return the best score on val of each phase."""
     best: dict[str, float] = {}
     for row in run.rows:
         phase = str(row.get("phase", ""))
-        best[phase] = max(best.get(phase, 0), number(row.get("AP_val"), 0))
+        best[phase] = max(best.get(phase, 0), number(row.get(f"{run.metric}_val"), 0))
     return best
 
 
@@ -102,8 +110,24 @@ def best_in_words(run: Run) -> str:
     return "best " + ", ".join(f"{phase} {points(value)}".lstrip() for phase, value in best_by_phase(run).items())
 
 
+F1_CLASS = "F1_class_"
+
+
+def class_scores(run: Run) -> Section:
+    """Return the scores of a classifier: of a test its own, by class as well, else those of the best epoch."""
+    row, suffix = (run.results, "") if run.kind == "test" else (run.best or {}, "_val")
+    names = [n for n in row if n.startswith(("F1_", "accuracy")) and n.endswith(suffix) and not n.startswith(F1_CLASS)]
+    names = [n for n in names if suffix or not n.endswith("_val")]
+    facts = Facts({n.removesuffix("_val").replace("_", ", "): points(run.value(n)) for n in names})
+    rows = [[n.removeprefix(F1_CLASS), points(run.value(n))] for n in row if n.startswith(F1_CLASS)]
+    table = [Table(["class", "F1"], rows, "points of 100")] if rows else []
+    return Section("Scores", [facts, *table] if names else [])
+
+
 def scores(run: Run) -> Section:
     """Return AP, by class and by size: of a test its own, else those of the epoch that counts, on val."""
+    if run.metric != "AP":
+        return class_scores(run)
     names = list(
         dict.fromkeys(
             n.removesuffix("_val").partition("_")[2] for n in (run.results or run.best or {}) if n.startswith("AP50_")

@@ -1,0 +1,19 @@
+"""Train a found network for MM-IMDB (or one modality, a late fusion, a random genotype), or test a trained one.
+
+The epoch is chosen on `val`; the test list is read with --eval_exp_dir alone.
+"""
+
+import sys
+
+from utils.args import command
+from utils.classify.commands import found
+from utils.classify.data_sets import MMIMDB
+
+
+@command
+def main(argv: list[str]) -> None:
+    found(MMIMDB, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

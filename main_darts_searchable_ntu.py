@@ -1,0 +1,20 @@
+"""Search the fusion of BM-NAS for NTU RGB+D on frozen encoders: writes RUN/genotype.json.
+
+Weights learn on the train list, logits on one half of the dev list; the epoch is chosen on the other half.
+Next: main_darts_found_ntu.py DIR --search_exp_dir RUN.
+"""
+
+import sys
+
+from utils.args import command
+from utils.classify.commands import search
+from utils.classify.data_sets import NTU
+
+
+@command
+def main(argv: list[str]) -> None:
+    search(NTU, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

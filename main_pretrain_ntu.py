@@ -1,0 +1,16 @@
+"""Pretrain the encoders of NTU RGB+D, each by itself: writes --checkpointdir, which search and training start from."""
+
+import sys
+
+from utils.args import command
+from utils.classify.data_sets import NTU
+from utils.classify.pretraining import pretrain
+
+
+@command
+def main(argv: list[str]) -> None:
+    pretrain(NTU, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

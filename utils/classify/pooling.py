@@ -1,0 +1,130 @@
+"""--cache_features of classifiers: pooled taps of the frozen encoders, computed once per example."""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from datasets import clips, images, labelled, mmimdb, ntu
+from datasets.feature_store import DiskStore, MemoryStore, Store
+from datasets.labelled import Example
+from datasets.labelled_parts import LabelledParts
+from datasets.pooled_cache import PooledCache, keys_of
+from engine.features import content_name
+from engine.step import Compute, move
+from models import fusion_classifier
+from models.fusion_classifier import FusionClassifier
+from utils.caching import DTYPES, GIB, choose
+from utils.errors import UserError
+
+CODE = (images, labelled, mmimdb, ntu, clips, fusion_classifier)  # from a file to its features
+
+
+class Way(NamedTuple):
+    """A place of the cache, and what is missing in it, in bytes."""
+
+    place: str
+    cache: PooledCache
+    bytes: int
+
+
+def check_caching(args: argparse.Namespace) -> None:
+    """Refuse options without effect, and a cache of inputs that training changes."""
+    mode = args.cache_features
+    unused = {"off": ("cache_dtype", "cache_dir"), "ram": ("cache_dir",)}.get(mode, ())
+    if typed := [name for name in unused if name in args.typed]:
+        raise UserError(f"--{typed[0]}: no effect with --cache_features {mode}")
+    why = "--augment" if args.augment else "--stream_lr" if getattr(args, "stream_lr", 0) else ""
+    if why and mode in ("ram", "disk"):
+        raise UserError(f"--cache_features {mode}: {why} changes features in each epoch: expected none beside it")
+
+
+def cached(
+    args: argparse.Namespace,
+    parts: LabelledParts,
+    model: FusionClassifier,
+    compute: Compute,
+    log: Callable[[str], None],
+    wanted: tuple[str, ...],
+) -> LabelledParts:
+    """Return the parts with loaders that give pooled taps, as --cache_features says, after computing what is missing.
+
+    Args:
+        wanted: parts whose examples will be met.
+
+    Raises:
+        UserError: no room, or a file that cannot be read.
+    """
+    mode = args.cache_features
+    if mode == "off" or args.augment or getattr(args, "stream_lr", 0):
+        log("feature cache: off")
+        return parts
+    records = {example.name: example for example in parts.records(*wanted)}
+    keys = keys_of(records.values(), parts.modalities)
+    places = ("ram", "disk") if mode == "auto" else (mode,)
+    shapes = {m: shapes_of(parts, model, compute, m) for m in parts.modalities}
+    ways = []
+    for place in places:
+        stores = {m: make_store(args, model, compute, m, place, shapes[m]) for m in parts.modalities}
+        missing = sum(s.record_bytes * len({keys[n][m] for n in records} - set(s.slots)) for m, s in stores.items())
+        ways.append(Way(place, PooledCache(stores, keys), missing))
+    way = choose(mode, ways, args.cache_dir, log)
+    return fill(way, parts, model, compute, log, records) if way else parts
+
+
+def shapes_of(parts: LabelledParts, model: FusionClassifier, compute: Compute, modality: str) -> tuple:
+    """Return the shapes (c, L or 1) of an example's pooled taps, from the first that can be read."""
+    examples = parts.records("train")
+    batch = next(iter(parts.plain_loader(examples, modality)), None)
+    if batch is None:
+        raise UserError(f"{examples[0].files[modality]}: expected examples that can be read, found none")
+    return tuple(tuple(tap.shape[1:]) for tap in taps_of(model, batch, modality, compute))
+
+
+def taps_of(model: FusionClassifier, batch: dict, modality: str, compute: Compute) -> list[torch.Tensor]:
+    """Return a batch's pooled taps on the CPU."""
+    model.eval()
+    with compute.autocast(), torch.compiler.set_stance("force_eager"):
+        return [tap.float().cpu() for tap in model.features(move(batch["inputs"], compute.device)[modality], modality)]
+
+
+def make_store(
+    args: argparse.Namespace, model: FusionClassifier, compute: Compute, modality: str, place: str, shapes: tuple
+) -> Store:
+    """Open the store of a modality; nothing is written yet."""
+    dtype = DTYPES[args.cache_dtype]
+    if place == "ram":
+        return MemoryStore(shapes, dtype)
+    facts = [modality, args.backbone, args.L, args.cache_dtype, compute.device.type, compute.amp]
+    name = content_name(facts, model.streams.encoder(modality).state_dict(), CODE)
+    return DiskStore(shapes, dtype, Path(args.cache_dir) / name)
+
+
+def fill(
+    way: Way,
+    parts: LabelledParts,
+    model: FusionClassifier,
+    compute: Compute,
+    log: Callable[[str], None],
+    records: dict[str, Example],
+) -> LabelledParts:
+    """Compute what is missing and return parts that use it."""
+    started = time.perf_counter()
+    for modality, store in way.cache.stores.items():
+        by_key = {way.cache.keys[name][modality]: example for name, example in records.items()}
+        with store.writing(max(len(by_key), 1), log):
+            missing = {key: example for key, example in by_key.items() if key not in store}
+            log(f"feature cache in {way.place}: {len(missing)} of {len(by_key)} examples of {modality} to compute")
+            keys, loader = list(missing), parts.plain_loader(list(missing.values()), modality)
+            for batch in tqdm(loader, f"features of {modality}", leave=False, disable=None) if missing else ():
+                taps = taps_of(model, batch, modality, compute)
+                places = enumerate(batch["image_ids"])
+                store.add({keys[place]: [tap[row] for tap in taps] for row, place in places})
+    took = time.perf_counter() - started
+    log(f"feature cache: {way.bytes / GIB:.3f} GiB computed in {took:.0f} s")
+    return replace(parts, cache=way.cache)

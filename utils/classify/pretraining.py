@@ -1,0 +1,106 @@
+"""Pretraining of the encoders of a data set, each as a classifier by itself, on the train list."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from datasets.labelled_parts import LabelledParts
+from models.fusion_classifier import normalised
+from utils import checkpoint
+from utils.args import parse
+from utils.classify.building import build_encoder, encoder_file, open_examples, pretraining, task_of
+from utils.classify.data_sets import DataSet
+from utils.classify.options import parser_of
+from utils.errors import UserError
+from utils.experiment import PRETRAINED, pick_compute
+from utils.learning import Setting, fit
+from utils.lock import locked
+from utils.pretrained import make_folder
+from utils.reporting import count_parameters, next_command, print_dry_run, tracking
+from utils.resume import finish, running, say_if_finished, take_up
+from utils.run_folder import write_json
+from utils.saving import save
+from utils.seed import seed_everything
+
+CARRIED = ("config", "checkpointdir", "split_seed", "paper_protocol", "small_dataset", "max_bad_files", "workers")
+CARRIED += ("device",)
+
+
+class SingleClassifier(nn.Module):
+    """One modality's encoder with its own class scores."""
+
+    memory_format = torch.contiguous_format
+
+    def __init__(self, modality: str, encoder: nn.Module):
+        super().__init__()
+        self.modality, self.encoder = modality, encoder
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self.encoder(normalised(inputs[self.modality]))
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the modules that torch.compile takes one by one."""
+        return [self.encoder]
+
+
+def pretrain(data_set: DataSet, argv: list[str]) -> None:
+    """Train the encoders that --modality names; writes their files, split.json and pretrain.json into checkpointdir."""
+    make_parser = parser_of(data_set)
+    args = take_up(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
+    if say_if_finished(args.resume):
+        return
+    modalities = tuple(data_set.files) if args.modality == "both" else (args.modality,)
+    compute = pick_compute(args)
+    parts = open_examples(data_set, args, modalities)
+    check_others(args, parts)
+    models = {}
+    for modality in modalities:
+        seed_everything(args.seed)  # so that a modality trained alone equals one of both
+        models[modality] = SingleClassifier(modality, build_encoder(data_set, args, modality, not args.no_imagenet))
+    if args.dry_run:
+        sizes = {f"parameters_{m}": count_parameters(model) for m, model in models.items()}
+        steps = compute.num_steps(parts.loader("train", train=True))
+        print_dry_run(sizes | {"steps_per_epoch": steps, "epochs": args.epochs})
+        return
+
+    make_folder(args.checkpointdir)
+    with running("pretrain", args, parts, []) as (run, stop), tracking(args, run) as tracker:
+        for modality, model in models.items():
+            own = parts.of(modality)
+            setting = Setting(args, own, compute.place(model), task_of(data_set, args), compute)
+            loader = own.loader("train", train=True)
+            models[modality].load_state_dict(fit(setting, loader, tracker, run, stop, modality, args.epochs))
+            model.cpu()
+        publish(data_set, args, parts, models)
+        following = next_command(f"main_darts_searchable_{data_set.name}.py", args, {}, CARRIED)
+        finish(run, args, parts, [f"checkpointdir: {args.checkpointdir}", following])
+
+
+def check_others(args: argparse.Namespace, parts: LabelledParts) -> None:
+    """Refuse another backbone, or other classes, than those of the encoders that stay in checkpointdir."""
+    known, path = pretraining(args), Path(args.checkpointdir) / PRETRAINED
+    others = set(known.get("splits") or {}) - set(parts.modalities)
+    for name, ours in {"backbone": args.backbone, "classes": parts.data.classes}.items():
+        if others and known.get(name) != ours:
+            told = f"as for {', '.join(sorted(others))} in {path}"
+            raise UserError(f"--checkpointdir: {name}: expected that {told}, found another; name another folder")
+
+
+def publish(data_set: DataSet, args: argparse.Namespace, parts: LabelledParts, models: dict[str, nn.Module]) -> None:
+    """Write the finished encoders, the split and the options, all at the end; replaced files are kept as NAME.bak."""
+    folder = Path(args.checkpointdir)
+    with locked(folder, print, "another pretraining"):
+        check_others(args, parts)  # again: another pretraining may have ended since
+        known = {"backbone": args.backbone, "classes": parts.data.classes}
+        splits = {m: h for m, h in (pretraining(args).get("splits") or {}).items() if m not in models}
+        write_json(folder / PRETRAINED, known | {"splits": splits})
+        for modality, model in models.items():
+            path, state = encoder_file(data_set, args, modality), model.encoder.state_dict()
+            if not checkpoint.holds(path, state):  # as where a run goes on that was stopped in here
+                checkpoint.keep_backup(path)
+                save(path, state)
+        write_json(folder / "split.json", parts.split.to_json())
+        splits |= dict.fromkeys(models, parts.split.hash)
+        write_json(folder / PRETRAINED, known | {"splits": splits})

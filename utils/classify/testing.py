@@ -1,0 +1,111 @@
+"""The test of a trained classifier: rebuilt from its best.pt, scored on a part, results into runs/test-*."""
+
+import argparse
+import time
+from pathlib import Path
+
+from engine.guard import Guard
+from engine.step import Session
+from engine.tasks.classification import F1_TYPES, Classification
+from models.search.blocks import SEQUENCES
+from models.search.genotype_io import genotype_from_json
+from utils import checkpoint
+from utils.classify import pooling
+from utils.classify.building import assemble_encoders, build_encoder, found_classifier, open_examples, task_of
+from utils.classify.data_sets import DataSet
+from utils.errors import UserError, short
+from utils.experiment import pick_compute
+from utils.inherit import check_inherited
+from utils.report import report
+from utils.reporting import count_parameters, print_dry_run, start_run, tracking, validator
+from utils.run_folder import commit
+
+FROM_RUN = ("backbone", "C", "L", "baseline", "split_seed", "paper_protocol", "small_dataset")
+READ = ("data", "config", "eval_exp_dir", "eval_part", "batchsize", "workers", "pin_mem", "device", "amp", "save")
+READ += (
+    "wandb",
+    "dry_run",
+    "no_report",
+    "cache_features",
+    "cache_dtype",
+    "cache_dir",
+    "small_dataset",
+    "checkpointdir",
+)
+
+
+def test_classifier(data_set: DataSet, args: argparse.Namespace) -> None:
+    """Test RUN/best.pt on the test examples (or `val`); writes results.json and predictions.json into runs/test-*.
+
+    Raises:
+        UserError: no such run, or one of another data set or split.
+    """
+    if ignored := sorted(args.typed - set(READ)):
+        raise UserError(f"--{ignored[0]}: no effect with --eval_exp_dir: a test trains nothing")
+    path = Path(args.eval_exp_dir) / "best.pt"
+    state = checkpoint.load(path)
+    take_options(args, state, data_set, path)
+    compute = pick_compute(args)
+    modalities = (args.baseline,) if args.baseline in data_set.files else tuple(data_set.files)
+    parts = open_examples(data_set, args, modalities)
+    check_data(args, parts, state, path)
+    encoders = {m: build_encoder(data_set, args, m) for m in modalities}
+    streams = assemble_encoders(data_set, args, encoders)
+    known = state.get("genotype")
+    sizes = str(path), streams.tap_names, streams.level_names, args.C
+    genotype = genotype_from_json(known, *sizes, SEQUENCES) if known else None
+    model = found_classifier(args, streams, genotype)
+    checkpoint.load_state(model, state["model"], str(path))
+    model = compute.place(model)
+    if args.dry_run:
+        print_dry_run({"parameters": count_parameters(model), "examples": len(parts.records(args.eval_part))})
+        return
+
+    run, started = start_run("test", args, parts, []), time.perf_counter()
+    parts = pooling.cached(args, parts, model, compute, run.log, (args.eval_part,))
+    task = task_of(data_set, args)
+    session = Session(model, task, compute, Guard(compute.device))
+    validate, answers = validator(session, parts, args.eval_part, full=True)
+    metrics = validate()
+    run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - started, 3)})
+    run.write_json(task.ANSWERS, answers)
+    facts = {"part": args.eval_part, "pairs": len(answers), "eval_exp_dir": args.eval_exp_dir}
+    facts |= {"method": f"genotype {genotype.id}" if genotype else args.baseline}
+    facts |= facts_of(state, task) | {"parameters": count_parameters(model), "commit": commit()}
+    facts["parameters_fusion"] = count_parameters(model.fusions) + count_parameters(model.reshape)
+    results = run.write_json("results.json", metrics | facts)
+    with tracking(args, run) as tracker:
+        tracker.log({"epoch": 0} | metrics)
+    shown = {name: value for name, value in metrics.items() if value is not None and "_class_" not in name}
+    run.log("  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
+    run.log(f"results: {results}")
+    report(run, args, parts)
+
+
+def facts_of(state: dict, task: Classification) -> dict[str, object]:
+    """Return what results record of the training."""
+    progress = state["progress"]
+    facts = {"epoch": progress["best_epoch"], f"{task.METRIC}_val": progress["best"], "seed": state["args"]["seed"]}
+    facts |= {"bad_files": len(state["bad_files"])}
+    return facts | {name: state[name] for name in ("protocol", "split", "checkpoint_split")}
+
+
+def take_options(args: argparse.Namespace, state: dict, data_set: DataSet, path: Path) -> None:
+    """Take what decides the network and the data from the run."""
+    if state.get("data_set") != data_set.name or not isinstance(state.get("args"), dict):
+        raise UserError(f"{path}: data_set: expected {data_set.name}, found {short(state.get('data_set'))}")
+    for name in FROM_RUN:
+        setattr(args, name, check_inherited(name, state["args"].get(name), f"{path}: args"))
+    if "f1_type" in args and state["args"].get("f1_type") in F1_TYPES:
+        args.f1_type = state["args"]["f1_type"]
+    args.max_bad_files, args.augment = None, False  # a score is one over all examples
+
+
+def check_data(args: argparse.Namespace, parts, state: dict, path: Path) -> None:
+    """Refuse other classes than were learned, and `val` of another split."""
+    if state.get("classes") != parts.data.classes:
+        raise UserError(f"{path}: classes: expected those of the data, found {short(state.get('classes'))}")
+    if args.eval_part == "val" and parts.split.hash != state.get("split"):
+        raise UserError(
+            f"--eval_part val: expected split {state.get('split')} as in training, found {parts.split.hash}"
+        )
