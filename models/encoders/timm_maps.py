@@ -34,7 +34,7 @@ class TimmEncoder(nn.Module):
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"encoder {name}: expected vgg19 or a timm encoder with four maps, found: {reason}"
+                f"--backbone {name}: expected vgg19 or a timm encoder with four maps, found: {reason}"
             ) from None
         counts = self.features.feature_info.channels()
         self.channels = {f"stage{n + 1}": channels for n, channels in enumerate(counts)}

@@ -1,0 +1,143 @@
+"""The second task end to end on made-up data: pretraining, search, training, baselines, test; resume; bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import main_darts_found_ego
+import main_darts_found_mmimdb
+import main_darts_found_ntu
+import main_darts_searchable_ego
+import main_darts_searchable_mmimdb
+import main_darts_searchable_ntu
+import main_pretrain_ego
+import main_pretrain_mmimdb
+import main_pretrain_ntu
+from datasets.generated.ego import write_ego
+from datasets.generated.mmimdb import write_mmimdb
+from datasets.generated.ntu import write_ntu
+from datasets.prepare_mmimdb import prepare_mmimdb
+from models.encoders import DEPTHS
+from models.search.genotype_io import read_any
+from tests.run_commands import named, refused, run
+from tests.test_resume import struck_once
+from utils.keeper import Keeper
+from utils.run_folder import read_json
+
+MAINS = {
+    "mmimdb": (main_pretrain_mmimdb.main, main_darts_searchable_mmimdb.main, main_darts_found_mmimdb.main),
+    "ntu": (main_pretrain_ntu.main, main_darts_searchable_ntu.main, main_darts_found_ntu.main),
+    "ego": (main_pretrain_ego.main, main_darts_searchable_ego.main, main_darts_found_ego.main),
+}
+BACKBONES = {"mmimdb": "test_efficientnet", "ntu": "resnet18", "ego": "tiny"}
+SINGLE = {"mmimdb": "text", "ntu": "skeleton", "ego": "depth"}
+COMMON = ["--workers", 0, "--device", "cpu", "--no_report", "--batchsize", 4]
+
+
+def make(name: str, folder: Path) -> Path:
+    if name == "mmimdb":
+        write_mmimdb(folder / "raw", {"train": 8, "dev": 6, "test": 4}, 1)
+        prepare_mmimdb(folder / "raw/multimodal_imdb.hdf5", folder / "raw/split.json", folder / "data")
+    elif name == "ntu":
+        write_ntu(folder / "data", 1, 32, 1)
+    else:
+        write_ego(folder / "data", 1, 32, 1)
+    return folder / "data"
+
+
+@pytest.fixture(scope="module", params=MAINS)
+def prepared(request, tmp_path_factory):
+    """Give a data set with encoders: name, folder, working folder."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(DEPTHS, "tiny", (1, 1, 1, 1))
+        patched.chdir(folder)
+        data = make(request.param, folder)
+        argv = [data, "--backbone", BACKBONES[request.param], "--no-imagenet", "--epochs", 1, *COMMON]
+        assert MAINS[request.param][0]([str(word) for word in argv]) == 0
+        yield request.param, data, folder
+
+
+@pytest.fixture
+def at_work(prepared, monkeypatch):
+    monkeypatch.chdir(prepared[2])
+    return prepared[:2]
+
+
+def test_search_train_and_test(at_work, capsys):
+    name, data = at_work
+    _, search, found = MAINS[name]
+    metric = "F1_weighted" if name == "mmimdb" else "accuracy"
+    argv = [data, "--epochs", 1, "--cache_features", "disk", *COMMON]
+    quick = name == "mmimdb"  # clips take their time
+    ends = [named(run(search, capsys, *argv), "search_exp_dir") for _ in range(1 + quick)]
+    genotypes = [read_any(end / "genotype.json") for end in ends]
+    assert genotypes[0] == genotypes[-1]
+    assert genotypes[0].space == "bmnas"
+    assert f"{metric}_val" in genotypes[0].meta
+    models = [torch.load(end / "best.pt", weights_only=True)["model"] for end in ends]
+    assert all(torch.equal(models[0][key], models[-1][key]) for key in models[0])
+    pretrained = torch.load(f"checkpoints/{name}/{SINGLE[name]}_encoder.pth", weights_only=True)
+    kept = {k.partition("encoder.")[2]: v for k, v in models[0].items() if f"{SINGLE[name]}_encoder." in k}
+    assert all(torch.equal(kept[key], value) for key, value in pretrained.items())  # frozen, norms' statistics too
+    more = (["--baseline", SINGLE[name]], ["--baseline", "concat"]) if quick else ()
+    for source in (["--search_exp_dir", ends[0]], *more):
+        trained = named(run(found, capsys, *argv, *source), "eval_exp_dir")
+        for part in ("val", "test") if quick else ("test",):
+            text = run(found, capsys, data, "--eval_exp_dir", trained, "--eval_part", part, *COMMON)
+            results = read_json(named(text, "results"))
+            if part == "val":
+                assert results[metric] == pytest.approx(results[f"{metric}_val"])  # as in training, cache or not
+        answers = json.loads((named(text, "results").parent / "predictions.json").read_text())
+        assert len(answers) == results["pairs"] > 0
+        assert (results["part"], results["checkpoint_split"]) == ("test", "same")
+
+
+QUICKEST = pytest.mark.parametrize("prepared", ["mmimdb"], indirect=True)  # the code is the same for all
+
+
+@QUICKEST
+def test_encoders_learn_along_as_published(at_work, capsys):
+    name, data = at_work
+    argv = [data, "--epochs", 1, "--random_genotype", 2, "--save", "along", *COMMON]
+    trained = named(run(MAINS[name][2], capsys, *argv), "eval_exp_dir")
+    model = torch.load(trained / "best.pt", weights_only=True)["model"]
+    before = torch.load("checkpoints/mmimdb/text_encoder.pth", weights_only=True)
+    assert not torch.equal(model["streams.text_encoder.first.linear.weight"], before["first.linear.weight"])
+
+
+@QUICKEST
+def test_a_killed_search_ends_as_a_whole_one(at_work, capsys, monkeypatch):
+    name, data = at_work
+    search = MAINS[name][1]
+    argv = [data, "--epochs", 2, "--strategy", "evolution", "--rounds", 3, "--population", 2, "--tournament", 2]
+    argv += ["--topk", 2, "--topk_weights", "supernet", *COMMON]
+    whole = named(run(search, capsys, *argv, "--save", "whole"), "search_exp_dir")
+    with monkeypatch.context() as patched:
+        patched.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 5, 15))
+        assert search([str(word) for word in (*argv, "--save", "cut")]) == 3
+    capsys.readouterr()
+    cut = named(run(search, capsys, *argv, "--save", "cut", "--resume", "auto"), "search_exp_dir")
+    assert read_any(cut / "genotype.json") == read_any(whole / "genotype.json")
+    first, second = (torch.load(end / "best.pt", weights_only=True)["model"] for end in (whole, cut))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+WRONG = [
+    (["--num_input_nodes", 7], "--num_input_nodes: expected"),
+    (["--checkpointdir", "nowhere"], "no such checkpoint file"),
+    (["--steps", 3, "--predecessors", "inputs", "--num_keep_edges", 3], "--num_keep_edges: expected 2"),
+    (["--backbone", "no_such_net"], "--backbone"),
+    (["--split_seed", 5], "--split_seed 5"),
+    (["--cache_features", "ram", "--augment"], "--augment changes features"),
+    (["--strategy", "random", "--topk", 2], "--topk: no effect"),
+]
+
+
+@QUICKEST
+@pytest.mark.parametrize(("options", "told"), WRONG)
+def test_what_cannot_be_is_refused_in_a_line(at_work, capsys, options, told):
+    name, data = at_work
+    assert told in refused(MAINS[name][1], capsys, data, *COMMON, *options)
