@@ -106,7 +106,7 @@ def phases(name: str, folder: Path) -> dict[str, list[dict]]:
 
 
 def _plot_losses(axes: Axes, curves: dict, colours: dict) -> None:
-    axes.set(title="loss, training pairs", yscale="log")
+    axes.set(title="loss in training", yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     for label, rows in curves.items():

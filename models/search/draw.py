@@ -15,15 +15,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
+from models.search.blocks import MAPS
 from models.search.genotypes import CellGenotype, Genotype, StepGenotype
-from models.search.spaces import level_inputs
+from models.search.spaces import SPACES, level_inputs
 from utils.errors import printable, short
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart: warm for thermal, cool for RGB.
-MODALITY_COLOURS = {"thermal": "#B85000", "rgb": "#0067A3"}  # darker, since white words stand on them
+# Okabe and Ito's palette, which colour-blind readers can tell apart: cool for what a camera sees, warm for the other.
+WARM, COOL = "#B85000", "#0067A3"  # darker, since white words stand on them
+MODALITY_COLOURS = {"thermal": WARM, "rgb": COOL, "image": COOL, "text": WARM, "skeleton": WARM, "depth": WARM}
 OPERATION_COLOURS = {"Sum": "#F0E442", "ECAAttn": "#8FD4BC", "ShuffleAttn": "#E3B5D0", "ConcatConv": "#A9D8F5"}
 OPERATION_COLOURS |= {"ChannelWeights": "#F7EFA0", "ECAGate": "#B9E5D6", "SpatialAttn": "#B9E5D6", "CBAM": "#B9E5D6"}
 OPERATION_COLOURS |= {"ConcatConv3x3": "#8CC6EA", "GLU": "#F3C98F", "ReliabilityGate": "#F3C98F"}
+OPERATION_COLOURS |= {"ScaleDotAttn": "#B9E5D6", "LinearGLU": "#F3C98F", "ConcatFC": "#A9D8F5"}
 STEP_COLOUR, INK, FAINT, MUTED = "#444444", "#222222", "#BBBBBB", "#777777"
 # As white and INK, but on a coloured ground: they stay where a dark page turns the others (utils/report/drawings.py).
 LIGHT_ON, DARK_ON = "#FFFFFE", "#222221"
@@ -79,14 +82,16 @@ def draw_level(genotype: Genotype, number: int) -> Figure:
 def panels_of(genotype: Genotype) -> list["Panel"]:
     """Return the drawing of each level's cell."""
     inputs = [level_inputs(genotype.inputs, number, genotype.levels) for number in range(len(genotype.levels))]
-    return [Panel(names, cell) for names, cell in zip(inputs, genotype.cells, strict=True)]
+    rank = SPACES[genotype.space].rank
+    return [Panel(names, cell, rank) for names, cell in zip(inputs, genotype.cells, strict=True)]
 
 
 class Panel:
     """The drawing of one level's cell; sizes are known before anything is drawn."""
 
-    def __init__(self, inputs: tuple[str, ...], cell: CellGenotype):
+    def __init__(self, inputs: tuple[str, ...], cell: CellGenotype, rank: int):
         self.inputs, self.cell = inputs, cell
+        self.output = "1×1 conv" if rank == MAPS else "norm, ReLU"
         self.step_width = LEAD + max(len(s.inner_steps) for s in cell.steps) * OP_PITCH + 0.35
         self.step_left = TAP_WIDTH + GUTTER
         self.out_left = self.step_left + self.step_width + 0.55
@@ -225,7 +230,7 @@ class Panel:
         """Draw the concatenation of the last states, and below the steps those that are taps."""
         x, tall = self.left + self.out_left, 0.62
         _box(self.axes, x, self.middle - tall / 2, OUT_WIDTH, tall, "white", INK, line=1.4)
-        text = f"concat\n1×1 conv\n→ {printable(level)}"
+        text = f"concat\n{self.output}\n→ {printable(level)}"
         self.axes.text(
             x + OUT_WIDTH / 2, self.middle, text, size=9, color=INK, ha="center", va="center", parse_math=False
         )
@@ -241,6 +246,14 @@ class Panel:
             _line(self.axes, [*corners, (up, lane), (up, self.middle - tall / 2)], self._colour(state))
 
 
+def colours_in_words(inputs: tuple[str, ...]) -> str:
+    """Say which modality is drawn warm, and which cool."""
+    modalities = dict.fromkeys(name.partition("/")[0] for name in inputs)
+    words = {WARM: "warm", COOL: "cool"}
+    known = [(words[MODALITY_COLOURS[m]], "RGB" if m == "rgb" else m) for m in modalities if m in MODALITY_COLOURS]
+    return ", ".join(f"{word}: {modality}" for word, modality in known)
+
+
 def _head_and_foot(axes, genotype: Genotype, size: tuple[float, float]) -> None:
     facts = {"seed": genotype.meta.get("seed")}
     facts |= {f"{n.removesuffix('_val')} on val": v for n, v in genotype.meta.items() if n.endswith("_val")}
@@ -248,7 +261,7 @@ def _head_and_foot(axes, genotype: Genotype, size: tuple[float, float]) -> None:
     text = "   ".join([f"Genotype {genotype.id}", *words])
     axes.text(MARGIN - PAD, size[1] - FOOT / 2, text, size=15, weight="bold", color=INK, va="center", parse_math=False)
     foot = (
-        "Left: feature maps of the frozen streams (warm: thermal, cool: RGB, white: not used).  "
+        f"Left: features of the frozen streams ({colours_in_words(genotype.inputs)}, white: not used).  "
         "Step: bar = concat and, of several states, 1×1 conv, norm, ReLU; then + x, norm."
     )
     axes.text(MARGIN - PAD, FOOT / 2, foot, size=9.5, color=INK, va="center")

@@ -67,7 +67,7 @@ def curves(runs: dict[str, list[dict]], best: str) -> list[Picture]:
         best: what the AP reached, in words.
     """
     alts = (
-        "Loss on the training pairs over the epochs",
+        "Loss in training over the epochs",
         f"{metric_of(next(iter(runs.values()))[0])} on val over the epochs: {best}",
         "Entropy of the search's weights over the epochs",
     )

@@ -197,6 +197,11 @@ class Run:
         return metric_of(self.rows[0]) if self.rows else "AP"
 
     @property
+    def unit(self) -> str:
+        """What its data are counted in."""
+        return "pairs" if self.metric == "AP" else "examples"
+
+    @property
     def score(self) -> float | None:
         """That number: of a test its own, else that of the best epoch."""
         return self.value(self.metric if self.kind == "test" else f"{self.metric}_val")

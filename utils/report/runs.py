@@ -41,7 +41,8 @@ def headline(run: Run) -> dict[str, str]:
         people = next((name for name in run.results if name.startswith("LAMR_")), "")
         names = {n: n for n in columns_of(run)[:2]} | {people: f"miss rate, {people.removeprefix('LAMR_')}"}
         scores = {words: points(run.value(name)) for name, words in names.items() if name in run.results}
-        return scores | {f"{n}": counted(run.results.get(n)) for n in ("parameters", "pairs")}
+        counts = {"parameters": "parameters", run.unit: "pairs"}
+        return scores | {words: counted(run.results.get(name)) for words, name in counts.items()}
     if run.kind == "pretrain":
         scores = {f"{run.metric} on val, {phase}": points(value) for phase, value in s.best_by_phase(run).items()}
         return scores | {"time": duration(run.seconds)}

@@ -2,7 +2,7 @@
 
 from models.search.blocks import Features
 from models.search.derive import operation_counts
-from models.search.draw import draw_level
+from models.search.draw import colours_in_words, draw_level
 from models.search.found_cells import FoundFusion
 from models.search.genotypes import Genotype
 from models.search.spaces import SPACES, level_inputs
@@ -62,7 +62,7 @@ def genotype(run: Run) -> Section:
             "parameters of the fusion": counted(_size(found, run)),
         }
     )
-    where = "Inputs on the left, warm: thermal, cool: RGB, white: not used. A step fuses its inputs x and y."
+    where = f"Inputs on the left, {colours_in_words(found.inputs)}, white: not used. A step fuses its inputs x and y."
     return Section(
         "Genotype",
         [facts, Words(where), Pictures(cells), Table(["level", "inputs and operations"], words, worded=True)],
@@ -92,8 +92,9 @@ def logits(run: Run) -> Section:
     told = (
         "What derivation goes by where neither --select perturb nor --max_parameter_free decides otherwise: the share "
     )
-    told += "of each operation, and of each input that of its best operation. Of inputs, warm lines are thermal, cool "
-    told += "ones RGB. The strongest of a step is thick and named; dotted: the epoch that counts."
+    told += "of each operation, and of each input that of its best operation. Of inputs, "
+    told += f"{colours_in_words(run.genotype.inputs) if run.genotype else 'each has its colour'}. "
+    told += "The strongest of a step is thick and named; dotted: the epoch that counts."
     blocks: list[Block] = [Words(told)]
     best = (run.best or {}).get("epoch", 0)
     for kind in ("ops", "edges"):

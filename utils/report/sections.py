@@ -16,7 +16,7 @@ from utils.report.searched import learns
 TITLES = {"pretrain": "Pretraining", "search": "Search", "found": "Training", "test": "Test"}
 WEIGHTS_LEARN = "Weights learn on train and arch; the epoch is chosen on val."
 LOGITS_LEARN = "Weights learn on train, logits on arch; the epoch is chosen on val."
-UNREAD = " The test pairs are not read."
+UNREAD = " The test {} are not read."
 
 
 def what_was_run(run: Run) -> Section:
@@ -24,10 +24,10 @@ def what_was_run(run: Run) -> Section:
     split, known = run.split, run.environment
     sizes = {name: len(names) for name, names in split.parts.items()} if split else {}
     if run.kind == "test":
-        told = f"Tested on {counted(run.results.get('pairs'))} pairs of {run.results.get('part')}; nothing is trained."
+        told = f"Tested on {counted(run.results.get('pairs'))} {run.unit} of {run.results.get('part')}."
     else:
         told = LOGITS_LEARN if run.kind == "search" and learns(run) == "logits" else WEIGHTS_LEARN
-        told += UNREAD if split and split.protocol != PAPER else ""
+        told += UNREAD.format(run.unit) if split and split.protocol != PAPER else ""
     if split and split.protocol == OVERFIT:
         told += f" Overfitting, a check of the whole job: learned and chosen on the same {sizes['train']} pairs."
     if split and split.protocol == DEV:
@@ -40,7 +40,7 @@ def what_was_run(run: Run) -> Section:
         "run folder": str(run.path),
         "command": known.get("command", NONE),
         "data": f"{run.args.get('data')} ({run.args.get('dataset')})",
-        "pairs": ", ".join(f"{name} {counted(size)}" for name, size in sizes.items()),
+        run.unit: ", ".join(f"{name} {counted(size)}" for name, size in sizes.items()),
         "split": f"{split.hash}, protocol {split.protocol}, seed {split.seed}" if split else NONE,
         "seed": run.seed,
         "commit": known.get("commit", NONE),
@@ -172,10 +172,10 @@ def cost(run: Run) -> Section:
     facts |= {"time in all": duration(run.seconds)} if len(facts) > 1 else {}
     memory = max((number(row.get("memory_mb"), 0) for row in run.rows), default=0)
     speed = [row["pairs_per_s"] for row in run.rows if number(row.get("pairs_per_s")) is not None]
-    facts |= {"pairs per second in training": f"{sum(speed) / len(speed):.1f}"} if speed else {}
+    facts |= {f"{run.unit} per second in training": f"{sum(speed) / len(speed):.1f}"} if speed else {}
     facts |= {"memory at most": f"{memory:,.0f} MiB"} if memory else {}
     passes = sum(number(row.get("pairs"), 0) for row in run.rows)
-    facts |= {"pair passes": counted(passes)} if passes else {}
+    facts |= {f"passes of {run.unit}": counted(passes)} if passes else {}
     skipped = sum({str(row.get("phase")): number(row.get("bad_steps"), 0) for row in run.rows}.values())
     facts |= {"steps skipped": counted(skipped)} if skipped else {}
     names = {
