@@ -1,20 +1,18 @@
-"""Every option of the three commands as a page of docs: python -m tools.options > docs/options.md."""
+"""Every option of the commands as a page of docs: python -m tools.options > docs/options.md."""
 
 import argparse
 import sys
 from itertools import chain
 
 from utils.args import Parser, command
+from utils.classify.data_sets import DATA_SETS
+from utils.classify.options import parser_of
 from utils.options import make_parser
 
-MAINS = {
-    "pretrain": "main_pretrain_flira.py",
-    "search": "main_darts_searchable_flira.py",
-    "found": "main_darts_found_flira.py",
-}
+SECTIONS = ("pretrain", "search", "found")
 HEAD = """# Every option
 
-What `--help` says of the three commands, on one page; made by `python -m tools.options`. In parentheses stands the
+What `--help` says of the commands, on one page; made by `python -m tools.options`. In parentheses stands the
 default, and the published value where it is another. Options come from the command line, then from `--config`'s
 section, then from its top level, then from the run or checkpoint that is built on, then from the default; in a test,
 what the trained network is made of comes from its run even where a config says otherwise.
@@ -30,18 +28,30 @@ def main(argv: list[str]) -> None:
 
 def page() -> str:
     """Return the page."""
-    parts = [HEAD]
-    for group, options in gathered().items():
-        parts.append(f"\n## {group.capitalize()}\n\n| option | takes | what it means | of |\n|---|---|---|---|\n")
-        parts += [f"| `{name}` | {takes} | {text} | {', '.join(of)} |\n" for (name, takes, text), of in options.items()]
+    known = gathered({section: make_parser(section) for section in SECTIONS})
+    parts = [HEAD, "\n## main_pretrain_flira.py, main_darts_searchable_flira.py, main_darts_found_flira.py\n"]
+    parts += [table(group, options) for group, options in known.items()]
+    detection = {option for options in known.values() for option in options}
+    kinds = {f"{section}, {name}": parser_of(one)(section) for name, one in DATA_SETS.items() for section in SECTIONS}
+    parts.append(f"\n## The same of {', '.join(DATA_SETS)}\n\nThose that are not as above.\n")
+    for group, options in gathered(kinds).items():
+        if own := {option: of for option, of in options.items() if option not in detection}:
+            parts.append(table(group, own))
     return "".join(parts)
 
 
-def gathered() -> dict[str, dict[Option, list[str]]]:
+def table(group: str, options: dict[Option, list[str]]) -> str:
+    """Return the options of a group as Markdown."""
+    head = f"\n### {group.capitalize()}\n\n| option | takes | what it means | of |\n|---|---|---|---|\n"
+    return head + "".join(
+        f"| `{name}` | {takes} | {text} | {'; '.join(of)} |\n" for (name, takes, text), of in options.items()
+    )
+
+
+def gathered(parsers: dict[str, Parser]) -> dict[str, dict[Option, list[str]]]:
     """Return the options by group, each with the commands that have it; one of two meanings is there twice."""
     groups: dict[str, dict[Option, list[str]]] = {}
-    for section in MAINS:
-        parser = make_parser(section)
+    for section, parser in parsers.items():
         formatter = parser._get_formatter()
         for group, action in chain.from_iterable(((g, a) for a in g._group_actions) for g in parser._action_groups):
             if action.dest != "help":
