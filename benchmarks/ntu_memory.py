@@ -51,7 +51,7 @@ def measure(folder: Path, per_subject: int, epochs: int) -> dict[str, object]:
     run = folder / named(done.stdout, "search_exp_dir")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     stored = sum(file.stat().st_size for file in (folder / "cache").rglob("features.bin"))
-    clips = len((folder / "cache").rglob("index.txt").__next__().read_text().splitlines())
+    clips = len(next((folder / "cache").rglob("index.txt")).read_text().splitlines())
     facts = {"batch": BATCH, "clips": clips, "epochs": epochs, "peak_mib": round(max(r["memory_mb"] for r in rows))}
     facts |= {"published_gb": PUBLISHED_GB, "kib_per_clip": round(stored / clips / 1024, 1)}
     facts |= {"pairs_per_s": round(rows[-1]["pairs_per_s"], 1), "seconds": round(time.perf_counter() - started, 1)}

@@ -13,6 +13,8 @@ from datasets.loader import BadFiles, PairLoader, make_loader
 from datasets.pooled_cache import CachedExamples, PooledCache
 from datasets.splits import DEV, Split, dev_split
 
+FEW = 8  # examples that encoders see at once where no gradient is wanted: maps of clips take gigabytes
+
 
 @dataclass(frozen=True)
 class ExampleOptions:
@@ -81,7 +83,9 @@ class LabelledParts:
     def plain_loader(self, records: list[Example], modality: str) -> PairLoader:
         """Return a loader over some examples of one modality as they are; those that cannot be read are left out."""
         dataset = LabelledDataset(self.data, records, (modality,), seeded=False)
-        return make_loader(dataset, *self._how(False), required=False, join=collate_labelled)
+        o = self.options
+        how = min(o.batch_size, FEW), o.seed, False, o.workers, o.pin_memory, self.bad_files
+        return make_loader(dataset, *how, required=False, join=collate_labelled)
 
     def _loader(self, records: list[Example], train: bool, cache: PooledCache | None) -> PairLoader:
         dataset: Any = LabelledDataset(self.data, records, self.modalities, train and self.options.augment)

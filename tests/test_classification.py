@@ -19,12 +19,15 @@ from datasets.generated.ego import write_ego
 from datasets.generated.mmimdb import write_mmimdb
 from datasets.generated.ntu import write_ntu
 from datasets.prepare_mmimdb import prepare_mmimdb
-from models.encoders import DEPTHS
+from models.encoders import DEPTHS, ENCODERS
 from models.search.genotype_io import read_any
 from tests.run_commands import named, refused, run
 from tests.test_resume import struck_once
+from utils.classify.building import load_encoder
+from utils.errors import UserError
 from utils.keeper import Keeper
 from utils.run_folder import read_json
+from utils.saving import save
 
 MAINS = {
     "mmimdb": (main_pretrain_mmimdb.main, main_darts_searchable_mmimdb.main, main_darts_found_mmimdb.main),
@@ -123,6 +126,18 @@ def test_a_killed_search_ends_as_a_whole_one(at_work, capsys, monkeypatch):
     assert read_any(cut / "genotype.json") == read_any(whole / "genotype.json")
     first, second = (torch.load(end / "best.pt", weights_only=True)["model"] for end in (whole, cut))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_file_of_other_names_is_taken_in_its_order_where_all_shapes_agree(tmp_path):
+    encoder = ENCODERS["ntu"]["skeleton"]("", 5, False)
+    theirs = {f"module.net.{n}": torch.randn_like(value) for n, value in enumerate(encoder.state_dict().values())}
+    save(tmp_path / "a.checkpoint", {"state_dict": theirs})
+    load_encoder(encoder, tmp_path / "a.checkpoint", "skeleton")
+    assert all(torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), theirs.values(), strict=True))
+    theirs["module.net.0"] = torch.zeros(3)
+    save(tmp_path / "b.checkpoint", theirs)
+    with pytest.raises(UserError, match="b.checkpoint"):
+        load_encoder(encoder, tmp_path / "b.checkpoint", "skeleton")
 
 
 WRONG = [
