@@ -58,6 +58,10 @@ class LabelledParts:
         """Return the same parts, of one modality alone."""
         return replace(self, modalities=(modality,))
 
+    def without_rest(self) -> "LabelledParts":
+        """Return the parts of a search, whose strategies all learn on the same examples."""
+        return replace(self, data=replace(self.data, examples=self.data.examples | {"rest": []}))
+
     def records(self, *parts: str) -> list[Example]:
         """Return the examples of the parts, in the split's order."""
         return [example for part in parts for example in self._records_of(part)]

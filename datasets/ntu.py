@@ -104,10 +104,12 @@ def _files(folder: Path, ending: str) -> dict[str, str]:
 
 
 def _missing(root: Path) -> set[str]:
-    """Return the clips that the lists name."""
+    """Return the clips that the lists name; what stands before the first of them are words."""
     names = set()
     for path in (root / file for file in MISSING if (root / file).exists()):
-        for number, line in enumerate(_lines(path), 1):
+        lines = _lines(path)
+        first = next((n for n, line in enumerate(lines) if NAME.fullmatch(line)), len(lines))
+        for number, line in enumerate(lines[first:], first + 1):
             if line and not NAME.fullmatch(line):
                 raise UserError(f"{path}: line {number}: expected a clip, as S001C002P005R002A008, found {short(line)}")
             names.add(line)

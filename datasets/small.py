@@ -1,4 +1,6 @@
-"""--small_dataset: the first examples of each list alone, to try a command out."""
+"""--small_dataset: some examples of each list alone, to try a command out."""
+
+from itertools import zip_longest
 
 from datasets.labelled import Example
 
@@ -6,5 +8,14 @@ SMALL = 64  # examples of a list
 
 
 def first_of_each(examples: dict[str, list[Example]], small: bool) -> dict[str, list[Example]]:
-    """Return the lists, or the first `SMALL` examples of each."""
-    return {name: listed[:SMALL] if small else listed for name, listed in examples.items()}
+    """Return the lists, or `SMALL` examples of each: the first of each group, then the second, in the list's order."""
+    return {name: some(listed) if small else listed for name, listed in examples.items()}
+
+
+def some(listed: list[Example]) -> list[Example]:
+    groups: dict[str, list[Example]] = {}
+    for example in listed:
+        groups.setdefault(example.group, []).append(example)
+    in_turn = [example for row in zip_longest(*groups.values()) for example in row if example]
+    kept = {example.name for example in in_turn[:SMALL]}
+    return [example for example in listed if example.name in kept]

@@ -75,7 +75,8 @@ def test_search_train_and_test(at_work, capsys):
     metric = "F1_weighted" if name == "mmimdb" else "accuracy"
     argv = [data, "--epochs", 1, "--cache_features", "disk", *COMMON]
     quick = name == "mmimdb"  # clips take their time
-    ends = [named(run(search, capsys, *argv), "search_exp_dir") for _ in range(1 + quick)]
+    more = ["--topk", 2] if name == "ntu" else []  # which learns on no more lists than the logits' epochs
+    ends = [named(run(search, capsys, *argv, *more), "search_exp_dir") for _ in range(1 + quick)]
     genotypes = [read_any(end / "genotype.json") for end in ends]
     assert genotypes[0] == genotypes[-1]
     assert genotypes[0].space == "bmnas"
@@ -96,6 +97,7 @@ def test_search_train_and_test(at_work, capsys):
         answers = json.loads((named(text, "results").parent / "predictions.json").read_text())
         assert len(answers) == results["pairs"] > 0
         assert (results["part"], results["checkpoint_split"]) == ("test", "same")
+        assert results["genotype_protocol"] == ("train/arch/val" if "--search_exp_dir" in source else None)
 
 
 QUICKEST = pytest.mark.parametrize("prepared", ["mmimdb"], indirect=True)  # the code is the same for all
@@ -128,6 +130,44 @@ def test_a_killed_search_ends_as_a_whole_one(at_work, capsys, monkeypatch):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@QUICKEST
+def test_a_training_takes_the_encoder_files_of_its_search(at_work, capsys):
+    name, data = at_work
+    state = torch.load("checkpoints/mmimdb/text_encoder.pth", weights_only=True)
+    save(Path("checkpoints/mmimdb/mine.pth"), {k: v + 1 if v.is_floating_point() else v for k, v in state.items()})
+    argv = [data, "--epochs", 1, "--cache_features", "ram", *COMMON]
+    text = run(MAINS[name][1], capsys, *argv, "--text_cp", "mine.pth")
+    assert "--text_cp=mine.pth" in text
+    trained = run(MAINS[name][2], capsys, *argv, "--search_exp_dir", named(text, "search_exp_dir"))
+    model = torch.load(named(trained, "eval_exp_dir") / "best.pt", weights_only=True)["model"]
+    key = "first.linear.weight"
+    assert torch.equal(model[f"streams.text_encoder.{key}"], state[key] + 1)
+
+
+DAMAGED = {"model": None, "progress": 3, "bad_files": None, "args": {}, "data_set": "ntu", "kind": "search"}
+
+
+@QUICKEST
+@pytest.mark.parametrize("field", DAMAGED)
+def test_a_damaged_run_is_refused_in_a_line(at_work, capsys, tmp_path, field):
+    name, data = at_work
+    argv = [data, "--epochs", 1, "--baseline", "text", "--save", "whole", "--cache_features", "ram", *COMMON]
+    known = sorted(Path().glob("runs/found-whole-*"))
+    whole = known[0] if known else named(run(MAINS[name][2], capsys, *argv), "eval_exp_dir")
+    state = torch.load(whole / "best.pt", weights_only=True) | {field: DAMAGED[field]}
+    torch.save({k: v for k, v in state.items() if v is not None}, tmp_path / "best.pt")
+    assert field in refused(MAINS[name][2], capsys, data, "--eval_exp_dir", tmp_path, *COMMON)
+
+
+@QUICKEST
+@pytest.mark.parametrize("content", [{"splits": 5}, {"backbone": 3}, {"classes": [1]}])
+def test_a_damaged_record_of_pretraining_is_refused_in_a_line(at_work, capsys, tmp_path, content):
+    (tmp_path / "pretrain.json").write_text(json.dumps(content))
+    for main in MAINS["mmimdb"][:2]:
+        told = refused(main, capsys, at_work[1], "--checkpointdir", tmp_path, *COMMON)
+        assert f"{tmp_path}/pretrain.json: {next(iter(content))}: expected" in told
+
+
 def test_a_file_of_other_names_is_taken_in_its_order_where_all_shapes_agree(tmp_path):
     encoder = ENCODERS["ntu"]["skeleton"]("", 5, False)
     theirs = {f"module.net.{n}": torch.randn_like(value) for n, value in enumerate(encoder.state_dict().values())}
@@ -135,9 +175,10 @@ def test_a_file_of_other_names_is_taken_in_its_order_where_all_shapes_agree(tmp_
     load_encoder(encoder, tmp_path / "a.checkpoint", "skeleton")
     assert all(torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), theirs.values(), strict=True))
     theirs["module.net.0"] = torch.zeros(3)
-    save(tmp_path / "b.checkpoint", theirs)
-    with pytest.raises(UserError, match="b.checkpoint"):
-        load_encoder(encoder, tmp_path / "b.checkpoint", "skeleton")
+    for wrong in (theirs, {"state_dict": [1, 2]}, {"state_dict": {"x": 5}}):
+        torch.save(wrong, tmp_path / "b.checkpoint")
+        with pytest.raises(UserError, match="b.checkpoint"):
+            load_encoder(encoder, tmp_path / "b.checkpoint", "skeleton")
 
 
 WRONG = [
@@ -145,8 +186,9 @@ WRONG = [
     (["--checkpointdir", "nowhere"], "no such checkpoint file"),
     (["--steps", 3, "--predecessors", "inputs", "--num_keep_edges", 3], "--num_keep_edges: expected 2"),
     (["--backbone", "no_such_net"], "--backbone"),
+    (["--backbone", "vit_tiny_patch16_224"], "--backbone vit_tiny_patch16_224: expected vgg19 or a timm encoder"),
     (["--split_seed", 5], "--split_seed 5"),
-    (["--cache_features", "ram", "--augment"], "--augment changes features"),
+    (["--augment"], "--augment: no such option"),  # nothing is drawn of a poster
     (["--strategy", "random", "--topk", 2], "--topk: no effect"),
 ]
 

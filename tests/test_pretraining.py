@@ -17,6 +17,7 @@ from main_darts_found_flira import main as found
 from main_pretrain_flira import build_detector, check_sizes
 from main_pretrain_flira import main as pretrain
 from tests.run_commands import named, refused, run
+from utils import learning
 from utils.args import parse
 from utils.errors import UserError
 from utils.lock import locked
@@ -60,14 +61,14 @@ def test_the_order_of_the_modalities_does_not_matter(
 def test_every_phase_draws_as_if_it_were_the_first(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
     """What the order test cannot see where nothing is drawn in training, as drop path would be."""
     monkeypatch.chdir(tmp_path)
-    train, states = main_pretrain_flira.train, []
+    train, states = learning.train, []
 
     def spy(*args):
         states.append(torch.get_rng_state())
         train(*args)
         torch.rand(1)
 
-    monkeypatch.setattr(main_pretrain_flira, "train", spy)
+    monkeypatch.setattr(learning, "train", spy)
     run(pretrain, capsys, tiny_flir, "--config", tiny_config)
     assert len(states) == 3
     assert all(torch.equal(state, states[0]) for state in states)

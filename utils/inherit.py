@@ -52,6 +52,7 @@ INHERITED = {
     "baseline": (_or_none(_is_text), "a name or none"),
     "widen": (_or_none(_is_count), "a whole number from 1, or none"),
     "checkpointdir": (_is_text, "a folder"),
+    **dict.fromkeys(("image_cp", "text_cp", "rgb_cp", "ske_cp", "depth_cp"), (_is_text, "a file name")),
     "fullbb_path": (_is_text, "a file name"),
     "head_path": (_is_text, "a file name"),
 }

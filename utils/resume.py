@@ -39,7 +39,7 @@ def take_up(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Pa
         args = options_of_run(args, kind, path, make_parser(kind))
     args.resume = path
     if args.data is None:
-        raise UserError("DIR: expected the folder of the data set, found none (see main_*_flira.py --help)")
+        raise UserError("DIR: expected the folder of the data set, found none (see --help)")
     return args
 
 

@@ -3,7 +3,7 @@
     python -m datasets.generated.ntu OUT --per_subject 20 --size 256 --seed 1
 
 The video shows the first factor of a class, a disc's colour and motion (6), the skeleton the second, which limb moves
-how (10); 6 x 10 are the 60 actions. OUT is what `--dataset ntu` reads: videos are at 30 frames per second already.
+how (10); 6 x 10 are the 60 actions. OUT is what the ntu commands read: videos are at 30 frames per second already.
 """
 
 import sys

@@ -122,7 +122,9 @@ def test_pairs_are_of_one_name(generated, tmp_path):
 def test_missing_list_under_its_public_name(generated, tmp_path):
     folder = moved(tmp_path, generated)
     chosen = sorted(names(open_ntu(str(folder))))[3]
-    (folder / "NTU_RGBD_samples_with_missing_skeletons.txt").write_text(f"{chosen}\n\nS010C001P007R001A001\n")
+    (folder / "NTU_RGBD_samples_with_missing_skeletons.txt").write_text(
+        f"302 samples have missing skeletons.\nThese are:\n\n{chosen}\n\nS010C001P007R001A001\n"
+    )
     data = open_ntu(str(folder))
     assert chosen not in names(data)
     assert "listed as missing skeletons: 2" in data.remarks[0]

@@ -57,8 +57,11 @@ def test_the_exported_detector_is_the_detector(network):
         count = len(one["scores"])
         assert count > 10
         torch.testing.assert_close(scores[n, :count], one["scores"])
-        torch.testing.assert_close(boxes[n, :count], one["boxes_xyxy"])
-        assert torch.equal(labels[n, :count], one["labels"])
+        left = list(range(count))
+        for score, box, label in zip(one["scores"], one["boxes_xyxy"], one["labels"], strict=True):
+            alike = [k for k in left if labels[n, k] == label and torch.allclose(boxes[n, k], box, atol=1e-3)]
+            same = [k for k in alike if torch.isclose(scores[n, k], score, atol=1e-6)]
+            left.remove(same[0])  # not always in its place: scores that differ by rounding alone change places
         assert (scores[n, count:] == 0).all()
 
 

@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from datasets.labelled_parts import ExampleOptions, LabelledParts, cut
@@ -19,8 +20,8 @@ from models.search.strategies import STRATEGIES
 from utils import checkpoint
 from utils.classify.data_sets import DataSet
 from utils.errors import UserError, short
-from utils.experiment import PRETRAINED, check_outside
-from utils.run_folder import RUNS, read_json
+from utils.experiment import PRETRAINED, check_outside, pretrained_with
+from utils.run_folder import RUNS
 
 MADE_WITH = ("backbone",)  # of the options, what pretraining and what builds on it must share
 
@@ -36,7 +37,7 @@ def open_examples(data_set: DataSet, args: argparse.Namespace, modalities: tuple
         if not data.examples[name]:
             raise UserError(f"{args.data}: {name} list: expected examples, found none")
     args.num_classes, args.dataset = len(data.classes), data.name
-    options = args.batchsize, args.seed, args.workers, args.pin_mem, args.augment, args.max_bad_files
+    options = args.batchsize, args.seed, args.workers, args.pin_mem, getattr(args, "augment", False), args.max_bad_files
     bad_files = BadFiles(args.max_bad_files)
     split = cut(data, args.split_seed, args.paper_protocol)
     return LabelledParts(data, split, ExampleOptions(*options), modalities, bad_files)
@@ -55,18 +56,24 @@ def encoder_file(data_set: DataSet, args: argparse.Namespace, modality: str) -> 
 
 
 def pretraining(args: argparse.Namespace) -> dict:
-    """Return what pretrain.json of checkpointdir says; {} where there is none, as beside published files."""
-    path = Path(args.checkpointdir) / PRETRAINED
-    return read_json(path) if path.exists() else {}
+    """Return what pretrain.json of checkpointdir says; {} where there is none, as beside published files.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    known, path = pretrained_with(args), Path(args.checkpointdir) / PRETRAINED
+    classes = known.get("classes", [])
+    if not isinstance(known.get("backbone", ""), str):
+        raise UserError(f"{path}: backbone: expected a name, found {short(known['backbone'])}")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise UserError(f"{path}: classes: expected a list of names, found {short(classes)}")
+    return known
 
 
 def inherit_backbone(args: argparse.Namespace) -> None:
     """Take the backbone of the pretraining that made checkpointdir, unless one is given."""
-    theirs = pretraining(args).get("backbone", args.backbone)
-    if not isinstance(theirs, str):
-        raise UserError(f"{Path(args.checkpointdir) / PRETRAINED}: backbone: expected a name, found {short(theirs)}")
     if "backbone" not in args.given:
-        args.backbone = theirs
+        args.backbone = pretraining(args).get("backbone", args.backbone)
 
 
 def check_encoders(args: argparse.Namespace, parts: LabelledParts) -> str:
@@ -79,8 +86,7 @@ def check_encoders(args: argparse.Namespace, parts: LabelledParts) -> str:
     if known.get("classes", parts.data.classes) != parts.data.classes:
         found = short(json.dumps(known["classes"]))
         raise UserError(f"{path}: classes: expected those of the data, {len(parts.data.classes)}, found {found}")
-    splits = known.get("splits")
-    splits = splits if isinstance(splits, dict) else {}
+    splits = known.get("splits", {})
     told = {m: splits.get(m, "none recorded") for m in parts.modalities}
     others = {m: hash_ for m, hash_ in told.items() if hash_ not in (parts.split.hash, "none recorded")}
     if not others:
@@ -129,6 +135,8 @@ def load_encoder(encoder: nn.Module, path: Path, source: str) -> None:
     """
     state = checkpoint.load(path)
     state = state.get("state_dict", state)
+    if not isinstance(state, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()):
+        raise UserError(f"{path}: expected an encoder's tensors by name, found something else")
     state = {name.removeprefix("module."): value for name, value in state.items()}
     own = encoder.state_dict()
     if set(state) != set(own):
@@ -140,11 +148,17 @@ def load_encoder(encoder: nn.Module, path: Path, source: str) -> None:
     checkpoint.load_state(encoder, state, f"{path} ({source})")
 
 
-def space_of(args: argparse.Namespace, streams: Encoders) -> Space:
-    """Return the search space; UserError where --num_input_nodes says another number of taps."""
+def check_taps(args: argparse.Namespace, streams: Encoders) -> None:
+    """Refuse another --num_input_nodes than the encoders have."""
     found = len(streams.tap_names)
     if args.num_input_nodes not in (None, found):
         raise UserError(f"--num_input_nodes: expected {found}, the taps of the encoders, found {args.num_input_nodes}")
+
+
+def space_of(args: argparse.Namespace, streams: Encoders) -> Space:
+    """Return the search space."""
+    check_taps(args, streams)
+    found = len(streams.tap_names)
     sizes = args.steps, args.multiplier, args.node_steps, args.node_multiplier
     own = {"name": args.space, "length": args.L, "predecessors": args.predecessors}
     return Space(found, args.C, *sizes, pair_inputs=getattr(args, "pair_inputs", False), **own)

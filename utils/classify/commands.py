@@ -15,6 +15,7 @@ from utils.args import parse
 from utils.classify import pooling
 from utils.classify.building import (
     check_encoders,
+    check_taps,
     found_classifier,
     inherit_backbone,
     load_encoders,
@@ -41,6 +42,7 @@ SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 SPACE = ("space", "predecessors", "steps", "multiplier", "node_steps", "node_multiplier", "max_parameter_free")
 FROM_SEARCH = ("backbone", "C", "L", "split_seed", "paper_protocol", "small_dataset", "checkpointdir")
 CARRIED = ("config", "small_dataset", "allow_split_mismatch", "max_bad_files", "workers", "device")
+TO_TEST = ("config", "workers", "device", "amp")
 
 
 def search(data_set: DataSet, argv: list[str]) -> None:
@@ -59,7 +61,7 @@ def search_once(data_set: DataSet, args: argparse.Namespace) -> None:
     pooling.check_caching(args)
     seed_everything(args.seed)
     compute, modalities = pick_compute(args), tuple(data_set.files)
-    parts = open_examples(data_set, args, modalities)
+    parts = open_examples(data_set, args, modalities).without_rest()
     checkpoint_split = check_encoders(args, parts)
     model = compute.place(supernet(args, load_encoders(data_set, args, modalities)))
     if args.dry_run:
@@ -68,7 +70,8 @@ def search_once(data_set: DataSet, args: argparse.Namespace) -> None:
         return
 
     def following(run: RunFolder) -> str:
-        return next_command(f"main_darts_found_{data_set.name}.py", args, {"search_exp_dir": run.path}, CARRIED)
+        carried = (*CARRIED, *data_set.files.values())
+        return next_command(f"main_darts_found_{data_set.name}.py", args, {"search_exp_dir": run.path}, carried)
 
     cache = partial(pooling.cached, args, parts, model, compute, wanted=("train", "arch", "val"))
     facts = {"checkpoint_split": checkpoint_split, "data_set": data_set.name}
@@ -94,7 +97,7 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
     source = pick_source(args)
     if not args.resume and source == "search_exp_dir":
         path = Path(args.search_exp_dir) / "args.json"
-        inherit(args, read_json(path), FROM_SEARCH, source=str(path))
+        inherit(args, read_json(path), (*FROM_SEARCH, *data_set.files.values()), source=str(path))
     elif not args.resume:
         inherit_backbone(args)
     if args.cache_features != "off" and "stream_lr" not in args.given:
@@ -105,6 +108,7 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
     parts = open_examples(data_set, args, modalities)
     checkpoint_split = check_encoders(args, parts)
     streams = load_encoders(data_set, args, modalities)
+    check_taps(args, streams)
     genotype = load_genotype(args, source, streams)
     if args.stream_lr:
         streams.unfreeze()
@@ -115,7 +119,7 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
         return
 
     def following(run: RunFolder) -> str:
-        return next_command(f"main_darts_found_{data_set.name}.py", args, {"eval_exp_dir": run.path}, CARRIED)
+        return next_command(f"main_darts_found_{data_set.name}.py", args, {"eval_exp_dir": run.path}, TO_TEST)
 
     cache: Callable = partial(pooling.cached, args, parts, model, compute, wanted=(*parts.learning, "val"))
     facts = {"checkpoint_split": checkpoint_split, "data_set": data_set.name, "classes": parts.data.classes}

@@ -36,6 +36,7 @@ class DataSet:
         files: by modality, the option that names a published checkpoint file, and its default in checkpointdir.
         learns: the encoders learn along in the final training, as published.
         multi_label: an example has any number of classes.
+        draws: training can draw crops.
     """
 
     name: str
@@ -52,6 +53,7 @@ class DataSet:
     files: dict[str, str]
     learns: bool = True
     multi_label: bool = False
+    draws: bool = True
 
 
 RESNETS = "resnet18 to resnet152"
@@ -69,6 +71,7 @@ MMIMDB = DataSet(
     Weights(30, 0.1, 1e-4, 8, 1e-3, 1),
     {"image": "image_cp", "text": "text_cp"},
     multi_label=True,
+    draws=False,
 )
 NTU = DataSet(
     "ntu",

@@ -55,7 +55,10 @@ def _add_data(parser: Parser, data_set: DataSet) -> None:
     add("--split_seed", type=count, default=0, help="seed of the cut of the dev list into arch and val (0)")
     text = "published protocol: the whole dev list serves as arch and val; results say so (off)"
     add("--paper-protocol", action="store_true", help=text)
-    add("--augment", action="store_true", help="training draws crops; not with cached features (off; published: on)")
+    if data_set.draws:
+        add(
+            "--augment", action="store_true", help="training draws crops; not with cached features (off; published: on)"
+        )
     text = (
         "examples that training may leave out, in all, since a file of them cannot be read; a test leaves out none (0)"
     )

@@ -7,22 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import torch
 from tqdm import tqdm
 
-from datasets import clips, images, labelled, mmimdb, ntu
+from datasets import clips, ego_gesture, images, labelled, mmimdb, ntu, resize, skeletons
 from datasets.feature_store import DiskStore, MemoryStore, Store
 from datasets.labelled import Example
 from datasets.labelled_parts import LabelledParts
 from datasets.pooled_cache import PooledCache, keys_of
 from engine.features import content_name
 from engine.step import Compute, move
-from models import fusion_classifier
+from models import encoders, fusion_classifier
 from models.fusion_classifier import FusionClassifier
 from utils.caching import DTYPES, GIB, choose
 from utils.errors import UserError
 
-CODE = (images, labelled, mmimdb, ntu, clips, fusion_classifier)  # from a file to its features
+# From a file to its features.
+CODE = (images, resize, labelled, mmimdb, ntu, skeletons, ego_gesture, clips, fusion_classifier)
+CODE += (encoders, encoders.clips, encoders.hcn, encoders.maxout, encoders.timm_maps, encoders.vgg)
 
 
 class Way(NamedTuple):
@@ -39,7 +42,7 @@ def check_caching(args: argparse.Namespace) -> None:
     unused = {"off": ("cache_dtype", "cache_dir"), "ram": ("cache_dir",)}.get(mode, ())
     if typed := [name for name in unused if name in args.typed]:
         raise UserError(f"--{typed[0]}: no effect with --cache_features {mode}")
-    why = "--augment" if args.augment else "--stream_lr" if getattr(args, "stream_lr", 0) else ""
+    why = "--augment" if getattr(args, "augment", False) else "--stream_lr" if getattr(args, "stream_lr", 0) else ""
     if why and mode in ("ram", "disk"):
         raise UserError(f"--cache_features {mode}: {why} changes features in each epoch: expected none beside it")
 
@@ -61,7 +64,7 @@ def cached(
         UserError: no room, or a file that cannot be read.
     """
     mode = args.cache_features
-    if mode == "off" or args.augment or getattr(args, "stream_lr", 0):
+    if mode == "off" or getattr(args, "augment", False) or getattr(args, "stream_lr", 0):
         log("feature cache: off")
         return parts
     records = {example.name: example for example in parts.records(*wanted)}
@@ -100,7 +103,7 @@ def make_store(
     dtype = DTYPES[args.cache_dtype]
     if place == "ram":
         return MemoryStore(shapes, dtype)
-    facts = [modality, args.backbone, args.L, args.cache_dtype, compute.device.type, compute.amp]
+    facts = [modality, av.__version__, args.backbone, args.L, args.cache_dtype, compute.device.type, compute.amp]
     name = content_name(facts, model.streams.encoder(modality).state_dict(), CODE)
     return DiskStore(shapes, dtype, Path(args.cache_dir) / name)
 

@@ -13,7 +13,7 @@ from utils.args import parse
 from utils.classify.building import build_encoder, encoder_file, open_examples, pretraining, task_of
 from utils.classify.data_sets import DataSet
 from utils.classify.options import parser_of
-from utils.errors import UserError
+from utils.errors import UserError, short
 from utils.experiment import PRETRAINED, pick_compute
 from utils.learning import Setting, fit
 from utils.lock import locked
@@ -26,6 +26,7 @@ from utils.seed import seed_everything
 
 CARRIED = ("config", "checkpointdir", "split_seed", "paper_protocol", "small_dataset", "max_bad_files", "workers")
 CARRIED += ("device",)
+BACKBONED = {"image", "rgb", "depth"}  # modalities whose network --backbone names
 
 
 class SingleClassifier(nn.Module):
@@ -54,6 +55,8 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
     modalities = tuple(data_set.files) if args.modality == "both" else (args.modality,)
     compute = pick_compute(args)
     parts = open_examples(data_set, args, modalities)
+    if min(args.batchsize, len(parts.records("train"))) < 2:
+        raise UserError("--batchsize: expected at least 2 examples, which batch norm needs, found 1")
     check_others(args, parts)
     models = {}
     for modality in modalities:
@@ -74,18 +77,22 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
             models[modality].load_state_dict(fit(setting, loader, tracker, run, stop, modality, args.epochs))
             model.cpu()
         publish(data_set, args, parts, models)
-        following = next_command(f"main_darts_searchable_{data_set.name}.py", args, {}, CARRIED)
+        following = next_command(
+            f"main_darts_searchable_{data_set.name}.py", args, {}, (*CARRIED, *data_set.files.values())
+        )
         finish(run, args, parts, [f"checkpointdir: {args.checkpointdir}", following])
 
 
 def check_others(args: argparse.Namespace, parts: LabelledParts) -> None:
     """Refuse another backbone, or other classes, than those of the encoders that stay in checkpointdir."""
     known, path = pretraining(args), Path(args.checkpointdir) / PRETRAINED
-    others = set(known.get("splits") or {}) - set(parts.modalities)
-    for name, ours in {"backbone": args.backbone, "classes": parts.data.classes}.items():
-        if others and known.get(name) != ours:
-            told = f"as for {', '.join(sorted(others))} in {path}"
-            raise UserError(f"--checkpointdir: {name}: expected that {told}, found another; name another folder")
+    others = sorted(set(known.get("splits", {})) - set(parts.modalities))
+    ours = {"classes": parts.data.classes}
+    ours |= {"backbone": args.backbone} if BACKBONED & set(others) and BACKBONED & set(parts.modalities) else {}
+    for name, value in ours.items():
+        if others and known.get(name) != value:
+            told = f"{short(known.get(name))} as for {', '.join(others)} in {path}"
+            raise UserError(f"{name}: expected {told}, found {short(value)}; name another --checkpointdir")
 
 
 def publish(data_set: DataSet, args: argparse.Namespace, parts: LabelledParts, models: dict[str, nn.Module]) -> None:
@@ -93,8 +100,10 @@ def publish(data_set: DataSet, args: argparse.Namespace, parts: LabelledParts, m
     folder = Path(args.checkpointdir)
     with locked(folder, print, "another pretraining"):
         check_others(args, parts)  # again: another pretraining may have ended since
-        known = {"backbone": args.backbone, "classes": parts.data.classes}
-        splits = {m: h for m, h in (pretraining(args).get("splits") or {}).items() if m not in models}
+        earlier = pretraining(args)
+        backbone = args.backbone if BACKBONED & set(models) else earlier.get("backbone", args.backbone)
+        known = {"backbone": backbone, "classes": parts.data.classes}
+        splits = {m: h for m, h in earlier.get("splits", {}).items() if m not in models}
         write_json(folder / PRETRAINED, known | {"splits": splits})
         for modality, model in models.items():
             path, state = encoder_file(data_set, args, modality), model.encoder.state_dict()

@@ -3,6 +3,7 @@
 import argparse
 import time
 from pathlib import Path
+from types import NoneType
 
 from engine.guard import Guard
 from engine.step import Session
@@ -22,16 +23,9 @@ from utils.run_folder import commit
 
 FROM_RUN = ("backbone", "C", "L", "baseline", "split_seed", "paper_protocol", "small_dataset")
 READ = ("data", "config", "eval_exp_dir", "eval_part", "batchsize", "workers", "pin_mem", "device", "amp", "save")
-READ += (
-    "wandb",
-    "dry_run",
-    "no_report",
-    "cache_features",
-    "cache_dtype",
-    "cache_dir",
-    "small_dataset",
-    "checkpointdir",
-)
+READ += ("wandb", "dry_run", "no_report", "cache_features", "cache_dtype", "cache_dir")
+FIELDS = {"args": dict, "split": str, "protocol": str, "checkpoint_split": str, "classes": list, "bad_files": list}
+FIELDS |= {"genotype": (dict, NoneType), "model": dict, "progress": dict}
 
 
 def test_classifier(data_set: DataSet, args: argparse.Namespace) -> None:
@@ -44,14 +38,16 @@ def test_classifier(data_set: DataSet, args: argparse.Namespace) -> None:
         raise UserError(f"--{ignored[0]}: no effect with --eval_exp_dir: a test trains nothing")
     path = Path(args.eval_exp_dir) / "best.pt"
     state = checkpoint.load(path)
+    check_fields(state, path, data_set)
     take_options(args, state, data_set, path)
+    pooling.check_caching(args)
     compute = pick_compute(args)
     modalities = (args.baseline,) if args.baseline in data_set.files else tuple(data_set.files)
     parts = open_examples(data_set, args, modalities)
     check_data(args, parts, state, path)
     encoders = {m: build_encoder(data_set, args, m) for m in modalities}
     streams = assemble_encoders(data_set, args, encoders)
-    known = state.get("genotype")
+    known = state["genotype"]
     sizes = str(path), streams.tap_names, streams.level_names, args.C
     genotype = genotype_from_json(known, *sizes, SEQUENCES) if known else None
     model = found_classifier(args, streams, genotype)
@@ -71,6 +67,7 @@ def test_classifier(data_set: DataSet, args: argparse.Namespace) -> None:
     run.write_json(task.ANSWERS, answers)
     facts = {"part": args.eval_part, "pairs": len(answers), "eval_exp_dir": args.eval_exp_dir}
     facts |= {"method": f"genotype {genotype.id}" if genotype else args.baseline}
+    facts |= {f"genotype_{name}": genotype.meta.get(name) if genotype else None for name in ("protocol", "split")}
     facts |= facts_of(state, task) | {"parameters": count_parameters(model), "commit": commit()}
     facts["parameters_fusion"] = count_parameters(model.fusions) + count_parameters(model.reshape)
     results = run.write_json("results.json", metrics | facts)
@@ -92,19 +89,33 @@ def facts_of(state: dict, task: Classification) -> dict[str, object]:
 
 def take_options(args: argparse.Namespace, state: dict, data_set: DataSet, path: Path) -> None:
     """Take what decides the network and the data from the run."""
-    if state.get("data_set") != data_set.name or not isinstance(state.get("args"), dict):
-        raise UserError(f"{path}: data_set: expected {data_set.name}, found {short(state.get('data_set'))}")
     for name in FROM_RUN:
         setattr(args, name, check_inherited(name, state["args"].get(name), f"{path}: args"))
     if "f1_type" in args and state["args"].get("f1_type") in F1_TYPES:
         args.f1_type = state["args"]["f1_type"]
-    args.max_bad_files, args.augment = None, False  # a score is one over all examples
+    if args.baseline not in (None, "sum", "concat", *data_set.files):
+        raise UserError(f"{path}: args.baseline: expected one of {data_set.name}, found {short(args.baseline)}")
+    args.max_bad_files, args.augment, args.stream_lr = None, False, 0.0  # a score is one over all examples
+
+
+def check_fields(state: dict, path: Path, data_set: DataSet) -> None:
+    """Refuse a checkpoint that is not of a training run of this data set."""
+    for name, expected in {"kind": "found", "data_set": data_set.name, "format": checkpoint.FORMAT}.items():
+        if state.get(name) != expected:
+            raise UserError(f"{path}: {name}: expected {expected}, found {short(state.get(name))}")
+    wrong = [name for name, kind in FIELDS.items() if not isinstance(state.get(name), kind)]
+    inner = {"args": ("seed", *FROM_RUN), "progress": ("best", "best_epoch")}
+    wrong = wrong or [f"{field}.{name}" for field, names in inner.items() for name in names if name not in state[field]]
+    if wrong:
+        raise UserError(f"{path}: {wrong[0]}: expected this field of a checkpoint of format 1, found nothing like it")
 
 
 def check_data(args: argparse.Namespace, parts, state: dict, path: Path) -> None:
     """Refuse other classes than were learned, and `val` of another split."""
     if state.get("classes") != parts.data.classes:
         raise UserError(f"{path}: classes: expected those of the data, found {short(state.get('classes'))}")
+    if not parts.records(args.eval_part):
+        raise UserError(f"{args.data}: {args.eval_part} list: expected examples, found none")
     if args.eval_part == "val" and parts.split.hash != state.get("split"):
         raise UserError(
             f"--eval_part val: expected split {state.get('split')} as in training, found {parts.split.hash}"
