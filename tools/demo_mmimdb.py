@@ -69,8 +69,8 @@ def demo_jobs(out: Path, seed: int, counts: dict[str, int]) -> list[Job]:
     """Return all commands; the search and what hangs on it come first."""
     raw, data = out / "raw", out / "mmimdb"
     sizes = [f"--{name}={count}" for name, count in counts.items()]
-    own = (data, "--config", CONFIG, "--checkpointdir", out / "checkpoints")
-    learning = (*own, "--seed", seed)
+    own = (data, "--config", CONFIG)
+    learning = (*own, "--checkpointdir", out / "checkpoints", "--seed", seed)
     cached = ("--cache_dir", out / "cache")
     jobs = [job("make", "datasets.generated.mmimdb", (raw, "--seed", seed, *sizes), ())]
     files = (raw / "multimodal_imdb.hdf5", raw / "split.json", data)
