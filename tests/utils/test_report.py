@@ -5,12 +5,14 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from main_darts_found_flira import main as found
 from tests.run_commands import refused
 from tools.report import main as report
+from utils.errors import UserError
 from utils.report.comparison import write_comparison
 from utils.report.others import by_method
 from utils.report.page import Page, Section, Table, write_page
@@ -307,3 +309,9 @@ def test_a_run_under_way_is_reported_without_what_is_not_settled(runs, work, cap
     shutil.copytree(runs["test-rgb1"], tested)
     (tested / "results.json").unlink()
     assert report([str(tested)]) == 0
+
+
+def test_runs_of_several_tasks_are_not_compared(tmp_path):
+    runs = [SimpleNamespace(metric=metric, path=Path(metric)) for metric in ("AP", "AP", "accuracy")]
+    with pytest.raises(UserError, match="accuracy: expected runs of one task, as AP, scored by AP, found accuracy"):
+        write_comparison(runs, tmp_path / "page.html")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.coco_eval import AREA_STATS
+from utils.errors import UserError
 from utils.plots import phases
 from utils.report import drawings, tested
 from utils.report import sections as s
@@ -15,7 +16,14 @@ MOST_CURVES = 12
 
 
 def write_comparison(runs: list[Run], path: Path) -> Path:
-    """Write a page that compares runs of one kind; returns where it is."""
+    """Write a page that compares runs of one kind; returns where it is.
+
+    Raises:
+        UserError: the runs are of several tasks.
+    """
+    if other := next((run for run in runs if run.metric != runs[0].metric), None):
+        told = f"expected runs of one task, as {runs[0].path}, scored by {runs[0].metric}, found {other.metric}"
+        raise UserError(f"{other.path}: {told}")
     kind, runs = runs[0].kind, list({identity(run): run for run in runs}.values())
     sections = [
         methods(kind, runs),
