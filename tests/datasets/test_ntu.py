@@ -352,12 +352,14 @@ def test_options_of_the_generator(tmp_path, capsys, option, words):
     assert not (tmp_path / "out").exists()
 
 
-def test_real_clip(tmp_path):
+@pytest.mark.parametrize(("file", "num_frames"), [(f"{NAME}_rgb.avi", 103), ("demo_skeleton.mp4", 72)])
+def test_real_clip(tmp_path, file, num_frames):
+    """Two clips of NTU RGB+D, as they come and with its name put back."""
     data = real_data("videos and ntu_lists")
     (tmp_path / "nturgb+d_rgb").mkdir()
-    shutil.copy(data / "videos" / f"{NAME}_rgb.avi", tmp_path / "nturgb+d_rgb")
+    shutil.copy(data / "videos" / file, tmp_path / "nturgb+d_rgb" / f"{NAME}_rgb.avi")
     assert prepare(["--dir", str(tmp_path)]) == 0
-    write_numbered_skeleton(tmp_path / FOLDERS["skeleton"] / f"{NAME}.skeleton", 103)
+    write_numbered_skeleton(tmp_path / FOLDERS["skeleton"] / f"{NAME}.skeleton", num_frames)
     for name in ("NTU_RGBD_samples_with_missing_skeletons.txt", "NTU_RGBD120_samples_with_missing_skeletons.txt"):
         shutil.copy(data / "ntu_lists" / name, tmp_path)
     shutil.copy(data / "ntu_lists" / "label_map_ntu60.txt", tmp_path / "label_map.txt")
@@ -367,4 +369,4 @@ def test_real_clip(tmp_path):
     for seed in (None, 1):
         frames = opened.load(opened.examples["train"][0], ("rgb",), seed)["rgb"]
         assert frames.shape == (3, 8, 256, 256)
-        assert frames.float().mean(dim=(0, 2, 3)).min() > 30
+        assert frames.float().mean(dim=(0, 2, 3)).min() > 30  # of each frame, the last one too
