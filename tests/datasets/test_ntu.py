@@ -91,10 +91,17 @@ def test_shapes(generated, seed):
         assert torch.equal(alone[modality], read[modality])
 
 
-def test_small_takes_the_first_of_each_list(generated, monkeypatch):
+def test_small_takes_the_first_of_each_subject(generated, monkeypatch):
     monkeypatch.setattr("datasets.small.SMALL", 2)
     whole, small = open_ntu(str(generated)), open_ntu(str(generated), small=True)
-    assert small.examples == {name: listed[:2] for name, listed in whole.examples.items()}
+    for name, listed in whole.examples.items():
+        first = {one.group: one for one in reversed(listed)}  # of each subject its first
+        kept = small.examples[name]
+        assert [one for one in listed if one in kept] == kept
+        assert len(kept) == 2
+        if len(first) > 1:
+            assert all(first[one.group] == one for one in kept)
+            assert len({one.group for one in kept}) == 2
 
 
 def test_pairs_are_of_one_name(generated, tmp_path):
