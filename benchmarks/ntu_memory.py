@@ -52,7 +52,13 @@ def measure(folder: Path, per_subject: int, epochs: int) -> dict[str, object]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     stored = sum(file.stat().st_size for file in (folder / "cache").rglob("features.bin"))
     clips = len(next((folder / "cache").rglob("index.txt")).read_text().splitlines())
-    facts = {"batch": BATCH, "clips": clips, "epochs": epochs, "peak_mib": round(max(r["memory_mb"] for r in rows))}
+    facts = {
+        "batch": BATCH,
+        "clips": clips,
+        "pairs_per_epoch": rows[-1]["pairs"],
+        "epochs": epochs,
+        "peak_mib": round(max(r["memory_mb"] for r in rows)),
+    }
     facts |= {"published_gb": PUBLISHED_GB, "kib_per_clip": round(stored / clips / 1024, 1)}
     facts |= {"pairs_per_s": round(rows[-1]["pairs_per_s"], 1), "seconds": round(time.perf_counter() - started, 1)}
     return facts | {"gpu": torch.cuda.is_available()}
