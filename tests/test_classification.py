@@ -15,6 +15,7 @@ import main_darts_searchable_ntu
 import main_pretrain_ego
 import main_pretrain_mmimdb
 import main_pretrain_ntu
+from datasets import mmimdb
 from datasets.generated.ego import write_ego
 from datasets.generated.mmimdb import write_mmimdb
 from datasets.generated.ntu import write_ntu
@@ -142,6 +143,17 @@ def test_a_training_takes_the_encoder_files_of_its_search(at_work, capsys):
     model = torch.load(named(trained, "eval_exp_dir") / "best.pt", weights_only=True)["model"]
     key = "first.linear.weight"
     assert torch.equal(model[f"streams.text_encoder.{key}"], state[key] + 1)
+
+
+@QUICKEST
+def test_a_cached_test_opens_no_training_file(at_work, capsys, monkeypatch):
+    name, data = at_work
+    argv = [data, "--epochs", 1, "--baseline", "text", "--save", "apart", "--cache_features", "ram", *COMMON]
+    trained = named(run(MAINS[name][2], capsys, *argv), "eval_exp_dir")
+    opened, read = [], mmimdb.read_array
+    monkeypatch.setattr(mmimdb, "read_array", lambda path, *more: opened.append(path) or read(path, *more))
+    run(MAINS[name][2], capsys, data, "--eval_exp_dir", trained, "--cache_features", "ram", *COMMON)
+    assert {path.parent.name for path in opened if path.name.startswith("text")} == {"test"}
 
 
 DAMAGED = {"model": None, "progress": 3, "bad_files": None, "args": {}, "data_set": "ntu", "kind": "search"}

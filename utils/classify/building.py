@@ -23,8 +23,6 @@ from utils.errors import UserError, short
 from utils.experiment import PRETRAINED, check_outside, pretrained_with
 from utils.run_folder import RUNS
 
-MADE_WITH = ("backbone",)  # of the options, what pretraining and what builds on it must share
-
 
 def open_examples(data_set: DataSet, args: argparse.Namespace, modalities: tuple[str, ...]) -> LabelledParts:
     """Open the data set; nothing is to be written into it."""

@@ -70,7 +70,7 @@ def cached(
     records = {example.name: example for example in parts.records(*wanted)}
     keys = keys_of(records.values(), parts.modalities)
     places = ("ram", "disk") if mode == "auto" else (mode,)
-    shapes = {m: shapes_of(parts, model, compute, m) for m in parts.modalities}
+    shapes = {m: shapes_of(list(records.values()), parts, model, compute, m) for m in parts.modalities}
     ways = []
     for place in places:
         stores = {m: make_store(args, model, compute, m, place, shapes[m]) for m in parts.modalities}
@@ -80,9 +80,10 @@ def cached(
     return fill(way, parts, model, compute, log, records) if way else parts
 
 
-def shapes_of(parts: LabelledParts, model: FusionClassifier, compute: Compute, modality: str) -> tuple:
+def shapes_of(
+    examples: list[Example], parts: LabelledParts, model: FusionClassifier, compute: Compute, modality: str
+) -> tuple:
     """Return the shapes (c, L or 1) of an example's pooled taps, from the first that can be read."""
-    examples = parts.records("train")
     batch = next(iter(parts.plain_loader(examples, modality)), None)
     if batch is None:
         raise UserError(f"{examples[0].files[modality]}: expected examples that can be read, found none")
