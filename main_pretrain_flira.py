@@ -22,10 +22,11 @@ from models.detection.layers import set_norm_momentum
 from models.fusion_detector import MODALITIES, FusionDetector, SingleDetector, baseline_fusions, input_channels
 from utils import checkpoint, learning
 from utils.args import command, parse
+from utils.distributed import ranks
 from utils.errors import UserError
 from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, remarks, streams_file
 from utils.learning import Setting
-from utils.lock import locked
+from utils.lock import locked_by_first
 from utils.memory import memory_estimate
 from utils.options import make_parser
 from utils.pretrained import check_others, make_folder, merged_streams, publish
@@ -86,10 +87,10 @@ def run_pretraining(job: Job, detectors: dict[str, SingleDetector]) -> list[str]
         job.compute.place(detector)
         detector.load_state_dict(fit(job, detector, modality, args.epochs))
         detector.cpu()
-    with locked(Path(args.checkpointdir), job.run.log, "another pretraining"):
-        check_others(args, job.parts, detectors)  # again: another pretraining may have ended since
+    with locked_by_first(Path(args.checkpointdir), job.run.log, "another pretraining"):
+        ranks().agree(lambda: check_others(args, job.parts, detectors))  # again: another may have ended since
         files = finished_files(job, detectors)
-        publish(args, job.parts, files, list(detectors))
+        ranks().agree(lambda: publish(args, job.parts, files, list(detectors)))
     options = {} if args.config else {"batchsize": 8, "epochs": 10}
     if args.modality in MODALITIES and args.head_path not in files:
         (other,) = (m for m in MODALITIES if m != args.modality)
@@ -166,9 +167,9 @@ def finished_files(job: Job, detectors: dict[str, SingleDetector]) -> dict[str, 
     files = {f"{m}_head.pth": d.head.state_dict() for m, d in detectors.items()}
     if not set(detectors) <= set(MODALITIES):
         return files | {streams_file(args, (m,)): d.stream_state() for m, d in detectors.items()}
-    files[args.fullbb_path] = streams = merged_streams(args, detectors)
+    files[args.fullbb_path] = streams = ranks().agree(lambda: merged_streams(args, detectors))
     if all(checkpoint.streams_of(streams, [m]) for m in MODALITIES):
-        files[args.head_path] = train_shared_head(job, streams, head_start(job, files))
+        files[args.head_path] = train_shared_head(job, streams, ranks().agree(lambda: head_start(job, files)))
     else:
         job.run.log("the other modality is not there yet: the shared head is trained once it is")
     return files

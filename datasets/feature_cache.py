@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.feature_store import Store
 from datasets.paired_detection import PairedDetectionDataset, PairRecord, PairsOf
+from utils.bars import bar
+from utils.distributed import ranks_here
 from utils.errors import UserError
 
 Digests = dict[str, dict[str, str]]  # file name of a pair -> modality -> digest of its file
@@ -92,10 +93,13 @@ def _stack(samples: tuple[tuple[Tensor, ...], ...]) -> Tensor:
 
 
 def digests_of(records: Iterable[PairRecord]) -> Digests:
-    """Hash the image files of pairs; the digest of a file that cannot be opened is like no other, now and later."""
+    """Hash the image files of pairs; the digest of a file that cannot be opened is like no other, now and later.
+
+    The ranks of a machine divide the work.
+    """
     paths = {record.file_name: {"rgb": record.rgb_path, "thermal": record.thermal_path} for record in records}
-    bar = tqdm(paths.items(), desc="hashing images", leave=False, disable=None)
-    return {name: {modality: _digest(path) for modality, path in both.items()} for name, both in bar}
+    shown = bar(ranks_here().share(list(paths.items())), "hashing images")
+    return dict(ranks_here().join([(name, {m: _digest(path) for m, path in both.items()}) for name, both in shown]))
 
 
 def _digest(path: str) -> str:

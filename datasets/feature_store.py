@@ -1,9 +1,12 @@
 """Where cached features lie: records of equal size, found by key, in memory or in a memory-mapped file.
 
-A record is what a frozen stream makes of one image: maps of fixed shapes. In memory, records lie in one anonymous
+A record is what a frozen stream makes of one image: maps of fixed shapes. In memory, records lie in an anonymous
 mapping that forked loader processes share. On disk, a folder holds `features.bin`, the records one behind the other,
 and `index.txt`, the key of each, one line per record, written after the record is. So an interrupted fill leaves whole
 records, and processes that read them share the pages.
+
+Where several ranks of a machine fill a store, each adds records to a region of its own, in memory or in files with its
+number (`features-1.bin`, ...), and then reads those of all: what is kept is there once.
 
 Shapes: a record is a list of maps (K, H, W, C), each with its own numbers.
 """
@@ -18,10 +21,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from utils.distributed import ALONE, Ranks
 from utils.errors import UserError
 from utils.lock import is_locked, locked
 
 Shapes = tuple[tuple[int, ...], ...]
+
+
+ELSEWHERE = (-1, -1)
 
 
 class Store:
@@ -34,8 +41,8 @@ class Store:
 
     def __init__(self, shapes: Shapes, dtype: torch.dtype):
         self.shapes, self.dtype = shapes, dtype
-        self.slots: dict[str, int] = {}
-        self.bytes = torch.empty(0, dtype=torch.uint8)
+        self.slots: dict[str, tuple[int, int]] = {}  # of a key: its region, and its place in there
+        self.regions: list[Tensor] = []
 
     @property
     def record_bytes(self) -> int:
@@ -46,10 +53,15 @@ class Store:
 
     def __getitem__(self, key: str) -> list[Tensor]:
         """Give the maps of a record; they are views and must not be written to."""
-        start = self.slots[key] * self.record_bytes
-        numbers = self.bytes[start : start + self.record_bytes].view(self.dtype)
+        region, place = self.slots[key]
+        start = place * self.record_bytes
+        numbers = self.regions[region][start : start + self.record_bytes].view(self.dtype)
         flat = numbers.split([math.prod(shape) for shape in self.shapes])
         return [part.view(shape) for part, shape in zip(flat, self.shapes)]
+
+    def note(self, keys: list[str]) -> None:
+        """Count records as there that other ranks have added; they can be read behind the block of `writing`."""
+        self.slots = dict.fromkeys(keys, ELSEWHERE) | self.slots
 
     def _to_bytes(self, maps: list[Tensor]) -> Tensor:
         assert tuple(tuple(m.shape) for m in maps) == self.shapes, ([tuple(m.shape) for m in maps], self.shapes)
@@ -68,17 +80,45 @@ class MemoryStore(Store):
     busy = False  # nobody else writes to it
 
     @contextlib.contextmanager
-    def writing(self, count: int, log: Callable[[str], None]) -> Iterator[None]:
-        """Make room for the records that `add` brings inside the block, at least 1."""
-        self.bytes = torch.frombuffer(mmap.mmap(-1, count * self.record_bytes), dtype=torch.uint8)
-        yield
+    def writing(self, count: int, log: Callable[[str], None], ranks: Ranks = ALONE) -> Iterator[None]:
+        """Make room for the records that `add` brings inside the block, at least 1.
+
+        `ranks`: of this machine, which fill the store together; behind the block all its records are there.
+        """
+        self.size, self.added = count * self.record_bytes, []
+        file = os.memfd_create("features") if ranks.count > 1 else -1  # has no name that a kill could leave behind
+        try:
+            if ranks.count > 1:
+                os.ftruncate(file, self.size)  # pages are taken as they are written
+            self.own = torch.frombuffer(mmap.mmap(file, self.size), dtype=torch.uint8)
+            self.regions = [self.own]
+            yield
+            if ranks.count > 1:
+                self._join(ranks, file)
+        finally:
+            if file >= 0:
+                os.close(file)
+
+    def _join(self, ranks: Ranks, file: int) -> None:
+        """Map the regions of all ranks."""
+        each = ranks.gather((os.getpid(), file, self.added))
+        self.regions, self.slots = [], {}
+        for number, (process, theirs, keys) in enumerate(each):
+            self.regions.append(self.own if number == ranks.number else self._map(f"/proc/{process}/fd/{theirs}"))
+            self.slots |= {key: (number, place) for place, key in enumerate(keys)}
+        ranks.meet()  # until then the files are open
+
+    def _map(self, path: str) -> Tensor:
+        with open(path, "r+b") as file:
+            return torch.frombuffer(mmap.mmap(file.fileno(), self.size), dtype=torch.uint8)
 
     def add(self, records: dict[str, list[Tensor]]) -> None:
         """Keep records under their keys; UserError where a number does not fit into the type."""
         for key, maps in records.items():
-            start = len(self.slots) * self.record_bytes
-            self.bytes[start : start + self.record_bytes] = self._to_bytes(maps)
-            self.slots[key] = len(self.slots)
+            start = len(self.added) * self.record_bytes
+            self.own[start : start + self.record_bytes] = self._to_bytes(maps)
+            self.slots[key] = (0, len(self.added))
+            self.added.append(key)
 
 
 class DiskStore(Store):
@@ -86,50 +126,71 @@ class DiskStore(Store):
 
     def __init__(self, shapes: Shapes, dtype: torch.dtype, folder: Path):
         super().__init__(shapes, dtype)
-        self.folder, self.data, self.index = folder, folder / "features.bin", folder / "index.txt"
+        self.folder, self.number = folder, 0
         self.open()
+
+    def files(self, number: int) -> tuple[Path, Path]:
+        """Return records and index of the rank of a number."""
+        end = f"-{number}" if number else ""
+        return self.folder / f"features{end}.bin", self.folder / f"index{end}.txt"
 
     def open(self) -> None:
         """Read what is there now; what an interrupted writer left half done does not count."""
-        keys = self._whole()
-        self.slots = {key: slot for slot, key in enumerate(keys)}
-        size = len(keys) * self.record_bytes
-        self.bytes = torch.empty(0, dtype=torch.uint8)
-        if size:
-            self.bytes = torch.from_file(str(self.data), shared=False, size=size, dtype=torch.uint8)
+        self.slots, self.regions = {}, []
+        for data, index in self._all_files():
+            keys = self._whole(data, index)
+            if keys:
+                size = len(keys) * self.record_bytes
+                self.slots |= {key: (len(self.regions), place) for place, key in enumerate(keys)}
+                self.regions.append(torch.from_file(str(data), shared=False, size=size, dtype=torch.uint8))
 
     @contextlib.contextmanager
-    def writing(self, count: int, log: Callable[[str], None]) -> Iterator[None]:
+    def writing(self, count: int, log: Callable[[str], None], ranks: Ranks = ALONE) -> Iterator[None]:
         """Hold the folder alone, with what others have added by now; what `add` brings inside is there after the block.
+
+        `ranks`: of this machine, which hold the folder together.
 
         Raises:
             UserError: the folder cannot be written to.
         """
         with contextlib.ExitStack() as held:
-            with self._faults_named():
-                self.folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(locked(self.folder, log, "another process"))
-                self._cut()
+            ranks.agree(lambda: self._hold(held, log))
+            self.open()
+            self.number = ranks.number
             yield
+            ranks.meet()
         self.open()
+
+    def _hold(self, held: contextlib.ExitStack, log: Callable[[str], None]) -> None:
+        """Wait for the folder, and cut off what an interrupted writer left half done."""
+        with self._faults_named():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(self.folder, log, "another process"))
+            for data, index in self._all_files():
+                self._cut(data, index)
 
     @property
     def busy(self) -> bool:
         """Whether another process adds records now."""
         return is_locked(self.folder)
 
-    def _whole(self) -> list[str]:
+    def _all_files(self) -> list[tuple[Path, Path]]:
+        """Return the files of this rank, and of all that have added records here."""
+        with self._faults_named():
+            ends = {path.stem.removeprefix("index") for path in self.folder.glob("index*.txt")} | {""}
+        return [self.files(int(end[1:] or 0)) for end in sorted(ends) if end == "" or end[1:].isdecimal()]
+
+    def _whole(self, data: Path, index: Path) -> list[str]:
         """Give the keys of the whole records; a byte that is none of ours makes a key that nobody asks for."""
         with self._faults_named():
-            text = self.index.read_text(encoding="ascii", errors="replace") if self.index.exists() else ""
-            count = self.data.stat().st_size // self.record_bytes if self.data.exists() else 0
+            text = index.read_text(encoding="ascii", errors="replace") if index.exists() else ""
+            count = data.stat().st_size // self.record_bytes if data.exists() else 0
         return text.split("\n")[:-1][:count]
 
-    def _cut(self) -> None:
+    def _cut(self, data: Path, index: Path) -> None:
         """Cut off what an interrupted writer left half done."""
-        keys = self._whole()
-        self.slots = {key: slot for slot, key in enumerate(keys)}
-        for path, size in ((self.index, sum(len(key) + 1 for key in keys)), (self.data, len(keys) * self.record_bytes)):
+        keys = self._whole(data, index)
+        for path, size in ((index, sum(len(key) + 1 for key in keys)), (data, len(keys) * self.record_bytes)):
             with open(path, "ab") as file:
                 file.truncate(size)
 
@@ -144,9 +205,10 @@ class DiskStore(Store):
     def add(self, records: dict[str, list[Tensor]]) -> None:
         """Append records; UserError where the disk is full, which leaves those before, or as for memory."""
         content = [self._to_bytes(maps).numpy().tobytes() for maps in records.values()]
-        _write(self.data, *content)
-        _write(self.index, "".join(f"{key}\n" for key in records).encode("ascii"))
-        self.slots |= dict.fromkeys(records, -1)  # their places are read when the block ends
+        data, index = self.files(self.number)
+        _write(data, *content)
+        _write(index, "".join(f"{key}\n" for key in records).encode("ascii"))
+        self.note(list(records))
 
     def __getstate__(self) -> dict:
         return {"shapes": self.shapes, "dtype": self.dtype, "folder": self.folder}

@@ -12,6 +12,7 @@ from datasets.labelled import Example, LabelledData, LabelledDataset, collate_la
 from datasets.loader import BadFiles, PairLoader, make_loader
 from datasets.pooled_cache import CachedExamples, PooledCache
 from datasets.splits import DEV, Split, dev_split
+from utils.distributed import ALONE, Ranks
 
 FEW = 8  # examples that encoders see at once where no gradient is wanted: maps of clips take gigabytes
 
@@ -80,26 +81,25 @@ class LabelledParts:
             hashed.update(repr([(part, e.name, e.label, e.span) for e in self.records(part)]).encode())
         return hashed.hexdigest()
 
-    def loader(self, *parts: str, train: bool) -> PairLoader:
-        """Return a loader over the parts; shuffled and seeded for training, plain otherwise."""
-        return self._loader(self.records(*parts), train, self.cache)
+    def loader(self, *parts: str, train: bool, ranks: Ranks | None = None) -> PairLoader:
+        """Return a loader over the parts; shuffled and seeded for training, plain otherwise.
 
-    def plain_loader(self, records: list[Example], modality: str) -> PairLoader:
-        """Return a loader over some examples of one modality as they are; those that cannot be read are left out."""
+        `ranks`: that divide the batches among them; None: all; ALONE: each rank gets every batch.
+        """
+        dataset: Any = LabelledDataset(self.data, self.records(*parts), self.modalities, train and self.options.augment)
+        o, dataset = self.options, CachedExamples(dataset, self.cache) if self.cache else dataset
+        how = o.batch_size, o.seed, train, o.workers, o.pin_memory, self.bad_files
+        return make_loader(dataset, *how, join=collate_labelled, ranks=ranks)
+
+    def plain_loader(self, records: list[Example], modality: str, ranks: Ranks = ALONE) -> PairLoader:
+        """Return a loader over some examples of one modality as they are; those that cannot be read are left out.
+
+        `ranks`: that divide the batches among them.
+        """
         dataset = LabelledDataset(self.data, records, (modality,), seeded=False)
         o = self.options
         how = min(o.batch_size, FEW), o.seed, False, o.workers, o.pin_memory, self.bad_files
-        return make_loader(dataset, *how, required=False, join=collate_labelled)
-
-    def _loader(self, records: list[Example], train: bool, cache: PooledCache | None) -> PairLoader:
-        dataset: Any = LabelledDataset(self.data, records, self.modalities, train and self.options.augment)
-        if cache is not None:
-            dataset = CachedExamples(dataset, cache)
-        return make_loader(dataset, *self._how(train), join=collate_labelled)
-
-    def _how(self, train: bool) -> tuple:
-        o = self.options
-        return o.batch_size, o.seed, train, o.workers, o.pin_memory, self.bad_files
+        return make_loader(dataset, *how, required=False, join=collate_labelled, ranks=ranks)
 
 
 def cut(data: LabelledData, seed: int, paper: bool) -> Split:

@@ -1,4 +1,4 @@
-"""Batches of RGB-thermal samples that depend on (seed, epoch) only, never on the number of workers.
+"""Batches of RGB-thermal samples that depend on (seed, epoch) only, never on the number of workers or ranks.
 
 Each sample carries its own seed, so it can be made anywhere at any time: resumed and whole runs see the same. A pair
 with a file that cannot be read ends the run, or is left out of its batch while not too many are.
@@ -20,7 +20,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from datasets.feature_cache import join_features
+from utils import distributed
+from utils.distributed import ALONE, Ranks
 from utils.errors import UserError
+
+# Pairs that a network meets at once where it does not learn: what fits on one device, however many share a training
+# batch, and the same for any number of ranks, since a map's last digits may depend on those beside it.
+TOGETHER = 16
 
 
 class Samples(Protocol):
@@ -46,6 +52,7 @@ class BadFiles:
     def __init__(self, limit: int | None):
         self.limit = limit
         self.names: list[str] = []
+        self.faults: list[tuple[str, str]] = []  # that this process met
         self.log: Callable[[str], None] = tqdm.write
 
     def add(self, name: str, fault: str) -> None:
@@ -56,7 +63,13 @@ class BadFiles:
             known = {None: "", 0: " (--max_bad_files N leaves out up to N such pairs)"}
             raise UserError(fault + known.get(self.limit, f" (--max_bad_files {self.limit} were left out before)"))
         self.names.append(name)
+        self.faults.append((name, fault))
         self.log(f"left out, {len(self.names)} of at most {self.limit}: {fault}")
+
+    def share(self, ranks: Ranks) -> None:
+        """Count what each rank has left out, where they have read different pairs."""
+        for name, fault in ranks.join(self.faults):
+            self.add(name, fault)
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -113,34 +126,52 @@ def _stack(images: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
-class SeededSampler(Sampler[tuple[int, int]]):
-    """Give (index, sample seed) for each of `num` samples; both follow from (seed, epoch, index) alone.
+class SeededBatches(Sampler[list[tuple[int, int]]]):
+    """Give batches of (index, sample seed); what is in a batch follows from (seed, epoch) alone, not from the ranks.
 
     Args:
         num: samples.
+        batch_size: of the whole batch.
         seed: 0 or more.
         shuffle: a new order each epoch; otherwise 0, 1, 2, ...
+        whole: drop the last batch where it is incomplete.
+        ranks: among whom the work is divided.
+        shares: each rank gets its share of every batch; otherwise they take turns at whole ones.
     """
 
-    def __init__(self, num: int, seed: int, shuffle: bool):
-        self.num = num
-        self.seed = seed
-        self.shuffle = shuffle
+    def __init__(
+        self,
+        num: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        whole: bool = False,
+        ranks: Ranks = ALONE,
+        shares: bool = True,
+    ):
+        self.num, self.batch_size, self.seed, self.shuffle, self.whole = num, batch_size, seed, shuffle, whole
+        self.ranks, self.shares = ranks, shares
         self.epoch = 0
-        self.start = 0  # samples that the next pass leaves out
+        self.start = 0  # batches that the next pass leaves out
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the draws of the next pass; without this every pass is the same."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.num
+        """Return the batches that each rank gets; of turns the most that one gets."""
+        num = self.num // self.batch_size if self.whole else -(-self.num // self.batch_size)
+        return num if self.shares else -(-num // self.ranks.count)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         # NumPy promises that SeedSequence never changes its numbers, unlike its shuffles: sort by one of them instead.
         words = [np.random.SeedSequence((self.seed, self.epoch, i)).generate_state(2).tolist() for i in range(self.num)]
         order = sorted(range(self.num), key=lambda i: words[i][1]) if self.shuffle else range(self.num)
-        return iter([(i, words[i][0]) for i in order][self.start :])
+        keys, size = [(i, words[i][0]) for i in order], self.batch_size
+        batches = [keys[at : at + size] for at in range(0, self.num, size)]
+        batches = batches[: self.num // size] if self.whole else batches
+        own = [self.ranks.share(batch) for batch in batches] if self.shares else self.ranks.turns(batches)
+        return iter(own[self.start :])
 
 
 class _Caught(Dataset):
@@ -170,7 +201,13 @@ def _collate_readable(
 class PairLoader(DataLoader):
     """A DataLoader without the pairs that cannot be read.
 
+    "number" of a batch is its place in the pass, "size" its pairs.
+
+    Where ranks have shares of a batch, they agree on what is left out, and "size" counts the pairs of all. A batch of
+    which one rank can read nothing is left out as a whole.
+
     Args:
+        batches: what each batch is made of.
         least: pairs that a batch must have after some are left out; smaller ones are skipped.
         bad_files: counts what is left out.
         required: refuse a pass without a batch.
@@ -181,13 +218,16 @@ class PairLoader(DataLoader):
     def __init__(
         self,
         dataset: Samples,
+        batches: SeededBatches,
         least: int,
         bad_files: BadFiles,
         required: bool,
         join: Collate,
         **options: Any,
     ):
-        super().__init__(_Caught(dataset), collate_fn=partial(_collate_readable, join), **options)
+        own = {"batch_sampler": batches, "collate_fn": partial(_collate_readable, join)}
+        super().__init__(_Caught(dataset), **own, **options)
+        self.batches = batches
         self.least = least
         self.bad_files = bad_files
         self.required = required
@@ -195,34 +235,48 @@ class PairLoader(DataLoader):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the draws of the next pass, and begin it at its start."""
-        self.sampler.set_epoch(epoch)
+        self.batches.set_epoch(epoch)
         self.left_at = self.place = (0, 0)
 
     def state_dict(self) -> dict:
         """Return the epoch, and how far the pass under way is: batches drawn, and of these given."""
-        return {"epoch": self.sampler.epoch, "place": list(self.place)}
+        return {"epoch": self.batches.epoch, "place": list(self.place)}
 
     def load_state_dict(self, state: dict) -> None:
-        """Begin the next pass where another one was left."""
+        """Begin the next pass where another one was left, maybe by another number of ranks."""
         self.set_epoch(state["epoch"])
         self.left_at = self.place = tuple(state["place"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         (drawn, given), self.left_at = self.left_at, (0, 0)
-        self.place, self.sampler.start = (drawn, given), drawn * self.batch_size
+        self.place, self.batches.start = (drawn, given), drawn
         for batch, faults in super().__iter__():
-            drawn += 1
+            number, drawn = self._number(drawn), drawn + 1
+            size, faults = self._agreed(batch, faults)
             for name, fault in faults:
                 self.bad_files.add(name, fault)
-            if batch is not None and (not faults or len(batch["file_names"]) >= self.least):
+            if size and (not faults or size >= self.least):
                 given += 1
                 self.place = drawn, given
-                yield batch
+                yield batch | {"number": number, "size": size}
         self.place = 0, 0
-        if not given and self.required:
+        if not given and self.required and (self.batches.shares or self.batches.ranks.count == 1):
             without = ", ".join(self.bad_files.names[:3])
             expected = f"expected a batch of {self.least} or more pairs"
             raise UserError(f"{expected}, found none left in this pass: without {without}")
+
+    def _number(self, drawn: int) -> int:
+        """Return the place in the pass of a batch of this rank."""
+        ranks = self.batches.ranks
+        return drawn if self.batches.shares else drawn * ranks.count + ranks.number
+
+    def _agreed(self, batch: dict[str, Any] | None, faults: list) -> tuple[int, list]:
+        """Return the pairs of a whole batch that can be read, 0 where it is left out, and the faults in it."""
+        size, ranks = len(batch["file_names"]) if batch else 0, self.batches.ranks
+        if ranks.count == 1 or not self.batches.shares:
+            return size, faults
+        size, num_faults, without = ranks.total(torch.tensor([size, len(faults), int(not batch)])).tolist()
+        return 0 if without else size, ranks.join(faults) if num_faults else []
 
 
 def ignore_signals(worker: int) -> None:
@@ -251,33 +305,43 @@ def make_loader(
     bad_files: BadFiles | None = None,
     required: bool = True,
     join: Collate = collate,
+    ranks: Ranks | None = None,
 ) -> PairLoader:
     """Build the loader; call `loader.set_epoch(epoch)` before each epoch.
 
     Args:
         dataset: the pairs.
-        batch_size: pairs per batch.
+        batch_size: pairs per batch, of all ranks together; without `train` a batch has TOGETHER at most.
         seed: of order and augmentation, 0 or more.
-        train: shuffle, and drop the last incomplete batch unless it is the only one.
+        train: shuffle, and drop the last incomplete batch unless it is the only one; each rank gets its share of every
+            batch. Without it ranks take turns at whole batches, which so are the same for any number of them.
         workers: processes that decode; 0 is this one.
         pin_memory: speed up copies to a GPU.
         bad_files: counts pairs that cannot be read; None: the first one is an error.
         required: refuse a pass in which no pair can be read.
         join: makes a batch of samples.
+        ranks: among whom the work is divided; None: all there are.
     Returns:
-        Batches as from `join`.
+        Batches as from `join`, with "number" and "size".
+
+    Raises:
+        UserError: a batch is too small to be shared.
     """
+    ranks = distributed.ranks() if ranks is None else ranks
+    batch_size = batch_size if train else min(batch_size, TOGETHER)
+    if train and (smallest := min(batch_size, len(dataset))) < ranks.count:
+        expected = f"expected batches of at least {ranks.count} pairs, one for each process"
+        raise UserError(f"--batchsize {batch_size}: {expected}, found {smallest}")
+    whole = train and len(dataset) >= batch_size
     return PairLoader(
         dataset,
+        SeededBatches(len(dataset), batch_size, seed, shuffle=train, whole=whole, ranks=ranks, shares=train),
         least=min(2, batch_size) if train else 1,  # a batch of one upsets the norms
         bad_files=bad_files or BadFiles(None),
         required=required,
         join=join,
-        batch_size=batch_size,
-        sampler=SeededSampler(len(dataset), seed, shuffle=train),
         num_workers=workers,
         pin_memory=pin_memory,
-        drop_last=train and len(dataset) >= batch_size,
         persistent_workers=workers > 0,
         worker_init_fn=ignore_signals,
         generator=torch.Generator().manual_seed(seed),  # else each epoch takes a number from the global generator

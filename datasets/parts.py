@@ -19,6 +19,8 @@ from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRe
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from datasets.registry import open_data_set
 from datasets.splits import OVERFIT, PAPER, Split, make_split, overfit_split, paper_split
+from utils import distributed
+from utils.distributed import Ranks
 from utils.errors import UserError
 
 
@@ -94,17 +96,23 @@ class Parts:
             return "test"
         return "val" if part == "val" and "val" in self.data.records else "train"
 
-    def loader(self, *parts: str, train: bool) -> DataLoader:
-        """Return a loader over the parts; augmented, shuffled and seeded for training, plain otherwise."""
+    def loader(self, *parts: str, train: bool, ranks: Ranks | None = None) -> DataLoader:
+        """Return a loader over the parts; augmented, shuffled and seeded for training, plain otherwise.
+
+        `ranks`: that divide the batches among them; None: all; ALONE: each rank gets every batch.
+        """
         o = self.options
         transform = PairTransform(o.image_size, self.fill, train, o.hflip, o.scale_jitter, o.photometric)
         dropout = o.modality_dropout if train else 0.0
         dataset = PairedDetectionDataset(self.records(*parts), transform, self.data.thermal_counts, dropout)
         dataset = CachedDataset(dataset, self.cache) if self.cache else dataset
-        return make_loader(dataset, o.batch_size, o.seed, train, o.workers, o.pin_memory, self.bad_files)
+        how = o.batch_size, o.seed, train, o.workers, o.pin_memory, self.bad_files
+        return make_loader(dataset, *how, ranks=ranks)
 
     def images(self, records: list[PairRecord], flip: bool, black: bool = False) -> DataLoader:
         """Return a loader over the images of records, all mirrored or none; image ids are places in the list.
+
+        The ranks of each machine divide them.
 
         `black`: over black pictures of their sizes; no file is opened.
         """
@@ -114,7 +122,7 @@ class Parts:
         load = black_pair if black else load_pair
         dataset = PairedDetectionDataset(numbered, transform, self.data.thermal_counts, load=load)
         how = o.batch_size, o.seed, False, o.workers, o.pin_memory, self.bad_files
-        return make_loader(dataset, *how, required=False)
+        return make_loader(dataset, *how, required=False, ranks=distributed.ranks_here())
 
     def corrupted(self, part: str, kind: str, seed: int) -> DataLoader:
         """Return a plain loader over a part whose pictures are corrupted in one way: see `CorruptedPairs`."""

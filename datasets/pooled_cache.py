@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from datasets.feature_store import Store
 from datasets.labelled import Example, LabelledDataset
+from utils.distributed import ranks_here
 from utils.errors import UserError
 
 
@@ -57,8 +58,13 @@ class CachedExamples(Dataset):
 
 
 def keys_of(examples: Iterable[Example], modalities: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Hash the files of examples; the key of a file that cannot be opened is like no other, now and later."""
-    return {e.name: {m: f"{digest(Path(e.files[m]))}-{_span(e)}" for m in modalities} for e in examples}
+    """Hash the files of examples; the key of a file that cannot be opened is like no other, now and later.
+
+    The ranks of a machine divide the work.
+    """
+    own = ranks_here().share(list(examples))
+    keys = [(e.name, {m: f"{digest(Path(e.files[m]))}-{_span(e)}" for m in modalities}) for e in own]
+    return dict(ranks_here().join(keys))
 
 
 def digest(path: Path) -> str:

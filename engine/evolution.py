@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from tqdm import tqdm
+from utils.bars import bar
 
 Individual = TypeVar("Individual")
 
@@ -31,7 +31,7 @@ def evolve(
     """
     known: dict[Individual, float] = {}
     alive: deque[Individual] = deque(maxlen=population)
-    for number in tqdm(range(rounds), desc="evolution", leave=False, disable=None):
+    for number in bar(range(rounds), "evolution"):
         if number < population:
             child = draw(rng)
         else:

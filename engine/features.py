@@ -17,7 +17,6 @@ import timm
 import torch
 import torchvision
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets import images, paired_transforms, resize
 from datasets.feature_store import Shapes, Store
@@ -25,6 +24,7 @@ from engine.step import Compute, move
 from models import backbones, fusion_detector
 from models.detection import bifpn, layers
 from models.fusion_detector import INPUTS, FusionDetector
+from utils.bars import bar
 
 KINDS = ("taps", "encoder")
 CODE = (images, paired_transforms, resize, backbones, bifpn, layers, fusion_detector)  # from a file to its features
@@ -78,7 +78,7 @@ def fill(
 
     Those that are there already are not replaced.
     """
-    for batch in tqdm(batches, desc=title, leave=False, disable=None):
+    for batch in bar(batches, title):
         maps = per_image(model, batch["images"], stream, kind, compute)
         places = [(i, keys[place]) for i, place in enumerate(batch["image_ids"]) if keys[place] not in store]
         store.add({key: [m[i] for m in maps] for i, key in places})

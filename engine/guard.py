@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from utils.distributed import ALONE, Ranks
 from utils.errors import UserError
 
 
@@ -25,6 +26,7 @@ class Guard:
         log: gets a line per skipped step.
         at_once: look at each step before it is taken; otherwise optimisers must be fused, since only these can skip.
             None: on every device but a CUDA one.
+        ranks: which all see the same losses and gradients; a message names the pairs of each.
     """
 
     def __init__(
@@ -33,9 +35,10 @@ class Guard:
         max_bad_steps: int = 0,
         log: Callable[[str], None] = print,
         at_once: bool | None = None,
+        ranks: Ranks = ALONE,
     ):
         self.at_once = device.type != "cuda" if at_once is None else at_once
-        self.max_bad_steps, self.log = max_bad_steps, log
+        self.max_bad_steps, self.log, self.ranks = max_bad_steps, log, ranks
         self.bad = torch.zeros((), device=device)  # bad steps so far, as the device counts them
         self.seen = 0  # of these, named
         self.unseen: list[tuple[Tensor, Tensor, list[str]]] = []
@@ -83,7 +86,7 @@ class Guard:
             if torch.isfinite(loss + norm):
                 continue
             what = f"loss {loss.item():.4g}, gradient norm {norm.item():.4g}: expected finite numbers; pairs "
-            what += ", ".join(names)
+            what += ", ".join(self.ranks.join(names))
             if self.seen >= self.max_bad_steps:
                 raise UserError(f"{what}; {self._advice()}")
             self.seen += 1

@@ -30,7 +30,7 @@ class Meters:
             for name, value in one.items():
                 self.sums[name] = self.sums.get(name, 0) + torch.where(good, value.detach(), 0)
             self.batches = self.batches + good
-            self.samples += len(batch["image_ids"])
+            self.samples += batch.get("size", len(batch["image_ids"]))  # of all ranks
 
     def means(self, prefix: str) -> dict[str, float | None]:
         """Return the mean of each loss; None where every step was bad."""

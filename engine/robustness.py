@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.corrupted_pairs import CLEAN
 from datasets.corruptions import DEAD_KINDS, severities
-from engine.step import Compute, Task, move
+from engine.step import Compute, Task, move, without_inputs
 from models.fusion_detector import INPUTS, FusionDetector
+from utils.bars import bar
 
 Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them
 
@@ -54,12 +54,12 @@ def detect_under(
         batches: with "versions", from `datasets.corrupted_pairs`.
 
     Returns:
-        What `task.predict` gave of each batch, on the CPU.
+        What `task.predict` gave of each batch, on the CPU; ranks take turns at the batches, and each gets all answers.
     """
     model.eval()
     answers = {condition: [] for condition in conditions}
-    for batch in tqdm(batches, desc=conditions[0].kind, leave=False, disable=None):
-        targets = {name: value for name, value in batch.items() if name != "versions"}
+    for batch in bar(batches, conditions[0].kind):
+        targets = without_inputs(batch)
         moved, versions = move(targets, compute.device), move(batch["versions"], compute.device)
         known: dict[tuple, list[Tensor]] = {}
         with compute.autocast():
@@ -67,6 +67,9 @@ def detect_under(
                 taps = taps_under(model, versions, condition, known)
                 found = task.predict(model, moved | {"features": {"taps": taps}})
                 answers[condition].append((targets, [{k: v.cpu() for k, v in one.items()} for one in found]))
+    if compute.ranks.count > 1:
+        by_number = lambda answer: answer[0]["number"]  # noqa: E731
+        answers = {c: sorted(compute.ranks.join(own), key=by_number) for c, own in answers.items()}
     return answers
 
 

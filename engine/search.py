@@ -19,6 +19,7 @@ from engine.step import Session, move, optimisation_step, parameters_of, run_pas
 from engine.train import run_epochs
 from models.search.architect import second_order_backward
 from models.search.relaxations import EVALUATION, Stage
+from utils.seed import own_draws
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Bilevel:
 
         def losses_of(one: dict) -> dict[str, Tensor]:
             with compute.autocast():
-                return self.session.task.losses(model, one)
+                return self.session.task.losses(model, one, compute.ranks)
 
         def arch_losses(one: dict) -> dict[str, Tensor]:
             losses = losses_of(one)
@@ -119,7 +120,9 @@ class Bilevel:
             trained, arched = (move(batch, compute.device) for batch in (train_batch, arch_batch))
             sides = (lambda: losses_of(trained)), (lambda: arch_losses(arched))
             weights, logits = (parameters_of(o) for o in (self.weight_optimizer, self.arch_optimizer))
-            losses = second_order_backward(model, *sides, weights, logits, self.schedule.get_last_lr()[0])
+            known = weights, logits, self.schedule.get_last_lr()[0], compute.ranks.mean
+            with own_draws(compute.ranks, compute.device, "logits", self.session.progress.steps):
+                losses = second_order_backward(model, *sides, *known)
             plain = losses.pop("plain")  # meters count the loss without the penalty
             return losses | {"loss": plain}
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from engine.step import Session, move
 from models.search.cells import SearchableFusion
 from models.search.spaces import SKIP
+from utils.bars import bar
 
 
 def set_for_rating(model: nn.Module) -> list[nn.Module]:
@@ -28,14 +28,20 @@ def set_for_rating(model: nn.Module) -> list[nn.Module]:
 
 @torch.no_grad()
 def mean_loss(session: Session, batches: Iterable[dict]) -> float:
-    """Return the mean loss over batches, each with its own statistics; nothing learns, running statistics stay."""
+    """Return the mean loss over batches, each with its own statistics; nothing learns, running statistics stay.
+
+    Ranks take turns at the batches.
+    """
     set_for_rating(session.model)
-    forget, losses = session.guard.remember(session.model), []
-    for batch in batches:
+    ranks, forget, losses = session.compute.ranks, session.guard.remember(session.model), []
+    for number, batch in enumerate(batches):
         with session.compute.autocast():
-            losses.append(session.task.losses(session.model, move(batch, session.compute.device))["loss"])
+            loss = session.task.losses(session.model, move(batch, session.compute.device))["loss"]
+        losses.append((batch.get("number", number), loss))
     forget(torch.zeros((), dtype=torch.bool, device=session.compute.device))
-    return float(torch.stack(losses).mean())
+    if ranks.count > 1:
+        losses = sorted(ranks.join([(number, loss.cpu()) for number, loss in losses]), key=lambda one: one[0])
+    return float(torch.stack([loss for _, loss in losses]).mean())
 
 
 @contextmanager
@@ -81,7 +87,7 @@ def select_by_perturbation(
     for choices in (operations_and_states, edges_of_states):
         left = [(mask, cells, keep) for fusion in fusions for mask, cells, keep in choices(fusion)]
         rng.shuffle(left)
-        for mask, cells, keep in tqdm(left, "perturbation", leave=False, disable=None):
+        for mask, cells, keep in bar(left, "perturbation"):
             costs = [_loss_without(mask, cell, rate) for cell in cells]
             kept = sorted(range(len(cells)), key=lambda n: -costs[n])[:keep]  # stable: the first of equals
             for n in set(range(len(cells))) - set(kept):

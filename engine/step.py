@@ -1,18 +1,25 @@
 """One optimisation step and one evaluation pass: shared by pretraining, search and training, by every task."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, Protocol
+from itertools import islice, zip_longest
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from engine.guard import Guard
 from engine.progress import Progress
+from engine.replica import make_replica
+from models.synced_norm import sync_norms
+from utils.bars import bar
+from utils.distributed import ALONE, Ranks
+from utils.seed import own_draws
+
+T = TypeVar("T")
 
 
 class Evaluator(Protocol):
@@ -29,20 +36,22 @@ class Task(Protocol):
     """What is learned: a module, or an object, of engine/tasks.
 
     `METRIC` names the number, 0..1, by which an epoch is chosen, `SHOWN` those that a line of the log has, `ANSWERS`
-    the file of what the best epoch has answered on `val`.
+    the file of what the best epoch has answered on `val`. Where ranks share a batch, the mean of their loss dicts is
+    that of the whole batch.
     """
 
     METRIC: str
     SHOWN: tuple[str, ...]
     ANSWERS: str
 
-    def losses(self, model: nn.Module, batch: dict) -> dict[str, Tensor]: ...
+    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = ALONE) -> dict[str, Tensor]: ...
 
     def predict(self, model: nn.Module, batch: dict) -> Any: ...
 
     def make_evaluator(self, parts: Any, part: str, full: bool = False) -> Evaluator: ...
 
 
+INPUTS = ("images", "versions", "features", "inputs")  # of a batch: what models read
 LOOK_EVERY = 10  # steps; a look at a number on a GPU waits for all work given to it
 
 
@@ -56,6 +65,7 @@ class Compute:
         clip_grad: the norm that gradients are cut to.
         accum: batches whose gradients are averaged for one optimiser step.
         compile: torch.compile the model's blocks, each when it is first called.
+        ranks: that learn together; each has a share of a batch.
     """
 
     device: torch.device
@@ -63,9 +73,15 @@ class Compute:
     clip_grad: float = float("inf")
     accum: int = 1
     compile: bool = False
+    ranks: Ranks = ALONE
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a model to the device, in its layout; channels last is faster on a CPU (results/memory_format.csv)."""
+        """Move a model to the device, in its layout; channels last is faster on a CPU (results/memory_format.csv).
+
+        Norms of several ranks learn from the whole batch.
+        """
+        if self.ranks.count > 1:
+            sync_norms(model, self.device)
         for block in model.blocks() if self.compile else ():
             block.compile()  # in place: names in the state dict stay
         return model.to(self.device, memory_format=getattr(model, "memory_format", torch.channels_last))
@@ -99,18 +115,28 @@ class Session:
     guard: Guard
     progress: Progress = field(default_factory=Progress)
     at_rest: Callable[[], None] = do_nothing
+    replicas: dict[tuple[int, ...], nn.Module] = field(default_factory=dict)
+
+    def replica(self, parameters: list[nn.Parameter]) -> nn.Module:
+        """Return the model as steps of these parameters run it: with gradients averaged over the ranks."""
+        if self.compute.ranks.count == 1:
+            return self.model
+        key = tuple(map(id, parameters))
+        if key not in self.replicas:
+            self.replicas[key] = make_replica(self.model, parameters)
+        return self.replicas[key]
 
 
-def move(batch: dict, device: torch.device) -> dict:
-    """Move every tensor of a batch, also those in lists and dicts one level down."""
+def move(batch: T, device: torch.device) -> T:
+    """Move every tensor of a batch, also those in lists, tuples and dicts below."""
 
     def go(value):
         if isinstance(value, Tensor):
             return value.to(device, non_blocking=True)
         if isinstance(value, dict):
             return {k: go(v) for k, v in value.items()}
-        if isinstance(value, list):
-            return [go(v) for v in value]
+        if isinstance(value, (list, tuple)):
+            return type(value)(go(v) for v in value)
         return value
 
     return go(batch)
@@ -140,9 +166,11 @@ def optimisation_step(
     optimizer.zero_grad(set_to_none=True)
     restore = session.guard.remember(session.model)
     if backward is None:
-        losses = [_add_gradients(session, batch, parameters, len(batches), penalty) for batch in batches]
+        counted = [(batch, left) for left, batch in zip(reversed(range(len(batches))), batches, strict=True)]
+        losses = [_add_gradients(session, *one, name, parameters, len(batches), penalty) for one in counted]
     else:
         losses = [backward()]
+    losses = [dict(zip(one, session.compute.ranks.mean([*one.values()]), strict=True)) for one in losses]
     norm = nn.utils.clip_grad_norm_(parameters, session.compute.clip_grad)
     loss = torch.stack([one["loss"] for one in losses]).mean()
     good = session.guard.step(optimizer, loss, norm, [name for batch in batches for name in batch["file_names"]])
@@ -160,15 +188,24 @@ def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
 def _add_gradients(
     session: Session,
     batch: dict,
+    left: int,
+    name: str,
     parameters: list[nn.Parameter],
     num_batches: int,
     penalty: Callable[[], Tensor] | None,
 ) -> dict[str, Tensor]:
-    """Add a batch's share of the mean gradient; returns its loss dict without the graph."""
-    with session.compute.autocast():
-        losses = session.task.losses(session.model, move(batch, session.compute.device))
-    loss = losses["loss"] if penalty is None else losses["loss"] + penalty()
-    (loss / num_batches).backward(inputs=parameters)
+    """Add a batch's share of the mean gradient; returns its loss dict without the graph.
+
+    Args:
+        left: batches of the step behind this one; with the last, ranks exchange gradients.
+    """
+    compute, replica = session.compute, session.replica(parameters)
+    waiting = replica.no_sync() if left and compute.ranks.count > 1 else contextlib.nullcontext()
+    with waiting, own_draws(compute.ranks, compute.device, name, session.progress.steps, left):
+        with compute.autocast():
+            losses = session.task.losses(replica, move(batch, compute.device), compute.ranks)
+        loss = losses["loss"] if penalty is None else losses["loss"] + penalty()
+        (loss / num_batches).backward(inputs=parameters)
     return {name: value.detach() for name, value in losses.items()}
 
 
@@ -182,13 +219,13 @@ def run_pass(session: Session, loader: Iterable[dict], take_step: Callable[[list
     session.model.train()
     guard, progress, meters = session.guard, session.progress, session.progress.meters(name)
     last = time.perf_counter()
-    bar = tqdm([] if meters.finished else loader, f"epoch {progress.epochs_done} {name}", leave=False, disable=None)
-    for number, group in enumerate(groups_of(bar, session.compute.accum)):
+    shown = bar([] if meters.finished else loader, f"epoch {progress.epochs_done} {name}")
+    for number, group in enumerate(groups_of(shown, session.compute.accum)):
         take_step(group)
         progress.steps += 1
         if number % LOOK_EVERY == 0:
             guard.look()
-            bar.set_postfix({key: f"{mean:.3f}" for key, mean in meters.means(name).items() if mean is not None})
+            shown.set_postfix({key: f"{mean:.3f}" for key, mean in meters.means(name).items() if mean is not None})
         now = time.perf_counter()
         meters.seconds, last = meters.seconds + now - last, now
         session.at_rest()
@@ -204,12 +241,30 @@ def groups_of(batches: Iterable[dict], size: int) -> Iterator[list[dict]]:
 
 @torch.no_grad()
 def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, title: str) -> dict[str, float | None]:
-    """Run the model in eval mode over all batches and return the evaluator's metrics."""
+    """Run the model in eval mode over all batches and return the evaluator's metrics; ranks take turns at batches."""
     session.model.eval()
-    for batch in tqdm(batches, desc=title, leave=False, disable=None):
-        batch = move(batch, session.compute.device)
-        with session.compute.autocast():
-            predictions = session.task.predict(session.model, batch)
-        evaluator.add(batch, predictions)
+    ranks, answered = session.compute.ranks, []
+    for batch in in_turn(bar(batches, title), ranks):
+        if batch is not None:
+            batch = move(batch, session.compute.device)
+            with session.compute.autocast():
+                predictions = session.task.predict(session.model, batch)
+            if ranks.count == 1:
+                evaluator.add(batch, predictions)
+            else:
+                answered.append(move((batch["number"], without_inputs(batch), predictions), torch.device("cpu")))
         session.at_rest()
-    return evaluator.compute()
+    for _, batch, predictions in sorted(ranks.join(answered), key=lambda one: one[0]):
+        evaluator.add(batch, predictions)
+    return ranks.agree(evaluator.compute)
+
+
+def in_turn(batches: Iterable[dict], ranks: Ranks) -> Iterator[dict | None]:
+    """Yield the batches of this rank, and None where others may still have one: all ranks do as many rounds."""
+    rounds = range(len(batches)) if ranks.count > 1 else ()
+    return (batch for batch, _ in zip_longest(batches, rounds))
+
+
+def without_inputs(batch: dict) -> dict:
+    """Return what a batch tells beside what a model reads."""
+    return {name: value for name, value in batch.items() if name not in INPUTS}

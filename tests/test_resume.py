@@ -262,9 +262,9 @@ def test_nan_reaches_no_checkpoint(place, whole, capsys, monkeypatch, max_bad_st
     whole.give(place, "search")
     losses, calls = detection.losses, []
 
-    def poisoned(model, batch):
+    def poisoned(model, batch, *ranks):
         calls.append(batch["file_names"])
-        found = losses(model, batch)
+        found = losses(model, batch, *ranks)
         return {name: value * float("nan") for name, value in found.items()} if len(calls) in (5, 8) else found
 
     monkeypatch.setattr(detection, "losses", poisoned)

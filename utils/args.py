@@ -9,9 +9,12 @@ import functools
 import io
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from utils import distributed
 from utils.errors import UserError, known_faults_named, near, printable, short
+from utils.parallel import Several, launch, start_several
 from utils.plain import read_yaml
 from utils.signals import Stopped
 
@@ -45,27 +48,45 @@ class Parser(argparse.ArgumentParser):
 
 
 def command(main):
-    """Let `main(argv=None)` end as the contract says: 0 done, 2 and a line on stderr for a UserError, 3 for Stopped."""
+    """Let `main(argv=None)` end as the contract says: 0 done, 2 and a line on stderr for a UserError, 3 for Stopped.
+
+    Where torchrun has started it, it is one of several ranks (utils/distributed.py); 1 where another one was lost.
+    """
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # names in data may hold what a terminal cannot show
+        words = sys.argv[1:] if argv is None else argv
         try:
-            with known_faults_named():
-                main(sys.argv[1:] if argv is None else argv)
-        except UserError as error:
-            print(f"error: {printable(str(error))}", file=sys.stderr)
-            return 2
-        except Stopped as error:
-            print(error, file=sys.stderr)
-            return 3
-        except KeyboardInterrupt:
-            print("interrupted before a run had begun", file=sys.stderr)
-            return 130  # as a shell has it
-        return 0
+            with distributed.joined():
+                return ended(main, words)
+        except Several as several:
+            return launch(Path(sys.modules[main.__module__].__file__).name, words, several.count)
+        except distributed.Lost as error:
+            distributed.say_lost(error)
+            return 1
 
     return run
+
+
+def ended(main: Callable[[list[str]], None], argv: list[str]) -> int:
+    """Return the exit code of a command, and say why where it is not 0; of several processes, one says it."""
+    try:
+        with known_faults_named():
+            main(argv)
+    except UserError as error:
+        distributed.say_once(f"error: {printable(str(error))}")
+        return 2
+    except Stopped as error:
+        if distributed.ranks().first:
+            print(error, file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        distributed.say_once("interrupted before a run had begun")
+        return 130  # as a shell has it
+    distributed.leave()
+    return 0
 
 
 def parse(make_parser: Callable[[str], Parser], argv: list[str], section: str) -> argparse.Namespace:
@@ -76,6 +97,7 @@ def parse(make_parser: Callable[[str], Parser], argv: list[str], section: str) -
 
     Raises:
         UserError: unknown or malformed option, on the command line or in the config; names it.
+        Several: --parallel asks for other processes in the place of this one.
     """
     parser = make_parser(section)
     typed = vars(_without_defaults(make_parser(section)).parse_args(argv))
@@ -85,6 +107,7 @@ def parse(make_parser: Callable[[str], Parser], argv: list[str], section: str) -
         if name not in typed:
             setattr(args, name, value)
     args.typed, args.given = set(typed), set(typed) | set(config)
+    start_several(args)
     return args
 
 

@@ -11,11 +11,13 @@ import torch
 
 from datasets.feature_cache import FeatureCache, digests_of
 from datasets.feature_store import DiskStore, MemoryStore, Shapes, Store
+from datasets.loader import TOGETHER
 from datasets.paired_detection import PairRecord
 from datasets.parts import Parts
 from engine.features import KINDS, fill, record_shapes, store_key
 from engine.step import Compute
 from models.fusion_detector import INPUTS, FusionDetector
+from utils.distributed import ranks_here
 from utils.errors import UserError
 from utils.free_space import free_disk, free_memory
 
@@ -105,11 +107,18 @@ def cached(
     if reason:
         log(f"feature cache: off; {reason}")
         return parts
-    ways = list(plans(args, parts, model, compute, images_of(args, parts, learning, plain)))
-    if mode == "auto" and not learning:  # each image is met once: only what is there already saves time
-        ways = [plan for plan in ways if not plan.bytes]
-    plan = choose(mode, ways, args.cache_dir, log)
-    return fill_all(plan, parts, model, compute, log) if plan else parts
+    ways = {}
+    for plan in plans(args, parts, model, compute, images_of(args, parts, learning, plain)):
+        ways[plan.place, plan.cache.kind] = plan
+
+    def pick() -> tuple[str, str] | None:
+        # Where each image is met once, only what is there already saves time.
+        usable = [plan for plan in ways.values() if learning or mode != "auto" or not plan.bytes]
+        plan = choose(mode, usable, args.cache_dir, log)
+        return (plan.place, plan.cache.kind) if plan else None
+
+    chosen = compute.ranks.agree(pick)
+    return fill_all(ways[chosen], parts, model, compute, log) if chosen else parts
 
 
 def images_of(args: argparse.Namespace, parts: Parts, learning: tuple[str, ...], plain: tuple[str, ...]) -> Images:
@@ -223,14 +232,15 @@ def choose(mode: str, ways: list[Plan], folder: str, log: Log) -> Plan | None:
 
 
 def fill_all(plan: Plan, parts: Parts, model: FusionDetector, compute: Compute, log: Log) -> Parts:
-    """Compute what is missing and return parts that use it."""
+    """Compute what is missing and return parts that use it; the ranks of each machine take turns at the images."""
     log(f"feature cache: {plan.in_words()}")
-    started = time.perf_counter()
-    left = [stream for stream, missing in plan.missing.items() if missing]
+    here, started = ranks_here(), time.perf_counter()
+    left = here.agree(lambda: [stream for stream, missing in plan.missing.items() if missing])
     while left:  # first what no other process computes at the moment
-        stream = min(left, key=lambda name: plan.cache.stores[name].busy)
+        stream = here.agree(lambda left=left: min(left, key=lambda name: plan.cache.stores[name].busy))
         fill_stream(plan, stream, parts, model, compute, log)
         left.remove(stream)
+    parts.bad_files.share(compute.ranks)
     if plan.bytes:
         log(f"feature cache: computed in {time.perf_counter() - started:.0f} s")
     return replace(parts, cache=plan.cache)
@@ -241,17 +251,18 @@ def fill_stream(plan: Plan, stream: str, parts: Parts, model: FusionDetector, co
 
     Where a file of an image cannot be read, the next one of equal content is taken.
     """
-    store, wanted = plan.cache.stores[stream], plan.wanted[stream]
-    with store.writing(len(plan.missing[stream]), log):
+    store, wanted, here = plan.cache.stores[stream], plan.wanted[stream], ranks_here()
+    with store.writing(len(plan.wanted[stream]), log, here):
         for attempt in range(max(len(images) for images in wanted.values())):
             for flip, black in WAYS:
                 able = {k: images[attempt] for k, images in wanted.items() if len(images) > attempt}
                 own = {k: image.record for k, image in able.items() if (image.flip, image.black) == (flip, black)}
-                left = unfinished(own, store, parts.options.batch_size)
+                left = unfinished(own, store, min(parts.options.batch_size, TOGETHER))
                 title = f"features of {stream}{', mirrored' if flip else ', black' if black else ''}"
                 if left:
                     batches = parts.images(list(left.values()), flip, black)
                     fill(store, model, stream, plan.cache.kind, batches, list(left), compute, title)
+                    store.note(here.join([key for key in left if key in store]))
 
 
 def unfinished(records: dict[str, PairRecord], store: Store, size: int) -> dict[str, PairRecord]:

@@ -18,6 +18,7 @@ from models.detection.layers import set_norm_momentum
 from models.fusion_detector import INPUTS, MODALITIES, Streams
 from utils import checkpoint
 from utils.allocator import keep_freed_memory
+from utils.distributed import ranks, ranks_here
 from utils.errors import UserError, short
 from utils.inherit import inherit
 from utils.plain import check_plain
@@ -59,7 +60,10 @@ def pick_compute(args: argparse.Namespace) -> Compute:
     """Turn --device, --deterministic, --amp, --clip_grad, --accum and --compile into where and how to compute."""
     name = args.device
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        alone = ranks().count == 1
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() and alone else "cpu"
+    if ranks().count > 1:
+        name = device_of_rank(name)
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
@@ -78,7 +82,25 @@ def pick_compute(args: argparse.Namespace) -> Compute:
         os.environ["CUDA_VISIBLE_DEVICES"] = (
             ""  # torch's optimisers and pinning loaders start CUDA where they see a GPU
         )
-    return Compute(device, args.amp, args.clip_grad or float("inf"), args.accum, args.compile)
+    return Compute(device, args.amp, args.clip_grad or float("inf"), args.accum, args.compile, ranks())
+
+
+def device_of_rank(name: str) -> str:
+    """Return the device of this process among several: each GPU of a machine has one process.
+
+    Raises:
+        UserError: a device that they cannot divide, or more processes than GPUs.
+    """
+    if name not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: expected auto, cuda or cpu where several processes learn, found {name}")
+    here = ranks_here()
+    if name == "cuda" and here.count > torch.cuda.device_count():
+        expected = f"one process for each of the {torch.cuda.device_count()} GPUs of this machine"
+        raise UserError(f"--device {name}: expected {expected}, found {here.count} (torchrun --nproc-per-node)")
+    if name == "cpu":
+        return name
+    torch.cuda.set_device(here.number)
+    return f"cuda:{here.number}"
 
 
 def inherit_pretrained(args: argparse.Namespace) -> None:

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from datasets.loader import BadFiles
 from datasets.parts import Parts
 from engine.step import Session, do_nothing
@@ -62,6 +64,8 @@ def interval(text: str) -> str:
 class Keeper:
     """Saves a phase between steps, each so many steps or minutes and when a signal asks for it, and takes it up again.
 
+    Where several ranks learn, the first one writes and reads for all, and a signal to any stops all, behind one step.
+
     Args:
         session: its model, progress and guard are kept. The model is taken up at once, since features that are computed
             beforehand depend on it, the rest by `at_work`.
@@ -96,7 +100,8 @@ class Keeper:
         self.writer, self.pending = ThreadPoolExecutor(1), None
         self.started, self.before = time.monotonic(), 0.0
         self.features = "off"
-        self.found = self._read_last()
+        self.ranks = session.compute.ranks
+        self.found = self.ranks.agree(self._read_last)
         if self.found is not None:
             checkpoint.load_state(session.model, self.found["model"], str(self.file("last")))
 
@@ -119,16 +124,24 @@ class Keeper:
         progress = self.session.progress
         if self.pending is not None and self.pending.done():
             self.wait()
-        if self.stop.came:
+        due = progress.steps - self.saved_step >= self.steps if self.steps else self._late()
+        stopped, due = self._agreed(bool(self.stop.came), due)
+        if stopped:
             self.save()
             self.wait()
             raise Stopped(
-                f"stopped by {self.stop.came}; {self.file('last')} holds epoch {progress.epochs_done} up to step "
-                f"{progress.steps}: --resume {self.run.path} goes on"
+                f"stopped by {self.stop.came or 'a signal'}; {self.file('last')} holds epoch {progress.epochs_done} up "
+                f"to step {progress.steps}: --resume {self.run.path} goes on"
             )
-        due = progress.steps - self.saved_step >= self.steps if self.steps else self._late()
         if due and progress.steps > self.saved_step:
             self.save()
+
+    def _agreed(self, stopped: bool, due: bool) -> tuple[bool, bool]:
+        """Return whether any rank is to stop, and whether the first one is to save."""
+        if self.ranks.count == 1:
+            return stopped, due
+        both = self.ranks.total(torch.tensor([stopped, due and self.ranks.first], dtype=torch.int64))
+        return bool(both[0]), bool(both[1])
 
     def _late(self) -> bool:
         return time.monotonic() - self.saved_at >= self.seconds
@@ -141,13 +154,15 @@ class Keeper:
         """
         self.wait()
         self.session.guard.look()
+        self.saved_at, self.saved_step = time.monotonic(), self.session.progress.steps
+        if not self.run.mine:
+            return
         state = {name: owner.state_dict() for name, owner in self.owners.items()}
         state |= {"random": random_state(self.session.compute.device), "data": self.data}
         state |= {"staged": list(staged), "seconds": self.elapsed, "features": self.features}
         whole = self.detector() | {"resume": state}
         names = [(self._waiting(name), self.run.path / name) for name in staged]
         self.pending = self.writer.submit(self._write, snapshot(whole), names)
-        self.saved_at, self.saved_step = time.monotonic(), self.session.progress.steps
 
     def _write(self, whole: dict, names: list[tuple[Path, Path]]) -> None:
         save(self.file("last"), whole, keep=self.file("last.previous"))
@@ -204,6 +219,11 @@ class Keeper:
         state, self.found = self.found, None
         if state is not None:
             self._load(state)
+        if self.run.mine:
+            self._tidy(state)
+
+    def _tidy(self, state: dict | None) -> None:
+        """Drop what a later, lost epoch left, and give their names to the files of the one that is taken up."""
         done = self.session.progress.epochs_done
         for name in (METRICS, ALPHAS):
             if name == METRICS or (self.run.path / name).exists():

@@ -53,9 +53,9 @@ class Setting:
     following: Callable[[RunFolder], str] | None = None
 
     def session(self, run: RunFolder) -> Session:
-        return Session(
-            self.model, self.task, self.compute, Guard(self.compute.device, self.args.max_bad_steps, run.log)
-        )
+        bad_steps = self.args.max_bad_steps, run.log
+        guard = Guard(self.compute.device, *bad_steps, ranks=self.compute.ranks)
+        return Session(self.model, self.task, self.compute, guard)
 
     def keeper(self, run: RunFolder, stop: Stop, kind: str, session: Session, phase: str = "") -> Keeper:
         """Return what keeps a phase of a run."""
@@ -78,7 +78,7 @@ def fit(setting: Setting, loader: Any, tracker: Tracker, run: RunFolder, stop: S
     validate, _ = validator(session, setting.parts, "val")
     with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
         train(session, optimizer, schedule, loader, validate, epochs, Recorder(keeper, tracker))
-    return checkpoint.load(keeper.file("best"))["model"]
+    return setting.compute.ranks.agree(lambda: checkpoint.load(keeper.file("best"))["model"])
 
 
 def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from utils.distributed import ranks
 from utils.errors import UserError
 from utils.files import faults_named
 
@@ -34,6 +35,14 @@ def locked(folder: Path, log: Callable[[str], None] | None, others: str) -> Iter
             yield
         finally:
             _held.discard(file)
+
+
+@contextlib.contextmanager
+def locked_by_first(folder: Path, log: Callable[[str], None] | None, others: str) -> Iterator[None]:
+    """Hold the folder as `locked` does; of several ranks the first holds it for all, and the others wait for it."""
+    with contextlib.ExitStack() as held:
+        ranks().agree(lambda: held.enter_context(locked(folder, log, others)))
+        yield
 
 
 def _lock(file: TextIO, folder: Path, log: Callable[[str], None] | None, others: str) -> None:

@@ -118,7 +118,8 @@ def add_run_options(parser: Parser) -> None:
     add("--amp", action="store_true", help="bfloat16 autocast (off)")
     text = "torch.compile the network: minutes of compiling at the start, faster steps then (off)"
     add("--compile", action="store_true", help=text)
-    add("--parallel", action="store_true", help="use all GPUs; not built yet: runs on one and says so (off)")
+    text = "one process per GPU of this machine; for anything else torchrun, docs/many_devices.md (off)"
+    add("--parallel", action="store_true", help=text)
     add("--wandb", action="store_true", help="log to Weights & Biases; offline where there is no key (off)")
     add("--no_report", action="store_true", help="leave out report.html of the run folder (written)")
     add("--dry_run", action="store_true", help="build everything, print sizes and steps, and leave (off)")

@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,8 +16,9 @@ from datasets.registry import is_description
 from engine.progress import Row
 from engine.step import Session, evaluate
 from utils.args import plain
+from utils.distributed import ranks, ranks_here
 from utils.keeper import Keeper
-from utils.run_folder import RunFolder, read_json, write_json
+from utils.run_folder import OthersFolder, RunFolder, read_json, write_json
 from utils.saving import save
 from utils.signals import Stopped
 from utils.tracking import Tracker
@@ -28,7 +30,22 @@ PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-pro
 
 
 def start_run(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str]) -> RunFolder:
-    """Create the run folder, write what is known at the start, and log remarks on the options and the data."""
+    """Create the run folder, write what is known at the start, and log remarks on the options and the data.
+
+    Of several ranks, the first does it for all.
+    """
+    run = folder_of(ranks().agree(lambda: start_alone(kind, args, parts, remarks).path))
+    parts.bad_files.log = run.log
+    return run
+
+
+def folder_of(path: Path) -> RunFolder:
+    """Return a run folder that is there, as this rank sees it."""
+    return RunFolder(path) if ranks().first else OthersFolder(path)
+
+
+def start_alone(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str]) -> RunFolder:
+    """Do what `start_run` does, as the one that writes."""
     run = RunFolder.new(kind, args.save)
     run.describe(plain(args))
     write_json(run.path / "split.json", parts.split.to_json())
@@ -37,9 +54,10 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[s
     # Last, so that a folder that has it is whole.
     run.write_json(COMMAND, {"kind": kind, "given": sorted(args.given), "typed": sorted(args.typed)})
     run.log(f"{kind} in {run.path}")
-    parts.bad_files.log = run.log
-    if args.parallel:
-        run.log(f"--parallel: {torch.cuda.device_count()} GPUs found; runs on one device, several are not built yet")
+    if ranks().count > 1:
+        run.log(f"{ranks().count} processes, {ranks_here().count} of them here; each has a share of --batchsize")
+    elif args.parallel:
+        run.log(f"--parallel: {torch.cuda.device_count()} GPUs found, so one process; torchrun starts several on CPUs")
     for remark in remarks:
         run.log(remark)
     sizes = ", ".join(f"{part} {len(names)}" for part, names in parts.split.parts.items())
@@ -65,6 +83,7 @@ def validator(
     def validate() -> dict[str, float | None]:
         evaluator = session.task.make_evaluator(parts, part, full)
         metrics = evaluate(session, loader, evaluator, f"evaluate {part}")
+        parts.bad_files.share(session.compute.ranks)
         answers[:] = evaluator.answers
         return metrics
 
@@ -76,8 +95,9 @@ def tracking(args: argparse.Namespace, run: RunFolder) -> Iterator[Tracker]:
     """Log to wandb inside the block where --wandb asks for it; a run that goes on keeps its id."""
     path = run.path / TRACKED
     known = read_json(path).get("id") if path.exists() else None
-    tracker = Tracker(args.wandb, run.path, plain(args), run.log, known if isinstance(known, str) else None)
-    if tracker.id != known:
+    wanted = args.wandb and run.mine
+    tracker = Tracker(wanted, run.path, plain(args), run.log, known if isinstance(known, str) else None)
+    if run.mine and tracker.id != known:
         write_json(path, {"id": tracker.id})
     try:
         yield tracker
@@ -105,6 +125,9 @@ class Recorder:
 
     def __call__(self, row: Row, is_best: bool) -> None:
         keeper, phase = self.keeper, self.keeper.phase
+        if not self.run.mine:
+            keeper.save()
+            return
         row = row | {"bad_files": len(keeper.bad_files.names)}
         step = len(self.run.rows())
         self.run.append_row(({"phase": phase} if phase else {}) | row)
@@ -144,6 +167,6 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def print_dry_run(sizes: dict[str, object]) -> None:
-    """Print what a run would be, one item per line."""
-    for name, value in sizes.items():
+    """Print what a run would be, one item per line; of several ranks, the first does."""
+    for name, value in sizes.items() if ranks().first else ():
         print(f"{name}: {json.dumps(value)}")

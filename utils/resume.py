@@ -13,11 +13,12 @@ from pathlib import Path
 
 from datasets.parts import Parts
 from utils.args import Parser, convert_option, options_of
+from utils.distributed import ranks
 from utils.errors import UserError, printable, short
 from utils.keeper import FREE
-from utils.lock import locked
+from utils.lock import locked_by_first
 from utils.report import report
-from utils.reporting import COMMAND, start_run
+from utils.reporting import COMMAND, folder_of, start_run
 from utils.run_folder import RUNS, RunFolder, read_json
 from utils.signals import Stop, caught
 
@@ -27,9 +28,15 @@ FINISHED = "finished.json"  # what a run said at its end
 def take_up(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
     """Return the options with those of the run that --resume names in place, and `resume` its folder, or None.
 
+    Of several ranks, the first one looks, and all have its options.
+
     Raises:
         UserError: there is no such run, or a given option is not the run's.
     """
+    return ranks().agree(lambda: _taken_up(args, kind, make_parser))
+
+
+def _taken_up(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
     if args.resume == "":
         raise UserError("--resume: expected auto or a run folder, found nothing")
     if args.resume and getattr(args, "eval_exp_dir", None):
@@ -87,8 +94,10 @@ def _read(action: argparse.Action, saved: dict, args: argparse.Namespace, path: 
 
 def say_if_finished(path: Path | None) -> bool:
     """Print what a finished run said at its end; returns whether the run is finished."""
-    if path is None or not (path / FINISHED).exists():
+    if not ranks().agree(lambda: path is not None and (path / FINISHED).exists()):
         return False
+    if not ranks().first:
+        return True
     print(f"{path} is finished: nothing to resume")
     said = read_json(path / FINISHED).get("said")
     for line in said if isinstance(said, list) else ():
@@ -106,8 +115,8 @@ def running(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str
     Raises:
         UserError: another process works on it.
     """
-    run = RunFolder(args.resume) if args.resume else start_run(kind, args, parts, remarks)
-    with locked(run.path, None, "another process"), caught(run.path) as stop:
+    run = folder_of(args.resume) if args.resume else start_run(kind, args, parts, remarks)
+    with locked_by_first(run.path, None, "another process"), caught(run.path) as stop:
         if args.resume:
             run.log(f"resumed: {kind} in {run.path}")
             parts.bad_files.log = run.log
@@ -118,6 +127,8 @@ def running(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str
 
 def finish(run: RunFolder, args: argparse.Namespace, parts: Parts, said: list[str]) -> None:
     """Note that a run is finished, write its report, and log its last lines."""
+    if not run.mine:
+        return
     run.write_json(FINISHED, {"said": said})
     for previous in run.path.glob("last*.previous.pt"):
         previous.unlink()

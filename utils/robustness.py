@@ -6,12 +6,11 @@ What is done to the pictures: datasets/corruptions.py; the numbers: docs/robustn
 import argparse
 import time
 
-from tqdm import tqdm
-
 from datasets.corruptions import KINDS
 from engine.robustness import Answers, Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
 from engine.tasks import detection
+from utils.bars import bar
 from utils.errors import UserError
 from utils.found import Trained
 from utils.run_folder import RunFolder, read_json
@@ -49,14 +48,17 @@ def test_robustness(
     """
     started = time.perf_counter()
     part, rows = trained.args.eval_part, [row_of(Condition("none", "clean", 0), metrics, metrics["AP"])]
-    with tqdm(total=sum(map(len, conditions.values())), desc="conditions", leave=False, disable=None) as bar:
+    with bar(None, "conditions", sum(map(len, conditions.values()))) as shown:
         for kind, own in conditions.items():
             batches = trained.parts.corrupted(part, kind, trained.state["args"]["seed"])
             for condition, answers in detect_under(trained.model, detection, compute, batches, own).items():
-                rows.append(row_of(condition, score(trained, part, answers), metrics["AP"]))
-                bar.update()
+                if run.mine:
+                    rows.append(row_of(condition, score(trained, part, answers), metrics["AP"]))
+                shown.update()
             for line in in_words(rows, kind):
                 run.log(line)
+    if not run.mine:
+        return
     told = {name: facts[name] for name in (*FACTS, "scenes") if name in facts}
     path = run.write_json("robustness.json", told | {"rows": rows})
     from utils.robustness_plot import plot_robustness  # draws, which nothing else here does

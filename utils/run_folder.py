@@ -28,6 +28,8 @@ class RunFolder:
         path: of a folder that is there; `new` makes one.
     """
 
+    mine = True  # this process writes it
+
     def __init__(self, path: Path):
         self.path = path
 
@@ -88,6 +90,24 @@ class RunFolder:
         with faults_named(path), open(path, "a", encoding="utf-8") as file:
             file.write("\n" * bool(text) + "".join(f"{name}: {value}\n" for name, value in now.items()))
         return {k: f"{before[k]}, now {now[k]}" for k in now if k != "command" and before.get(k, now[k]) != now[k]}
+
+
+class OthersFolder(RunFolder):
+    """The folder of a run as all ranks but the first see it: they write nothing, and say nothing."""
+
+    mine = False
+
+    def log(self, line: str) -> None: ...
+
+    def append_row(self, row: dict, name: str = METRICS) -> None: ...
+
+    def keep_rows(self, keep: Callable[[dict], bool], name: str = METRICS) -> None: ...
+
+    def write_json(self, name: str, data) -> Path:
+        return self.path / name
+
+    def note_environment(self) -> dict[str, str]:
+        return {}
 
 
 def write_json(path: Path, data) -> None:

@@ -33,6 +33,7 @@ from models.search.random_genotypes import capped, draw_genotype, mutated
 from models.search.relaxations import EVALUATION, Stage, gumbel
 from models.search.spaces import input_names, level_inputs
 from models.search.strategies import STRATEGIES, Strategy
+from utils.distributed import ALONE, Ranks
 from utils.errors import UserError
 from utils.reporting import validator
 from utils.run_folder import RunFolder, read_json
@@ -121,6 +122,10 @@ class Searching:
     @property
     def model(self) -> FusionDetector:
         return self.session.model
+
+    @property
+    def ranks(self) -> Ranks:
+        return self.session.compute.ranks
 
     @property
     def strategy(self) -> Strategy:
@@ -250,13 +255,17 @@ class Searching:
         """Return the cost by the run's table, which is made once: seconds differ from measurement to measurement."""
         args, device = self.args, self.session.compute.device
         path, levels = self.run.path / COSTS_FILE, self.model.streams.level_names
-        if not path.exists():
-            space = self.model.fusions[0].space
-            maps = space.rank == MAPS
-            sizes = level_sizes(args.image_size, args.fusion_levels) if maps else [(space.length,)]
-            table = cost_table(space, sizes, COSTS[args.cost], device)
-            self.run.write_json(COSTS_FILE, {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
-        table = read_json(path)["levels"]
+
+        def measured() -> dict:
+            if not path.exists():
+                space = self.model.fusions[0].space
+                maps = space.rank == MAPS
+                sizes = level_sizes(args.image_size, args.fusion_levels) if maps else [(space.length,)]
+                table = cost_table(space, sizes, COSTS[args.cost], device)
+                self.run.write_json(COSTS_FILE, {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
+            return read_json(path)["levels"]
+
+        table = self.ranks.agree(measured)
         return ExpectedCost(list(self.model.fusions), [table[level] for level in levels], device)
 
     def validation(self) -> Callable[[], Metrics]:
@@ -280,7 +289,7 @@ class Searching:
 
     def statistics_batches(self) -> Iterator[dict]:
         """Give the batches that running statistics of a path's norms are means of."""
-        return islice(self.parts.loader("train", train=False), STATISTICS_BATCHES)
+        return islice(self.parts.loader("train", train=False, ranks=ALONE), STATISTICS_BATCHES)
 
     def fitness(self, genotype: Genotype) -> float:
         """Return minus the loss on `val` of a genotype on the supernet's weights."""
@@ -309,7 +318,7 @@ class Searching:
     def _eigenvalue(self) -> float:
         """Return the dominant eigenvalue of the Hessian of the loss on some pairs of `arch`, norms at rest."""
         device, logits = self.session.compute.device, arch_parameters(self.model)
-        batches = list(islice(self.parts.loader("arch", train=False), HESSIAN_BATCHES))
+        batches = list(islice(self.parts.loader("arch", train=False, ranks=ALONE), HESSIAN_BATCHES))
         self.on_stage(EVALUATION)
         self.model.eval()
 
@@ -319,7 +328,8 @@ class Searching:
             return list(torch.autograd.grad(loss, logits, allow_unused=True, materialize_grads=True))
 
         generator = torch.Generator().manual_seed(self.args.seed)
-        return dominant_eigenvalue(gradients, logits, HESSIAN_ITERATIONS, generator)
+        value = dominant_eigenvalue(gradients, logits, HESSIAN_ITERATIONS, generator)
+        return self.ranks.agree(lambda: value)  # whose last digits may differ
 
     def warn(self, row: Row) -> None:
         """Raise the alarm in the log where the arg-max has collapsed."""
@@ -331,8 +341,12 @@ class Searching:
         """Return why the search is to end now, or nothing."""
         if not self.args.early_stop or self.strategy.learns != "logits":
             return ""
-        rows = [row for row in self.run.rows() if "phase" not in row]
-        return reason_to_stop(rows, self.args.early_stop, self.most_parameter_free)
+
+        def reason() -> str:
+            rows = [row for row in self.run.rows() if "phase" not in row]
+            return reason_to_stop(rows, self.args.early_stop, self.most_parameter_free)
+
+        return self.ranks.agree(reason)
 
     @property
     def most_parameter_free(self) -> int:

@@ -1,9 +1,15 @@
 """Every random draw comes from the seed; a run that goes on takes up its generators where they were."""
 
+import contextlib
+import hashlib
 import random
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from utils.distributed import Ranks
 
 
 def seed_everything(seed: int) -> None:
@@ -34,3 +40,54 @@ def set_random_state(state: dict, device: torch.device) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
     elif device.type == "mps":
         torch.mps.set_rng_state(state["mps"])
+
+
+_common: dict | None = None  # the states of torch's generators for all ranks, while one draws numbers of its own
+
+
+@contextlib.contextmanager
+def own_draws(ranks: Ranks, device: torch.device, *key: object) -> Iterator[None]:
+    """Let torch draw numbers of this rank's own inside the block, as dropout needs; behind it all ranks draw alike.
+
+    What all draw alike is what one process would draw. The own draws follow from these, the rank and the key.
+
+    Args:
+        key: plain values that tell apart the blocks of a run.
+    """
+    global _common
+    if ranks.count == 1:
+        yield
+        return
+    _common = _torch_state(device)
+    told = repr((*key, ranks.number)).encode() + _common["cpu"].numpy().tobytes()
+    torch.manual_seed(int.from_bytes(hashlib.blake2b(told, digest_size=7).digest(), "big"))
+    try:
+        yield
+    finally:
+        _set_torch_state(_common, device)
+        _common = None
+
+
+def drawn_by_all(draw: Callable[[], Tensor]) -> Tensor:
+    """Return a draw that is the same on all ranks, also where each draws its own: of what they share, as logits."""
+    global _common
+    if _common is None:
+        return draw()
+    device = torch.device("cuda" if "cuda" in _common else "cpu")
+    own = _torch_state(device)
+    _set_torch_state(_common, device)
+    drawn = draw()
+    _common = _torch_state(device)
+    _set_torch_state(own, device)
+    return drawn
+
+
+def _torch_state(device: torch.device) -> dict:
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state()} if device.type == "cuda" else {})
+
+
+def _set_torch_state(state: dict, device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"])

@@ -5,6 +5,7 @@ import copy
 from collections.abc import Iterator
 from pathlib import Path
 
+from utils.distributed import ranks
 from utils.errors import UserError
 from utils.resume import FINISHED, find_run
 from utils.run_folder import RUNS, SEED_SUFFIX, read_json
@@ -33,8 +34,11 @@ def each_seed(args: argparse.Namespace, kind: str) -> Iterator[argparse.Namespac
         yield one
         if args.dry_run:
             return
+        if not ranks().first:
+            continue
         runs.append(find_run(argparse.Namespace(resume="auto", save=one.save), kind))
-    compare(runs, args, kind)
+    if runs:
+        compare(runs, args, kind)
 
 
 def one_is_typed(args: argparse.Namespace) -> bool:

@@ -48,7 +48,8 @@ class Settling:
     def settle(self) -> Genotype:
         """Return the genotype that the search ends with; writes discretisation.json."""
         seed_everything(self.args.seed)
-        self.model.load_state_dict(checkpoint.load(self.searching.run.path / "best.pt")["model"])
+        ranks, path = self.searching.ranks, self.searching.run.path / "best.pt"
+        self.model.load_state_dict(ranks.agree(lambda: checkpoint.load(path)["model"]))
         self.searching.on_stage(EVALUATION)
         self.searching.take(None)
         best = self.searching.session.progress.best

@@ -176,7 +176,9 @@ def finish(
     facts: dict[str, object],
     started: float,
 ) -> None:
-    """Write detections and results, with the metrics by scene where the data has them."""
+    """Write detections and results, with the metrics by scene where the data has them; of several ranks one does."""
+    if not run.mine:
+        return
     run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - started, 3)})
     args, parts = trained.args, trained.parts
     metrics = metrics | evaluate_by_scene(*truth(parts, args.eval_part, detections))

@@ -15,15 +15,18 @@ from models.detection.losses import detection_losses
 from models.detection.postprocess import detect
 from models.detection.targets import assign_targets
 from utils.coco_eval import evaluate_detections, to_coco_detections
+from utils.distributed import ALONE, Ranks
 
 METRIC, SHOWN, ANSWERS = "AP", ("AP", "AP50"), "detections.json"
 
 
-def losses(model: nn.Module, batch: dict) -> dict[str, Tensor]:
-    """Return "loss", "class_loss" and "box_loss" of a batch."""
+def losses(model: nn.Module, batch: dict, ranks: Ranks = ALONE) -> dict[str, Tensor]:
+    """Return "loss", "class_loss" and "box_loss" of a batch, or of this rank's share of one."""
     output = model(_inputs(batch))
     targets = assign_targets(_anchors(model, batch), batch["boxes_xyxy"], batch["labels"])
-    return detection_losses(output, targets, model.head.num_classes)
+    targets = targets._replace(num_positives=ranks.total(targets.num_positives))
+    told = detection_losses(output, targets, model.head.num_classes)
+    return {name: loss * ranks.count for name, loss in told.items()} if ranks.count > 1 else told
 
 
 def predict(model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:

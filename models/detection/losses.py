@@ -15,21 +15,26 @@ ALPHA, GAMMA = 0.25, 1.5
 
 
 def detection_losses(output: HeadOutput, targets: Targets, num_classes: int) -> dict[str, torch.Tensor]:
-    """Compare a batch's head output with its targets, in float32 whatever the output's type.
+    """Compare a batch's head output with its targets, in float32 at least.
 
     Args:
         output: of the detection head, B images.
-        targets: of `assign_targets` for the same images and anchors.
+        targets: of `assign_targets` for the same images and anchors; `num_positives` may be that of a larger batch.
         num_classes: K.
 
     Returns:
         Scalars: "class_loss", "box_loss" and "loss" = class + 50 box. Both are sums over the batch divided by its
         number of positive anchors + 1, so a batch without boxes has a finite loss.
     """
-    num_positives = targets.num_positives + 1
-    class_loss = _class_loss(flatten_levels(output.class_logits, num_classes).float(), targets.classes) / num_positives
-    box_loss = _box_loss(flatten_levels(output.box_deltas, 4).float(), targets.box_deltas) / (4 * num_positives)
+    divisor = targets.num_positives + 1
+    logits, deltas = flatten_levels(output.class_logits, num_classes), flatten_levels(output.box_deltas, 4)
+    class_loss = _class_loss(_precise(logits), targets.classes) / divisor
+    box_loss = _box_loss(_precise(deltas), targets.box_deltas) / (4 * divisor)
     return {"loss": class_loss + BOX_LOSS_WEIGHT * box_loss, "class_loss": class_loss, "box_loss": box_loss}
+
+
+def _precise(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _class_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -71,4 +76,5 @@ def _box_loss(deltas: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     Paper: all four components count; here: those whose target is exactly 0 do not, because the original implementation
     finds the positives by that test. Background targets are 0 too, so the one mask does both.
     """
+    targets = targets.to(deltas.dtype)
     return (F.huber_loss(deltas, targets, reduction="none", delta=0.1) * (targets != 0)).sum()

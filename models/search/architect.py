@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 Losses = Callable[[], dict[str, Tensor]]  # computes a loss dict at the model's present parameters
+Average = Callable[[list[Tensor]], list[Tensor]]  # of the gradients of all ranks that share the batches
 
 
 def second_order_backward(
@@ -19,6 +20,7 @@ def second_order_backward(
     weights: list[nn.Parameter],
     logits: list[nn.Parameter],
     xi: float,
+    average: Average = lambda gradients: gradients,
 ) -> dict[str, Tensor]:
     """Put the second-order gradient into `logits[i].grad`; parameters and buffers are left as they were.
 
@@ -26,15 +28,16 @@ def second_order_backward(
         model: owner of the parameters and of the norms' buffers.
         train_losses, arch_losses: the loss dict on a batch of the `train` and of the `arch` part.
         xi: learning rate of the virtual weight step.
+        average: gives the gradients on the whole batches; default: there is one process.
 
     Returns:
         The loss dict of `arch_losses` at the virtual weights.
     """
     buffers = [b.clone() for b in model.buffers()]
     start = [w.detach().clone() for w in weights]
-    _shift(weights, start, _gradients(train_losses()["loss"], weights), -xi)
+    _shift(weights, start, average(_gradients(train_losses()["loss"], weights)), -xi)
     losses = arch_losses()
-    both = _gradients(losses["loss"], weights + logits)
+    both = average(_gradients(losses["loss"], weights + logits))
     v, gradient = both[: len(weights)], both[len(weights) :]
     eps = 0.01 / torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in v]))
     sides = []
@@ -45,7 +48,7 @@ def second_order_backward(
         with torch.random.fork_rng(
             devices, device_type=kind
         ):  # one dropout mask for both: their difference is divided by 2 eps
-            sides.append(_gradients(train_losses()["loss"], logits))
+            sides.append(average(_gradients(train_losses()["loss"], logits)))
     for logit, g, plus, minus in zip(logits, gradient, *sides, strict=True):
         logit.grad = g - xi * (plus - minus) / (2 * eps)
     _restore(weights, start)

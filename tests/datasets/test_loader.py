@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasets.loader import BadFiles, SeededSampler, collate_targets, make_loader
+from datasets.loader import BadFiles, SeededBatches, collate_targets, make_loader
 from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from datasets.registry import open_data_set
@@ -99,16 +99,16 @@ def test_training_set_smaller_than_a_batch_is_one_batch(dataset):
 
 
 def test_sampler():
-    sampler = SeededSampler(1000, seed=3, shuffle=True)
-    first = list(sampler)
+    sampler = SeededBatches(1000, 1000, seed=3, shuffle=True)
+    (first,) = sampler
     assert sorted(index for index, _ in first) == list(range(1000))
     assert [index for index, _ in first] != list(range(1000))
     assert len({seed for _, seed in first}) == 1000
-    assert first == list(SeededSampler(1000, seed=3, shuffle=True))
+    assert first == next(iter(SeededBatches(1000, 1000, seed=3, shuffle=True)))
     sampler.set_epoch(1)
-    second = dict(sampler)
+    second = dict(next(iter(sampler)))
     assert all(second[index] != seed for index, seed in first)
-    assert dict(SeededSampler(1000, seed=3, shuffle=False)) == dict(first)
+    assert dict(next(iter(SeededBatches(1000, 1000, seed=3, shuffle=False)))) == dict(first)
 
 
 def damaged(dataset, *indices: int) -> PairedDetectionDataset:

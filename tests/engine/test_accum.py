@@ -82,7 +82,7 @@ def test_weights_and_logits_take_groups_in_turn(alternate, order):
         def __iter__(self):
             return (batch | {"side": "wa"[self.seed - 1]} for batch in super().__iter__())
 
-    def losses(model, batch):
+    def losses(model, batch, ranks):
         seen.append(batch["side"])
         return task_losses(model, batch)
 

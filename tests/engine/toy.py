@@ -7,6 +7,7 @@ from torch import nn
 
 from engine.guard import Guard
 from engine.step import Compute, Session, optimisation_step
+from utils.distributed import ALONE
 
 CPU = Compute(torch.device("cpu"))
 
@@ -24,8 +25,9 @@ class Toy(nn.Module):
         return self.alpha_mix.softmax(0)[0] * self.norm(self.layer(x)) + x
 
 
-def task_losses(model, batch):
-    return {"loss": (model(batch["x"]) - batch["y"]).square().mean()}
+def task_losses(model, batch, ranks=ALONE):
+    error = (model(batch["x"]) - batch["y"]).square()
+    return {"loss": error.sum() * ranks.count / ranks.total(torch.tensor(error.numel()))}
 
 
 def predict(model, batch):

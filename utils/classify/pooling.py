@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import av
 import torch
-from tqdm import tqdm
 
 from datasets import clips, ego_gesture, images, labelled, mmimdb, ntu, resize, skeletons
 from datasets.feature_store import DiskStore, MemoryStore, Store
@@ -20,7 +19,9 @@ from engine.features import content_name
 from engine.step import Compute, move
 from models import encoders, fusion_classifier
 from models.fusion_classifier import FusionClassifier
+from utils.bars import bar
 from utils.caching import DTYPES, GIB, choose
+from utils.distributed import ranks_here
 from utils.errors import UserError
 
 # From a file to its features.
@@ -71,13 +72,18 @@ def cached(
     keys = keys_of(records.values(), parts.modalities)
     places = ("ram", "disk") if mode == "auto" else (mode,)
     shapes = {m: shapes_of(list(records.values()), parts, model, compute, m) for m in parts.modalities}
-    ways = []
+    ways = {}
     for place in places:
         stores = {m: make_store(args, model, compute, m, place, shapes[m]) for m in parts.modalities}
         missing = sum(s.record_bytes * len({keys[n][m] for n in records} - set(s.slots)) for m, s in stores.items())
-        ways.append(Way(place, PooledCache(stores, keys), missing))
-    way = choose(mode, ways, args.cache_dir, log)
-    return fill(way, parts, model, compute, log, records) if way else parts
+        ways[place] = Way(place, PooledCache(stores, keys), missing)
+
+    def pick() -> str:
+        way = choose(mode, list(ways.values()), args.cache_dir, log)
+        return way.place if way else ""
+
+    chosen = compute.ranks.agree(pick)
+    return fill(ways[chosen], parts, model, compute, log, records) if chosen else parts
 
 
 def shapes_of(
@@ -117,18 +123,19 @@ def fill(
     log: Callable[[str], None],
     records: dict[str, Example],
 ) -> LabelledParts:
-    """Compute what is missing and return parts that use it."""
-    started = time.perf_counter()
+    """Compute what is missing and return parts that use it; the ranks of each machine take turns at the examples."""
+    here, started = ranks_here(), time.perf_counter()
     for modality, store in way.cache.stores.items():
         by_key = {way.cache.keys[name][modality]: example for name, example in records.items()}
-        with store.writing(max(len(by_key), 1), log):
+        with store.writing(max(len(by_key), 1), log, here):
             missing = {key: example for key, example in by_key.items() if key not in store}
             log(f"feature cache in {way.place}: {len(missing)} of {len(by_key)} examples of {modality} to compute")
-            keys, loader = list(missing), parts.plain_loader(list(missing.values()), modality)
-            for batch in tqdm(loader, f"features of {modality}", leave=False, disable=None) if missing else ():
+            keys, loader = list(missing), parts.plain_loader(list(missing.values()), modality, here)
+            for batch in bar(loader, f"features of {modality}") if missing else ():
                 taps = taps_of(model, batch, modality, compute)
                 places = enumerate(batch["image_ids"])
                 store.add({keys[place]: [tap[row] for tap in taps] for row, place in places})
+    parts.bad_files.share(compute.ranks)
     took = time.perf_counter() - started
     log(f"feature cache: {way.bytes / GIB:.3f} GiB computed in {took:.0f} s")
     return replace(parts, cache=way.cache)

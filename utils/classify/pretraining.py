@@ -13,6 +13,7 @@ from utils.args import parse
 from utils.classify.building import build_encoder, encoder_file, open_examples, pretraining, task_of
 from utils.classify.data_sets import DataSet
 from utils.classify.options import parser_of
+from utils.distributed import ranks
 from utils.errors import UserError, short
 from utils.experiment import PRETRAINED, pick_compute
 from utils.learning import Setting, fit
@@ -76,7 +77,7 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
             loader = own.loader("train", train=True)
             models[modality].load_state_dict(fit(setting, loader, tracker, run, stop, modality, args.epochs))
             model.cpu()
-        publish(data_set, args, parts, models)
+        ranks().agree(lambda: publish(data_set, args, parts, models))
         following = next_command(
             f"main_darts_searchable_{data_set.name}.py", args, {}, (*CARRIED, *data_set.files.values())
         )

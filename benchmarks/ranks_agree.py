@@ -1,0 +1,166 @@
+"""How far several processes that share each batch end from one process that has it whole: gloo, on a CPU.
+
+    python -m benchmarks.ranks_agree DIR [--seed 0] [--ranks 2 3] [--batch 6] [--steps 5]
+
+DIR is a data set in a layout of FLIR-Aligned. From one seed, each number of processes takes the same optimiser steps
+of a search on it: SGD in float64, first and second order, weights and logits; Adam in float32. Then each evaluates one
+and the same trained network on test and on val. Rows: results/ranks_agree.csv.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from benchmarks.rows import append_row
+from datasets.parts import LoaderOptions, Parts, open_parts
+from engine.guard import Guard
+from engine.search import Bilevel
+from engine.step import Compute, Session, optimisation_step
+from engine.tasks import detection
+from models.detection.heads import DetectionHead
+from models.fusion_detector import FusionDetector, Streams, searchable_fusions
+from models.search.parameters import arch_parameters, weight_parameters
+from models.search.spaces import Space
+from utils.commands import environment
+from utils.distributed import joined, leave, ranks
+from utils.options import positive, seed
+from utils.reporting import validator
+from utils.saving import save
+from utils.seed import seed_everything
+
+BACKBONE, CHANNELS, REPEATS, LEVELS, IMAGE_SIZE = "test_efficientnet", 16, 2, 3, (64, 80)
+LEARNING_RATE, ADAM_STEPS = 1e-2, 30
+State = dict[str, torch.Tensor]
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    if args.out:
+        with joined():
+            work(args)
+            leave()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        one = run(args, 1, Path(folder))
+        for count in args.ranks:
+            several = run(args, count, Path(folder))
+            row = {"dataset": Path(args.data).name, "seed": args.seed, "batch": args.batch, "ranks": count}
+            row |= compare(one, several)
+            append_row("ranks_agree", row)
+            print(row, flush=True)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("data", metavar="DIR")
+    add("--seed", type=seed, default=0)
+    add("--ranks", type=positive, nargs="+", default=[2, 3])
+    add("--batch", type=positive, default=6, help="pairs of a step, of all processes together")
+    add("--steps", type=positive, default=5, help="at least so many steps of each optimiser")
+    add("--out", metavar="FILE", help="be one of the processes: write where this number of them ends")
+    add("--weights", metavar="FILE", help="with --out: what is evaluated; trained and written where it is not there")
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace, count: int, folder: Path) -> dict:
+    """Return where so many processes end."""
+    out, weights = folder / f"{count}.pt", folder / "weights.pt"
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    sizes = ["--seed", args.seed, "--batch", args.batch, "--steps", args.steps, "--out", out, "--weights", weights]
+    own = ["-m", "benchmarks.ranks_agree", args.data, *map(str, sizes)]
+    subprocess.run([*start, *own], check=True, env=environment({"OMP_NUM_THREADS": "1"}))
+    return torch.load(out, weights_only=True)
+
+
+def work(args: argparse.Namespace) -> None:
+    """Take the steps as one of the ranks; the first one writes where they end."""
+    parts = open_parts(args.data, "flir_aligned", 0, False, options_of(args))
+    ended = {"first": searched(args, parts, False), "second": searched(args, parts, True)}
+    ended["losses"] = adam_losses(args, parts)
+    ended["answers"] = {part: evaluated(args, parts, part) for part in ("test", "val")}
+    if ranks().first:
+        save(Path(args.out), ended)
+
+
+def options_of(args: argparse.Namespace) -> LoaderOptions:
+    plain = {"hflip": 0.5, "scale_jitter": (1.0, 1.0), "photometric": 0.0, "max_bad_files": None}
+    return LoaderOptions(IMAGE_SIZE, args.batch, args.seed, 0, False, **plain)
+
+
+def build(args: argparse.Namespace, parts: Parts, dtype: torch.dtype) -> Session:
+    """Return a session of the supernet that the seed gives."""
+    seed_everything(args.seed)
+    fusions = searchable_fusions(Space(2 * REPEATS, CHANNELS), LEVELS, 0.0)
+    head = DetectionHead(CHANNELS, len(parts.data.classes), num_levels=LEVELS)
+    streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
+    model = FusionDetector(streams, fusions, head, parts.data.normalization, anchor_scale=2.0)
+    compute = Compute(torch.device("cpu"), clip_grad=10.0, ranks=ranks())
+    return Session(compute.place(model.to(dtype)), detection, compute, Guard(compute.device, ranks=ranks()))
+
+
+def searched(args: argparse.Namespace, parts: Parts, second_order: bool) -> State:
+    """Return weights and logits behind some steps of both by SGD in float64."""
+    session = build(args, parts, torch.float64)
+    sides = [torch.optim.SGD(of(session.model), LEARNING_RATE) for of in (weight_parameters, arch_parameters)]
+    loaders = [parts.loader(part, train=True) for part in ("train", "arch")]
+    epochs = -(-args.steps // len(loaders[0]))
+    schedule = LambdaLR(sides[0], lambda step: 1.0)
+    bilevel = Bilevel(session, *sides, schedule, *loaders, "step", second_order, epochs)
+    for epoch in range(epochs):
+        bilevel.begin(epoch)
+        bilevel.learn()
+        session.progress.update(epoch, 0.0)
+    return learned(session.model)
+
+
+def learned(model: FusionDetector) -> State:
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def adam_losses(args: argparse.Namespace, parts: Parts) -> list[float]:
+    """Return the loss of each step of the weights by Adam in float32; the first of all runs keeps what it learned."""
+    session = build(args, parts, torch.float32)
+    optimizer: Optimizer = torch.optim.Adam(weight_parameters(session.model), 3e-3, fused=True)
+    loader, losses, epoch = parts.loader("train", train=True), [], 0
+    while len(losses) < ADAM_STEPS:
+        loader.set_epoch(epoch)
+        for batch in loader:
+            optimisation_step(session, [batch], optimizer)
+            losses.append(float(session.progress.meters("train").sums["loss"]) - sum(losses))
+        epoch += 1
+    if not Path(args.weights).exists() and ranks().count == 1:
+        save(Path(args.weights), session.model.state_dict())
+    return losses
+
+
+def evaluated(args: argparse.Namespace, parts: Parts, part: str) -> dict:
+    """Return metrics and detections of the trained network on a part."""
+    session = build(args, parts, torch.float32)
+    session.model.load_state_dict(torch.load(args.weights, weights_only=True))
+    validate, answers = validator(session, parts, part)
+    return {"metrics": validate(), "detections": answers}
+
+
+def compare(one: dict, several: dict) -> dict[str, object]:
+    """Return how far they are apart: the largest difference of a parameter and of a loss; whether answers differ."""
+    row = {}
+    for order in ("first", "second"):
+        for side, is_logits in (("weights", False), ("logits", True)):
+            names = [name for name in one[order] if ("alpha_" in name) == is_logits]
+            apart = max(float((one[order][n] - several[order][n]).abs().max()) for n in names)
+            row[f"{order}_order_{side}"] = f"{apart:.1e}"
+    pairs = zip(one["losses"], several["losses"], strict=True)
+    row["adam_losses"] = f"{max(abs(ours - theirs) / ours for ours, theirs in pairs):.1e}"
+    row["answers_equal"] = one["answers"] == several["answers"]
+    return row | {f"AP_{part}": one["answers"][part]["metrics"]["AP"] for part in ("test", "val")}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""--parallel: the same command once per GPU of this machine, as `torchrun --standalone` starts it."""
+
+import argparse
+import os
+import uuid
+
+import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from utils.commands import command_line
+from utils.distributed import is_started
+
+STOPPED = 3  # exit code of a run that a signal has stopped, its checkpoint saved
+
+
+class Several(Exception):
+    """The command is to be done by so many processes, not by this one."""
+
+    def __init__(self, count: int):
+        super().__init__(count)
+        self.count = count
+
+
+def start_several(args: argparse.Namespace) -> None:
+    """Raise `Several` where --parallel asks for several processes; where there are not two GPUs, one does all."""
+    count = torch.cuda.device_count()
+    if args.parallel and not is_started() and args.device in ("auto", "cuda") and count > 1:
+        raise Several(count)
+
+
+def launch(script: str, argv: list[str], count: int) -> int:
+    """Run a script in so many processes that learn together; returns the exit code of the first that failed, or 0."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": uuid.uuid4().hex}
+    config = LaunchConfig(1, 1, count, max_restarts=0, monitor_interval=0.5, **where)
+    program, *rest = command_line(script, *argv)
+    try:
+        elastic_launch(config, program)("-u", *rest)
+    except ChildFailedError as error:
+        return max(1, error.get_first_failure()[1].exitcode)  # below 0: a signal
+    except SignalException:
+        return STOPPED
+    return 0
