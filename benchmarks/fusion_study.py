@@ -6,10 +6,12 @@ Seed S renders its own scenes and trains with S, in runs/fusion_study-CONFIG-S. 
 as soon as its test has finished, and none is measured twice; a stopped seed goes on behind the commands that finished.
 A command that fails stops those that need it, not the others. Methods are chosen by AP_val and reported by AP. Rows:
 results/fusion_*.csv. What they say: python -m benchmarks.fusion_report.
+
+Start the same line as often as you like, in the same clone: in terminals, as tasks of a SLURM array on a shared file
+system, by torchrun. Each process takes commands that no other has; those of one that was killed are run again.
 """
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from tools.demo import check_data, exit_codes, say
 from tools.demo_jobs import cache_folder, environment_for
 from tools.demo_options import CORES, Options
 from tools.jobs import JobFailed, run_jobs
-from tools.out_folder import prepare
+from tools.out_folder import shared
 from utils.args import Parser, command
 from utils.errors import UserError, near
 from utils.options import positive
@@ -31,7 +33,7 @@ from utils.options import seed as as_seed
 from utils.plain import read_yaml
 
 
-@command
+@command(joins=False)
 def main(argv: list[str]) -> None:
     args = parse(argv)
     study = read_study(args.config)
@@ -116,17 +118,15 @@ def measure_seed(study: Study, wanted: Wanted, options: Options) -> None:
     out = Path(options.out)
     stamp = {"scenes": scenes_hash(), "sizes": study.sizes, "seed": options.seed, "data": options.data}
     stamp["config_hash"] = content_hash(read_yaml(study.commands, f"--config {study.commands}"))
-    resume = prepare(out, stamp, True, () if options.data else ("logs/render.json",))
     jobs = study_jobs(study, wanted, options)
     count = len(wanted.methods) + len(wanted.ranked) + len(wanted.failing)
     count += len(study.kendall.genotypes) * len(RATINGS) if wanted.rated else 0
-    say(f"seed {options.seed}: {count} rows, {len(jobs)} commands, {options.slots} side by side; logs in {out}/logs")
     env = environment_for(options.slots, CORES)
     append = lambda name, done: append_finished(study, wanted, options, name, done)  # noqa: E731
-    try:
-        run_jobs(jobs, options.slots, out / "logs", env, resume, say, append, keep_going=True)
-    finally:
-        shutil.rmtree(cache_folder(options), ignore_errors=True)
+    plan = f"{count} rows, {len(jobs)} commands, {options.slots} side by side; logs in {out}/logs"
+    with shared(out, stamp, cache_folder(options)) as lock:
+        say(f"seed {options.seed}: {plan}")
+        run_jobs(jobs, options.slots, out / "logs", env, True, say, append, keep_going=True, hold=(lock,))
 
 
 def listed(study: Study, args: argparse.Namespace, seed: int) -> str:

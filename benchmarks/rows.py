@@ -1,6 +1,7 @@
 """Rows of results/*.csv: what was measured, with command, commit and machine."""
 
 import csv
+import fcntl
 import sys
 from pathlib import Path
 
@@ -20,28 +21,41 @@ def read_rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append_row(name: str, row: dict, module: str = "") -> None:
+def same(found: dict[str, str], columns: dict[str, object]) -> bool:
+    """Tell whether a row of a file has these values."""
+    return all(found[name] == ("" if value is None else str(value)) for name, value in columns.items())
+
+
+def append_row(name: str, row: dict, module: str = "", known: dict[str, object] | None = None) -> None:
     """Append a row to results/NAME.csv, with command (the data folder as DIR), commit, device and versions added.
 
     Args:
+        row: what was measured, behind `known`.
         module: of the command, where it is not called as the file.
+        known: columns that name the row; nothing is appended where one with the same values is there, which another
+            process may have appended.
 
     Raises:
         ValueError: the file has other columns.
     """
     words = ["DIR" if Path(word).is_dir() and "runs" not in Path(word).parts else word for word in sys.argv[1:]]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    row = row | {
+    facts = {
         "command": " ".join(["python", "-m", f"benchmarks.{module or name}", *words]),
         "commit": commit(),
         "device": gpu or f"{processor()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
     }
-    old = read_rows(name)
-    if old and list(old[0]) != list(row):
-        raise ValueError(f"results/{name}.csv: expected columns {list(old[0])}, found {list(row)}")
+    row = (known or {}) | row | facts
     RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / f"{name}.csv", "a", newline="", encoding="utf-8") as file:
+    with open(RESULTS / f"{name}.csv", "a+", newline="", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+        file.seek(0)
+        old = list(csv.DictReader(file))
+        if old and list(old[0]) != list(row):
+            raise ValueError(f"results/{name}.csv: expected columns {list(old[0])}, found {list(row)}")
+        if known and any(same(found, known) for found in old):
+            return
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if not old:
             writer.writeheader()

@@ -10,7 +10,7 @@ config that its commands read, and its own options.
 import json
 from pathlib import Path
 
-from benchmarks.rows import append_row, read_rows
+from benchmarks.rows import append_row, read_rows, same
 from benchmarks.study_config import Method, Study, content_hash
 from benchmarks.study_jobs import AGAIN, BLACK, RATE, Wanted, failing_slug, ratings_file
 from datasets.scenes import scenes_hash
@@ -69,10 +69,6 @@ def known_failing(study: Study, data: str | None, method: Method, dropout: float
     return of_method | {"config_hash": content_hash([of_method["config_hash"], dropout]), "modality_dropout": dropout}
 
 
-def same(found: dict[str, str], columns: dict[str, object]) -> bool:
-    return all(found[name] == ("" if value is None else str(value)) for name, value in columns.items())
-
-
 def chosen(method: Method, only: tuple[str, ...]) -> bool:
     """Tell whether a method, its group or its kind is among these names; all are where there is none."""
     return not only or bool({method.name, method.group, method.kind} & set(only))
@@ -103,22 +99,23 @@ def missing(study: Study, data: str | None, seed: int, only: tuple[str, ...] = (
 
 
 def append_finished(study: Study, wanted: Wanted, options: Options, name: str, done: Finished) -> None:
-    """Append the rows that can be told since the job of a name has finished."""
+    """Append the rows that can be told since the job of a name has finished, but those that another process has."""
     for method in wanted.methods:
         if name == f"test_{method.slug}":
             columns = known_of(study, options.data, method) | {"kind": method.kind, "seed": options.seed}
-            append_row(STUDY, columns | {"train_seed": options.seed} | measured(study, method, done))
+            append_row(STUDY, {"train_seed": options.seed} | measured(study, method, done), known=columns)
     for method in wanted.ranked:
         names = (f"test_{method.slug}", f"test_{method.slug}{AGAIN}")
         if name in names and all(one in done for one in names):
             columns = known_ranking(study, options.data) | {"seed": options.seed}
-            append_row(RANKING, columns | ranked(study, method, done), module=STUDY)
+            number = {"number": study.kendall.genotypes.index(method)}
+            append_row(RANKING, ranked(study, method, done), STUDY, columns | number)
     if wanted.rated and name == RATE:
         append_ratings(study, options)
     for method, dropout in wanted.failing:
         if name == f"{BLACK}_{failing_slug(method, dropout)}":
             columns = known_failing(study, options.data, method, dropout) | {"seed": options.seed}
-            append_row(FAILURE, columns | failed(failing_slug(method, dropout), done), module=STUDY)
+            append_row(FAILURE, failed(failing_slug(method, dropout), done), STUDY, columns)
 
 
 def failed(slug: str, done: Finished) -> dict[str, object]:
@@ -151,20 +148,15 @@ def append_ratings(study: Study, options: Options) -> None:
     """Append a row per genotype and kind of rating, but those that are there."""
     for rating in RATINGS:
         columns = known_rating(study, options.data, rating) | {"seed": options.seed}
-        there = {row["number"] for row in read_rows(RATING) if same(row, columns)}
         for told in json.loads(ratings_file(options).read_text(encoding="utf-8")):
-            if str(told["number"]) not in there:
-                facts = {"number": told["number"], "genotype": told["genotype"], "score": round(told[rating], 6)}
-                append_row(RATING, columns | facts, module=STUDY)
+            facts = {"genotype": told["genotype"], "score": round(told[rating], 6)}
+            append_row(RATING, facts, STUDY, columns | {"number": told["number"]})
 
 
 def ranked(study: Study, method: Method, done: Finished) -> dict[str, object]:
-    """Return the row of a genotype that was trained twice: AP of both."""
+    """Return the numbers of a genotype that was trained twice: AP of both."""
     first, second = (read_json(tested_in(done, method.slug + end) / "results.json") for end in ("", AGAIN))
-    facts = {
-        "number": study.kendall.genotypes.index(method),
-        "genotype": _genotype(Path(trained_in(done, method.slug))),
-    }
+    facts = {"genotype": _genotype(Path(trained_in(done, method.slug)))}
     scores = {f"{name}_{i}": round(r[name], 6) for name in ("AP", "AP_val") for i, r in ((1, first), (2, second))}
     return facts | scores | {"second_seed": study.kendall.second_training_seed}
 

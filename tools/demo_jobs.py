@@ -1,7 +1,8 @@
 """The demo's commands: what each method needs, in which order, with which options."""
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.demo_options import BOX_FUSIONS, METHODS, SINGLE, WIDENED, Options
@@ -39,8 +40,9 @@ def methods_needed(methods: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def environment_for(slots: int, cores: int) -> dict[str, str]:
-    """Return the variables that share the cores between the commands that run side by side."""
-    return {"OMP_NUM_THREADS": str(max(cores // slots, 1))}
+    """Return the variables that share the cores between commands side by side, those of torchrun's ranks here, too."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return {"OMP_NUM_THREADS": str(max(cores // (slots * ranks), 1))}
 
 
 def demo_jobs(options: Options) -> list[Job]:
@@ -81,7 +83,8 @@ def job(name: str, script: str, fixed: tuple, after: tuple[str, ...], more: Call
 
 def _render(options: Options, folder: str | Path) -> Job:
     sizes = [f"--{name}={getattr(options, name)}" for name in ("train", "val", "test", "width")]
-    return job("render", "datasets.road_scenes", (folder, "--seed", options.seed, *sizes), ())
+    rendering = job("render", "datasets.road_scenes", (folder, "--seed", options.seed, *sizes), ())
+    return replace(rendering, clears=Path(folder))
 
 
 def _pretrain(modality: str, learning: tuple, rendered: tuple[str, ...]) -> Job:

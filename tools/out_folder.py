@@ -1,12 +1,19 @@
 """The folder that the demo or a benchmark works in: an earlier one is moved aside, or gone on with, never mixed.
 
-`stamp.json` says what the content depends on. Only a folder that holds one is ever renamed.
+`stamp.json` says what the content depends on. Only a folder that holds one is ever renamed. Processes that share one
+hold OUT.lock together; a command that they started holds it, too, even if they were killed.
 """
 
+import contextlib
+import fcntl
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from tools.claims import lock_alone, opened, release
 from utils.errors import UserError
+from utils.files import faults_named
 from utils.run_folder import read_json, write_json
 
 STAMP = "stamp.json"
@@ -35,6 +42,38 @@ def prepare(out: Path, stamp: dict, resume: bool, needed: tuple[str, ...] = ()) 
     except OSError as error:
         raise UserError(f"--out {out}: expected a folder that can be written, found: {error}") from None
     return resume
+
+
+@contextlib.contextmanager
+def shared(out: Path, stamp: dict, scratch: Path) -> Iterator[int]:
+    """Work in OUT, prepared to be gone on with, beside other processes of the same stamp.
+
+    Args:
+        scratch: folder that the last one to leave removes.
+    Returns:
+        The file descriptor of the lock, for commands to hold.
+    Raises:
+        UserError: others are at work in OUT with another stamp; or as `prepare`.
+    """
+    with faults_named(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with opened(out.with_name(f"{out.name}.lock")) as file:
+        if lock_alone(file):
+            prepare(out, stamp, True)
+        fcntl.flock(file, fcntl.LOCK_SH)  # behind one that prepares it or removes its scratch
+        _check_same(out, stamp)
+        try:
+            yield file.fileno()
+        finally:
+            if lock_alone(file):
+                shutil.rmtree(scratch, ignore_errors=True)
+            release(file)
+
+
+def _check_same(out: Path, stamp: dict) -> None:
+    there = read_json(out / STAMP)
+    if other := sorted(name for name in {*there, *stamp} if there.get(name) != stamp.get(name)):
+        raise UserError(f"{out}: expected nobody at work in it with another {', '.join(other)}, found one who is")
 
 
 def check(out: Path) -> None:

@@ -5,6 +5,7 @@ over the default. `args.given` holds the names set by command line or config, `a
 """
 
 import argparse
+import contextlib
 import functools
 import io
 import sys
@@ -47,11 +48,15 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
 
 
-def command(main):
+def command(main=None, *, joins: bool = True):
     """Let `main(argv=None)` end as the contract says: 0 done, 2 and a line on stderr for a UserError, 3 for Stopped.
 
-    Where torchrun has started it, it is one of several ranks (utils/distributed.py); 1 where another one was lost.
+    Args:
+        joins: where torchrun has started it, it is one of several ranks (utils/distributed.py), and ends with 1 where
+            another one was lost; otherwise it works by itself there, too.
     """
+    if main is None:
+        return functools.partial(command, joins=joins)
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
@@ -59,7 +64,7 @@ def command(main):
             sys.stdout.reconfigure(errors="backslashreplace")  # names in data may hold what a terminal cannot show
         words = sys.argv[1:] if argv is None else argv
         try:
-            with distributed.joined():
+            with distributed.joined() if joins else contextlib.nullcontext():
                 return ended(main, words)
         except Several as several:
             return launch(Path(sys.modules[main.__module__].__file__).name, words, several.count)

@@ -1,6 +1,11 @@
 """The fusion study on stand-ins for its commands: what is run, which rows come out, and what is not run again."""
 
 import csv
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
@@ -17,11 +22,14 @@ from benchmarks.study_summary import Group, best, difference, front, groups, ove
 from datasets.road_scenes import parse as parse_scenes
 from tests.tools.stand_in import commands, stand_in
 from tools.jobs import Done
+from tools.out_folder import shared
 from utils.args import parse as parse_command
 from utils.commands import ROOT
 from utils.errors import UserError
 from utils.options import make_parser
+from utils.run_folder import read_json
 
+RANDOM = ("random v2 0", "random v2 1")
 STUDY = """\
 commands: demo.yaml
 data: road_scenes
@@ -134,6 +142,61 @@ def test_failing_sensors_are_tested_with_and_without_dropout(faked):
     assert main([*argv, "--methods", "sensor_failure"]) == 0
     assert len(commands()) == before
     assert {row["method"] for row in read_rows("fusion_study")} == set()  # rows of methods only where asked for
+
+
+@pytest.mark.parametrize(("end", "code"), [(None, 0), (signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)])
+def test_processes_share_a_study_though_one_is_ended(faked, end, code):
+    argv = ["--config", "mine.yaml", "--seeds", "1", "--slots", "2"]
+    work = lambda: os._exit(main(argv))  # noqa: E731
+    processes = [multiprocessing.get_context("fork").Process(target=work, daemon=True) for _ in range(3)]
+    for process in processes:
+        process.start()
+    if end:
+        late = time.monotonic() + 30
+        while len(commands()) < 9:
+            assert time.monotonic() < late
+            time.sleep(0.01)
+        os.kill(processes[0].pid, end)
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [code, 0, 0]
+    assert sum(n - 1 for n in Counter(commands()).values()) <= (2 if end else 0)  # those of its slots
+    names = [row["method"] for row in read_rows("fusion_study")]
+    assert sorted(names) == sorted({"thermal", "rgb", "sum", "box_nms", "sum widened", "gdas v2", *RANDOM})
+    assert sorted(row["number"] for row in read_rows("fusion_ranking")) == ["0", "1", "2"]
+    assert len(read_rows("fusion_rating")) == 6
+    assert left() == set()
+
+
+def test_another_config_is_refused_beside_a_process_at_work(faked, capsys):
+    argv = ["--config", "mine.yaml", "--seeds", "2", "--methods", "rgb"]
+    assert main(argv) == 0
+    out = Path("runs/fusion_study-mine-2")
+    with shared(out, read_json(out / "stamp.json"), out / "cache"):
+        Path("demo.yaml").write_text("batchsize: 5\n")
+        assert main(argv) == 2
+        assert f"{out}: expected nobody at work in it with another config_hash, found" in capsys.readouterr().err
+    assert main(argv) == 0
+    assert [path.name for path in Path("runs").glob(f"{out.name}-*/stamp.json")] == ["stamp.json"]
+    assert len(read_rows("fusion_study")) == 2
+
+
+def test_scenes_that_were_not_finished_are_rendered_again(faked, monkeypatch):
+    argv = ["--config", "mine.yaml", "--seeds", "2", "--methods", "rgb"]
+    monkeypatch.setenv("FAKE_BREAK", "render")
+    with pytest.raises(SystemExit):
+        main(argv)
+    Path("runs/fusion_study-mine-2/scenes/half").mkdir(parents=True)
+    monkeypatch.delenv("FAKE_BREAK")
+    assert main(argv) == 0
+    assert not Path("runs/fusion_study-mine-2/scenes/half").exists()
+
+
+def test_ranks_of_a_machine_share_its_cores(faked, monkeypatch):
+    monkeypatch.setattr("benchmarks.fusion_study.CORES", 12)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert main(["--config", "mine.yaml", "--seeds", "2", "--methods", "rgb", "--slots", "2"]) == 0
+    assert "threads: 2\n" in Path("runs/fusion_study-mine-2/logs/train_rgb.log").read_text()
 
 
 WRONG = [

@@ -88,8 +88,7 @@ def test(data: str, options: dict[str, str]) -> None:
 
 
 def folder(kind: str, options: dict[str, str]) -> Path:
-    number = len(list(Path().glob("runs/*")))
-    run = Path(f"runs/{kind}-{options['--save']}-{number}")
+    run = Path(f"runs/{kind}-{options['--save']}-{os.getpid()}-{len(list(Path().glob('runs/*')))}")
     run.mkdir(parents=True)
     return run
 
