@@ -35,7 +35,7 @@ from utils.saving import save
 from utils.seed import seed_everything
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, IMAGE_SIZE = "test_efficientnet", 16, 2, 3, (64, 80)
-LEARNING_RATE, ADAM_STEPS = 1e-2, 30
+LEARNING_RATE, ADAM = 1e-2, 3  # times as many steps of Adam as of the others
 State = dict[str, torch.Tensor]
 
 
@@ -129,7 +129,7 @@ def adam_losses(args: argparse.Namespace, parts: Parts) -> list[float]:
     session = build(args, parts, torch.float32)
     optimizer: Optimizer = torch.optim.Adam(weight_parameters(session.model), 3e-3, fused=True)
     loader, losses, epoch = parts.loader("train", train=True), [], 0
-    while len(losses) < ADAM_STEPS:
+    while len(losses) < ADAM * args.steps:
         loader.set_epoch(epoch)
         for batch in loader:
             optimisation_step(session, [batch], optimizer)

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from datasets.feature_store import DiskStore, MemoryStore
+from tests.thread_ranks import together
+from utils.distributed import Ranks
 from utils.errors import UserError
 
 SHAPES = ((2, 3, 4, 5), (2, 2, 2, 5))
@@ -130,3 +132,39 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     store = DiskStore(SHAPES, torch.float32, Path(tmp_path / "file" / "key"))
     with pytest.raises(UserError, match="--cache_dir"), store.writing(1, print):
         pass
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_ranks_fill_a_store_together(place, tmp_path):
+    """Each adds its own, and then reads those of all."""
+
+    def work(ranks: Ranks):
+        store = MemoryStore(SHAPES, torch.float32) if place == "memory" else DiskStore(SHAPES, torch.float32, tmp_path)
+        with store.writing(6, [].append, ranks):
+            own = ranks.turns([1, 2, 3, 4, 5])
+            store.add({f"image{key}": record(key) for key in own})
+            others = [key for key in range(1, 6) if key not in own]
+            assert not any(f"image{key}" in store for key in others)
+            store.note(ranks.join([f"image{key}" for key in own]))
+            assert all(f"image{key}" in store for key in others)
+        return store
+
+    for store in together(3, work):
+        assert_holds(store, 1, 2, 3, 4, 5)
+    if place == "disk":
+        assert_holds(DiskStore(SHAPES, torch.float32, tmp_path), 1, 2, 3, 4, 5)
+        assert_holds(filled(DiskStore(SHAPES, torch.float32, tmp_path), 6), 1, 2, 3, 4, 5, 6)
+
+
+def test_what_an_interrupted_rank_left_is_cut_off(tmp_path):
+    def work(ranks: Ranks):
+        store = DiskStore(SHAPES, torch.float32, tmp_path)
+        with store.writing(3, [].append, ranks):
+            store.add({f"image{ranks.number}": record(ranks.number)})
+
+    together(2, work)
+    data = tmp_path / "features-1.bin"
+    data.write_bytes(data.read_bytes()[:-100])
+    assert_holds(DiskStore(SHAPES, torch.float32, tmp_path), 0)
+    assert_holds(filled(DiskStore(SHAPES, torch.float32, tmp_path), 2), 0, 2)
+    assert data.stat().st_size == 0

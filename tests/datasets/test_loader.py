@@ -12,7 +12,9 @@ from datasets.loader import BadFiles, SeededBatches, collate_targets, make_loade
 from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
 from datasets.registry import open_data_set
+from tests.thread_ranks import together
 from tests.tiny_data import make_tiny_flir
+from utils.distributed import Ranks
 from utils.errors import UserError
 
 
@@ -202,3 +204,114 @@ def test_workers_leave_signals_to_their_parent(dataset):
         child.terminate()
         child.join(5)
         assert child.exitcode == 0
+
+
+def names_of(batches: list[dict]) -> list[list[str]]:
+    return [batch["file_names"] for batch in batches]
+
+
+def joined(shares: tuple[list, ...]) -> list:
+    return [one for share in shares for one in share]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("batch_size", [4, 5, 50])
+def test_ranks_have_shares_of_the_batches_of_one_process(dataset, count, batch_size):
+    how = batch_size, 1, True, 0, False
+    whole = read(make_loader(dataset, *how), 1)
+    shares = together(count, lambda ranks: read(make_loader(dataset, *how, ranks=ranks), 1))
+    assert [joined(names) for names in zip(*map(names_of, shares))] == names_of(whole)
+    for each in zip(*shares):
+        sizes = [len(batch["file_names"]) for batch in each]
+        assert max(sizes) - min(sizes) <= 1
+        assert {batch["size"] for batch in each} == {sum(sizes)}
+    own = [SeededBatches(12, batch_size, 1, True, ranks=Ranks(number, count)) for number in range(count)]
+    keys = list(SeededBatches(12, batch_size, 1, True))
+    assert [joined(each) for each in zip(*own)] == keys, "samples' seeds, too"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_ranks_take_turns_at_batches_that_they_do_not_learn_from(dataset, count):
+    how = 5, 1, False, 0, False
+    whole = read(make_loader(dataset, *how), 0)
+    loaders = [make_loader(dataset, *how, ranks=Ranks(number, count)) for number in range(count)]
+    turns = [batch for loader in loaders for batch in read(loader, 0)]
+    assert same(sorted(turns, key=lambda batch: batch["number"]), whole)
+    assert len({len(loader) for loader in loaders}) == 1, "all do as many rounds"
+
+
+@pytest.mark.parametrize("given", [0, 1])
+def test_ranks_agree_on_pairs_that_cannot_be_read(dataset, given):
+    """As one process has it: the same left out and named by all, whoever met it; too many end all."""
+
+    def work(ranks: Ranks):
+        bad = BadFiles(2 - given)
+        bad.log = [].append
+        loader = make_loader(damaged(dataset, 2, 7), 6, 1, True, 0, False, bad, ranks=ranks)
+        if given:
+            with pytest.raises(UserError, match="left out before"):
+                read(loader, 0)
+            return bad.names
+        return bad.names, read(loader, 0), bad.names
+
+    found = together(3, work)
+    if given:
+        assert len(set(map(tuple, found))) == 1
+        return
+    alone = BadFiles(2)
+    alone.log = [].append
+    whole = read(make_loader(damaged(dataset, 2, 7), 6, 1, True, 0, False, alone), 0)
+    assert all(sorted(names) == sorted(alone.names) for _, _, names in found)
+    shares = [batches for _, batches, _ in found]
+    assert [joined(names) for names in zip(*map(names_of, shares))] == names_of(whole)
+
+
+def test_a_batch_of_which_a_rank_can_read_nothing_is_left_out(dataset):
+    bad = [BadFiles(3) for _ in range(2)]
+    few = replace_records(dataset, 4)
+
+    def shared(ranks: Ranks):
+        loader = make_loader(damaged(few, *lost), 4, 1, True, 0, False, bad[ranks.number], False, ranks=ranks)
+        return read(loader, 0)
+
+    order = [index for index, _ in next(iter(SeededBatches(4, 4, 1, shuffle=True)))]
+    lost = order[:2]  # all of the first rank's share
+    for one in bad:
+        one.log = [].append
+    assert together(2, shared) == [[], []]
+    assert bad[0].names == bad[1].names
+    assert len(bad[0].names) == 2
+
+
+def replace_records(dataset: PairedDetectionDataset, count: int) -> PairedDetectionDataset:
+    return PairedDetectionDataset(dataset.records[:count], dataset.transform)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_another_number_of_ranks_goes_on(dataset, count):
+    how = 3, 1, True, 0, False
+    whole = names_of(read(make_loader(dataset, *how), 2))
+
+    def begin(ranks: Ranks) -> dict:
+        loader = make_loader(dataset, *how, ranks=ranks)
+        loader.set_epoch(2)
+        each = iter(loader)
+        next(each)
+        next(each)
+        return loader.state_dict()
+
+    state, other = together(2, begin)
+    assert state == other
+
+    def go_on(ranks: Ranks) -> list:
+        loader = make_loader(dataset, *how, ranks=ranks)
+        loader.load_state_dict(state)
+        return names_of(list(loader))
+
+    rest = together(count, go_on)
+    assert [joined(names) for names in zip(*rest)] == whole[2:]
+
+
+def test_a_batch_too_small_to_be_shared_is_refused(dataset):
+    with pytest.raises(UserError, match="--batchsize 2: expected batches of at least 3 pairs"):
+        make_loader(dataset, 2, 1, True, 0, False, ranks=Ranks(0, 3))

@@ -1,0 +1,97 @@
+"""Several processes end where one ends, whoever is killed: real ones that torchrun starts, on the tiny data.
+
+Numbers: benchmarks/ranks_agree.py. Two machines: benchmarks/two_machines.py.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import ranks_agree
+from main_darts_searchable_flira import main as search
+from tests.tiny_data import make_tiny_flir
+from utils.commands import ROOT, environment
+from utils.run_folder import RunFolder
+
+PATIENCE = 120  # seconds
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Batches of 5, a test list of 9 pairs, a val list of one batch: two ranks do not divide them."""
+    return make_tiny_flir(tmp_path_factory.mktemp("uneven") / "flir", 22, 9)
+
+
+def test_two_processes_end_where_one_ends(data, tmp_path):
+    """Weights and logits, by SGD in float64; the losses of Adam; what one and the same network finds."""
+    args = argparse.Namespace(data=str(data), seed=3, batch=5, steps=5)
+    one, two = (ranks_agree.run(args, count, tmp_path) for count in (1, 2))
+    for order in ("first", "second"):
+        assert any("alpha_" in name for name in one[order])
+        for name, value in one[order].items():
+            assert (value - two[order][name]).abs().max() < 1e-9, (order, name)
+    assert len(one["losses"]) >= 15
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
+    assert all(part["detections"] for part in one["answers"].values())
+    assert two["answers"] == one["answers"]
+
+
+def start(count: int, folder: Path, script: str, *options: object) -> subprocess.Popen:
+    """Start a command as torchrun does."""
+    own = ["--standalone", "--nproc-per-node", count, ROOT / script, *options]
+    words = [sys.executable, "-m", "torch.distributed.run", *map(str, own)]
+    with open(folder / "log.txt", "wb") as log:
+        return subprocess.Popen(words, cwd=folder, env=environment({"OMP_NUM_THREADS": "1"}), stdout=log, stderr=log)
+
+
+def said(folder: Path) -> str:
+    return (folder / "log.txt").read_text(errors="replace")
+
+
+def rank_of(process: Path) -> bytes:
+    """Return the RANK of a process, as torchrun has set it; nothing where it has gone, or has none."""
+    try:
+        variables = (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return b""
+    return next((v.removeprefix(b"RANK=") for v in variables if v.startswith(b"RANK=")), b"")
+
+
+def children(pid: int) -> list[int]:
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc of Linux")
+def test_a_killed_rank_ends_the_job_and_any_number_goes_on(data, tiny_config, pretrained, tmp_path, monkeypatch):
+    shutil.copytree(pretrained / "checkpoints", tmp_path / "checkpoints")
+    options = [data, "--config", tiny_config, "--batchsize", 5, "--cache_features", "ram", "--checkpoint_every", 1]
+    options.append("--allow_split_mismatch")
+    job = start(2, tmp_path, "main_darts_searchable_flira.py", *options, "--epochs", 6)
+    ends = time.monotonic() + PATIENCE
+    while "\nepoch 1" not in said(tmp_path):
+        assert time.monotonic() < ends and job.poll() is None, said(tmp_path)
+        time.sleep(0.05)
+    (second,) = [pid for pid in children(job.pid) if rank_of(Path(f"/proc/{pid}")) == b"1"]
+    killed = time.monotonic()
+    os.kill(second, signal.SIGKILL)
+    assert job.wait(PATIENCE) != 0
+    assert time.monotonic() - killed < 60
+    lines = [line for line in said(tmp_path).splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert "another process of the job has ended" in lines[0]
+    (run,) = (tmp_path / "runs").iterdir()
+    shutil.copytree(run, tmp_path / "runs" / "copy")
+    monkeypatch.chdir(tmp_path)
+    assert search(["--resume", str(run)]) == 0
+    assert start(2, tmp_path, "main_darts_searchable_flira.py", "--resume", "runs/copy").wait(PATIENCE) == 0
+    one, two = (RunFolder(folder).rows() for folder in (run, tmp_path / "runs" / "copy"))
+    assert [row["epoch"] for row in one] == [row["epoch"] for row in two] == list(range(6))
+    for name in ("train_loss", "arch_loss"):
+        assert [row[name] for row in one] == pytest.approx([row[name] for row in two], rel=1e-2)
