@@ -18,6 +18,7 @@ from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space, input_names
 from utils.args import command, parse
 from utils.caching import cache_sizes, cached, check_caching
+from utils.distributed import ranks
 from utils.errors import UserError
 from utils.experiment import (
     check_batch,
@@ -86,7 +87,7 @@ def train_found(args: argparse.Namespace) -> None:
     check_dropout(args)
     check_caching(args, learns=True)
     if not args.resume:  # whose options are all there
-        inherit_sizes(args, source)
+        args = ranks().agree(lambda: inherit_sizes(args, source))
     compute = pick_compute(args)
     parts = open_data(args)
     modalities = needed_modalities(args)
@@ -94,8 +95,8 @@ def train_found(args: argparse.Namespace) -> None:
     check_facts(args, parts.data)
     streams = load_streams(args, modalities)
     check_batch(args, parts, parts.learning)
-    args.widen = matching_width(args, streams)
-    genotype = load_genotype(args, source, streams.tap_names, streams.level_names)
+    args.widen = ranks().agree(lambda: matching_width(args, streams))
+    genotype = ranks().agree(lambda: load_genotype(args, source, streams.tap_names, streams.level_names))
     head = load_head(args, head_file(args))
     if args.stream_lr:
         streams.unfreeze()
@@ -140,13 +141,14 @@ def pick_source(args: argparse.Namespace) -> str:
     return named[0]
 
 
-def inherit_sizes(args: argparse.Namespace, source: str) -> None:
-    """Take what is not given from the search run, else from the pretraining of checkpointdir."""
+def inherit_sizes(args: argparse.Namespace, source: str) -> argparse.Namespace:
+    """Return the options with what is not given from the search run, else from the pretraining of checkpointdir."""
     if source == "search_exp_dir":
         path = Path(args.search_exp_dir) / "args.json"
         inherit(args, read_json(path), FROM_SEARCH, source=str(path))
     else:
         inherit_pretrained(args)
+    return args
 
 
 def load_genotype(

@@ -27,6 +27,7 @@ from models.search.genotypes import Genotype
 from models.search.spaces import num_neighbours
 from utils import checkpoint
 from utils.caching import cached
+from utils.distributed import ranks
 from utils.errors import UserError, short
 from utils.experiment import build_head, build_streams, open_data, unlike
 from utils.inherit import check_inherited, inherit
@@ -104,7 +105,7 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
     Raises:
         UserError: no such run, an option that contradicts it, or `val` of another split than it was trained on.
     """
-    path, state = read_run(folder)
+    path, state = ranks().agree(lambda: read_run(folder))
     check_fields(state, path)
     args = options_of_run(args, state["args"], folder)
     check_model_sizes(args, state["model"], str(path))

@@ -27,6 +27,7 @@ from utils.classify.building import (
 from utils.classify.data_sets import DataSet
 from utils.classify.options import parser_of
 from utils.classify.testing import test_classifier
+from utils.distributed import ranks
 from utils.errors import UserError
 from utils.experiment import pick_compute
 from utils.inherit import inherit
@@ -95,11 +96,8 @@ def found(data_set: DataSet, argv: list[str]) -> None:
 
 def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
     source = pick_source(args)
-    if not args.resume and source == "search_exp_dir":
-        path = Path(args.search_exp_dir) / "args.json"
-        inherit(args, read_json(path), (*FROM_SEARCH, *data_set.files.values()), source=str(path))
-    elif not args.resume:
-        inherit_backbone(args)
+    if not args.resume:
+        args = ranks().agree(lambda: inherit_sizes(data_set, args, source))
     if args.cache_features != "off" and "stream_lr" not in args.given:
         args.stream_lr = 0.0  # cached features are of frozen encoders
     pooling.check_caching(args)
@@ -109,7 +107,7 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
     checkpoint_split = check_encoders(args, parts)
     streams = load_encoders(data_set, args, modalities)
     check_taps(args, streams)
-    genotype = load_genotype(args, source, streams)
+    genotype = ranks().agree(lambda: load_genotype(args, source, streams))
     if args.stream_lr:
         streams.unfreeze()
     model = compute.place(found_classifier(args, streams, genotype))
@@ -129,6 +127,16 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
             run.log(f"genotype {genotype.id}: {in_words(genotype)}")
         setting = Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, following)
         run_training(setting, genotype, run, stop)
+
+
+def inherit_sizes(data_set: DataSet, args: argparse.Namespace, source: str) -> argparse.Namespace:
+    """Return the options with what is not given from the search run, else from the pretraining of checkpointdir."""
+    if source == "search_exp_dir":
+        path = Path(args.search_exp_dir) / "args.json"
+        inherit(args, read_json(path), (*FROM_SEARCH, *data_set.files.values()), source=str(path))
+    else:
+        inherit_backbone(args)
+    return args
 
 
 def pick_source(args: argparse.Namespace) -> str:

@@ -14,6 +14,7 @@ from utils import checkpoint
 from utils.classify import pooling
 from utils.classify.building import assemble_encoders, build_encoder, found_classifier, open_examples, task_of
 from utils.classify.data_sets import DataSet
+from utils.distributed import ranks
 from utils.errors import UserError, short
 from utils.experiment import pick_compute
 from utils.inherit import check_inherited
@@ -37,7 +38,7 @@ def test_classifier(data_set: DataSet, args: argparse.Namespace) -> None:
     if ignored := sorted(args.typed - set(READ)):
         raise UserError(f"--{ignored[0]}: no effect with --eval_exp_dir: a test trains nothing")
     path = Path(args.eval_exp_dir) / "best.pt"
-    state = checkpoint.load(path)
+    state = ranks().agree(lambda: checkpoint.load(path))
     check_fields(state, path, data_set)
     take_options(args, state, data_set, path)
     pooling.check_caching(args)
