@@ -40,7 +40,7 @@ FREE = (
     "dry_run",
     "no_report",
 )
-FREE += ("resume", "checkpointdir", "cache_dir", "search_exp_dir", "genotype")
+FREE += ("resume", "checkpointdir", "cache_dir", "search_exp_dir", "genotype", "parallel")
 UNITS = {"s": 1, "m": 60, "h": 3600}
 NEXT = ".next"
 OF_A_PHASE = re.compile(r"(last|best)_\w+\.pt")
