@@ -8,9 +8,12 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from models.synced_norm import SyncedNorm, sync_norms
+from models.synced_norm import SyncedNorm, SyncedNormOfGpu, sync_norms
 
-CPU = torch.device("cpu")
+KINDS = [
+    ("cpu", SyncedNorm),
+    ("cuda", SyncedNormOfGpu),
+]  # both are looked at on a CPU
 
 
 @pytest.fixture
@@ -21,15 +24,15 @@ def group():
     dist.destroy_process_group()
 
 
-def pair(kind: type[nn.Module], momentum: float | None) -> tuple[nn.Module, nn.Module]:
+def pair(kind: type[nn.Module], momentum: float | None, device: str = "cpu") -> tuple[nn.Module, nn.Module]:
     """A norm with weights that are not those of the start, and the one in its place."""
     torch.manual_seed(0)
     plain = nn.Sequential(kind(4, momentum=momentum)).double()
     nn.init.normal_(plain[0].weight)
     nn.init.normal_(plain[0].bias)
     synced = copy.deepcopy(plain)
-    sync_norms(synced, CPU)
-    assert isinstance(synced[0], SyncedNorm)
+    sync_norms(synced, torch.device(device))
+    assert type(synced[0]) is dict(KINDS)[device]
     return plain, synced
 
 
@@ -53,27 +56,29 @@ def test_one_rank_is_batch_norm(kind, shape, momentum, group):
         assert torch.allclose(dict(synced.named_buffers())[name], buffer, rtol=1e-12)
 
 
-def test_without_gradients_and_in_evaluation_it_is_batch_norm():
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_without_gradients_and_in_evaluation_it_is_batch_norm(device):
     """No group is there to be asked."""
-    plain, synced = pair(nn.BatchNorm2d, 0.1)
+    plain, synced = pair(nn.BatchNorm2d, 0.1, device)
     x = torch.randn(3, 4, 5, 6, dtype=torch.float64)
     with torch.no_grad():
         assert torch.equal(synced(x), plain(x))
     assert torch.equal(synced.eval()(x), plain.eval()(x))
 
 
-def test_a_model_keeps_names_and_values():
+@pytest.mark.parametrize(("device", "kind"), KINDS)
+def test_a_model_keeps_names_and_values(device, kind):
     """timm's norms, which activate, too."""
     model = timm.create_model("test_efficientnet").eval()
     x, before = torch.randn(2, 3, 64, 64), {name: value.clone() for name, value in model.state_dict().items()}
     expected, shared = model(x), {name: p.data_ptr() for name, p in model.named_parameters()}
-    sync_norms(model, CPU)
+    sync_norms(model, torch.device(device))
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert norms
-    assert all(isinstance(norm, SyncedNorm) for norm in norms)
+    assert all(type(norm) is kind for norm in norms)
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert {name: p.data_ptr() for name, p in model.named_parameters()} == shared
     assert torch.equal(model(x), expected)
-    sync_norms(model, CPU)
-    assert [m for m in model.modules() if isinstance(m, SyncedNorm)] == norms, "again changes nothing"
+    sync_norms(model, torch.device(device))
+    assert [m for m in model.modules() if type(m) is kind] == norms, "again changes nothing"
