@@ -27,7 +27,7 @@ from utils.options import positive
 NAMES, LINKS = ("nasdsf0", "nasdsf1"), ("nasdsf-eth0", "nasdsf-eth1")
 ADDRESSES, PORT = ("10.213.77.1", "10.213.77.2"), 29577
 PATIENCE = 300
-LONG = 12  # epochs of a search that is cut
+LONG = 4  # epochs of a search that is cut
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as place, machines():
         folders = [prepared(Path(place) / name, args) for name in NAMES]
         row = {"dataset": Path(args.data).name, "machines": 2, "processes_each": args.processes, "cut": args.cut}
+        row |= dict.fromkeys(("search_codes", "search_s", "training_codes", "training_s", "seconds_to_end"))
         row |= cut_off(args, folders) if args.cut else searched_and_trained(args, folders)
         row["written_by_second"] = sum(1 for _ in (folders[1] / "runs").rglob("*"))
     append_row("two_machines", row)
@@ -107,7 +108,7 @@ def searched_and_trained(args: argparse.Namespace, folders: list[Path]) -> dict[
         started = time.perf_counter()
         codes = wait_for(start(args, folders, f"main_darts_{script}_flira.py", *common, *options), folders)
         told |= {f"{kind}_codes": " ".join(map(str, codes)), f"{kind}_s": round(time.perf_counter() - started, 1)}
-    return told | {"seconds_to_end": ""}
+    return told
 
 
 def cut_off(args: argparse.Namespace, folders: list[Path]) -> dict[str, object]:
@@ -124,7 +125,7 @@ def cut_off(args: argparse.Namespace, folders: list[Path]) -> dict[str, object]:
     words = ["ip", "netns", "exec", NAMES[0], sys.executable, str(ROOT / common[0]), "--resume"]
     started = time.perf_counter()
     subprocess.run([*words, newest(folders[0], "search")], cwd=folders[0], env=environment(), check=True)
-    return told | {"search_s": round(time.perf_counter() - started, 1), "training_codes": "", "training_s": ""}
+    return told | {"search_s": round(time.perf_counter() - started, 1)}
 
 
 def newest(folder: Path, kind: str) -> str:
