@@ -84,7 +84,12 @@ class MemoryStore(Store):
         """Make room for the records that `add` brings inside the block, at least 1.
 
         `ranks`: of this machine, which fill the store together; behind the block all its records are there.
+
+        Raises:
+            UserError: the system has no memory that they could share.
         """
+        if ranks.count > 1 and not hasattr(os, "memfd_create"):
+            raise UserError("--cache_features ram: expected Linux where several processes share it: use disk")
         self.size, self.added = count * self.record_bytes, []
         file = os.memfd_create("features") if ranks.count > 1 else -1  # has no name that a kill could leave behind
         try:
