@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
         print_dry_run(sizes | {"steps_per_epoch": compute.num_steps(loader), "epochs": args.epochs})
         return
 
-    make_folder(args.checkpointdir)
+    ranks().agree(lambda: make_folder(args.checkpointdir))
     with running("pretrain", args, parts, remarks(args, "pretrain")) as (run, stop), tracking(args, run) as tracker:
         job = Job(args, parts, loader, compute, run, stop, tracker)
         finish(run, args, parts, run_pretraining(job, detectors))
@@ -120,7 +120,7 @@ def build_detector(args: argparse.Namespace, modality: str, normalization: dict)
     set_norm_momentum(fpn, args.norm_momentum)
     detector = SingleDetector(modality, encoder, fpn, build_head(args), normalization, args.anchor_scale)
     if args.init:
-        load_start(detector, read_start(args, modality), f"--init {args.init}")
+        load_start(detector, ranks().agree(lambda: read_start(args, modality)), f"--init {args.init}")
     return detector
 
 

@@ -12,6 +12,7 @@ Shapes: a record is a list of maps (K, H, W, C), each with its own numbers.
 """
 
 import contextlib
+import fcntl
 import math
 import mmap
 import os
@@ -160,11 +161,20 @@ class DiskStore(Store):
         """
         with contextlib.ExitStack() as held:
             ranks.agree(lambda: self._hold(held, log))
-            self.open()
             self.number = ranks.number
+            self._hold_own(held)
+            self.open()
+            ranks.meet()  # none adds before all have seen the same
             yield
             ranks.meet()
         self.open()
+
+    def _hold_own(self, held: contextlib.ExitStack) -> None:
+        """Hold the index of this rank, which may outlive the one that holds the folder by a moment."""
+        with self._faults_named():
+            index = held.enter_context(open(self.files(self.number)[1], "ab"))  # noqa: SIM115
+            fcntl.flock(index, fcntl.LOCK_EX)
+        held.callback(fcntl.flock, index, fcntl.LOCK_UN)  # also where a loader process has inherited it
 
     def _hold(self, held: contextlib.ExitStack, log: Callable[[str], None]) -> None:
         """Wait for the folder, and cut off what an interrupted writer left half done."""
@@ -197,6 +207,7 @@ class DiskStore(Store):
         keys = self._whole(data, index)
         for path, size in ((index, sum(len(key) + 1 for key in keys)), (data, len(keys) * self.record_bytes)):
             with open(path, "ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # behind a rank of a job whose first one has been killed
                 file.truncate(size)
 
     @contextlib.contextmanager

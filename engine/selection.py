@@ -14,6 +14,7 @@ from engine.step import Session, move
 from models.search.cells import SearchableFusion
 from models.search.spaces import SKIP
 from utils.bars import bar
+from utils.errors import UserError
 
 
 def set_for_rating(model: nn.Module) -> list[nn.Module]:
@@ -41,6 +42,8 @@ def mean_loss(session: Session, batches: Iterable[dict]) -> float:
     forget(torch.zeros((), dtype=torch.bool, device=session.compute.device))
     if ranks.count > 1:
         losses = sorted(ranks.join([(number, loss.cpu()) for number, loss in losses]), key=lambda one: one[0])
+    if not losses:  # of one process the loader says it
+        raise UserError("val: expected pairs that can be read, found none")
     return float(torch.stack([loss for _, loss in losses]).mean())
 
 

@@ -17,6 +17,7 @@ from engine.replica import make_replica
 from models.synced_norm import sync_norms
 from utils.bars import bar
 from utils.distributed import ALONE, Ranks
+from utils.errors import UserError
 from utils.seed import own_draws
 
 T = TypeVar("T")
@@ -254,7 +255,10 @@ def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, ti
             else:
                 answered.append(move((batch["number"], without_inputs(batch), predictions), torch.device("cpu")))
         session.at_rest()
-    for _, batch, predictions in sorted(ranks.join(answered), key=lambda one: one[0]):
+    answered = sorted(ranks.join(answered), key=lambda one: one[0])
+    if ranks.count > 1 and not answered:  # of one process the loader says it
+        raise UserError(f"{title}: expected pairs that can be read, found none")
+    for _, batch, predictions in answered:
         evaluator.add(batch, predictions)
     return ranks.agree(evaluator.compute)
 

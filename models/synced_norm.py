@@ -71,7 +71,8 @@ class _Synced(torch.autograd.Function):
         x, weight, mean, var, count = ctx.saved_tensors
         invstd = (var + ctx.eps).rsqrt()
         # As if mean and variance were constants: what they are changes with every pixel of every share.
-        known = gradient, x, weight, mean, var, mean, invstd, False, ctx.eps, [True, True, True]
+        wide, x = gradient.to(weight.dtype), x.to(weight.dtype)  # of bfloat16: one rounding, in the end
+        known = wide, x, weight, mean, var, mean, invstd, False, ctx.eps, [True, True, True]
         by_pixel, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(*known)
         sums = torch.stack([by_weight, by_bias])
         dist.all_reduce(sums)
@@ -79,8 +80,8 @@ class _Synced(torch.autograd.Function):
         slope = -weight * invstd * invstd * of_weight
         shift = -weight * invstd * of_bias - slope * mean
         shape = (1, -1, *[1] * (x.dim() - 2))
-        by_pixel = torch.addcmul(by_pixel + shift.view(shape).to(x.dtype), x, slope.view(shape).to(x.dtype))
-        return by_pixel, by_weight, by_bias, None
+        by_pixel = torch.addcmul(by_pixel + shift.view(shape), x, slope.view(shape))
+        return by_pixel.to(gradient.dtype), by_weight, by_bias, None
 
 
 def sync_norms(module: nn.Module, device: torch.device) -> None:

@@ -11,7 +11,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from utils import distributed
 from utils.errors import UserError, known_faults_named, near, printable, short
@@ -35,6 +35,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str, usage: str | None = None):
         super().__init__(description=description, usage=usage, allow_abbrev=False, formatter_class=Manual)
+
+    def print_help(self, file: IO[str] | None = None) -> None:
+        """Print the manual; of several ranks the first one does."""
+        if distributed.ranks().first:
+            super().print_help(file)
 
     def parse_args(self, args: list[str] | None = None, namespace: argparse.Namespace | None = None):
         """Parse a whole command line; an option that is not known is named, with the one that may be meant."""
@@ -84,8 +89,7 @@ def ended(main: Callable[[list[str]], None], argv: list[str]) -> int:
         distributed.say_once(f"error: {printable(str(error))}")
         return 2
     except Stopped as error:
-        if distributed.ranks().first:
-            print(error, file=sys.stderr)
+        distributed.say_stopped(str(error), error.saved)
         return 3
     except KeyboardInterrupt:
         distributed.say_once("interrupted before a run had begun")

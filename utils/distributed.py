@@ -211,6 +211,22 @@ def say_once(line: str, detail: str = "") -> None:
         print(line + detail, file=sys.stderr, flush=True)
 
 
+def say_stopped(line: str, saved: bool) -> None:
+    """Print why a signal has stopped all ranks: once, and not where another has said that it ended for a reason.
+
+    torchrun sends the same signal to the others where one has ended by itself.
+    """
+    if saved and not _job.everyone.first:
+        return
+    if not saved and _job.everyone.count > 1:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(SECONDS_FOR_REASONS)
+        if _count("said anything"):
+            return
+        line += "; where nobody has sent a signal, another process of the job was lost"
+    say_once(line)
+
+
 def say_lost(error: Lost) -> None:
     """Print that a process was lost, once, unless any other has said why it ended."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which torchrun now sends to all that are left

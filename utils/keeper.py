@@ -129,9 +129,11 @@ class Keeper:
         if stopped:
             self.save()
             self.wait()
+            self.ranks.meet()  # torchrun gives the others little time, once one has ended
             raise Stopped(
                 f"stopped by {self.stop.came or 'a signal'}; {self.file('last')} holds epoch {progress.epochs_done} up "
-                f"to step {progress.steps}: --resume {self.run.path} goes on"
+                f"to step {progress.steps}: --resume {self.run.path} goes on",
+                saved=True,
             )
         if due and progress.steps > self.saved_step:
             self.save()

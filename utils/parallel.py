@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import uuid
 
 import torch
@@ -11,8 +12,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from utils.commands import command_line
 from utils.distributed import is_started
+from utils.signals import CAUGHT
 
 STOPPED = 3  # exit code of a run that a signal has stopped, its checkpoint saved
+FORWARDED = ",".join(number.name for number in (*CAUGHT, signal.SIGHUP, signal.SIGQUIT))  # to the processes
 
 
 class Several(Exception):
@@ -33,6 +36,7 @@ def start_several(args: argparse.Namespace) -> None:
 def launch(script: str, argv: list[str], count: int) -> int:
     """Run a script in so many processes that learn together; returns the exit code of the first that failed, or 0."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", FORWARDED)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
     where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": uuid.uuid4().hex}
     config = LaunchConfig(1, 1, count, max_restarts=0, monitor_interval=0.5, **where)
@@ -41,6 +45,6 @@ def launch(script: str, argv: list[str], count: int) -> int:
         elastic_launch(config, program)("-u", *rest)
     except ChildFailedError as error:
         return max(1, error.get_first_failure()[1].exitcode)  # below 0: a signal
-    except SignalException:
-        return STOPPED
+    except SignalException as told:
+        return STOPPED if told.sigval in CAUGHT else 128 + told.sigval
     return 0

@@ -20,12 +20,12 @@ def seed_everything(seed: int) -> None:
 
 
 def random_state(device: torch.device) -> dict:
-    """Return the state of every generator of this process as tensors and plain values."""
+    """Return the state of every generator of this process as tensors and plain values; of GPUs that of the device."""
     python, numpy = random.getstate(), np.random.get_state()
     state = {"python": list(python[1]), "python_next": python[2], "torch": torch.get_rng_state()}
     state |= {"numpy": numpy[1].tolist(), "numpy_rest": list(numpy[2:])}
     if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state_all()
+        state["cuda"] = torch.cuda.get_rng_state(device)
     elif device.type == "mps":
         state["mps"] = torch.mps.get_rng_state()
     return state
@@ -37,7 +37,7 @@ def set_random_state(state: dict, device: torch.device) -> None:
     np.random.set_state(("MT19937", state["numpy"], *state["numpy_rest"]))
     torch.set_rng_state(state["torch"])
     if device.type == "cuda":
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"], device)
     elif device.type == "mps":
         torch.mps.set_rng_state(state["mps"])
 

@@ -103,6 +103,7 @@ class Settling:
             self.model.train()
             for _ in range(PERTURB_STEPS):
                 optimisation_step(self.session, [next(batches)], optimizer)
+                self.session.progress.steps += 1
 
         val = self.parts.loader("val", train=False)
         rng = random.Random(self.args.seed)

@@ -12,7 +12,14 @@ class Stopped(BaseException):
     """A signal ended the run; the message says what is saved. It becomes exit code 3.
 
     Like KeyboardInterrupt no Exception, since libraries would take that for a fault of what they call.
+
+    Args:
+        saved: behind a step, where all ranks save; otherwise at once.
     """
+
+    def __init__(self, text: str, saved: bool = False):
+        super().__init__(text)
+        self.saved = saved
 
 
 class Stop:

@@ -11,6 +11,7 @@ from datasets.parts import Parts
 from utils.box_fusion import fuse_detections
 from utils.caching import check_caching
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
+from utils.distributed import ranks
 from utils.errors import UserError
 from utils.experiment import pick_compute, remarks
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
@@ -36,7 +37,7 @@ def test_found(args: argparse.Namespace) -> None:
     compute = pick_compute(args)
     trained = rebuild(args, args.eval_exp_dir)
     if args.search_exp_dir:
-        check_genotype(args, trained.state)
+        ranks().agree(lambda: check_genotype(args, trained.state))
     conditions = {} if args.robustness is None else planned(args, trained)
     if args.dry_run:
         sizes = {"pairs": len(trained.parts.records(args.eval_part))}
@@ -90,6 +91,11 @@ def check_test_options(args: argparse.Namespace) -> None:
     if args.box_fusion and "robustness" in args.typed:
         raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
     check_caching(args, learns=False)
+    ranks().agree(lambda: check_results(args))
+
+
+def check_results(args: argparse.Namespace) -> None:
+    """Refuse a file of results that cannot be written."""
     if args.results and (Path(args.results).is_dir() or not Path(args.results).parent.is_dir()):
         raise UserError(f"--results {args.results}: expected a file in a folder that exists")
 

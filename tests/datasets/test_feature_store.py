@@ -4,6 +4,7 @@ import contextlib
 import copy
 import resource
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,27 @@ def test_ranks_fill_a_store_together(place, tmp_path):
     if place == "disk":
         assert_holds(DiskStore(SHAPES, torch.float32, tmp_path), 1, 2, 3, 4, 5)
         assert_holds(filled(DiskStore(SHAPES, torch.float32, tmp_path), 6), 1, 2, 3, 4, 5, 6)
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_all_ranks_begin_with_the_same(late, tmp_path):
+    """Else they would divide different lists, and some records would be nobody's."""
+
+    class Late(DiskStore):
+        def open(self):
+            if getattr(self, "slow", False):
+                time.sleep(0.2)
+            super().open()
+
+    def work(ranks: Ranks) -> list[str]:
+        store = Late(SHAPES, torch.float32, tmp_path)
+        store.slow = ranks.number == late
+        with store.writing(3, [].append, ranks):
+            there = list(store.slots)
+            store.add({f"image{ranks.number}": record(ranks.number)})
+        return there
+
+    assert together(3, work) == [[], [], []]
 
 
 def test_what_an_interrupted_rank_left_is_cut_off(tmp_path):

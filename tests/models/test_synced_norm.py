@@ -82,3 +82,18 @@ def test_a_model_keeps_names_and_values(device, kind):
     assert torch.equal(model(x), expected)
     sync_norms(model, torch.device(device))
     assert [m for m in model.modules() if type(m) is kind] == norms, "again changes nothing"
+
+
+def test_half_precision_is_rounded_once(group):
+    """The gradients of a channel sum up to 0 but for rounding: here no worse than those of batch norm itself."""
+    plain, synced = pair(nn.BatchNorm2d, 0.1)
+    plain, synced = plain.float(), synced.float()
+    x = (torch.randn(8, 4, 16, 16) + 10).bfloat16()
+    weights = torch.randn(8, 4, 16, 16).bfloat16()
+    sums = []
+    for norm in (plain, synced):
+        given = x.clone().requires_grad_()
+        (norm(given) * weights).sum().backward()
+        assert given.grad.dtype == torch.bfloat16
+        sums.append(given.grad.double().sum(dim=(0, 2, 3)).abs().max())
+    assert sums[1] <= 2 * sums[0]

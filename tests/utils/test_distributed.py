@@ -65,6 +65,18 @@ def test_a_loss_is_said_where_nobody_said_why(store, told, capsys):
     assert told or ("another process of the job has ended" in lines[0] and "--resume" in lines[0])
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_a_signal_that_torchrun_sends_is_no_reason(store, told, capsys):
+    """It sends one to the others where one has ended, with or without a word."""
+    if told:
+        distributed.say_once("error: the reason")
+        capsys.readouterr()
+    distributed.say_stopped("stopped by SIGTERM", saved=False)
+    assert capsys.readouterr().err.startswith("stopped by SIGTERM; where nobody") != told
+    distributed.say_stopped("stopped by SIGTERM; holds epoch 2", saved=True)
+    assert not capsys.readouterr().err, "the first rank says this"
+
+
 def test_only_losses_count_as_such():
     assert distributed.is_loss(RuntimeError("[pair.cc:545] Connection closed by peer [127.0.0.1]:33003"))
     assert distributed.is_loss(dist.DistNetworkError("failed"))

@@ -69,7 +69,7 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
         print_dry_run(sizes | {"steps_per_epoch": steps, "epochs": args.epochs})
         return
 
-    make_folder(args.checkpointdir)
+    ranks().agree(lambda: make_folder(args.checkpointdir))
     with running("pretrain", args, parts, []) as (run, stop), tracking(args, run) as tracker:
         for modality, model in models.items():
             own = parts.of(modality)
