@@ -52,7 +52,8 @@ class _Synced(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        var, mean = torch.var_mean(x.to(weight.dtype), [0, *range(2, x.dim())], correction=0)
+        # As torch's norms count; torch.var_mean takes twenty times as long on channels that are last in memory.
+        mean, var = torch.batch_norm_update_stats(x.to(weight.dtype), None, None, 0.0)
         own = torch.cat([mean, var, mean.new_full((1,), x.numel() // x.shape[1])])
         each = own.new_empty(dist.get_world_size() * len(own))
         dist.all_gather_into_tensor(each, own)
@@ -80,7 +81,7 @@ class _Synced(torch.autograd.Function):
         slope = -weight * invstd * invstd * of_weight
         shift = -weight * invstd * of_bias - slope * mean
         shape = (1, -1, *[1] * (x.dim() - 2))
-        by_pixel = torch.addcmul(by_pixel + shift.view(shape), x, slope.view(shape))
+        by_pixel.addcmul_(x, slope.view(shape)).add_(shift.view(shape))
         return by_pixel.to(gradient.dtype), by_weight, by_bias, None
 
 
