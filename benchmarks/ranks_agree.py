@@ -72,7 +72,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace, count: int, folder: Path) -> dict:
     """Return where so many processes end."""
     out, weights = folder / f"{count}.pt", folder / "weights.pt"
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    start = [sys.executable, *(several if count > 1 else ())]
     sizes = ["--seed", args.seed, "--batch", args.batch, "--steps", args.steps, "--out", out, "--weights", weights]
     own = ["-m", "benchmarks.ranks_agree", args.data, *map(str, sizes)]
     subprocess.run([*start, *own], check=True, env=environment({"OMP_NUM_THREADS": "1"}))
