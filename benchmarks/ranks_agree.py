@@ -35,7 +35,7 @@ from utils.saving import save
 from utils.seed import seed_everything
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, IMAGE_SIZE = "test_efficientnet", 16, 2, 3, (64, 80)
-LEARNING_RATE, ADAM = 1e-2, 3  # times as many steps of Adam as of the others
+LEARNING_RATE, ADAM = 1e-2, 2  # times as many steps of Adam as of the others
 State = dict[str, torch.Tensor]
 
 

@@ -6,9 +6,6 @@ import signal
 import uuid
 
 import torch
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from utils.commands import command_line
 from utils.distributed import is_started
@@ -35,6 +32,11 @@ def start_several(args: argparse.Namespace) -> None:
 
 def launch(script: str, argv: list[str], count: int) -> int:
     """Run a script in so many processes that learn together; returns the exit code of the first that failed, or 0."""
+    # These take their time to import, and most commands never come here.
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", FORWARDED)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
