@@ -1,11 +1,11 @@
 """The demo's options, and the methods that it compares."""
 
 import argparse
-import os
 from dataclasses import dataclass, fields
 
 from datasets.road_scenes import SIZES
 from utils.args import Parser
+from utils.commands import CORES
 from utils.errors import UserError
 from utils.options import positive, seed
 
@@ -16,7 +16,6 @@ TRAINED_FUSIONS = ("mean", "sum", "concat_conv", "eca_attn", "shuffle_attn", "rg
 HAND_MADE = (*TRAINED_FUSIONS, *WIDENED, *BOX_FUSIONS)
 METHODS = (*SINGLE, *HAND_MADE, "random", "searched")
 DEFAULT_METHODS = ("thermal", "rgb", "sum", "concat_conv", "searched")
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import uuid
 
 import torch
 
-from utils.commands import command_line
+from utils.commands import CORES, command_line
 from utils.distributed import is_started
 from utils.signals import CAUGHT
 
@@ -25,8 +25,8 @@ class Several(Exception):
 
 def start_several(args: argparse.Namespace) -> None:
     """Raise `Several` where --parallel asks for several processes; where there are not two GPUs, one does all."""
-    count = torch.cuda.device_count()
-    if args.parallel and not is_started() and args.device in ("auto", "cuda") and count > 1:
+    asked = args.parallel and not is_started() and args.device in ("auto", "cuda")
+    if asked and (count := torch.cuda.device_count()) > 1:  # no other command asks CUDA for anything here
         raise Several(count)
 
 
@@ -37,9 +37,8 @@ def launch(script: str, argv: list[str], count: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", FORWARDED)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // count)))
     where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": uuid.uuid4().hex}
     config = LaunchConfig(1, 1, count, max_restarts=0, monitor_interval=0.5, **where)
     program, *rest = command_line(script, *argv)

@@ -12,6 +12,7 @@ from datasets.ego_gesture import open_ego
 from datasets.generated import deal, factors, used_labels
 from datasets.generated.ego import NUM_SECOND, main, render_gesture, write_ego
 from tests.datasets.made_clips import STEP, level, write_numbered_jpegs
+from tests.datasets.small_sets import check_small
 from utils.errors import UserError
 
 BOTH = ("rgb", "depth")
@@ -66,15 +67,7 @@ def test_shapes(generated, seed):
 
 def test_small_takes_the_first_of_each_subject(generated, monkeypatch):
     monkeypatch.setattr("datasets.small.SMALL", 2)
-    whole, small = open_ego(str(generated)), open_ego(str(generated), small=True)
-    for name, listed in whole.examples.items():
-        first = {one.group: one for one in reversed(listed)}  # of each subject its first
-        kept = small.examples[name]
-        assert [one for one in listed if one in kept] == kept
-        assert len(kept) == 2
-        if len(first) > 1:
-            assert all(first[one.group] == one for one in kept)
-            assert len({one.group for one in kept}) == 2
+    check_small(open_ego(str(generated)), open_ego(str(generated), small=True))
 
 
 @pytest.mark.parametrize(

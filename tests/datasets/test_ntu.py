@@ -17,6 +17,7 @@ from datasets.ntu import FOLDERS, SUBJECTS, list_of, open_ntu
 from datasets.prepare_ntu import main as prepare
 from datasets.skeletons import read_skeletons
 from tests.datasets.made_clips import numbers_of, real_data, write_numbered_skeleton, write_numbered_video
+from tests.datasets.small_sets import check_small
 from utils.errors import UserError
 
 OFFICIAL = {1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38}
@@ -93,15 +94,7 @@ def test_shapes(generated, seed):
 
 def test_small_takes_the_first_of_each_subject(generated, monkeypatch):
     monkeypatch.setattr("datasets.small.SMALL", 2)
-    whole, small = open_ntu(str(generated)), open_ntu(str(generated), small=True)
-    for name, listed in whole.examples.items():
-        first = {one.group: one for one in reversed(listed)}  # of each subject its first
-        kept = small.examples[name]
-        assert [one for one in listed if one in kept] == kept
-        assert len(kept) == 2
-        if len(first) > 1:
-            assert all(first[one.group] == one for one in kept)
-            assert len({one.group for one in kept}) == 2
+    check_small(open_ntu(str(generated)), open_ntu(str(generated), small=True))
 
 
 def test_pairs_are_of_one_name(generated, tmp_path):
