@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.rate_genotypes import main as rate_genotypes
+from benchmarks.fusion_study.rate_genotypes import main as rate_genotypes
 from datasets.road_scenes import main as road_scenes
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search

@@ -1,11 +1,11 @@
 """Rate random genotypes by a supernet, in two ways: as they are on its weights, and after brief training from these.
 
-    python -m benchmarks.rate_genotypes RUN --genotypes 20 --out FILE
+    python -m benchmarks.fusion_study.rate_genotypes RUN --genotypes 20 --out FILE
 
 RUN is a search run; genotype N is that of `main_darts_found_flira.py --random_genotype N`. FILE gets a JSON list of
 {"number", "genotype", "weights", "brief"}: minus the loss on `val` on the supernet's weights, by which evolution rates;
 and AP on `val` after --epochs of training from them, by which a search with `--topk_weights supernet` picks.
-What the ratings are worth: benchmarks/fusion_study.py.
+What the ratings are worth: benchmarks/fusion_study/__main__.py.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Write docs/results.md and its pictures from the rows of the fusion study, and from nothing else.
 
-    python -m benchmarks.fusion_report [--out docs/results.md]
+    python -m benchmarks.fusion_study.report [--out docs/results.md]
 
 The same rows give the same text. What is computed: study_summary.py, ranking.py; the words: fusion_words.py; the
 pictures: fusion_plots.py.
@@ -9,8 +9,10 @@ pictures: fusion_plots.py.
 import sys
 from pathlib import Path
 
-from benchmarks.fusion_plots import plot_pareto, plot_study
-from benchmarks.fusion_words import (
+from benchmarks.fusion_study.plots import plot_pareto, plot_study
+from benchmarks.fusion_study.rows import FAILURE, RANKING, RATING, STUDY
+from benchmarks.fusion_study.summary import Key, Row, best, groups, parts, ranks
+from benchmarks.fusion_study.words import (
     against_random,
     cautions,
     choice,
@@ -23,8 +25,6 @@ from benchmarks.fusion_words import (
     table,
 )
 from benchmarks.rows import read_rows
-from benchmarks.study_rows import FAILURE, RANKING, RATING, STUDY
-from benchmarks.study_summary import Key, Row, best, groups, parts, ranks
 from tools.summary import markdown
 from utils.args import Parser, command
 from utils.commands import ROOT
@@ -32,7 +32,7 @@ from utils.commands import ROOT
 HEAD = """\
 # Results of the fusion study
 
-Made by `python -m benchmarks.fusion_report` from the rows of `results/fusion_study.csv`,
+Made by `python -m benchmarks.fusion_study.report` from the rows of `results/fusion_study.csv`,
 `results/fusion_ranking.csv`, `results/fusion_rating.csv` and `results/fusion_failure.csv` alone; not written by hand.
 AP, AP50 and differences are in points of 100, mean ± standard deviation over the seeds. Each seed renders scenes of its
 own, where they are rendered, pretrains its own streams and trains every method on the same pairs; so methods are

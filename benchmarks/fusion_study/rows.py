@@ -10,9 +10,9 @@ config that its commands read, and its own options.
 import json
 from pathlib import Path
 
+from benchmarks.fusion_study.config import Method, Study, content_hash
+from benchmarks.fusion_study.jobs import AGAIN, BLACK, RATE, Wanted, failing_slug, ratings_file
 from benchmarks.rows import append_row, read_rows, same
-from benchmarks.study_config import Method, Study, content_hash
-from benchmarks.study_jobs import AGAIN, BLACK, RATE, Wanted, failing_slug, ratings_file
 from datasets.scenes import scenes_hash
 from datasets.scenes.scene import conditions
 from tools.demo_jobs import searched_in, tested_in, trained_in

@@ -6,9 +6,9 @@ What is computed: study_summary.py, ranking.py.
 import math
 import statistics
 
-from benchmarks.ranking import Paired
+from benchmarks.fusion_study.ranking import Paired
+from benchmarks.fusion_study.summary import HAND_MADE, Group, Ranks, Row, Tau, best, difference, over_random
 from benchmarks.road_scenes import spread
-from benchmarks.study_summary import HAND_MADE, Group, Ranks, Row, Tau, best, difference, over_random
 from tools.demo_options import BOX_FUSIONS
 from tools.summary import markdown
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fusion_report
-from benchmarks.fusion_study import main, options_of, parse
+from benchmarks.fusion_study.__main__ import main, options_of, parse
+from benchmarks.fusion_study.__main__ import report as fusion_report
+from benchmarks.fusion_study.config import read_study
+from benchmarks.fusion_study.jobs import study_jobs
+from benchmarks.fusion_study.rows import FAILURE, RANKING, RATING, missing
+from benchmarks.fusion_study.rows import STUDY as STUDY_ROWS
+from benchmarks.fusion_study.summary import Group, best, difference, front, groups, over_random
 from benchmarks.rows import read_rows
-from benchmarks.study_config import read_study
-from benchmarks.study_jobs import study_jobs
-from benchmarks.study_rows import FAILURE, RANKING, RATING, missing
-from benchmarks.study_rows import STUDY as STUDY_ROWS
-from benchmarks.study_summary import Group, best, difference, front, groups, over_random
 from datasets.road_scenes import parse as parse_scenes
 from tests.tools.stand_in import commands, stand_in
 from tools.jobs import Done

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study_values import DRAWN, Reader
+from benchmarks.fusion_study.values import DRAWN, Reader
 from models.fusion_baselines import FUSIONS
 from tools.demo_options import BOX_FUSIONS, SINGLE, SIZES, TRAINED_FUSIONS
 from utils.plain import read_yaml

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.study_config import Kendall, Method, Study
+from benchmarks.fusion_study.config import Kendall, Method, Study
 from tools.demo_jobs import (
     FOUND,
     PRETRAINED,
@@ -104,5 +104,7 @@ def _rating(study: Study, searching: tuple, options: Options) -> list[Job]:
     kendall: Kendall = study.kendall
     name = study.search_name(kendall.search)
     fixed = ("--genotypes", len(kendall.genotypes), "--epochs", kendall.brief_epochs, "--out", ratings_file(options))
-    rate = job(RATE, "benchmarks.rate_genotypes", (), (name,), lambda done: [searched_in(done, name), *fixed])
+    rate = job(
+        RATE, "benchmarks.fusion_study.rate_genotypes", (), (name,), lambda done: [searched_in(done, name), *fixed]
+    )
     return [_search(name, searching, kendall.search), rate]

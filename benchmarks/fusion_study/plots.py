@@ -10,8 +10,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from benchmarks.study_config import KINDS
-from benchmarks.study_summary import Group, Row, front, groups, parts
+from benchmarks.fusion_study.config import KINDS
+from benchmarks.fusion_study.summary import Group, Row, front, groups, parts
 from utils.plots import COLOURS, DPI, new_figure
 
 COLOUR = dict(zip(KINDS, (COLOURS[5], COLOURS[0], COLOURS[2], COLOURS[4], COLOURS[1])))

@@ -5,7 +5,7 @@
 Seed S renders its own scenes and trains with S, in runs/fusion_study-CONFIG-S. Resumable row by row: a row is appended
 as soon as its test has finished, and none is measured twice; a stopped seed goes on behind the commands that finished.
 A command that fails stops those that need it, not the others. Methods are chosen by AP_val and reported by AP. Rows:
-results/fusion_*.csv. What they say: python -m benchmarks.fusion_report.
+results/fusion_*.csv. What they say: python -m benchmarks.fusion_study.report.
 
 Start the same line as often as you like, in the same clone: in terminals, as tasks of a SLURM array on a shared file
 system, by torchrun. Each process takes commands that no other has; those of one that was killed are run again.
@@ -15,11 +15,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.fusion_report import report
+from benchmarks.fusion_study.config import KINDS, Study, content_hash, read_study
+from benchmarks.fusion_study.jobs import Wanted, study_jobs
+from benchmarks.fusion_study.report import report
+from benchmarks.fusion_study.rows import FAILURE, RANKING, RATING, RATINGS, STUDY, append_finished, chosen, missing
 from benchmarks.rows import read_rows
-from benchmarks.study_config import KINDS, Study, content_hash, read_study
-from benchmarks.study_jobs import Wanted, study_jobs
-from benchmarks.study_rows import FAILURE, RANKING, RATING, RATINGS, STUDY, append_finished, chosen, missing
 from datasets.scenes import scenes_hash
 from tools.demo import check_data, exit_codes, say
 from tools.demo_jobs import cache_folder, environment_for

@@ -8,8 +8,8 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from benchmarks.ranking import Paired, kendall, kendall_interval, paired
-from benchmarks.study_config import KINDS, group_of
+from benchmarks.fusion_study.config import KINDS, group_of
+from benchmarks.fusion_study.ranking import Paired, kendall, kendall_interval, paired
 
 HAND_MADE = ("handmade", "widened")
 Row = dict[str, str]

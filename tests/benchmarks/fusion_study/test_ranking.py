@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from benchmarks.ranking import kendall, kendall_interval, p_value, paired
+from benchmarks.fusion_study.ranking import kendall, kendall_interval, p_value, paired
 
 
 def tau_by_pairs(x: list[float], y: list[float]) -> float:
