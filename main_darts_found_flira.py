@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from commands.options import make_parser
+from commands.run import running, say_if_finished, take_up
+from commands.several_seeds import each_seed
 from datasets.parts import Parts
 from engine.tasks import detection
 from models.search.derive import in_words
@@ -44,12 +47,9 @@ from utils.found import (
 from utils.inherit import inherit
 from utils.learning import Setting, run_training
 from utils.memory import memory_estimate
-from utils.options import make_parser
 from utils.reporting import next_command, print_dry_run
-from utils.resume import running, say_if_finished, take_up
 from utils.run_folder import RunFolder, read_json
 from utils.seed import seed_everything
-from utils.seeds import each_seed
 from utils.testing import test_box_fusion, test_found
 
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")

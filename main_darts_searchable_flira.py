@@ -10,6 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from commands.options import make_parser
+from commands.run import running, say_if_finished, take_up
+from commands.several_seeds import each_seed
+from commands.strategy import check_combinations, met_parts
 from datasets.parts import Parts
 from engine.tasks import detection
 from models.fusion_detector import FusionDetector, searchable_fusions
@@ -33,13 +37,9 @@ from utils.experiment import (
 )
 from utils.learning import Setting, run_search
 from utils.memory import memory_estimate
-from utils.options import make_parser
 from utils.reporting import count_parameters, next_command, print_dry_run
-from utils.resume import running, say_if_finished, take_up
 from utils.run_folder import RunFolder
-from utils.searching import check_combinations, met_parts
 from utils.seed import seed_everything
-from utils.seeds import each_seed
 
 
 @command

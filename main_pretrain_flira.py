@@ -13,6 +13,8 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import DataLoader
 
+from commands.options import make_parser
+from commands.run import finish, running, say_if_finished, take_up
 from datasets.parts import Parts
 from engine.step import Compute
 from engine.tasks import detection
@@ -28,10 +30,8 @@ from utils.experiment import build_head, build_streams, check_batch, open_data, 
 from utils.learning import Setting
 from utils.lock import locked_by_first
 from utils.memory import memory_estimate
-from utils.options import make_parser
 from utils.pretrained import check_others, make_folder, merged_streams, publish
 from utils.reporting import count_parameters, next_command, print_dry_run, tracking
-from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import RunFolder
 from utils.seed import seed_everything
 from utils.signals import Stop

@@ -33,6 +33,7 @@ import torch
 from PIL import Image
 
 from benchmarks.rows import append_row
+from commands.options import count, make_parser, positive
 from datasets.images import read_rgb, read_thermal
 from datasets.registry import open_data_set
 from models.fusion_detector import found_fusions
@@ -46,7 +47,6 @@ from utils import checkpoint
 from utils.args import Parser, command, parse
 from utils.errors import UserError, printable
 from utils.found import check_fields
-from utils.options import count, make_parser, positive
 
 SECONDS = 5  # in which a file must be read
 INPUTS, LEVELS, CHANNELS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2"), ("P3", "P4"), 8

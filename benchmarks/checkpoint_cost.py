@@ -19,6 +19,7 @@ from torch import nn
 
 from benchmarks.rows import append_row
 from benchmarks.search_step import BACKBONE, CHANNELS, CLASSES, LEVELS, REPEATS, STATISTICS, make_model
+from commands.options import positive
 from datasets.loader import BadFiles
 from engine.guard import Guard
 from engine.step import Compute, Session
@@ -30,7 +31,6 @@ from models.fusion_detector import MODALITIES, SingleDetector
 from models.search.parameters import arch_parameters, weight_parameters
 from utils.args import Parser, command
 from utils.keeper import Keeper
-from utils.options import positive
 from utils.run_folder import RunFolder
 from utils.signals import Stop
 

@@ -23,6 +23,7 @@ from torch import nn
 
 from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
+from commands.options import make_parser, positive
 from datasets.parts import Parts
 from datasets.road_scenes import SIZES
 from engine.guard import Guard
@@ -35,7 +36,6 @@ from models.search.parameters import arch_parameters, weight_parameters
 from utils.args import Parser, command, parse
 from utils.caching import cached
 from utils.experiment import open_data, pick_compute
-from utils.options import make_parser, positive
 from utils.seed import seed_everything
 
 

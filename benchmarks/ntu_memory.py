@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.rows import append_row
+from commands.options import positive
 from datasets.generated.ntu import write_ntu
 from models.encoders import ENCODERS
 from utils.args import Parser, command
 from utils.commands import ROOT, named
-from utils.options import positive
 from utils.saving import save
 
 BATCH, SIDE, CLASSES, PUBLISHED_GB = 96, 256, 60, 128

@@ -17,12 +17,12 @@ import onnxruntime
 import torch
 
 from benchmarks.rows import append_row
+from commands.options import positive
 from datasets.loader import collate
 from datasets.registry import open_data_set
 from engine.tasks import detection
 from tools.export import BATCHES, export_onnx
 from utils.args import Parser, command
-from utils.options import positive
 from utils.predictor import Predictor
 
 LEAST = 0.01  # score of a box that is compared

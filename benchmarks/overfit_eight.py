@@ -13,6 +13,7 @@ import time
 import torch
 
 from benchmarks.rows import append_row
+from commands.options import make_parser
 from datasets.loader import make_loader
 from datasets.paired_detection import PairedDetectionDataset
 from datasets.paired_transforms import PairTransform, fill_from_mean
@@ -24,7 +25,6 @@ from models.search.parameters import weight_parameters
 from utils.args import command, parse
 from utils.errors import UserError
 from utils.experiment import load_head, load_streams, open_data, pick_compute
-from utils.options import make_parser
 from utils.seed import seed_everything
 
 

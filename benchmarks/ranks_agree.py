@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.rows import append_row
+from commands.options import positive, seed
 from datasets.parts import LoaderOptions, Parts, open_parts
 from engine.guard import Guard
 from engine.search import Bilevel
@@ -29,7 +30,6 @@ from models.search.parameters import arch_parameters, weight_parameters
 from models.search.spaces import Space
 from utils.commands import environment
 from utils.distributed import joined, leave, ranks
-from utils.options import positive, seed
 from utils.reporting import validator
 from utils.saving import save
 from utils.seed import seed_everything

@@ -30,11 +30,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.rows import append_row
+from commands.options import positive, seed
 from engine.tasks.detection import DetectionEvaluator
 from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
 from utils.commands import ROOT, environment
-from utils.options import positive, seed
 
 CONFIG = f"""{NETWORK}batchsize: 3
 device: cpu

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
+from commands.options import positive
+from commands.options import seed as as_seed
 from datasets.road_scenes import scenes_hash
 from engine.guard import Guard
 from engine.step import Session
@@ -27,8 +29,6 @@ from utils import checkpoint
 from utils.args import Parser, command
 from utils.commands import command_line
 from utils.experiment import open_data, pick_compute
-from utils.options import positive
-from utils.options import seed as as_seed
 from utils.reporting import validator
 from utils.run_folder import commit
 

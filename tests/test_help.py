@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from commands.options import make_parser
 from utils.args import Parser
 from utils.classify.data_sets import DATA_SETS
 from utils.classify.options import parser_of as class_parser_of
-from utils.options import make_parser
 
 SECTIONS = ("pretrain", "search", "found")
 TOOLS = (

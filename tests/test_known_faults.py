@@ -13,12 +13,12 @@ from torch import nn
 import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
+from commands.options import make_parser
 from models.detection.heads import DetectionHead
 from models.fusion_detector import FusionDetector, Streams, found_fusions, searchable_fusions
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
-from utils.options import make_parser
 
 REPO = Path(__file__).resolve().parent.parent
 NORMALIZATION = dict.fromkeys(("rgb", "thermal"), ((0.5,) * 3, (0.25,) * 3))

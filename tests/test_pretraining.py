@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import main_pretrain_flira
+from commands.options import make_parser
 from datasets.parts import LoaderOptions, open_parts
 from main_darts_found_flira import main as found
 from main_pretrain_flira import build_detector, check_sizes
@@ -21,7 +22,6 @@ from utils import learning
 from utils.args import parse
 from utils.errors import UserError
 from utils.lock import locked
-from utils.options import make_parser
 from utils.pretrained import make_folder
 
 REPO = Path(__file__).resolve().parent.parent

@@ -12,13 +12,13 @@ import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
 from benchmarks.road_scenes import spread
+from commands.options import make_parser
 from datasets.road_scenes import parse as parse_scenes
 from datasets.scenes import scenes_hash
 from tools.demo import config_hash
 from utils.args import parse
 from utils.classify.data_sets import DATA_SETS
 from utils.classify.options import parser_of
-from utils.options import make_parser
 
 REPO = Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text(encoding="utf-8")

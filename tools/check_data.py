@@ -6,6 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from commands.options import above_zero, image_size, positive
 from datasets.box_statistics import letterboxed_boxes, list_statistics
 from datasets.inspection import Pair, Problem, duplicates, inspect_pairs
 from datasets.paired_detection import PairedData
@@ -20,7 +21,6 @@ from tools.check_report import in_words, show
 from tools.data_options import add_data_options, check_output
 from utils.args import Parser, command
 from utils.errors import UserError
-from utils.options import above_zero, image_size, positive
 from utils.run_folder import write_json
 
 SHIFT_SHARE = 0.0075  # of the longer side, beyond which a shift is named: 5 px of 640, a third of a small FLIR box

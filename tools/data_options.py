@@ -4,10 +4,10 @@ import os
 import tempfile
 from pathlib import Path
 
+from commands.options import positive
 from datasets.registry import dataset_name, is_description
 from utils.args import Parser
 from utils.errors import UserError
-from utils.options import positive
 
 
 def add_data_options(parser: Parser) -> None:

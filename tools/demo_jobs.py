@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from commands.options import make_parser
 from tools.demo_options import BOX_FUSIONS, METHODS, SINGLE, WIDENED, Options
 from tools.jobs import Finished, Job
 from utils.args import SECTIONS, read_config
 from utils.commands import command_line, named
-from utils.options import make_parser
 
 SEARCH, FOUND = "main_darts_searchable_flira.py", "main_darts_found_flira.py"
 PRETRAINED = tuple(f"pretrain_{modality}" for modality in SINGLE)

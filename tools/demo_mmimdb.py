@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from commands.options import positive
+from commands.options import seed as as_seed
 from tools.demo import exit_codes, say
 from tools.demo_jobs import environment_for, job
 from tools.demo_options import CORES
@@ -18,8 +20,6 @@ from tools.out_folder import prepare
 from tools.summary import aligned, device, pair_passes
 from utils.args import Parser, command
 from utils.commands import named
-from utils.options import positive
-from utils.options import seed as as_seed
 from utils.run_folder import commit, read_json, write_json
 
 CONFIG = "configs/demo_mmimdb.yaml"

@@ -20,12 +20,12 @@ from torch import Tensor
 from torchvision.io import write_jpeg
 from tqdm import tqdm
 
+from commands.options import positive, probability
 from datasets.images import SUFFIXES
 from datasets.pairing import images_in, without_suffix
 from tools.annotate import annotated
 from utils.args import Parser, command
 from utils.errors import UserError, printable
-from utils.options import positive, probability
 from utils.predictor import SENSORS, Pair, Predictor
 from utils.run_folder import write_json
 from utils.video import Video, VideoWriter, is_video, side_by_side

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from tqdm import trange
 
+from commands.options import positive
 from engine.step import move
 from engine.tasks import detection
 from models.fusion_baselines import FUSIONS
@@ -28,7 +29,6 @@ from utils.args import Parser, command
 from utils.errors import UserError
 from utils.experiment import build_head, build_streams
 from utils.found import assemble, needed_modalities
-from utils.options import positive
 from utils.predictor import Predictor
 from utils.reporting import count_parameters
 from utils.run_folder import write_json

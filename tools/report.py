@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
+from commands.options import make_parser
 from datasets.parts import Parts
 from datasets.registry import is_description
 from utils.args import Parser, command, parse
 from utils.errors import UserError
 from utils.experiment import open_data
 from utils.inherit import inherit
-from utils.options import make_parser
 from utils.report.comparison import write_comparison
 from utils.report.run import Run
 from utils.report.runs import write_report

@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from commands.discretize import Settling
+from commands.run import finish
+from commands.strategy import Searching, learning_state
 from engine.guard import Guard
 from engine.progress import Row
 from engine.search import search
@@ -22,11 +25,8 @@ from utils import checkpoint
 from utils.args import plain
 from utils.keeper import Keeper
 from utils.reporting import Recorder, tracking, validator
-from utils.resume import finish
 from utils.run_folder import ALPHAS, RunFolder, commit
-from utils.searching import Searching, learning_state
 from utils.seed import seed_everything
-from utils.settling import Settling
 from utils.signals import Stop
 from utils.tracked_files import track_files
 from utils.tracking import Tracker

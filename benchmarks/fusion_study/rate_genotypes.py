@@ -11,6 +11,9 @@ What the ratings are worth: benchmarks/fusion_study/__main__.py.
 import sys
 from pathlib import Path
 
+from commands.options import make_parser, positive
+from commands.run import take_up
+from commands.strategy import Searching, met_parts
 from engine.guard import Guard
 from engine.progress import Row
 from engine.search import search
@@ -24,10 +27,7 @@ from utils import checkpoint
 from utils.args import Parser, command, parse
 from utils.caching import cached
 from utils.experiment import open_data, pick_compute
-from utils.options import make_parser, positive
-from utils.resume import take_up
 from utils.run_folder import RunFolder, write_json
-from utils.searching import Searching, met_parts
 from utils.seed import seed_everything
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from commands.options import add_search_options, add_space_options, add_weight_options, make_parser
 from utils.args import Parser, convert_option, options_of
 from utils.errors import UserError, near, short
-from utils.options import add_search_options, add_space_options, add_weight_options, make_parser
 
 # Of the options, those of the drawn space.
 DRAWN = ("space", "steps", "multiplier", "node_steps", "node_multiplier", "max_parameter_free")

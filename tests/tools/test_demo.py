@@ -12,6 +12,7 @@ import pytest
 from benchmarks.road_scenes import main as benchmark
 from benchmarks.road_scenes import spread
 from benchmarks.rows import read_rows
+from commands.options import make_parser
 from datasets.road_scenes import SIZES, scenes_hash
 from datasets.road_scenes import parse as parse_scenes
 from tests.tools.stand_in import commands, stand_in
@@ -24,7 +25,6 @@ from utils.args import SECTIONS, read_config
 from utils.args import parse as parse_command
 from utils.commands import ROOT
 from utils.errors import UserError
-from utils.options import make_parser
 
 PICTURES = ("genotype.png", "curves.png", "detections.png")
 

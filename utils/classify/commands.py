@@ -5,6 +5,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from commands.run import running, say_if_finished, take_up
+from commands.several_seeds import each_seed
+from commands.strategy import check_combinations
 from models.fusion_classifier import FusionClassifier
 from models.search.blocks import SEQUENCES
 from models.search.derive import in_words
@@ -33,11 +36,8 @@ from utils.experiment import pick_compute
 from utils.inherit import inherit
 from utils.learning import Setting, run_search, run_training
 from utils.reporting import count_parameters, next_command, print_dry_run
-from utils.resume import running, say_if_finished, take_up
 from utils.run_folder import RunFolder, read_json
-from utils.searching import check_combinations
 from utils.seed import seed_everything
-from utils.seeds import each_seed
 
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 SPACE = ("space", "predecessors", "steps", "multiplier", "node_steps", "node_multiplier", "max_parameter_free")

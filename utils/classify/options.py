@@ -2,12 +2,7 @@
 
 from functools import partial
 
-from engine.tasks.classification import F1_TYPES
-from models.search.blocks import SEQUENCES
-from models.search.spaces import spaces_of
-from utils.args import Parser
-from utils.classify.data_sets import DataSet, Weights
-from utils.options import (
+from commands.options import (
     add_cache_options,
     add_run_options,
     add_search_options,
@@ -18,6 +13,11 @@ from utils.options import (
     probability,
     seed,
 )
+from engine.tasks.classification import F1_TYPES
+from models.search.blocks import SEQUENCES
+from models.search.spaces import spaces_of
+from utils.args import Parser
+from utils.classify.data_sets import DataSet, Weights
 
 PURPOSE = {
     "pretrain": "Train an encoder per modality; writes checkpointdir.",

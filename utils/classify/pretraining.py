@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from commands.run import finish, running, say_if_finished, take_up
 from datasets.labelled_parts import LabelledParts
 from models.fusion_classifier import normalised
 from utils import checkpoint
@@ -20,7 +21,6 @@ from utils.learning import Setting, fit
 from utils.lock import locked
 from utils.pretrained import make_folder
 from utils.reporting import count_parameters, next_command, print_dry_run, tracking
-from utils.resume import finish, running, say_if_finished, take_up
 from utils.run_folder import write_json
 from utils.saving import save
 from utils.seed import seed_everything

@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from commands.options import make_parser
 from datasets.splits import DEV, OVERFIT, PAPER
 from utils.args import Parser, options_of
 from utils.classify.data_sets import DATA_SETS
 from utils.classify.options import parser_of
-from utils.options import make_parser
 from utils.plots import phases
 from utils.report import drawings
 from utils.report.page import Block, Facts, Pictures, Section, Table, Words

@@ -19,6 +19,7 @@ from benchmarks.fusion_study.rows import FAILURE, RANKING, RATING, missing
 from benchmarks.fusion_study.rows import STUDY as STUDY_ROWS
 from benchmarks.fusion_study.summary import Group, best, difference, front, groups, over_random
 from benchmarks.rows import read_rows
+from commands.options import make_parser
 from datasets.road_scenes import parse as parse_scenes
 from tests.tools.stand_in import commands, stand_in
 from tools.jobs import Done
@@ -26,7 +27,6 @@ from tools.out_folder import shared
 from utils.args import parse as parse_command
 from utils.commands import ROOT
 from utils.errors import UserError
-from utils.options import make_parser
 from utils.run_folder import read_json
 
 RANDOM = ("random v2 0", "random v2 1")

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from commands.strategy import Searching
 from datasets.loader import PairLoader
 from engine.evolution import evolve
 from engine.search import cycle_batches, search
@@ -21,7 +22,6 @@ from models.search.relaxations import EVALUATION
 from utils import checkpoint
 from utils.keeper import Keeper
 from utils.reporting import Recorder, validator
-from utils.searching import Searching
 from utils.seed import seed_everything
 from utils.tracking import Tracker
 

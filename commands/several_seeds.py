@@ -5,9 +5,9 @@ import copy
 from collections.abc import Iterator
 from pathlib import Path
 
+from commands.run import FINISHED, find_run
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.resume import FINISHED, find_run
 from utils.run_folder import RUNS, SEED_SUFFIX, read_json
 
 
