@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from datasets.labelled import Example, LabelledData, LabelledDataset, collate_labelled
+from datasets.classification.examples import Example, LabelledData, LabelledDataset, collate_labelled
 from datasets.loader import BadFiles, PairLoader, make_loader
 from datasets.pooled_cache import CachedExamples, PooledCache
 from datasets.splits import DEV, Split, dev_split

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datasets.classification.examples import Example, LabelledDataset
 from datasets.feature_store import Store
-from datasets.labelled import Example, LabelledDataset
 from utils.distributed import ranks_here
 from utils.errors import UserError
 

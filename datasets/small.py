@@ -2,7 +2,7 @@
 
 from itertools import zip_longest
 
-from datasets.labelled import Example
+from datasets.classification.examples import Example
 
 SMALL = 64  # examples of a list
 

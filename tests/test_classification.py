@@ -15,7 +15,7 @@ import main_darts_searchable_ntu
 import main_pretrain_ego
 import main_pretrain_mmimdb
 import main_pretrain_ntu
-from datasets import mmimdb
+from datasets.classification import mmimdb
 from datasets.generated.ego import write_ego
 from datasets.generated.mmimdb import write_mmimdb
 from datasets.generated.ntu import write_ntu

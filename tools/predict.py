@@ -21,6 +21,7 @@ from torchvision.io import write_jpeg
 from tqdm import tqdm
 
 from commands.options import positive, probability
+from datasets.classification.video import Video, VideoWriter, is_video, side_by_side
 from datasets.images import SUFFIXES
 from datasets.pairing import images_in, without_suffix
 from tools.annotate import annotated
@@ -28,7 +29,6 @@ from utils.args import Parser, command
 from utils.errors import UserError, printable
 from utils.predictor import SENSORS, Pair, Predictor
 from utils.run_folder import write_json
-from utils.video import Video, VideoWriter, is_video, side_by_side
 
 OF_SENSOR = re.compile(r"[_-](rgb|visible|vis|thermal|infrared|ir|lwir|previewdata)$", re.IGNORECASE)
 SHOWN = 5  # names in a message

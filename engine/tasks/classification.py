@@ -2,7 +2,7 @@
 
 F1 at a threshold of 0.3 and accuracy by scikit-learn, as BM-NAS reports them (2104.09379, section 4).
 
-Shapes: B batch, K classes; batches as collated by datasets/labelled.py.
+Shapes: B batch, K classes; batches as collated by datasets/classification/examples.py.
 """
 
 from dataclasses import dataclass

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from datasets.ego_gesture import open_ego
-from datasets.labelled import LabelledData
-from datasets.mmimdb import open_mmimdb
-from datasets.ntu import open_ntu
+from datasets.classification.ego_gesture import open_ego
+from datasets.classification.examples import LabelledData
+from datasets.classification.mmimdb import open_mmimdb
+from datasets.classification.ntu import open_ntu
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import av
 import torch
 
-from datasets import clips, ego_gesture, images, labelled, mmimdb, ntu, resize, skeletons
+from datasets import images, resize
+from datasets.classification import clips, ego_gesture, mmimdb, ntu, skeletons
+from datasets.classification import examples as labelled
+from datasets.classification.examples import Example
 from datasets.feature_store import DiskStore, MemoryStore, Store
-from datasets.labelled import Example
 from datasets.labelled_parts import LabelledParts
 from datasets.pooled_cache import PooledCache, keys_of
 from engine.features import content_name

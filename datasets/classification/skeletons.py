@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.clips import Crop, cropped
+from datasets.classification.clips import Crop, cropped
 from utils.errors import UserError, short
 from utils.plain import plain_file
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from datasets.clips import cropped, draw_crop, frame_size, read_frames, segment_frames
-from datasets.labelled import Example, LabelledData
-from datasets.skeletons import read_skeletons
+from datasets.classification.clips import cropped, draw_crop, frame_size, read_frames, segment_frames
+from datasets.classification.examples import Example, LabelledData
+from datasets.classification.skeletons import read_skeletons
 from datasets.small import first_of_each
 from utils.errors import UserError, short
 from utils.plain import plain_file

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from datasets.classification.examples import Example, LabelledData
 from datasets.images import read_rgb
-from datasets.labelled import Example, LabelledData
 from datasets.small import SMALL
 from utils.errors import UserError, short
 from utils.plain import plain_file

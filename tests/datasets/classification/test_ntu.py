@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.clips import WHOLE, draw_crop, read_frames
+from datasets.classification.clips import WHOLE, draw_crop, read_frames
+from datasets.classification.ntu import FOLDERS, SUBJECTS, list_of, open_ntu
+from datasets.classification.skeletons import read_skeletons
 from datasets.generated import deal, factors, used_labels
 from datasets.generated.bodies import AXES, LIMBS, skeleton_text
 from datasets.generated.moving import COLOURS
 from datasets.generated.ntu import NUM_SECOND, main, write_clip, write_ntu
-from datasets.ntu import FOLDERS, SUBJECTS, list_of, open_ntu
 from datasets.prepare_ntu import main as prepare
-from datasets.skeletons import read_skeletons
 from tests.datasets.made_clips import numbers_of, real_data, write_numbered_skeleton, write_numbered_video
 from tests.datasets.small_sets import check_small
 from utils.errors import UserError

@@ -19,9 +19,9 @@ import torch
 from av.container import InputContainer
 from torch import Tensor
 
+from datasets.classification.video import CODECS, QUALITY
 from utils.errors import UserError
 from utils.plain import plain_file
-from utils.video import CODECS, QUALITY
 
 Crop = tuple[float, float]  # where it begins and ends, as shares of the clip
 WHOLE: Crop = (0.0, 1.0)

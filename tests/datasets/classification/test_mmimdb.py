@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.classification.mmimdb import open_mmimdb, read_poster
 from datasets.generated.mmimdb import GENRES, SEEN, TOLD, draw_labels, main, to_caffe, word_vectors
 from datasets.generated.posters import MARKS, draw_poster
-from datasets.mmimdb import open_mmimdb, read_poster
 from datasets.prepare_mmimdb import main as prepare
 from datasets.prepare_mmimdb import prepare_mmimdb, to_rgb
 from tests.datasets.made_clips import real_data
@@ -65,7 +65,7 @@ def test_to_rgb_undoes_what_vgg_needs():
 
 
 def test_small_takes_the_first_of_each_list(prepared, monkeypatch):
-    monkeypatch.setattr("datasets.mmimdb.SMALL", 2)
+    monkeypatch.setattr("datasets.classification.mmimdb.SMALL", 2)
     whole, small = open_mmimdb(str(prepared)), open_mmimdb(str(prepared), small=True)
     assert small.examples == {name: listed[:2] for name, listed in whole.examples.items()}
 

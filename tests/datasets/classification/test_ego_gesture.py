@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.ego_gesture import open_ego
+from datasets.classification.ego_gesture import open_ego
 from datasets.generated import deal, factors, used_labels
 from datasets.generated.ego import NUM_SECOND, main, render_gesture, write_ego
 from tests.datasets.made_clips import STEP, level, write_numbered_jpegs

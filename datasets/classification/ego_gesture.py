@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from datasets.clips import IN_PICTURE, generator, segment_frames
+from datasets.classification.clips import IN_PICTURE, generator, segment_frames
+from datasets.classification.examples import Example, LabelledData
 from datasets.images import read_rgb, read_thermal
-from datasets.labelled import Example, LabelledData
 from datasets.resize import resize_grey
 from datasets.small import first_of_each
 from utils.errors import UserError, near, short

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from datasets.clips import LEAST_SHARE, WHOLE, cropped, draw_crop, frame_size, read_frames, segment_frames
+from datasets.classification.clips import (
+    LEAST_SHARE,
+    WHOLE,
+    cropped,
+    draw_crop,
+    frame_size,
+    read_frames,
+    segment_frames,
+)
 from tests.datasets.made_clips import DARK, numbers_of, real_data, write_numbered_video
 from utils.errors import UserError
 
