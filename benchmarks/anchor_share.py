@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.rows import append_row
 from commands.options import image_size
 from datasets.box_statistics import letterboxed_boxes
-from datasets.registry import open_data_set
+from datasets.detection.registry import open_data_set
 from models.detection.anchor_fit import anchor_shares
 
 

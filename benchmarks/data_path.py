@@ -24,9 +24,9 @@ from PIL import Image
 
 from benchmarks.rows import append_row
 from commands.options import positive
-from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord
-from datasets.paired_transforms import PairTransform, fill_from_mean
-from datasets.registry import dataset_name, open_data_set
+from datasets.detection.paired_detection import PairedData, PairedDetectionDataset, PairRecord
+from datasets.detection.paired_transforms import PairTransform, fill_from_mean
+from datasets.detection.registry import dataset_name, open_data_set
 from datasets.road_scenes import LARGEST, write_road_scenes
 from utils.args import Parser, command
 from utils.errors import UserError

@@ -18,8 +18,8 @@ import torch
 
 from benchmarks.rows import append_row
 from commands.options import positive
+from datasets.detection.registry import open_data_set
 from datasets.loader import collate
-from datasets.registry import open_data_set
 from engine.tasks import detection
 from tools.export import BATCHES, export_onnx
 from utils.args import Parser, command

@@ -14,9 +14,9 @@ import torch
 
 from benchmarks.rows import append_row
 from commands.options import make_parser
+from datasets.detection.paired_detection import PairedDetectionDataset
+from datasets.detection.paired_transforms import PairTransform, fill_from_mean
 from datasets.loader import make_loader
-from datasets.paired_detection import PairedDetectionDataset
-from datasets.paired_transforms import PairTransform, fill_from_mean
 from engine.guard import Guard
 from engine.step import Session, evaluate, optimisation_step, run_pass
 from engine.tasks import detection

@@ -6,8 +6,8 @@
 import argparse
 from collections.abc import Callable
 
-from datasets.corruptions import KINDS
-from datasets.registry import LOCATE, dataset_name
+from datasets.detection.corruptions import KINDS
+from datasets.detection.registry import LOCATE, dataset_name
 from models.fusion_baselines import BASELINES, FUSIONS
 from models.search.blocks import MAPS
 from models.search.costs import COSTS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.paired_detection import PairedData, PairRecord
+from datasets.detection.paired_detection import PairedData, PairRecord
 
 PERCENTILES = (5, 50, 95)
 AREAS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}  # COCO's, original pixels

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datasets.detection.paired_detection import PairedDetectionDataset, PairRecord, PairsOf
 from datasets.feature_store import Store
-from datasets.paired_detection import PairedDetectionDataset, PairRecord, PairsOf
 from utils.bars import bar
 from utils.distributed import ranks_here
 from utils.errors import UserError

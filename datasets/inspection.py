@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from datasets.detection.paired_detection import PairRecord
+from datasets.detection.pairing import MODALITIES, SPELLED
 from datasets.images import read_rgb, read_thermal_values
-from datasets.paired_detection import PairRecord
-from datasets.pairing import MODALITIES, SPELLED
 from datasets.registration import correlate
 from utils.errors import UserError, reported
 from utils.plain import plain_file

@@ -12,12 +12,19 @@ from typing import ClassVar
 
 from torch.utils.data import DataLoader
 
-from datasets.corrupted_pairs import CorruptedPairs
+from datasets.detection.corrupted_pairs import CorruptedPairs
+from datasets.detection.paired_detection import (
+    PairedData,
+    PairedDetectionDataset,
+    PairRecord,
+    black_pair,
+    load_pair,
+    merge_val,
+)
+from datasets.detection.paired_transforms import PairTransform, fill_from_mean
+from datasets.detection.registry import open_data_set
 from datasets.feature_cache import CachedDataset, FeatureCache
 from datasets.loader import BadFiles, make_loader
-from datasets.paired_detection import PairedData, PairedDetectionDataset, PairRecord, black_pair, load_pair, merge_val
-from datasets.paired_transforms import PairTransform, fill_from_mean
-from datasets.registry import open_data_set
 from datasets.splits import OVERFIT, PAPER, Split, make_split, overfit_split, paper_split
 from utils import distributed
 from utils.distributed import Ranks

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from datasets.detection.paired_detection import Normalization, PairRecord
 from datasets.images import STRETCH, Counts, eight_bits, read_rgb, read_thermal_values
-from datasets.paired_detection import Normalization, PairRecord
 from utils.errors import UserError
 
 LEVELS, COUNTS = 256, 65536  # values of 8 and 16 bits

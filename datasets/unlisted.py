@@ -7,12 +7,12 @@ read says nothing of the files in its folders, so those are left alone.
 
 from pathlib import Path, PurePosixPath
 
-from datasets.annotations import is_file_name
-from datasets.coco_json import read_coco
+from datasets.detection.annotations import is_file_name
+from datasets.detection.coco_json import read_coco
+from datasets.detection.pairing import MODALITIES, SPELLED, is_folder, without_suffix
+from datasets.detection.sources import PairList, Source
 from datasets.images import SUFFIXES
 from datasets.inspection import Problem
-from datasets.pairing import MODALITIES, SPELLED, is_folder, without_suffix
-from datasets.sources import PairList, Source
 from utils.errors import UserError
 
 Folders = dict[str, Path]  # by modality

@@ -18,7 +18,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from datasets import images, paired_transforms, resize
+from datasets import images, resize
+from datasets.detection import paired_transforms
 from datasets.feature_store import Shapes, Store
 from engine.step import Compute, move
 from models import backbones, fusion_detector

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from datasets.corrupted_pairs import CLEAN
-from datasets.corruptions import DEAD_KINDS, severities
+from datasets.detection.corrupted_pairs import CLEAN
+from datasets.detection.corruptions import DEAD_KINDS, severities
 from engine.step import Compute, Task, move, without_inputs
 from models.fusion_detector import INPUTS, FusionDetector
 from utils.bars import bar
@@ -51,7 +51,7 @@ def detect_under(
     """Run the model over all batches under each of the conditions, which are of one kind.
 
     Args:
-        batches: with "versions", from `datasets.corrupted_pairs`.
+        batches: with "versions", from `datasets.detection.corrupted_pairs`.
 
     Returns:
         What `task.predict` gave of each batch, on the CPU; ranks take turns at the batches, and each gets all answers.

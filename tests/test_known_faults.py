@@ -132,7 +132,7 @@ def test_weights_and_logits_partition_what_is_trainable():
 
 def images_read(monkeypatch) -> set[str]:
     """Record the name of every image file that is decoded from now on."""
-    module, seen = importlib.import_module("datasets.paired_detection"), set()
+    module, seen = importlib.import_module("datasets.detection.paired_detection"), set()
     original = module.load_pair
 
     def spy(record, counts):

@@ -10,9 +10,9 @@ import pytest
 import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
-from datasets.own_set import FIELDS
-from datasets.registry import LOCATE, open_data_set
-from datasets.voc_xml import parse_voc
+from datasets.detection.own_set import FIELDS
+from datasets.detection.registry import LOCATE, open_data_set
+from datasets.detection.voc_xml import parse_voc
 from tests.run_commands import run
 from tests.tiny_sets import make_tiny_own
 from tools import check_data, dataset_stats

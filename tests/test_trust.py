@@ -29,13 +29,13 @@ from benchmarks.bad_inputs import (
     read_a_set,
     read_an_image,
 )
-from datasets.coco_json import parse_coco
+from datasets.detection.coco_json import parse_coco
+from datasets.detection.registry import locate, open_data_set
+from datasets.detection.sources import open_source
+from datasets.detection.voc_xml import read_names
 from datasets.images import MAX_PIXELS, read_rgb
 from datasets.inspection import _digest
-from datasets.registry import locate, open_data_set
-from datasets.sources import open_source
 from datasets.unlisted import unlisted_files
-from datasets.voc_xml import read_names
 from models.fusion_detector import Streams
 from tests.spoil import LEAVING
 from tests.tiny_sets import make_tiny_own

@@ -8,12 +8,12 @@ from tqdm import tqdm
 
 from commands.options import above_zero, image_size, positive
 from datasets.box_statistics import letterboxed_boxes, list_statistics
+from datasets.detection.paired_detection import PairedData
+from datasets.detection.pairing import MissingImage
+from datasets.detection.registry import locate
+from datasets.detection.sources import Source, open_source
 from datasets.inspection import Pair, Problem, duplicates, inspect_pairs
-from datasets.paired_detection import PairedData
-from datasets.pairing import MissingImage
 from datasets.registration import AGREE_PX, Registration, working_factor
-from datasets.registry import locate
-from datasets.sources import Source, open_source
 from datasets.splits import make_split
 from datasets.unlisted import named_images, unlisted_files
 from models.detection.anchor_fit import SCALES, anchor_shares, better_scale

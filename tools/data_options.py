@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from commands.options import positive
-from datasets.registry import dataset_name, is_description
+from datasets.detection.registry import dataset_name, is_description
 from utils.args import Parser
 from utils.errors import UserError
 

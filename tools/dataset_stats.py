@@ -1,14 +1,14 @@
 """Measure mean and deviation of a training list: python -m tools.dataset_stats DIR [--out FILE].
 
-Gives the lines that the YAML file of an own set takes (datasets/own_set.py).
+Gives the lines that the YAML file of an own set takes (datasets/detection/own_set.py).
 """
 
 import shlex
 import sys
 
-from datasets.paired_detection import PairedData
+from datasets.detection.paired_detection import PairedData
+from datasets.detection.registry import open_data_set
 from datasets.pixel_statistics import PixelStatistics, pixel_statistics
-from datasets.registry import open_data_set
 from tools.check_report import show
 from tools.data_options import add_data_options, check_output
 from utils.args import Parser, command

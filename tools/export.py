@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datasets.paired_transforms import fill_from_mean
+from datasets.detection.paired_transforms import fill_from_mean
 from models.detection.exported import ExportedDetector, RawDetector, WithLogits
 from utils.args import Parser, command
 from utils.errors import UserError

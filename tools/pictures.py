@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from datasets.paired_detection import PairedData
+from datasets.detection.paired_detection import PairedData
 from models.search.draw import draw_genotype
 from models.search.genotype_io import read_any
 from tools.demo_jobs import searched_in, tested_in, trained_in

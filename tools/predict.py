@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from commands.options import positive, probability
 from datasets.classification.video import Video, VideoWriter, is_video, side_by_side
+from datasets.detection.pairing import images_in, without_suffix
 from datasets.images import SUFFIXES
-from datasets.pairing import images_in, without_suffix
 from tools.annotate import annotated
 from utils.args import Parser, command
 from utils.errors import UserError, printable

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from commands.options import make_parser
+from datasets.detection.registry import is_description
 from datasets.parts import Parts
-from datasets.registry import is_description
 from utils.args import Parser, command, parse
 from utils.errors import UserError
 from utils.experiment import open_data

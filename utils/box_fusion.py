@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, box_convert
 
-from datasets.paired_detection import PairRecord
+from datasets.detection.paired_detection import PairRecord
 from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU
 from utils.coco_eval import to_coco_detections
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import torch
 
+from datasets.detection.paired_detection import PairRecord
 from datasets.feature_cache import FeatureCache, digests_of
 from datasets.feature_store import DiskStore, MemoryStore, Shapes, Store
 from datasets.loader import TOGETHER
-from datasets.paired_detection import PairRecord
 from datasets.parts import Parts
 from engine.features import KINDS, fill, record_shapes, store_key
 from engine.step import Compute

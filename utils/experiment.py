@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from datasets.paired_detection import PairedData
+from datasets.detection.paired_detection import PairedData
 from datasets.parts import LoaderOptions, Parts, open_parts
 from datasets.splits import OVERFIT, Split
 from engine.step import Compute

@@ -12,9 +12,9 @@ from types import NoneType
 
 from torch import Tensor, nn
 
-from datasets.paired_detection import Normalization
+from datasets.detection.paired_detection import Normalization
+from datasets.detection.registry import LOCATE, is_description
 from datasets.parts import Parts
-from datasets.registry import LOCATE, is_description
 from engine.guard import Guard
 from engine.step import Compute, Session
 from engine.tasks import detection

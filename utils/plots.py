@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
 
-from datasets.paired_detection import PairRecord, load_pair
+from datasets.detection.paired_detection import PairRecord, load_pair
 from engine.progress import metric_of
 from utils.errors import UserError, printable, short
 from utils.matching import Matched, match

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from datasets.detection.paired_transforms import PairTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal
 from datasets.loader import collate
-from datasets.paired_transforms import PairTransform, fill_from_mean
 from engine.step import move
 from engine.tasks import detection
 from utils.errors import UserError, short

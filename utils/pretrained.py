@@ -8,7 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
-from datasets.paired_detection import PairedData
+from datasets.detection.paired_detection import PairedData
 from datasets.parts import Parts
 from models.fusion_detector import INPUTS, MODALITIES, SingleDetector
 from utils import checkpoint

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from datasets.detection.registry import is_description
 from datasets.parts import Parts
-from datasets.registry import is_description
 from engine.progress import Row
 from engine.step import Session, evaluate
 from utils.args import plain

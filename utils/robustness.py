@@ -1,12 +1,12 @@
 """`--robustness`: a trained run tested with its sensors dead, corrupted or shifted; writes robustness.json and .png.
 
-What is done to the pictures: datasets/corruptions.py; the numbers: docs/robustness.md.
+What is done to the pictures: datasets/detection/corruptions.py; the numbers: docs/robustness.md.
 """
 
 import argparse
 import time
 
-from datasets.corruptions import KINDS
+from datasets.detection.corruptions import KINDS
 from engine.robustness import Answers, Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
 from engine.tasks import detection

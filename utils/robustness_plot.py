@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from datasets.corruptions import DEAD_KINDS, GRADED, WORST
+from datasets.detection.corruptions import DEAD_KINDS, GRADED, WORST
 from utils.errors import printable
 from utils.plots import COLOURS, DPI
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torchvision.io import write_png
 
+from datasets.detection.paired_detection import PairRecord
 from datasets.inspection import Pair, duplicates, inspect_pair, inspect_pairs
-from datasets.paired_detection import PairRecord
 
 SIZE = (40, 48)  # height, width
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.paired_detection import load_pair
+from datasets.detection.paired_detection import load_pair
+from datasets.detection.registry import open_data_set
 from datasets.parts import LoaderOptions, Parts, open_parts
-from datasets.registry import open_data_set
 from tests.tiny_data import draw_lists, make_tiny_flir
 from tests.tiny_sets import FLIR_FORMS, FORMS, NUMBERS, OTHER_FORMS, corners, voc_text, write_list
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from datasets.detection.paired_detection import PairedDetectionDataset
+from datasets.detection.paired_transforms import PairTransform, fill_from_mean
+from datasets.detection.registry import open_data_set
 from datasets.loader import BadFiles, SeededBatches, collate_targets, make_loader
-from datasets.paired_detection import PairedDetectionDataset
-from datasets.paired_transforms import PairTransform, fill_from_mean
-from datasets.registry import open_data_set
 from tests.thread_ranks import together
 from tests.tiny_data import make_tiny_flir
 from utils.distributed import Ranks

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.detection.registry import open_data_set
 from datasets.images import read_rgb, read_thermal
 from datasets.registration import NUM_GROUPS, REACH, Registration, correlate, working_factor
-from datasets.registry import open_data_set
 
 SIDE = 160
 SHIFTS = [(0, 0), (12, -7), (-9, 3)]

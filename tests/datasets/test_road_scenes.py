@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from datasets import road_scenes
-from datasets.paired_detection import load_pair
-from datasets.registry import open_data_set
+from datasets.detection.paired_detection import load_pair
+from datasets.detection.registry import open_data_set
 from datasets.scenes import scenes_hash
 from datasets.scenes.canvas import MARGIN, ON_THE_GROUND, SUBPIXELS, Camera, Canvas
 from datasets.scenes.conditions import CONDITIONS

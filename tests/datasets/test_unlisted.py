@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.sources import PairList, Source
+from datasets.detection.sources import PairList, Source
 from datasets.unlisted import named_images, unlisted_files
 
 LISTS = {"train": range(3), "test": range(3, 5)}

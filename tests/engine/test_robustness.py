@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from datasets.corruptions import KINDS, severities
+from datasets.detection.corruptions import KINDS, severities
 from datasets.parts import LoaderOptions, Parts, open_parts
 from engine.robustness import Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute

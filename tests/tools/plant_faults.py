@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torchvision.io import decode_image, write_jpeg
 
-from datasets.paired_detection import PairRecord
+from datasets.detection.paired_detection import PairRecord
 
 
 def edit(folder: Path, origin: str, change: Callable[[dict], None]) -> None:

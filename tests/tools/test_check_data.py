@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision.io import write_jpeg
 
-from datasets.registry import open_data_set
+from datasets.detection.registry import open_data_set
 from tests.run_commands import refused, run
 from tests.tiny_data import make_tiny_flir
 from tests.tools.plant_faults import FAULTS, TEN, add_box, edit

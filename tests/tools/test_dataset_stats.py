@@ -7,8 +7,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from datasets.detection.registry import open_data_set
 from datasets.images import read_rgb, read_thermal
-from datasets.registry import open_data_set
 from tests.run_commands import refused, run
 from tests.tiny_data import make_tiny_flir
 from tools.dataset_stats import main

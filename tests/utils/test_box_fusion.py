@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from datasets.paired_detection import PairRecord
+from datasets.detection.paired_detection import PairRecord
 from utils.box_fusion import fuse_detections
 
 CATEGORIES = [7, 3]  # ids of the class channels, in no order

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from torchvision.io import ImageReadMode, decode_image
 
-from datasets.registry import open_data_set
+from datasets.detection.registry import open_data_set
 from tests.tiny_data import make_tiny_flir
 from utils import plots
 from utils.errors import UserError

@@ -3,7 +3,7 @@
 import pytest
 from torchvision.io import decode_image
 
-from datasets.corruptions import KINDS
+from datasets.detection.corruptions import KINDS
 from engine.robustness import conditions_of
 from utils.robustness import row_of
 from utils.robustness_plot import draw, plot_robustness

@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from datasets.detection.paired_detection import PairRecord, load_pair
 from datasets.images import Counts
-from datasets.paired_detection import PairRecord, load_pair
 from datasets.parts import Parts
 from utils.matching import Matched
 from utils.plots import BOX_COLOURS, draw_boxes, match_all

@@ -1,6 +1,6 @@
 """Sections of what was tested: scenes, failing sensors, precision and recall, the gallery."""
 
-from datasets.corruptions import KINDS
+from datasets.detection.corruptions import KINDS
 from datasets.parts import Parts
 from models.fusion_detector import MODALITIES
 from utils.coco_eval import precision_by_recall

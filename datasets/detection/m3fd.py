@@ -6,8 +6,8 @@ Images lie in `Ir/` and `Vis/`, one name for both. COCO files lie in `meta/`: an
 
 from pathlib import Path
 
-from datasets.pairing import find_lists
-from datasets.sources import PairList, Source
+from datasets.detection.pairing import find_lists
+from datasets.detection.sources import PairList, Source
 from utils.errors import UserError
 
 CLASSES = ("people", "car", "bus", "motorcycle", "lamp", "truck")

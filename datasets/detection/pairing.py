@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from datasets.annotations import FILE_NAME, AnnotatedImage, is_file_name
+from datasets.detection.annotations import FILE_NAME, AnnotatedImage, is_file_name
+from datasets.detection.paired_detection import PairRecord
 from datasets.images import SUFFIXES
-from datasets.paired_detection import PairRecord
 from utils.errors import Report, UserError, refuse, reported, short
 
 MODALITIES = ("thermal", "rgb")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datasets.paired_detection import load_pair
+from datasets.detection.paired_detection import load_pair
+from datasets.detection.registry import open_data_set
 from datasets.parts import LoaderOptions, open_parts
-from datasets.registry import open_data_set
 from tests.tiny_sets import make_tiny_own
 from utils.errors import UserError
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from datasets.corruptions import FROZEN, corrupt, severities
-from datasets.paired_detection import PairedDetectionDataset, PairRecord, PairsOf, load_pair
+from datasets.detection.corruptions import FROZEN, corrupt, severities
+from datasets.detection.paired_detection import PairedDetectionDataset, PairRecord, PairsOf, load_pair
 
 CLEAN = 0  # the version that is not corrupted
 

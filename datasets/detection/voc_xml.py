@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from datasets.annotations import FILE_NAME, Box, ParsedAnnotations, collect, is_file_name, is_number, is_side
+from datasets.detection.annotations import FILE_NAME, Box, ParsedAnnotations, collect, is_file_name, is_number, is_side
 from utils.errors import Report, UserError, refuse, reported, short
 from utils.plain import plain_file
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.coco_json import parse_coco
-from datasets.voc_xml import parse_voc, read_names
+from datasets.detection.coco_json import parse_coco
+from datasets.detection.voc_xml import parse_voc, read_names
 from tests.tiny_sets import voc_text
 from utils.errors import UserError
 

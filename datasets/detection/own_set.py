@@ -6,11 +6,11 @@ Paths in it are relative to the data folder of the command line. Each field is c
 from pathlib import Path
 from typing import Any
 
-from datasets.annotations import is_name, is_number
+from datasets.detection.annotations import is_name, is_number
+from datasets.detection.pairing import MODALITIES, is_folder, same_name, without_suffix
+from datasets.detection.sources import NORMALIZATION, PairList, Source
+from datasets.detection.voc_xml import read_names
 from datasets.images import Counts
-from datasets.pairing import MODALITIES, is_folder, same_name, without_suffix
-from datasets.sources import NORMALIZATION, PairList, Source
-from datasets.voc_xml import read_names
 from utils.errors import UserError, near, short
 from utils.plain import read_yaml
 

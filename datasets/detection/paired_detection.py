@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from datasets.detection.paired_transforms import PairTransform
 from datasets.images import Counts, read_rgb, read_thermal
-from datasets.paired_transforms import PairTransform
 from utils.errors import UserError
 
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]

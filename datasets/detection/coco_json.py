@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datasets.annotations import (
+from datasets.detection.annotations import (
     FILE_NAME,
     Box,
     ParsedAnnotations,

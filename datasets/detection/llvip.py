@@ -7,8 +7,8 @@ where the images of a folder are its list.
 
 from pathlib import Path
 
-from datasets.pairing import find_lists, image_names
-from datasets.sources import PairList, Source
+from datasets.detection.pairing import find_lists, image_names
+from datasets.detection.sources import PairList, Source
 from utils.errors import UserError
 
 ORIGINS = ("train", "test")

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from datasets.corrupted_pairs import CorruptedPairs
-from datasets.corruptions import corrupt, severities
-from datasets.paired_detection import PairedDetectionDataset, load_pair
-from datasets.paired_transforms import PairTransform, fill_from_mean
-from datasets.registry import open_data_set
+from datasets.detection.corrupted_pairs import CorruptedPairs
+from datasets.detection.corruptions import corrupt, severities
+from datasets.detection.paired_detection import PairedDetectionDataset, load_pair
+from datasets.detection.paired_transforms import PairTransform, fill_from_mean
+from datasets.detection.registry import open_data_set
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.pairing import MODALITIES, same_name, without_suffix
-from datasets.sources import PairList, Source
-from datasets.voc_xml import read_names
+from datasets.detection.pairing import MODALITIES, same_name, without_suffix
+from datasets.detection.sources import PairList, Source
+from datasets.detection.voc_xml import read_names
 from utils.errors import UserError
 
 CLASSES = ("person", "bike", "car")

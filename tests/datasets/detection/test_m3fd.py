@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from datasets.registry import open_data_set
+from datasets.detection.registry import open_data_set
 from tests.tiny_sets import make_tiny_m3fd
 from utils.errors import UserError
 

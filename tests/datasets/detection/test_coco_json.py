@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from datasets.coco_json import parse_coco
+from datasets.detection.coco_json import parse_coco
 from utils.errors import UserError
 
 CLASSES = ["person", "bike", "car"]

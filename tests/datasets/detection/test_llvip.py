@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from datasets.registry import open_data_set
+from datasets.detection.registry import open_data_set
 from tests.tiny_sets import make_tiny_llvip, write_json
 from utils.errors import UserError
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets.coco_json import parse_coco
-from datasets.flir_aligned import ALIASES, CLASSES
-from datasets.paired_detection import load_pair
-from datasets.registry import open_data_set
+from datasets.detection.coco_json import parse_coco
+from datasets.detection.flir_aligned import ALIASES, CLASSES
+from datasets.detection.paired_detection import load_pair
+from datasets.detection.registry import open_data_set
 from tests.tiny_data import make_tiny_flir
 from tests.tiny_sets import make_tiny_align, make_tiny_llvip, make_tiny_m3fd, make_tiny_subset
 from utils.errors import UserError

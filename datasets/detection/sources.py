@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets.annotations import ParsedAnnotations
-from datasets.coco_json import parse_coco
+from datasets.detection.annotations import ParsedAnnotations
+from datasets.detection.coco_json import parse_coco
+from datasets.detection.paired_detection import Normalization, PairedData
+from datasets.detection.pairing import MODALITIES, pair_images, same_name
+from datasets.detection.voc_xml import parse_voc
 from datasets.images import Counts
-from datasets.paired_detection import Normalization, PairedData
-from datasets.pairing import MODALITIES, pair_images, same_name
-from datasets.voc_xml import parse_voc
 from utils.errors import Report, UserError, near, refuse, reported
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

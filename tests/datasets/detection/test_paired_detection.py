@@ -8,8 +8,8 @@ import pytest
 import torch
 from torchvision.io import write_jpeg, write_png
 
-from datasets.paired_detection import PairedDetectionDataset, PairRecord, load_pair
-from datasets.paired_transforms import PairTransform
+from datasets.detection.paired_detection import PairedDetectionDataset, PairRecord, load_pair
+from datasets.detection.paired_transforms import PairTransform
 from utils.errors import UserError
 
 HEIGHT, WIDTH = 24, 40

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from datasets.corruptions import (
+from datasets.detection.corruptions import (
     CONTRAST,
     CORRUPTIONS,
     DEAD_KINDS,

@@ -5,13 +5,13 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from datasets.flir_aligned import locate_flir_aligned
-from datasets.llvip import locate_llvip
-from datasets.m3fd import locate_m3fd
-from datasets.own_set import locate_own_set
-from datasets.paired_detection import PairedData
-from datasets.pairing import is_folder
-from datasets.sources import Source, open_source
+from datasets.detection.flir_aligned import locate_flir_aligned
+from datasets.detection.llvip import locate_llvip
+from datasets.detection.m3fd import locate_m3fd
+from datasets.detection.own_set import locate_own_set
+from datasets.detection.paired_detection import PairedData
+from datasets.detection.pairing import is_folder
+from datasets.detection.sources import Source, open_source
 from utils.errors import UserError, near, short
 
 LOCATE = {  # one entry per data set

@@ -6,7 +6,7 @@ from torchvision.ops import box_area, clip_boxes_to_image
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes
 
-from datasets.paired_transforms import MIN_SIDE_PX, MIN_VISIBLE, PairTransform, fill_from_mean
+from datasets.detection.paired_transforms import MIN_SIDE_PX, MIN_VISIBLE, PairTransform, fill_from_mean
 from utils.errors import UserError
 
 FILL = {"rgb": [10, 20, 30], "thermal": [15]}
