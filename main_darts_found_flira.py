@@ -13,6 +13,8 @@ from commands.options import make_parser
 from commands.run import running, say_if_finished, take_up
 from commands.several_seeds import each_seed
 from datasets.parts import Parts
+from engine.feature_caching import cache_sizes, cached, check_caching
+from engine.memory_estimate import memory_estimate
 from engine.tasks import detection
 from models.search.derive import in_words
 from models.search.genotype_io import read_genotype
@@ -20,7 +22,6 @@ from models.search.genotypes import Genotype
 from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space, input_names
 from utils.args import command, parse
-from utils.caching import cache_sizes, cached, check_caching
 from utils.distributed import ranks
 from utils.errors import UserError
 from utils.experiment import (
@@ -46,7 +47,6 @@ from utils.found import (
 )
 from utils.inherit import inherit
 from utils.learning import Setting, run_training
-from utils.memory import memory_estimate
 from utils.reporting import next_command, print_dry_run
 from utils.run_folder import RunFolder, read_json
 from utils.seed import seed_everything

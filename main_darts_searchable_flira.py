@@ -15,6 +15,8 @@ from commands.run import running, say_if_finished, take_up
 from commands.several_seeds import each_seed
 from commands.strategy import check_combinations, met_parts
 from datasets.parts import Parts
+from engine.feature_caching import cache_sizes, cached, check_caching
+from engine.memory_estimate import memory_estimate
 from engine.tasks import detection
 from models.fusion_detector import FusionDetector, searchable_fusions
 from models.search.parameters import arch_parameters
@@ -23,7 +25,6 @@ from models.search.relaxations import Stage
 from models.search.spaces import Space, input_names, num_neighbours
 from models.search.strategies import STRATEGIES
 from utils.args import command, parse
-from utils.caching import cache_sizes, cached, check_caching
 from utils.experiment import (
     check_batch,
     check_facts,
@@ -36,7 +37,6 @@ from utils.experiment import (
     remarks,
 )
 from utils.learning import Setting, run_search
-from utils.memory import memory_estimate
 from utils.reporting import count_parameters, next_command, print_dry_run
 from utils.run_folder import RunFolder
 from utils.seed import seed_everything

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from commands.options import make_parser
 from commands.run import finish, running, say_if_finished, take_up
 from datasets.parts import Parts
+from engine.memory_estimate import memory_estimate
 from engine.step import Compute
 from engine.tasks import detection
 from models.backbones import create_encoder, encoder_channels
@@ -29,7 +30,6 @@ from utils.errors import UserError
 from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, remarks, streams_file
 from utils.learning import Setting
 from utils.lock import locked_by_first
-from utils.memory import memory_estimate
 from utils.pretrained import check_others, make_folder, merged_streams, publish
 from utils.reporting import count_parameters, next_command, print_dry_run, tracking
 from utils.run_folder import RunFolder

@@ -21,7 +21,8 @@ from benchmarks.rows import append_row
 from benchmarks.search_step import BACKBONE, CHANNELS, CLASSES, LEVELS, REPEATS, STATISTICS, make_model
 from commands.options import positive
 from datasets.loader import BadFiles
-from engine.guard import Guard
+from engine.checkpointer import Keeper
+from engine.nonfinite import Guard
 from engine.step import Compute, Session
 from engine.tasks import detection
 from models.backbones import create_encoder, encoder_channels
@@ -30,7 +31,6 @@ from models.detection.heads import DetectionHead
 from models.fusion_detector import MODALITIES, SingleDetector
 from models.search.parameters import arch_parameters, weight_parameters
 from utils.args import Parser, command
-from utils.keeper import Keeper
 from utils.run_folder import RunFolder
 from utils.signals import Stop
 

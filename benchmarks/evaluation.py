@@ -26,15 +26,15 @@ from benchmarks.rows import append_row
 from commands.options import make_parser, positive
 from datasets.parts import Parts
 from datasets.road_scenes import SIZES
-from engine.guard import Guard
-from engine.search import Bilevel
+from engine.bilevel import Bilevel
+from engine.epochs import warm_restarts
+from engine.feature_caching import cached
+from engine.nonfinite import Guard
 from engine.step import Compute, Session, evaluate
 from engine.tasks import detection
-from engine.train import warm_restarts
 from main_darts_searchable_flira import build_model
 from models.search.parameters import arch_parameters, weight_parameters
 from utils.args import Parser, command, parse
-from utils.caching import cached
 from utils.experiment import open_data, pick_compute
 from utils.seed import seed_everything
 

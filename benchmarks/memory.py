@@ -19,10 +19,10 @@ from benchmarks.rows import append_row
 from benchmarks.search_step import cached_samples, make_batch, make_model
 from commands.options import positive
 from datasets.feature_cache import join_features
-from engine.guard import Guard
+from engine.epochs import peak_memory_mb
+from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
-from engine.train import peak_memory_mb
 from models.search.parameters import arch_parameters, weight_parameters
 from utils.allocator import keep_freed_memory
 from utils.args import Parser, command

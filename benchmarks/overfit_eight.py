@@ -17,7 +17,7 @@ from commands.options import make_parser
 from datasets.detection.paired_detection import PairedDetectionDataset
 from datasets.detection.paired_transforms import PairTransform, fill_from_mean
 from datasets.loader import make_loader
-from engine.guard import Guard
+from engine.nonfinite import Guard
 from engine.step import Session, evaluate, optimisation_step, run_pass
 from engine.tasks import detection
 from main_darts_found_flira import assemble, head_file, inherit_sizes, load_genotype

@@ -20,8 +20,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from benchmarks.rows import append_row
 from commands.options import positive, seed
 from datasets.parts import LoaderOptions, Parts, open_parts
-from engine.guard import Guard
-from engine.search import Bilevel
+from engine.bilevel import Bilevel
+from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
 from models.detection.heads import DetectionHead

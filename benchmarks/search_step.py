@@ -22,11 +22,11 @@ from torch.optim import Optimizer
 from benchmarks.rows import append_row
 from datasets.feature_cache import join_features
 from datasets.feature_store import MemoryStore
+from engine.epochs import peak_memory_mb
 from engine.features import per_image
-from engine.guard import Guard
+from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
-from engine.train import peak_memory_mb
 from models.detection.heads import DetectionHead
 from models.fusion_detector import MODALITIES, FusionDetector, Streams, searchable_fusions
 from models.search.parameters import arch_parameters, weight_parameters

@@ -52,11 +52,11 @@ KILLS = {"pretrain": 7, "search": 7, "found": 6}  # 20 in all
 CUTS = {"pretrain": 6, "search": 7, "found": 7}
 # Where a command can be struck: module, class or "", function, before or behind its work, and at which call at most.
 POINTS = {
-    "step": ("engine.guard", "Guard", "step", "behind", 6),
-    "rest": ("utils.keeper", "Keeper", "at_rest", "before", 6),
+    "step": ("engine.nonfinite", "Guard", "step", "behind", 6),
+    "rest": ("engine.checkpointer", "Keeper", "at_rest", "before", 6),
     "validation": ("engine.tasks.detection", "DetectionEvaluator", "add", "before", 2),
     "metrics": ("utils.run_folder", "RunFolder", "append_row", "behind", 1),
-    "staged": ("utils.keeper", "Keeper", "stage", "behind", 1),
+    "staged": ("engine.checkpointer", "Keeper", "stage", "behind", 1),
     "writing": ("utils.saving", "_Output", "write", "behind", 2000),
     "written": ("utils.files", "", "sync_folder", "before", 8),
 }

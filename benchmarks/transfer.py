@@ -16,7 +16,7 @@ from benchmarks.rows import append_row, read_rows
 from commands.options import positive
 from commands.options import seed as as_seed
 from datasets.road_scenes import scenes_hash
-from engine.guard import Guard
+from engine.nonfinite import Guard
 from engine.step import Session
 from engine.tasks import detection
 from main_pretrain_flira import build_detector

@@ -11,16 +11,16 @@ from dataclasses import replace
 
 from commands.strategy import Searching
 from datasets.loader import PairLoader
+from engine.bilevel import cycle_batches, search
+from engine.checkpointer import Keeper
 from engine.evolution import evolve
-from engine.search import cycle_batches, search
-from engine.selection import mean_loss, select_by_perturbation
+from engine.perturbation import mean_loss, select_by_perturbation
 from engine.step import Session, optimisation_step
 from models.search.derive import describe_genotype, in_words
 from models.search.genotypes import Genotype
 from models.search.likeliest import likeliest
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
-from utils.keeper import Keeper
 from utils.reporting import Recorder, validator
 from utils.seed import seed_everything
 from utils.tracking import Tracker

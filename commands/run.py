@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datasets.parts import Parts
+from engine.checkpointer import FREE
 from utils.args import Parser, convert_option, options_of
 from utils.distributed import ranks
 from utils.errors import UserError, printable, short
-from utils.keeper import FREE
 from utils.lock import locked_by_first
 from utils.report import report
 from utils.reporting import COMMAND, folder_of, start_run

@@ -14,13 +14,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from datasets.loader import PairLoader
 from datasets.parts import Parts
+from engine.bilevel import Bilevel, Learner
 from engine.collapse import alarm, reason_to_stop
+from engine.epochs import warm_restarts
+from engine.perturbation import fresh_statistics, mean_loss
 from engine.progress import Row
-from engine.sampling import Sampled
-from engine.search import Bilevel, Learner
-from engine.selection import fresh_statistics, mean_loss
+from engine.sampled import Sampled
 from engine.step import Session, move
-from engine.train import warm_restarts
 from models.detection.anchors import level_sizes
 from models.fusion_detector import FusionDetector
 from models.search.blocks import MAPS

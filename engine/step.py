@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from engine.guard import Guard
+from engine.data_parallel import make_replica
+from engine.nonfinite import Guard
 from engine.progress import Progress
-from engine.replica import make_replica
 from models.synced_norm import sync_norms
 from utils.bars import bar
 from utils.distributed import ALONE, Ranks

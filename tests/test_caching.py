@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine import feature_caching as caching
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from tests.run_commands import named, refused, run
-from utils import caching
 
 CLOSE = {"rel": 1e-4, "abs": 1e-4}
 

@@ -20,13 +20,13 @@ from datasets.generated.ego import write_ego
 from datasets.generated.mmimdb import write_mmimdb
 from datasets.generated.ntu import write_ntu
 from datasets.prepare_mmimdb import prepare_mmimdb
+from engine.checkpointer import Keeper
 from models.encoders import DEPTHS, ENCODERS
 from models.search.genotype_io import read_any
 from tests.run_commands import named, refused, run
 from tests.test_resume import struck_once
 from utils.classify.building import load_encoder
 from utils.errors import UserError
-from utils.keeper import Keeper
 from utils.run_folder import read_json
 from utils.saving import save
 

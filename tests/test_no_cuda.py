@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from engine.guard import Guard
-from engine.train import peak_memory_mb
+from engine.epochs import peak_memory_mb
+from engine.nonfinite import Guard
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain

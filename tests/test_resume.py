@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from benchmarks import soak
+from engine import feature_caching as caching
+from engine.checkpointer import Keeper
 from engine.tasks import detection
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from tests.run_commands import named, refused, run
-from utils import caching
 from utils.commands import environment
-from utils.keeper import Keeper
 from utils.lock import locked
 
 # The soak's, shorter.
@@ -134,7 +134,7 @@ def test_a_second_ctrl_c_ends_the_process_at_once(whole, place):
     whole.give(place, "search")
     code = """
 import os, signal, sys
-from utils.keeper import Keeper
+from engine.checkpointer import Keeper
 def twice(keeper):
     os.kill(os.getpid(), signal.SIGINT)
     print("noted", flush=True)

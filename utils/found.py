@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from datasets.detection.paired_detection import Normalization
 from datasets.detection.registry import LOCATE, is_description
 from datasets.parts import Parts
-from engine.guard import Guard
+from engine.feature_caching import cached
+from engine.nonfinite import Guard
 from engine.step import Compute, Session
 from engine.tasks import detection
 from models.detection.heads import DetectionHead
@@ -26,7 +27,6 @@ from models.search.genotype_io import genotype_from_json, read_genotype
 from models.search.genotypes import Genotype
 from models.search.spaces import num_neighbours
 from utils import checkpoint
-from utils.caching import cached
 from utils.distributed import ranks
 from utils.errors import UserError, short
 from utils.experiment import build_head, build_streams, open_data, unlike

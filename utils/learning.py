@@ -14,16 +14,16 @@ from torch import nn
 from commands.discretize import Settling
 from commands.run import finish
 from commands.strategy import Searching, learning_state
-from engine.guard import Guard
+from engine.bilevel import search
+from engine.checkpointer import Keeper
+from engine.epochs import train, warm_restarts
+from engine.nonfinite import Guard
 from engine.progress import Row
-from engine.search import search
 from engine.step import Compute, Session, Task
-from engine.train import train, warm_restarts
 from models.search.genotypes import Genotype, genotype_to_json
 from models.search.parameters import parameter_groups, weight_parameters
 from utils import checkpoint
 from utils.args import plain
-from utils.keeper import Keeper
 from utils.reporting import Recorder, tracking, validator
 from utils.run_folder import ALPHAS, RunFolder, commit
 from utils.seed import seed_everything

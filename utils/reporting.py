@@ -13,11 +13,11 @@ from torch import nn
 
 from datasets.detection.registry import is_description
 from datasets.parts import Parts
+from engine.checkpointer import Keeper
 from engine.progress import Row
 from engine.step import Session, evaluate
 from utils.args import plain
 from utils.distributed import ranks, ranks_here
-from utils.keeper import Keeper
 from utils.run_folder import OthersFolder, RunFolder, read_json, write_json
 from utils.saving import save
 from utils.signals import Stopped

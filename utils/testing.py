@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from datasets.parts import Parts
+from engine.feature_caching import check_caching
 from utils.box_fusion import fuse_detections
-from utils.caching import check_caching
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.distributed import ranks
 from utils.errors import UserError

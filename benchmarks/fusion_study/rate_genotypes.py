@@ -14,9 +14,10 @@ from pathlib import Path
 from commands.options import make_parser, positive
 from commands.run import take_up
 from commands.strategy import Searching, met_parts
-from engine.guard import Guard
+from engine.bilevel import search
+from engine.feature_caching import cached
+from engine.nonfinite import Guard
 from engine.progress import Row
-from engine.search import search
 from engine.step import Session
 from engine.tasks import detection
 from main_darts_searchable_flira import build_model
@@ -25,7 +26,6 @@ from models.search.random_genotypes import random_genotype
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
 from utils.args import Parser, command, parse
-from utils.caching import cached
 from utils.experiment import open_data, pick_compute
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything

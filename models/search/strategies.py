@@ -1,7 +1,7 @@
 """The search strategies: what each does with logits and weights (specs: strategies). One entry each.
 
-What all share: supernet, bilevel schedule and the count of pairs (engine/search.py). `random` and `evolution` do not
-learn logits: engine/sampling.py.
+What all share: supernet, bilevel schedule and the count of pairs (engine/bilevel.py). `random` and `evolution` do not
+learn logits: engine/sampled.py.
 
 Shapes: logits (..., O), O operations.
 """

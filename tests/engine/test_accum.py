@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from datasets.loader import BadFiles, make_loader
-from engine.search import Bilevel, search
+from engine.bilevel import Bilevel, search
+from engine.epochs import train, warm_restarts
 from engine.step import Compute, groups_of
-from engine.train import train, warm_restarts
 from tests.datasets.test_loader import damaged, dataset  # noqa: F401  a fixture
 from tests.engine.toy import Batches, Toy, parts, session_of, step, task_losses, validate
 

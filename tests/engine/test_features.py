@@ -10,15 +10,15 @@ import torch
 from datasets.feature_cache import FeatureCache, digests_of
 from datasets.feature_store import MemoryStore
 from datasets.parts import LoaderOptions, Parts, open_parts
+from engine import feature_caching as caching
 from engine.features import KINDS, fill, per_image, record_shapes, store_key
-from engine.guard import Guard
+from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
 from models.detection.heads import DetectionHead
 from models.fusion_detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.spaces import Space
-from utils import caching
 
 SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"), clip_grad=10.0)

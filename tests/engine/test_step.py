@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from engine.bilevel import Bilevel, search
+from engine.epochs import run_epochs, train, warm_restarts
 from engine.progress import Meters
-from engine.search import Bilevel, search
 from engine.step import Compute, evaluate, move
-from engine.train import run_epochs, train, warm_restarts
 from tests.engine.toy import Batches, Toy, parts, session_of, step, task_losses, validate
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from engine.guard import Guard
+from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from utils.distributed import ALONE
 

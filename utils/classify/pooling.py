@@ -17,12 +17,12 @@ from datasets.classification.examples import Example
 from datasets.feature_store import DiskStore, MemoryStore, Store
 from datasets.labelled_parts import LabelledParts
 from datasets.pooled_cache import PooledCache, keys_of
+from engine.feature_caching import DTYPES, GIB, choose
 from engine.features import content_name
 from engine.step import Compute, move
 from models import encoders, fusion_classifier
 from models.fusion_classifier import FusionClassifier
 from utils.bars import bar
-from utils.caching import DTYPES, GIB, choose
 from utils.distributed import ranks_here
 from utils.errors import UserError
 

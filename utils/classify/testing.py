@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from types import NoneType
 
-from engine.guard import Guard
+from engine.nonfinite import Guard
 from engine.step import Session
 from engine.tasks.classification import F1_TYPES, Classification
 from models.search.blocks import SEQUENCES

@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from engine.epochs import run_epochs
 from engine.progress import Row
 from engine.step import Session, move, optimisation_step, parameters_of, run_pass
-from engine.train import run_epochs
 from models.search.architect import second_order_backward
 from models.search.relaxations import EVALUATION, Stage
 from utils.seed import own_draws
@@ -131,7 +131,7 @@ class Bilevel:
 
 
 class Learner(Protocol):
-    """What learns in the epochs of a search: `Bilevel`, or `Sampled` (engine/sampling.py)."""
+    """What learns in the epochs of a search: `Bilevel`, or `Sampled` (engine/sampled.py)."""
 
     session: Session
 

@@ -3,8 +3,8 @@
 import pytest
 
 from datasets.loader import BadFiles
+from engine.checkpointer import Keeper
 from tests.engine.toy import Toy, session_of
-from utils.keeper import Keeper
 from utils.run_folder import RunFolder
 from utils.signals import Stop
 

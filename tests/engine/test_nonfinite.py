@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from engine.guard import Guard
+from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step, run_pass
 from engine.tasks import detection
 from models.search.parameters import arch_parameters, weight_parameters

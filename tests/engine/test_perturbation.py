@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine.selection import fresh_statistics, mean_loss, select_by_perturbation
+from engine.perturbation import fresh_statistics, mean_loss, select_by_perturbation
 from models.search.cells import SearchableFusion
 from models.search.derive import derive_cell, final_weights
 from models.search.spaces import Space
