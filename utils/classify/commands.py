@@ -8,7 +8,7 @@ from pathlib import Path
 from commands.run import running, say_if_finished, take_up
 from commands.several_seeds import each_seed
 from commands.strategy import check_combinations
-from models.fusion_classifier import FusionClassifier
+from models.classification.fused_classifier import FusionClassifier
 from models.search.blocks import SEQUENCES
 from models.search.derive import in_words
 from models.search.genotype_io import read_genotype

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from commands.run import finish, running, say_if_finished, take_up
 from datasets.labelled_parts import LabelledParts
-from models.fusion_classifier import normalised
+from models.classification.fused_classifier import normalised
 from utils import checkpoint
 from utils.args import parse
 from utils.classify.building import build_encoder, encoder_file, open_examples, pretraining, task_of
