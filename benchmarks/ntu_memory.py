@@ -18,7 +18,7 @@ import torch
 from benchmarks.rows import append_row
 from commands.options import positive
 from datasets.generated.ntu import write_ntu
-from models.encoders import ENCODERS
+from models.classification.encoders import ENCODERS
 from utils.args import Parser, command
 from utils.commands import ROOT, named
 from utils.saving import save

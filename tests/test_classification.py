@@ -21,7 +21,7 @@ from datasets.generated.mmimdb import write_mmimdb
 from datasets.generated.ntu import write_ntu
 from datasets.prepare_mmimdb import prepare_mmimdb
 from engine.checkpointer import Keeper
-from models.encoders import DEPTHS, ENCODERS
+from models.classification.encoders import DEPTHS, ENCODERS
 from models.search.genotype_io import read_any
 from tests.run_commands import named, refused, run
 from tests.test_resume import struck_once

@@ -10,8 +10,8 @@ from torch import nn
 from datasets.labelled_parts import ExampleOptions, LabelledParts, cut
 from datasets.loader import BadFiles
 from engine.tasks.classification import Classification
+from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
-from models.encoders import ENCODERS
 from models.search.cells import SearchableFusion
 from models.search.found_cells import FoundFusion
 from models.search.genotypes import Genotype

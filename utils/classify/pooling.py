@@ -20,7 +20,7 @@ from datasets.pooled_cache import PooledCache, keys_of
 from engine.feature_caching import DTYPES, GIB, choose
 from engine.features import content_name
 from engine.step import Compute, move
-from models import encoders
+from models.classification import encoders
 from models.classification import fused_classifier as fusion_classifier
 from models.classification.fused_classifier import FusionClassifier
 from utils.bars import bar

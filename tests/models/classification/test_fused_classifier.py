@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion, normalised, pool
-from models.encoders import ENCODERS
 from models.search.cells import SearchableFusion
 from models.search.found_cells import FoundFusion
 from models.search.genotypes import CellGenotype, StepGenotype

@@ -9,11 +9,11 @@ from functools import partial
 
 from torch import nn
 
-from models.encoders.clips import FLAT, InflatedResNet, ResNeXt101
-from models.encoders.hcn import SkeletonEncoder
-from models.encoders.maxout import TextEncoder
-from models.encoders.timm_maps import TimmEncoder
-from models.encoders.vgg import PosterEncoder
+from models.classification.encoders.clips import FLAT, InflatedResNet, ResNeXt101
+from models.classification.encoders.hcn import SkeletonEncoder
+from models.classification.encoders.maxout import TextEncoder
+from models.classification.encoders.timm_maps import TimmEncoder
+from models.classification.encoders.vgg import PosterEncoder
 from utils.errors import UserError
 
 Build = Callable[[str, int, bool], nn.Module]

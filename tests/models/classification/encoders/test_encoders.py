@@ -4,10 +4,10 @@ import pytest
 import torch
 from torchvision.models import resnet50
 
-from models.encoders.clips import InflatedResNet, ResNeXt101, inflate
-from models.encoders.hcn import SkeletonEncoder
-from models.encoders.maxout import Maxout, TextEncoder
-from models.encoders.vgg import PosterEncoder, to_torchvision
+from models.classification.encoders.clips import InflatedResNet, ResNeXt101, inflate
+from models.classification.encoders.hcn import SkeletonEncoder
+from models.classification.encoders.maxout import Maxout, TextEncoder
+from models.classification.encoders.vgg import PosterEncoder, to_torchvision
 
 CASES = {
     "poster": (
