@@ -18,7 +18,7 @@ from datasets.parts import Parts
 from engine.feature_caching import cache_sizes, cached, check_caching
 from engine.memory_estimate import memory_estimate
 from engine.tasks import detection
-from models.fusion_detector import FusionDetector, searchable_fusions
+from models.detection.detector import FusionDetector, searchable_fusions
 from models.search.parameters import arch_parameters
 from models.search.random_genotypes import draw_cell
 from models.search.relaxations import Stage

@@ -25,10 +25,10 @@ from engine.checkpointer import Keeper
 from engine.nonfinite import Guard
 from engine.step import Compute, Session
 from engine.tasks import detection
-from models.backbones import create_encoder, encoder_channels
+from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.bifpn import BiFPN
+from models.detection.detector import MODALITIES, SingleDetector
 from models.detection.heads import DetectionHead
-from models.fusion_detector import MODALITIES, SingleDetector
 from models.search.parameters import arch_parameters, weight_parameters
 from utils.args import Parser, command
 from utils.run_folder import RunFolder

@@ -24,8 +24,8 @@ from engine.bilevel import Bilevel
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
+from models.detection.detector import FusionDetector, Streams, searchable_fusions
 from models.detection.heads import DetectionHead
-from models.fusion_detector import FusionDetector, Streams, searchable_fusions
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.spaces import Space
 from utils.commands import environment

@@ -27,8 +27,8 @@ from engine.features import per_image
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
+from models.detection.detector import MODALITIES, FusionDetector, Streams, searchable_fusions
 from models.detection.heads import DetectionHead
-from models.fusion_detector import MODALITIES, FusionDetector, Streams, searchable_fusions
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.spaces import Space
 from utils.allocator import keep_freed_memory

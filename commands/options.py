@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datasets.detection.corruptions import KINDS
 from datasets.detection.registry import LOCATE, dataset_name
 from engine.checkpointer import interval
-from models.fusion_baselines import BASELINES, FUSIONS
+from models.detection.baselines import BASELINES, FUSIONS
 from models.search.blocks import MAPS
 from models.search.costs import COSTS
 from models.search.spaces import PUBLISHED, spaces_of

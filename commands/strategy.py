@@ -22,7 +22,7 @@ from engine.progress import Row
 from engine.sampled import Sampled
 from engine.step import Session, move
 from models.detection.anchors import level_sizes
-from models.fusion_detector import FusionDetector
+from models.detection.detector import FusionDetector
 from models.search.blocks import MAPS
 from models.search.costs import COSTS, ExpectedCost, cost_table
 from models.search.derive import derive, describe, describe_genotype, named_weights

@@ -16,7 +16,7 @@ from datasets.loader import TOGETHER
 from datasets.parts import Parts
 from engine.features import KINDS, fill, record_shapes, store_key
 from engine.step import Compute
-from models.fusion_detector import INPUTS, FusionDetector
+from models.detection.detector import INPUTS, FusionDetector
 from utils.distributed import ranks_here
 from utils.errors import UserError
 from utils.free_space import free_disk, free_memory

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from engine.step import Compute
 from engine.tasks import detection
-from models.fusion_detector import INPUTS
+from models.detection.detector import INPUTS
 
 PROBE = 2  # pairs: batch norm learns from no fewer
 ADAM = 3  # of the size of what is trained: gradients, and two moments

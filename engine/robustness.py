@@ -15,7 +15,7 @@ from torch import Tensor
 from datasets.detection.corrupted_pairs import CLEAN
 from datasets.detection.corruptions import DEAD_KINDS, severities
 from engine.step import Compute, Task, move, without_inputs
-from models.fusion_detector import INPUTS, FusionDetector
+from models.detection.detector import INPUTS, FusionDetector
 from utils.bars import bar
 
 Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them

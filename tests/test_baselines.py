@@ -10,8 +10,8 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from main_darts_found_flira import main as found
-from models.fusion_baselines import FUSIONS
-from models.fusion_detector import found_fusions
+from models.detection.baselines import FUSIONS
+from models.detection.detector import found_fusions
 from models.search.genotypes import genotype_to_json
 from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space

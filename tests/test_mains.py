@@ -15,7 +15,7 @@ from datasets.splits import make_split
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
-from models.fusion_baselines import BASELINES
+from models.detection.baselines import BASELINES
 from models.search.genotype_io import read_genotype
 from tests.run_commands import named, refused, run
 from tests.tiny_data import make_tiny_flir

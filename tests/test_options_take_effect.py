@@ -12,7 +12,7 @@ from torch import nn
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
-from models.fusion_baselines import Widened
+from models.detection.baselines import Widened
 from models.search.cells import SearchableFusion
 from models.search.found_cells import FoundFusion
 from utils.reporting import count_parameters

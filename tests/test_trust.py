@@ -36,7 +36,7 @@ from datasets.detection.voc_xml import read_names
 from datasets.images import MAX_PIXELS, read_rgb
 from datasets.inspection import _digest
 from datasets.unlisted import unlisted_files
-from models.fusion_detector import Streams
+from models.detection.detector import Streams
 from tests.spoil import LEAVING
 from tests.tiny_sets import make_tiny_own
 from tools.check_data import main as check_data

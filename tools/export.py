@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets.detection.paired_transforms import fill_from_mean
-from models.detection.exported import ExportedDetector, RawDetector, WithLogits
+from models.detection.export import ExportedDetector, RawDetector, WithLogits
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.files import replace_file

@@ -21,8 +21,8 @@ from tqdm import trange
 from commands.options import positive
 from engine.step import move
 from engine.tasks import detection
-from models.fusion_baselines import FUSIONS
-from models.fusion_detector import FusionDetector
+from models.detection.baselines import FUSIONS
+from models.detection.detector import FusionDetector
 from models.search.costs import macs
 from tools.summary import markdown
 from utils.args import Parser, command

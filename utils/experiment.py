@@ -13,9 +13,9 @@ from datasets.parts import LoaderOptions, Parts, open_parts
 from datasets.splits import OVERFIT, Split
 from engine.step import Compute
 from models.detection.anchors import level_sizes
+from models.detection.detector import INPUTS, MODALITIES, Streams
 from models.detection.heads import DetectionHead
 from models.detection.layers import set_norm_momentum
-from models.fusion_detector import INPUTS, MODALITIES, Streams
 from utils import checkpoint
 from utils.allocator import keep_freed_memory
 from utils.distributed import ranks, ranks_here

@@ -19,9 +19,9 @@ from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.step import Compute, Session
 from engine.tasks import detection
+from models.detection.baselines import BASELINES, FUSIONS
+from models.detection.detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
 from models.detection.heads import DetectionHead
-from models.fusion_baselines import BASELINES, FUSIONS
-from models.fusion_detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
 from models.search.derive import in_words
 from models.search.genotype_io import genotype_from_json, read_genotype
 from models.search.genotypes import Genotype

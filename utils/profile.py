@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from models.fusion_detector import INPUTS, FusionDetector
+from models.detection.detector import INPUTS, FusionDetector
 from models.search.costs import macs
 
 

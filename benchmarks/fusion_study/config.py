@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fusion_study.values import DRAWN, Reader
-from models.fusion_baselines import FUSIONS
+from models.detection.baselines import FUSIONS
 from tools.demo_options import BOX_FUSIONS, SINGLE, SIZES, TRAINED_FUSIONS
 from utils.plain import read_yaml
 

@@ -15,8 +15,8 @@ from engine.features import KINDS, fill, per_image, record_shapes, store_key
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
+from models.detection.detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
 from models.detection.heads import DetectionHead
-from models.fusion_detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.spaces import Space
 

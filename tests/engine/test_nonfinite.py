@@ -11,7 +11,7 @@ from engine.step import Compute, Session, optimisation_step, run_pass
 from engine.tasks import detection
 from models.search.parameters import arch_parameters, weight_parameters
 from tests.engine.toy import CPU, TASK, Batches, Toy, parts, session_of
-from tests.models import test_fusion_detector as fused
+from tests.models.detection import test_detector as fused
 from utils.errors import UserError
 
 

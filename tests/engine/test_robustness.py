@@ -8,9 +8,9 @@ from datasets.parts import LoaderOptions, Parts, open_parts
 from engine.robustness import Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
 from engine.tasks import detection
+from models.detection.baselines import BASELINES
+from models.detection.detector import FusionDetector, Streams, baseline_fusions
 from models.detection.heads import DetectionHead
-from models.fusion_baselines import BASELINES
-from models.fusion_detector import FusionDetector, Streams, baseline_fusions
 
 SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"))

@@ -9,7 +9,7 @@ import torch
 
 from engine.tasks import detection
 from main_darts_found_flira import main as found
-from models.detection.exported import ExportedDetector
+from models.detection.export import ExportedDetector
 from tests.run_commands import named, refused, run
 from tools.export import main as export
 from tools.export import unlike

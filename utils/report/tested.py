@@ -2,7 +2,7 @@
 
 from datasets.detection.corruptions import KINDS
 from datasets.parts import Parts
-from models.fusion_detector import MODALITIES
+from models.detection.detector import MODALITIES
 from utils.coco_eval import precision_by_recall
 from utils.errors import UserError, short
 from utils.report import drawings

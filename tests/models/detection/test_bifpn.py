@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.backbones import create_encoder, encode, encoder_channels
 from models.detection.anchors import level_sizes
+from models.detection.backbones import create_encoder, encode, encoder_channels
 from models.detection.bifpn import BiFPN, Combine, bifpn_graph
 from models.detection.heads import DetectionHead
 

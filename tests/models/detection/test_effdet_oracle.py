@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from models.backbones import create_encoder, encode
 from models.detection.anchors import level_sizes, make_anchors
+from models.detection.backbones import create_encoder, encode
 from models.detection.bifpn import BiFPN
 from models.detection.heads import DetectionHead, HeadOutput, flatten_levels
 from models.detection.losses import detection_losses

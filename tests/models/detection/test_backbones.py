@@ -8,8 +8,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from models import backbones
-from models.backbones import create_encoder, encode, encoder_channels, is_reachable
+from models.detection import backbones
+from models.detection.backbones import create_encoder, encode, encoder_channels, is_reachable
 from utils.errors import UserError
 
 

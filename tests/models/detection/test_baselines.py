@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.fusion_baselines import BASELINES, FUSIONS
-from models.fusion_detector import baseline_fusions
+from models.detection.baselines import BASELINES, FUSIONS
+from models.detection.detector import baseline_fusions
 
 
 def one(name: str, channels: int = 8, widen: int | None = None) -> nn.Module:

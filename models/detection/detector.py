@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.backbones import create_encoder, encode, encoder_channels
+from models.detection.backbones import create_encoder, encode, encoder_channels
+from models.detection.baselines import BASELINES, Widened
 from models.detection.bifpn import BiFPN
 from models.detection.heads import DetectionHead, HeadOutput
-from models.fusion_baselines import BASELINES, Widened
-from models.fusion_taps import with_neighbours
+from models.detection.neighbour_taps import with_neighbours
 from models.search.blocks import MAPS, Features
 from models.search.cells import SearchableFusion
 from models.search.found_cells import FoundFusion

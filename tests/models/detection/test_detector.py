@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from engine.tasks.detection import losses, predict
-from models.backbones import create_encoder, encoder_channels
+from models.detection.backbones import create_encoder, encoder_channels
+from models.detection.baselines import BASELINES
 from models.detection.bifpn import BiFPN
-from models.detection.heads import DetectionHead
-from models.fusion_baselines import BASELINES
-from models.fusion_detector import (
+from models.detection.detector import (
     INPUTS,
     MODALITIES,
     FusionDetector,
@@ -20,6 +19,7 @@ from models.fusion_detector import (
     input_channels,
     searchable_fusions,
 )
+from models.detection.heads import DetectionHead
 from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 

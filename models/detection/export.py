@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from models.detection.anchors import make_anchors
+from models.detection.detector import INPUTS, FusionDetector
 from models.detection.heads import flatten_levels
 from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU, NUM_CANDIDATES, decode_boxes
-from models.fusion_detector import INPUTS, FusionDetector
 
 
 class RawDetector(nn.Module):

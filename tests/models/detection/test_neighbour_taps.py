@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.fusion_taps import pooled, resized, with_neighbours
+from models.detection.neighbour_taps import pooled, resized, with_neighbours
 from models.search.spaces import input_names, nearest_levels, num_neighbours
 
 SIZES = [(8, 10), (4, 5), (2, 3)]
