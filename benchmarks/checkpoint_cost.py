@@ -28,7 +28,7 @@ from engine.tasks import detection
 from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.bifpn import BiFPN
 from models.detection.detector import MODALITIES, SingleDetector
-from models.detection.heads import DetectionHead
+from models.detection.heads.efficientdet import DetectionHead
 from models.search.parameters import arch_parameters, weight_parameters
 from utils.args import Parser, command
 from utils.run_folder import RunFolder

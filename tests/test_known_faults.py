@@ -15,7 +15,7 @@ import main_darts_searchable_flira
 import main_pretrain_flira
 from commands.options import make_parser
 from models.detection.detector import FusionDetector, Streams, found_fusions, searchable_fusions
-from models.detection.heads import DetectionHead
+from models.detection.heads.efficientdet import DetectionHead
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space

@@ -14,7 +14,7 @@ from datasets.splits import OVERFIT, Split
 from engine.step import Compute
 from models.detection.anchors import level_sizes
 from models.detection.detector import INPUTS, MODALITIES, Streams
-from models.detection.heads import DetectionHead
+from models.detection.heads.efficientdet import DetectionHead
 from models.detection.layers import set_norm_momentum
 from utils import checkpoint
 from utils.allocator import keep_freed_memory

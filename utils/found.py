@@ -21,7 +21,7 @@ from engine.step import Compute, Session
 from engine.tasks import detection
 from models.detection.baselines import BASELINES, FUSIONS
 from models.detection.detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
-from models.detection.heads import DetectionHead
+from models.detection.heads.efficientdet import DetectionHead
 from models.search.derive import in_words
 from models.search.genotype_io import genotype_from_json, read_genotype
 from models.search.genotypes import Genotype

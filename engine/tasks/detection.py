@@ -1,6 +1,6 @@
 """The detection task: losses, predictions and the COCO evaluator, for any detector with `head` and `anchor_scale`.
 
-Shapes: batch as collated by datasets/loader.py; model output as models/detection/heads.py.
+Shapes: batch as collated by datasets/loader.py; model output as models/detection/heads/efficientdet.py.
 """
 
 from functools import lru_cache
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from datasets.parts import Parts
 from models.detection.anchors import make_anchors
-from models.detection.heads import HeadOutput
-from models.detection.losses import detection_losses
+from models.detection.heads.anchor_losses import detection_losses
+from models.detection.heads.anchor_targets import assign_targets
+from models.detection.heads.efficientdet import HeadOutput
 from models.detection.postprocess import detect
-from models.detection.targets import assign_targets
 from utils.coco_eval import evaluate_detections, to_coco_detections
 from utils.distributed import ALONE, Ranks
 

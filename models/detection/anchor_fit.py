@@ -10,7 +10,7 @@ Shapes: M boxes; boxes are xyxy pixels of the letterboxed input.
 import torch
 
 from models.detection.anchors import NUM_ANCHORS, level_sizes, make_anchors
-from models.detection.targets import IOU_THRESHOLD
+from models.detection.heads.anchor_targets import IOU_THRESHOLD
 
 SCALES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 WORTH = 0.01  # share of the boxes by which another scale must be better to be named

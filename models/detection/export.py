@@ -12,7 +12,7 @@ from torchvision.ops import nms
 
 from models.detection.anchors import make_anchors
 from models.detection.detector import INPUTS, FusionDetector
-from models.detection.heads import flatten_levels
+from models.detection.heads.efficientdet import flatten_levels
 from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU, NUM_CANDIDATES, decode_boxes
 
 

@@ -11,7 +11,7 @@ import math
 import torch
 from torchvision.ops import box_convert, clip_boxes_to_image, nms
 
-from models.detection.heads import HeadOutput, flatten_levels
+from models.detection.heads.efficientdet import HeadOutput, flatten_levels
 
 NUM_CANDIDATES = (256, 1024, 5000)  # tried in turn; the last number is EfficientDet's
 MAX_DETECTIONS = 100

@@ -16,7 +16,7 @@ from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
 from models.detection.detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
-from models.detection.heads import DetectionHead
+from models.detection.heads.efficientdet import DetectionHead
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.spaces import Space
 

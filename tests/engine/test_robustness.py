@@ -10,7 +10,7 @@ from engine.step import Compute
 from engine.tasks import detection
 from models.detection.baselines import BASELINES
 from models.detection.detector import FusionDetector, Streams, baseline_fusions
-from models.detection.heads import DetectionHead
+from models.detection.heads.efficientdet import DetectionHead
 
 SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from models.detection.anchors import level_sizes
 from models.detection.backbones import create_encoder, encode, encoder_channels
 from models.detection.bifpn import BiFPN, Combine, bifpn_graph
-from models.detection.heads import DetectionHead
+from models.detection.heads.efficientdet import DetectionHead
 
 PUBLISHED_GRAPH = [
     (3, (3, 4)),

@@ -19,7 +19,7 @@ from models.detection.detector import (
     input_channels,
     searchable_fusions,
 )
-from models.detection.heads import DetectionHead
+from models.detection.heads.efficientdet import DetectionHead
 from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 

@@ -6,9 +6,9 @@ from torchvision.ops import box_iou
 
 from models.detection import postprocess
 from models.detection.anchors import NUM_ANCHORS, level_sizes, make_anchors
-from models.detection.heads import HeadOutput
+from models.detection.heads.anchor_targets import encode_boxes
+from models.detection.heads.efficientdet import HeadOutput
 from models.detection.postprocess import best_pairs, decode_boxes, detect, stable_topk
-from models.detection.targets import encode_boxes
 
 IMAGE_SIZE = (64, 96)
 NUM_CLASSES = 3

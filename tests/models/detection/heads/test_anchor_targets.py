@@ -7,10 +7,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_iou
 
-from models.detection import targets as targets_module
 from models.detection.anchors import make_anchors
+from models.detection.heads.anchor_targets import assign_targets, encode_boxes, match_anchors
+from models.detection.heads.efficientdet import anchor_targets as targets_module
 from models.detection.postprocess import decode_boxes
-from models.detection.targets import assign_targets, encode_boxes, match_anchors
 
 ANCHORS = make_anchors((64, 96), 3, 4.0)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from models.detection.heads import HeadOutput, flatten_levels
-from models.detection.losses import _class_loss, detection_losses
-from models.detection.targets import Targets
+from models.detection.heads.anchor_losses import _class_loss, detection_losses
+from models.detection.heads.anchor_targets import Targets
+from models.detection.heads.efficientdet import HeadOutput, flatten_levels
 
 NUM_CLASSES = 3
 SIZES = [(2, 3), (1, 2)]

@@ -7,8 +7,8 @@ Shapes: B images, N anchors, K classes.
 import torch
 from torch.nn import functional as F
 
-from models.detection.heads import HeadOutput, flatten_levels
-from models.detection.targets import Targets
+from models.detection.heads.anchor_targets import Targets
+from models.detection.heads.efficientdet import HeadOutput, flatten_levels
 
 BOX_LOSS_WEIGHT = 50.0
 ALPHA, GAMMA = 0.25, 1.5
