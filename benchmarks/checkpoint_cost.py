@@ -26,9 +26,9 @@ from engine.nonfinite import Guard
 from engine.step import Compute, Session
 from engine.tasks import detection
 from models.detection.backbones import create_encoder, encoder_channels
-from models.detection.bifpn import BiFPN
 from models.detection.detector import MODALITIES, SingleDetector
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.necks.bifpn import BiFPN
 from models.search.parameters import arch_parameters, weight_parameters
 from utils.args import Parser, command
 from utils.run_folder import RunFolder

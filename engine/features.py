@@ -22,9 +22,10 @@ from datasets import images, resize
 from datasets.detection import paired_transforms
 from datasets.feature_store import Shapes, Store
 from engine.step import Compute, move
-from models.detection import backbones, bifpn, layers
+from models.detection import backbones, layers
 from models.detection import detector as fusion_detector
 from models.detection.detector import INPUTS, FusionDetector
+from models.detection.necks import bifpn
 from utils.bars import bar
 
 KINDS = ("taps", "encoder")

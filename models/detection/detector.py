@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from models.detection.backbones import create_encoder, encode, encoder_channels
 from models.detection.baselines import BASELINES, Widened
-from models.detection.bifpn import BiFPN
 from models.detection.heads.efficientdet import DetectionHead, HeadOutput
+from models.detection.necks.bifpn import BiFPN
 from models.detection.neighbour_taps import with_neighbours
 from models.search.blocks import MAPS, Features
 from models.search.cells import SearchableFusion

@@ -6,7 +6,6 @@ import torch
 from engine.tasks.detection import losses, predict
 from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.baselines import BASELINES
-from models.detection.bifpn import BiFPN
 from models.detection.detector import (
     INPUTS,
     MODALITIES,
@@ -20,6 +19,7 @@ from models.detection.detector import (
     searchable_fusions,
 )
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.necks.bifpn import BiFPN
 from models.search.random_genotypes import random_genotype
 from models.search.spaces import Space
 

@@ -11,10 +11,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.detection.anchors import level_sizes, make_anchors
 from models.detection.backbones import create_encoder, encode
-from models.detection.bifpn import BiFPN
 from models.detection.heads.anchor_losses import detection_losses
 from models.detection.heads.anchor_targets import Targets, assign_targets
 from models.detection.heads.efficientdet import DetectionHead, HeadOutput, flatten_levels
+from models.detection.necks.bifpn import BiFPN
 from models.detection.postprocess import detect
 
 effdet = pytest.importorskip("effdet", reason="effdet, the test-only oracle, is not installed")

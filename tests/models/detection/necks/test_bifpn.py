@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from models.detection.anchors import level_sizes
 from models.detection.backbones import create_encoder, encode, encoder_channels
-from models.detection.bifpn import BiFPN, Combine, bifpn_graph
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.necks.bifpn import BiFPN, Combine, bifpn_graph
 
 PUBLISHED_GRAPH = [
     (3, (3, 4)),
