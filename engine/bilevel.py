@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from engine.epochs import run_epochs
 from engine.progress import Row
 from engine.step import Session, move, optimisation_step, parameters_of, run_pass
-from models.search.architect import second_order_backward
 from models.search.relaxations import EVALUATION, Stage
+from models.search.second_order import second_order_backward
 from utils.seed import own_draws
 
 

@@ -258,4 +258,4 @@ def test_the_number_of_classes_comes_from_the_data(in_work):
     assert head["fusion_class_net.predict.conv_pw.weight"].shape[0] == 9 * 3
 
 
-# 6. The second-order term: tests/models/search/test_architect.py, beside its check against autograd.
+# 6. The second-order term: tests/models/search/test_second_order.py, beside its check against autograd.

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.search.architect import second_order_backward
 from models.search.cells import SearchableFusion
 from models.search.parameters import arch_parameters, weight_parameters
+from models.search.second_order import second_order_backward
 from models.search.spaces import Space
 
 XI = 0.05
