@@ -19,10 +19,10 @@ from engine.feature_caching import cache_sizes, cached, check_caching
 from engine.memory_estimate import memory_estimate
 from engine.tasks import detection
 from models.detection.detector import FusionDetector, searchable_fusions
+from models.search.fusion_cells.random_genotypes import draw_cell
+from models.search.fusion_cells.space import Space, input_names, num_neighbours
 from models.search.parameters import arch_parameters
-from models.search.random_genotypes import draw_cell
 from models.search.relaxations import Stage
-from models.search.spaces import Space, input_names, num_neighbours
 from models.search.strategies import STRATEGIES
 from utils.args import command, parse
 from utils.experiment import (

@@ -37,10 +37,10 @@ from commands.options import count, make_parser, positive
 from datasets.detection.registry import open_data_set
 from datasets.images import read_rgb, read_thermal
 from models.detection.detector import found_fusions
-from models.search.genotype_io import read_genotype
-from models.search.genotypes import Genotype, cell_to_json, genotype_to_json
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space
+from models.search.fusion_cells.genotype import Genotype, cell_to_json, genotype_to_json
+from models.search.fusion_cells.genotype_file import read_genotype
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
 from tests import spoil
 from tests.tiny_sets import make_tiny_own
 from utils import checkpoint

@@ -16,9 +16,9 @@ from engine.checkpointer import Keeper
 from engine.evolution import evolve
 from engine.perturbation import mean_loss, select_by_perturbation
 from engine.step import Session, optimisation_step
-from models.search.derive import describe_genotype, in_words
-from models.search.genotypes import Genotype
-from models.search.likeliest import likeliest
+from models.search.fusion_cells.derive import describe_genotype, in_words
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.top_k import likeliest
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
 from utils.reporting import Recorder, validator

@@ -10,9 +10,9 @@ from datasets.detection.corruptions import KINDS
 from datasets.detection.registry import LOCATE, dataset_name
 from engine.checkpointer import interval
 from models.detection.baselines import BASELINES, FUSIONS
-from models.search.blocks import MAPS
-from models.search.costs import COSTS
-from models.search.spaces import PUBLISHED, spaces_of
+from models.search.fusion_cells.costs import COSTS
+from models.search.fusion_cells.layers import MAPS
+from models.search.fusion_cells.space import PUBLISHED, spaces_of
 from models.search.strategies import STRATEGIES
 from utils.args import Parser
 

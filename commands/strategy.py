@@ -23,15 +23,15 @@ from engine.sampled import Sampled
 from engine.step import Session, move
 from models.detection.anchors import level_sizes
 from models.detection.detector import FusionDetector
-from models.search.blocks import MAPS
-from models.search.costs import COSTS, ExpectedCost, cost_table
-from models.search.derive import derive, describe, describe_genotype, named_weights
-from models.search.genotypes import Genotype
+from models.search.fusion_cells.costs import COSTS, ExpectedCost, cost_table
+from models.search.fusion_cells.derive import derive, describe, describe_genotype, named_weights
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.layers import MAPS
+from models.search.fusion_cells.random_genotypes import capped, draw_genotype, mutated
+from models.search.fusion_cells.space import input_names, level_inputs
 from models.search.hessian import dominant_eigenvalue
 from models.search.parameters import arch_parameters, weight_parameters
-from models.search.random_genotypes import capped, draw_genotype, mutated
 from models.search.relaxations import EVALUATION, Stage, gumbel
-from models.search.spaces import input_names, level_inputs
 from models.search.strategies import STRATEGIES, Strategy
 from utils.distributed import ALONE, Ranks
 from utils.errors import UserError

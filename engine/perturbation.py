@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.step import Session, move
-from models.search.cells import SearchableFusion
-from models.search.spaces import SKIP
+from models.search.fusion_cells.space import SKIP
+from models.search.fusion_cells.supernet import SearchableFusion
 from utils.bars import bar
 from utils.errors import UserError
 

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from datasets.loader import PairLoader
 from engine.progress import Row
 from engine.step import Session, optimisation_step, run_pass
-from models.search.genotypes import Genotype
+from models.search.fusion_cells.genotype import Genotype
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from datasets.generated.ntu import write_ntu
 from datasets.prepare_mmimdb import prepare_mmimdb
 from engine.checkpointer import Keeper
 from models.classification.encoders import DEPTHS, ENCODERS
-from models.search.genotype_io import read_any
+from models.search.fusion_cells.genotype_file import read_any
 from tests.run_commands import named, refused, run
 from tests.test_resume import struck_once
 from utils.classify.building import load_encoder

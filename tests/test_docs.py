@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from main_darts_found_flira import main as found
-from models.search.cells import SearchableFusion
-from models.search.derive import derive
-from models.search.found_cells import FoundFusion
-from models.search.operations import FUSION_OPS
-from models.search.spaces import Space
+from models.search.fusion_cells.derive import derive
+from models.search.fusion_cells.found import FoundFusion
+from models.search.fusion_cells.operations import FUSION_OPS
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 from tools.options import page
 
 REPO = Path(__file__).resolve().parent.parent

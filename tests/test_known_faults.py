@@ -16,9 +16,9 @@ import main_pretrain_flira
 from commands.options import make_parser
 from models.detection.detector import FusionDetector, Streams, found_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space
 
 REPO = Path(__file__).resolve().parent.parent
 NORMALIZATION = dict.fromkeys(("rgb", "thermal"), ((0.5,) * 3, (0.25,) * 3))

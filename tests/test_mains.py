@@ -16,7 +16,7 @@ from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from models.detection.baselines import BASELINES
-from models.search.genotype_io import read_genotype
+from models.search.fusion_cells.genotype_file import read_genotype
 from tests.run_commands import named, refused, run
 from tests.tiny_data import make_tiny_flir
 

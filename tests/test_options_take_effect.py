@@ -13,8 +13,8 @@ from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from models.detection.baselines import Widened
-from models.search.cells import SearchableFusion
-from models.search.found_cells import FoundFusion
+from models.search.fusion_cells.found import FoundFusion
+from models.search.fusion_cells.supernet import SearchableFusion
 from utils.reporting import count_parameters
 
 

@@ -13,7 +13,7 @@ from datasets.road_scenes import main as road_scenes
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
-from models.search.genotype_io import read_genotype
+from models.search.fusion_cells.genotype_file import read_genotype
 from models.search.strategies import STRATEGIES
 from tests.run_commands import named, refused, run
 from utils.run_folder import read_json

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from datasets.detection.paired_detection import PairedData
-from models.search.draw import draw_genotype
-from models.search.genotype_io import read_any
+from models.search.fusion_cells.draw import draw_genotype
+from models.search.fusion_cells.genotype_file import read_any
 from tools.demo_jobs import searched_in, tested_in, trained_in
 from tools.demo_options import BOX_FUSIONS, HAND_MADE, SINGLE
 from tools.jobs import Finished

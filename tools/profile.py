@@ -23,7 +23,7 @@ from engine.step import move
 from engine.tasks import detection
 from models.detection.baselines import FUSIONS
 from models.detection.detector import FusionDetector
-from models.search.costs import macs
+from models.search.fusion_cells.costs import macs
 from tools.summary import markdown
 from utils.args import Parser, command
 from utils.errors import UserError

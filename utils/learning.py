@@ -20,7 +20,7 @@ from engine.epochs import train, warm_restarts
 from engine.nonfinite import Guard
 from engine.progress import Row
 from engine.step import Compute, Session, Task
-from models.search.genotypes import Genotype, genotype_to_json
+from models.search.fusion_cells.genotype import Genotype, genotype_to_json
 from models.search.parameters import parameter_groups, weight_parameters
 from utils import checkpoint
 from utils.args import plain

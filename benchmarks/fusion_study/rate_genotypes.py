@@ -21,8 +21,8 @@ from engine.progress import Row
 from engine.step import Session
 from engine.tasks import detection
 from main_darts_searchable_flira import build_model
-from models.search.genotypes import Genotype
-from models.search.random_genotypes import random_genotype
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
 from utils.args import Parser, command, parse

@@ -10,7 +10,7 @@ its last BiFPN repeat.
 import torch
 from torch import Tensor, nn
 
-from models.search.operations import FUSION_OPS
+from models.search.fusion_cells.operations import FUSION_OPS
 
 
 class LastTap(nn.Module):

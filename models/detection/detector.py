@@ -18,13 +18,13 @@ from models.detection.baselines import BASELINES, Widened
 from models.detection.heads.efficientdet import DetectionHead, HeadOutput
 from models.detection.necks.bifpn import BiFPN
 from models.detection.neighbour_taps import with_neighbours
-from models.search.blocks import MAPS, Features
-from models.search.cells import SearchableFusion
-from models.search.found_cells import FoundFusion
-from models.search.genotypes import Genotype
+from models.search.fusion_cells.found import FoundFusion
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.layers import MAPS, Features
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.parameters import freeze
 from models.search.relaxations import Relaxation, softmax
-from models.search.spaces import Space
 
 MODALITIES = ("thermal", "rgb")  # the streams of the search, in the order of a level's taps
 # stream -> the images that it reads, stacked in this order, and the channels of each; grey becomes as many equal ones

@@ -17,8 +17,8 @@ from engine.step import Compute, Session, optimisation_step
 from engine.tasks import detection
 from models.detection.detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
-from models.search.spaces import Space
 
 SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"), clip_grad=10.0)

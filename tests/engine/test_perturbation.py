@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from engine.perturbation import fresh_statistics, mean_loss, select_by_perturbation
-from models.search.cells import SearchableFusion
-from models.search.derive import derive_cell, final_weights
-from models.search.spaces import Space
+from models.search.fusion_cells.derive import derive_cell, final_weights
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 from tests.engine.toy import session_of
 
 TASK = SimpleNamespace(losses=lambda model, batch: {"loss": (model(batch["x"]) - batch["y"]).square().mean()})

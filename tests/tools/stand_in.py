@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.search.genotypes import genotype_to_json
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space
+from models.search.fusion_cells.genotype import genotype_to_json
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
 
 FAKE = str(Path(__file__).parent / "fake_command.py")
 

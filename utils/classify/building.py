@@ -12,10 +12,10 @@ from datasets.loader import BadFiles
 from engine.tasks.classification import Classification
 from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
-from models.search.cells import SearchableFusion
-from models.search.found_cells import FoundFusion
-from models.search.genotypes import Genotype
-from models.search.spaces import Space
+from models.search.fusion_cells.found import FoundFusion
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.strategies import STRATEGIES
 from utils import checkpoint
 from utils.classify.data_sets import DataSet

@@ -9,11 +9,11 @@ from commands.run import running, say_if_finished, take_up
 from commands.several_seeds import each_seed
 from commands.strategy import check_combinations
 from models.classification.fused_classifier import FusionClassifier
-from models.search.blocks import SEQUENCES
-from models.search.derive import in_words
-from models.search.genotype_io import read_genotype
-from models.search.genotypes import Genotype
-from models.search.random_genotypes import random_genotype
+from models.search.fusion_cells.derive import in_words
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.genotype_file import read_genotype
+from models.search.fusion_cells.layers import SEQUENCES
+from models.search.fusion_cells.random_genotypes import random_genotype
 from utils.args import parse
 from utils.classify import pooling
 from utils.classify.building import (

@@ -14,8 +14,8 @@ from commands.options import (
     seed,
 )
 from engine.tasks.classification import F1_TYPES
-from models.search.blocks import SEQUENCES
-from models.search.spaces import spaces_of
+from models.search.fusion_cells.layers import SEQUENCES
+from models.search.fusion_cells.space import spaces_of
 from utils.args import Parser
 from utils.classify.data_sets import DataSet, Weights
 

@@ -8,8 +8,8 @@ from types import NoneType
 from engine.nonfinite import Guard
 from engine.step import Session
 from engine.tasks.classification import F1_TYPES, Classification
-from models.search.blocks import SEQUENCES
-from models.search.genotype_io import genotype_from_json
+from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.fusion_cells.layers import SEQUENCES
 from utils import checkpoint
 from utils.classify import pooling
 from utils.classify.building import assemble_encoders, build_encoder, found_classifier, open_examples, task_of

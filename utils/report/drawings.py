@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from engine.progress import metric_of
-from models.search.draw import MODALITY_COLOURS
+from models.search.fusion_cells.draw import MODALITY_COLOURS
 from utils.errors import printable
 from utils.plots import COLOURS, STYLES, as_shown, as_text, panels_of, tidy
 from utils.report.page import Picture

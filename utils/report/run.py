@@ -9,8 +9,8 @@ from typing import Any
 
 from datasets.splits import Split
 from engine.progress import metric_of
-from models.search.genotype_io import read_any
-from models.search.genotypes import Genotype
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.genotype_file import read_any
 from utils import checkpoint
 from utils.errors import UserError, short
 from utils.files import faults_named

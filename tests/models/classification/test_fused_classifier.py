@@ -6,10 +6,10 @@ from torch import nn
 
 from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion, normalised, pool
-from models.search.cells import SearchableFusion
-from models.search.found_cells import FoundFusion
-from models.search.genotypes import CellGenotype, StepGenotype
-from models.search.spaces import Space
+from models.search.fusion_cells.found import FoundFusion
+from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 
 SIZES = {
     "mmimdb": (23, 192, 16, True, 1, {"image": (3, 256, 160), "text": (300,)}, "vgg19"),

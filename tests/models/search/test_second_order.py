@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.search.cells import SearchableFusion
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.second_order import second_order_backward
-from models.search.spaces import Space
 
 XI = 0.05
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from models.search.spaces import SPACES
+from models.search.fusion_cells.space import SPACES
 from models.search.strategies import KL_WEIGHT, STRATEGIES, ZERO_ONE_WEIGHT, pull_to_start, zero_one
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.search.blocks import SpatialGate, conv_of_concat
+from models.search.fusion_cells.layers import SpatialGate, conv_of_concat
 
 REDUCTION = 16  # of CBAM's channel gate
 MOST_TOKENS = 12  # rows and columns of keys and values: attention stays linear in the size of x

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from models.search.blocks import MAPS, SEQUENCES, Features
-from models.search.operations import EDGE_OPS, FUSION_OPS
+from models.search.fusion_cells.layers import MAPS, SEQUENCES, Features
+from models.search.fusion_cells.operations import EDGE_OPS, FUSION_OPS
 from utils.errors import UserError
 
 

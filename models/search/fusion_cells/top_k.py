@@ -13,10 +13,10 @@ from itertools import combinations, permutations, product
 
 from torch import Tensor
 
-from models.search.cells import SearchableFusion, Weights
-from models.search.derive import cap_parameter_free, derive_cell, final_weights
-from models.search.genotypes import CellGenotype, Edge, Genotype
-from models.search.spaces import Space
+from models.search.fusion_cells.derive import cap_parameter_free, derive_cell, final_weights
+from models.search.fusion_cells.genotype import CellGenotype, Edge, Genotype
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion, Weights
 
 Ranked = list[tuple[float, tuple]]  # log probability (up to a constant) and what is chosen, the likeliest first
 

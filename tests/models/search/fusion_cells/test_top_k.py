@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
-from models.search.cells import SearchableFusion
-from models.search.derive import derive, describe_genotype, final_weights
-from models.search.likeliest import likeliest
-from models.search.spaces import Space
+from models.search.fusion_cells.derive import derive, describe_genotype, final_weights
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
+from models.search.fusion_cells.top_k import likeliest
 
 LEVELS = ("P3",)
 

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from models.search.derive import describe_genotype
-from models.search.genotype_io import genotype_from_json
-from models.search.genotypes import genotype_to_json
-from models.search.random_genotypes import draw_genotype, mutated, random_genotype
-from models.search.spaces import Space, input_names
+from models.search.fusion_cells.derive import describe_genotype
+from models.search.fusion_cells.genotype import genotype_to_json
+from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.fusion_cells.random_genotypes import draw_genotype, mutated, random_genotype
+from models.search.fusion_cells.space import Space, input_names
 
 INPUTS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
 LEVELS = ("P3", "P4")

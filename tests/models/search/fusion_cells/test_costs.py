@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from models.search.cells import SearchableFusion
-from models.search.costs import COSTS, ExpectedCost, cost_table
-from models.search.spaces import Space
+from models.search.fusion_cells.costs import COSTS, ExpectedCost, cost_table
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 
 CPU = torch.device("cpu")
 SIZES = [(6, 5), (3, 3)]

@@ -17,12 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.search.blocks import MAPS, SEQUENCES, conv_of_concat
-from models.search.found_cells import FoundFusion, FoundNode, add_output, edge_op, normed_concat, share_output
-from models.search.genotypes import CellGenotype
-from models.search.operations import fusion_op
+from models.search.fusion_cells.found import FoundFusion, FoundNode, add_output, edge_op, normed_concat, share_output
+from models.search.fusion_cells.genotype import CellGenotype
+from models.search.fusion_cells.layers import MAPS, SEQUENCES, conv_of_concat
+from models.search.fusion_cells.operations import fusion_op
+from models.search.fusion_cells.space import SKIP, Space
 from models.search.relaxations import EVALUATION, Relaxation, Stage, gumbel, softmax
-from models.search.spaces import SKIP, Space
 from utils.errors import UserError
 
 

@@ -10,9 +10,9 @@ Shapes: states (B, C, H, W) or (B, C, L); B batch, C channels.
 import torch
 from torch import Tensor, nn
 
-from models.search.blocks import MAPS, Features
-from models.search.genotypes import CellGenotype, StepGenotype
-from models.search.operations import EDGE_OPS, fusion_op
+from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
+from models.search.fusion_cells.layers import MAPS, Features
+from models.search.fusion_cells.operations import EDGE_OPS, fusion_op
 
 
 class FoundNode(nn.Module):

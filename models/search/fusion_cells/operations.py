@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.search.blocks import MAPS, SEQUENCES, Features, SpatialGate, conv_of_concat
-from models.search.more_operations import (
+from models.search.fusion_cells.extended_operations import (
     CBAM,
     GLU,
     ChannelWeights,
@@ -29,7 +28,8 @@ from models.search.more_operations import (
     SepConv,
     SpatialAttn,
 )
-from models.search.sequence_operations import ConcatFC, LinearGLU, ScaleDotAttn
+from models.search.fusion_cells.layers import MAPS, SEQUENCES, Features, SpatialGate, conv_of_concat
+from models.search.fusion_cells.sequence_operations import ConcatFC, LinearGLU, ScaleDotAttn
 
 
 class Sum(nn.Module):

@@ -8,9 +8,17 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from models.search.blocks import MAPS
-from models.search.genotypes import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
-from models.search.spaces import INNER_EDGES, PUBLISHED, SPACES, fusion_names, input_names, is_neighbour, spaces_of
+from models.search.fusion_cells.genotype import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
+from models.search.fusion_cells.layers import MAPS
+from models.search.fusion_cells.space import (
+    INNER_EDGES,
+    PUBLISHED,
+    SPACES,
+    fusion_names,
+    input_names,
+    is_neighbour,
+    spaces_of,
+)
 from utils.errors import UserError, short
 from utils.plain import check_plain, plain_file
 from utils.run_folder import read_json

@@ -6,10 +6,10 @@ from itertools import combinations
 
 import torch
 
-from models.search.cells import Weights
-from models.search.derive import cap_parameter_free
-from models.search.genotypes import CellGenotype, Genotype, StepGenotype
-from models.search.spaces import Space
+from models.search.fusion_cells.derive import cap_parameter_free
+from models.search.fusion_cells.genotype import CellGenotype, Genotype, StepGenotype
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import Weights
 
 
 def random_genotype(

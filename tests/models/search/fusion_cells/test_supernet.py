@@ -5,14 +5,14 @@ import random
 import pytest
 import torch
 
-from models.search.blocks import MAPS, Features
-from models.search.cells import SearchableFusion, mix_all, mix_skips
-from models.search.derive import derive_cell, final_weights
-from models.search.found_cells import FoundFusion
-from models.search.genotypes import CellGenotype, StepGenotype
-from models.search.random_genotypes import draw_cell
+from models.search.fusion_cells.derive import derive_cell, final_weights
+from models.search.fusion_cells.found import FoundFusion
+from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
+from models.search.fusion_cells.layers import MAPS, Features
+from models.search.fusion_cells.random_genotypes import draw_cell
+from models.search.fusion_cells.space import SKIP, Space
+from models.search.fusion_cells.supernet import SearchableFusion, mix_all, mix_skips
 from models.search.relaxations import Stage, gumbel
-from models.search.spaces import SKIP, Space
 from utils.errors import UserError
 
 SPACE = Space(num_inputs=4, channels=8, steps=2, multiplier=2, node_steps=1, node_multiplier=1)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.search.blocks import MAPS, Features
-from models.search.cells import SearchableFusion, Weights
-from models.search.derive import derive_cell
-from models.search.found_cells import FoundFusion
-from models.search.genotype_io import parse_text
-from models.search.operations import fusion_op
+from models.search.fusion_cells.derive import derive_cell
+from models.search.fusion_cells.found import FoundFusion
+from models.search.fusion_cells.genotype_file import parse_text
+from models.search.fusion_cells.layers import MAPS, Features
+from models.search.fusion_cells.operations import fusion_op
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion, Weights
 from models.search.relaxations import softmax
-from models.search.spaces import Space
 
 HERE = Path(__file__).parent / "fusion_cell_reference_default.npz"  # the half that may be shipped
 RENAMES = (

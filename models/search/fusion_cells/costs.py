@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.search.blocks import MAPS
-from models.search.cells import SearchableFusion
-from models.search.found_cells import edge_op
-from models.search.operations import fusion_op
+from models.search.fusion_cells.found import edge_op
+from models.search.fusion_cells.layers import MAPS
+from models.search.fusion_cells.operations import fusion_op
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.relaxations import EVALUATION
-from models.search.spaces import Space
 
 MIN_SECONDS = 0.05  # that each operation is timed for; the median counts
 Maps = Sequence[Tensor]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.search.blocks import conv_of_concat
+from models.search.fusion_cells.layers import conv_of_concat
 
 ATTENTION_DROPOUT = 0.1
 

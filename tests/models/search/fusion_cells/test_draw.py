@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 from torchvision.io import ImageReadMode, decode_image
 
-from models.search import draw
-from models.search.genotypes import Genotype
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space
+from models.search.fusion_cells import draw
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
 from utils.commands import ROOT
 
 THERMAL, RGB = (tuple(bytes.fromhex(draw.MODALITY_COLOURS[name][1:])) for name in ("thermal", "rgb"))
@@ -105,7 +105,7 @@ def test_matplotlib_is_imported_by_those_who_draw_alone():
     others = ("tests", "tools", "benchmarks", "examples", ".venv", ".venv-oldest")
     files = [f for f in ROOT.rglob("*.py") if f.relative_to(ROOT).parts[0] not in others]
     sources = {f.relative_to(ROOT).as_posix(): f.read_text() for f in files}
-    drawing = {"models/search/draw.py", "utils/plots.py", "utils/robustness_plot.py"}
+    drawing = {"models/search/fusion_cells/draw.py", "utils/plots.py", "utils/robustness_plot.py"}
     drawing |= {name for name in sources if name.startswith("utils/report/") and not name.endswith("__init__.py")}
     imports = r"^(from|import) matplotlib"
     assert {name for name, text in sources.items() if re.search(imports, text, re.MULTILINE)} <= drawing

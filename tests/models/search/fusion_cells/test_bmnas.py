@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from models.search.blocks import SEQUENCES, Features
-from models.search.cells import SearchableFusion
-from models.search.derive import derive_cell, final_weights
-from models.search.found_cells import FoundFusion
-from models.search.genotype_io import genotype_from_json
-from models.search.genotypes import CellGenotype, StepGenotype, genotype_to_json
+from models.search.fusion_cells.derive import derive_cell, final_weights
+from models.search.fusion_cells.found import FoundFusion
+from models.search.fusion_cells.genotype import CellGenotype, StepGenotype, genotype_to_json
+from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.fusion_cells.layers import SEQUENCES, Features
+from models.search.fusion_cells.random_genotypes import draw_genotype, mutated
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.parameters import weight_parameters
-from models.search.random_genotypes import draw_genotype, mutated
-from models.search.spaces import Space
 from utils.errors import UserError
 
 MMIMDB = Space(6, 192, 2, 2, 1, 1, name="bmnas", length=16)

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from models.search.genotype_io import genotype_from_json, parse_text, read_genotype
-from models.search.genotypes import Genotype, genotype_to_json
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space
+from models.search.fusion_cells.genotype import Genotype, genotype_to_json
+from models.search.fusion_cells.genotype_file import genotype_from_json, parse_text, read_genotype
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
 from utils.errors import UserError
 
 INPUTS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from models.search.cells import SearchableFusion, Weights
-from models.search.derive import derive, derive_cell, describe
-from models.search.spaces import Space
+from models.search.fusion_cells.derive import derive, derive_cell, describe
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion, Weights
 
 
 def brute_force_edges(weights: list[list[float]], space: Space) -> list[int]:
