@@ -13,11 +13,11 @@ from pathlib import Path
 
 from datasets.parts import Parts
 from engine.checkpointer import FREE
+from report import report
 from utils.args import Parser, convert_option, options_of
 from utils.distributed import ranks
 from utils.errors import UserError, printable, short
 from utils.lock import locked_by_first
-from utils.report import report
 from utils.reporting import COMMAND, folder_of, start_run
 from utils.run_folder import RUNS, RunFolder, read_json
 from utils.signals import Stop, caught

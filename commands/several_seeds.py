@@ -61,9 +61,9 @@ def check(args: argparse.Namespace) -> None:
 
 def compare(runs: list[Path], args: argparse.Namespace, kind: str) -> None:
     """Print mean and spread of the best score on val over the seeds; write the page that compares the runs."""
-    from utils.report.comparison import write_comparison  # with matplotlib, which takes its time to import
-    from utils.report.others import spread
-    from utils.report.run import Run
+    from report.comparison import write_comparison  # with matplotlib, which takes its time to import
+    from report.others import spread
+    from report.run import Run
 
     assert all((run / FINISHED).exists() for run in runs), "a run ended without its last line"
     scores, metric = [Run(run).score for run in runs], f"{Run(runs[0]).metric}_val"

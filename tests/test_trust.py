@@ -37,14 +37,15 @@ from datasets.images import MAX_PIXELS, read_rgb
 from datasets.inspection import _digest
 from datasets.unlisted import unlisted_files
 from models.detection.detector import Streams
+from report import plots
+from report.plots import View, draw_detections, plot_curves
 from tests.spoil import LEAVING
 from tests.tiny_sets import make_tiny_own
 from tools.check_data import main as check_data
-from utils import checkpoint, plots
+from utils import checkpoint
 from utils.args import command
 from utils.errors import UserError, printable
 from utils.experiment import inherit_pretrained
-from utils.plots import View, draw_detections, plot_curves
 
 # Pipes, folders and devices in the place of files.
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from commands.options import make_parser
 from datasets.detection.registry import is_description
 from datasets.parts import Parts
+from report.comparison import write_comparison
+from report.run import Run
+from report.runs import write_report
 from utils.args import Parser, command, parse
 from utils.errors import UserError
 from utils.experiment import open_data
 from utils.inherit import inherit
-from utils.report.comparison import write_comparison
-from utils.report.run import Run
-from utils.report.runs import write_report
 
 COMPARISON = "comparison.html"
 

@@ -22,13 +22,13 @@ from engine.progress import Row
 from engine.step import Compute, Session, Task
 from models.search.fusion_cells.genotype import Genotype, genotype_to_json
 from models.search.parameters import parameter_groups, weight_parameters
+from report.wandb_files import track_files
 from utils import checkpoint
 from utils.args import plain
 from utils.reporting import Recorder, tracking, validator
 from utils.run_folder import ALPHAS, RunFolder, commit
 from utils.seed import seed_everything
 from utils.signals import Stop
-from utils.tracked_files import track_files
 from utils.tracking import Tracker
 
 

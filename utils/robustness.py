@@ -61,7 +61,7 @@ def test_robustness(
         return
     told = {name: facts[name] for name in (*FACTS, "scenes") if name in facts}
     path = run.write_json("robustness.json", told | {"rows": rows})
-    from utils.robustness_plot import plot_robustness  # draws, which nothing else here does
+    from report.robustness_plot import plot_robustness  # draws, which nothing else here does
 
     plot_robustness(told, rows, run.path / "robustness.png")
     timing = read_json(run.path / "timing.json")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from datasets.parts import Parts
 from engine.feature_caching import check_caching
+from report import report
+from report.wandb_files import track_files
 from utils.box_fusion import fuse_detections
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.distributed import ranks
@@ -16,11 +18,9 @@ from utils.errors import UserError
 from utils.experiment import pick_compute, remarks
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
 from utils.profile import macs_per_pair
-from utils.report import report
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking
 from utils.robustness import planned, test_robustness
 from utils.run_folder import RunFolder, commit, read_json, write_json
-from utils.tracked_files import track_files
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
 FOR_TEST += ("pin_mem", "device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")

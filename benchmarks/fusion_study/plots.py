@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from benchmarks.fusion_study.config import KINDS
 from benchmarks.fusion_study.summary import Group, Row, front, groups, parts
-from utils.plots import COLOURS, DPI, new_figure
+from report.plots import COLOURS, DPI, new_figure
 
 COLOUR = dict(zip(KINDS, (COLOURS[5], COLOURS[0], COLOURS[2], COLOURS[4], COLOURS[1])))
 WORDS = {"handmade": "hand-made", "widened": "hand-made, widened", "random": "random genotypes"}

@@ -10,6 +10,7 @@ from engine.step import Session
 from engine.tasks.classification import F1_TYPES, Classification
 from models.search.fusion_cells.genotype_file import genotype_from_json
 from models.search.fusion_cells.layers import SEQUENCES
+from report import report
 from utils import checkpoint
 from utils.classify import pooling
 from utils.classify.building import assemble_encoders, build_encoder, found_classifier, open_examples, task_of
@@ -18,7 +19,6 @@ from utils.distributed import ranks
 from utils.errors import UserError, short
 from utils.experiment import pick_compute
 from utils.inherit import check_inherited
-from utils.report import report
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking, validator
 from utils.run_folder import commit
 

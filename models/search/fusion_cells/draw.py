@@ -28,7 +28,7 @@ OPERATION_COLOURS |= {"ChannelWeights": "#F7EFA0", "ECAGate": "#B9E5D6", "Spatia
 OPERATION_COLOURS |= {"ConcatConv3x3": "#8CC6EA", "GLU": "#F3C98F", "ReliabilityGate": "#F3C98F"}
 OPERATION_COLOURS |= {"ScaleDotAttn": "#B9E5D6", "LinearGLU": "#F3C98F", "ConcatFC": "#A9D8F5"}
 STEP_COLOUR, INK, FAINT, MUTED = "#444444", "#222222", "#BBBBBB", "#777777"
-# As white and INK, but on a coloured ground: they stay where a dark page turns the others (utils/report/drawings.py).
+# As white and INK, but on a coloured ground: they stay where a dark page turns the others (report/drawings.py).
 LIGHT_ON, DARK_ON = "#FFFFFE", "#222221"
 OTHER_COLOUR = "#DDDDDD"
 

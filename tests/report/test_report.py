@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from main_darts_found_flira import main as found
+from report.comparison import write_comparison
+from report.others import by_method
+from report.page import Page, Section, Table, write_page
+from report.run import Run, points
+from report.runs import headline
 from tests.run_commands import refused
 from tools.report import main as report
 from utils.errors import UserError
-from utils.report.comparison import write_comparison
-from utils.report.others import by_method
-from utils.report.page import Page, Section, Table, write_page
-from utils.report.run import Run, points
-from utils.report.runs import headline
 from utils.run_folder import read_json
 
 OWN = ("data:", "#")  # what an address may begin with

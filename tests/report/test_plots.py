@@ -7,10 +7,10 @@ import pytest
 from torchvision.io import ImageReadMode, decode_image
 
 from datasets.detection.registry import open_data_set
+from report import plots
+from report.plots import View, draw_detections, plot_curves
 from tests.tiny_data import make_tiny_flir
-from utils import plots
 from utils.errors import UserError
-from utils.plots import View, draw_detections, plot_curves
 
 RED = (0xFF, 0x30, 0x30)
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets.parts import Parts
-from utils.report import searched, tested
-from utils.report import sections as s
-from utils.report.others import beside_others, columns_of
-from utils.report.page import Page, Section, write_page
-from utils.report.run import NONE, Run, counted, duration, points
+from report import searched, tested
+from report import sections as s
+from report.others import beside_others, columns_of
+from report.page import Page, Section, write_page
+from report.run import NONE, Run, counted, duration, points
 
 REPORT = "report.html"
 

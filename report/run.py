@@ -11,10 +11,10 @@ from datasets.splits import Split
 from engine.progress import metric_of
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import read_any
+from report.plots import read_metrics
 from utils import checkpoint
 from utils.errors import UserError, short
 from utils.files import faults_named
-from utils.plots import read_metrics
 from utils.reporting import COMMAND
 from utils.run_folder import ALPHAS, METRICS, SEED_SUFFIX, RunFolder, read_json
 

@@ -3,12 +3,12 @@
 from datasets.detection.corruptions import KINDS
 from datasets.parts import Parts
 from models.detection.detector import MODALITIES
+from report import drawings
+from report.gallery import MIN_SCORE, NUM_PAIRS, gallery, readable
+from report.page import Block, Section, Table, Words
+from report.run import NONE, Run, counted, number, points
 from utils.coco_eval import precision_by_recall
 from utils.errors import UserError, short
-from utils.report import drawings
-from utils.report.gallery import MIN_SCORE, NUM_PAIRS, gallery, readable
-from utils.report.page import Block, Section, Table, Words
-from utils.report.run import NONE, Run, counted, number, points
 
 SCENE = "AP_scene_"
 
@@ -38,7 +38,7 @@ def robustness(run: Run) -> Section:
     known = run.read("robustness.json")
     if not known:
         return Section("Robustness", [])
-    from utils.robustness_plot import draw
+    from report.robustness_plot import draw
 
     rows = robustness_rows(known, f"{run.path / 'robustness.json'}")
     clean, table = number(rows[0]["AP"], 0), []

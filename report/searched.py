@@ -7,9 +7,9 @@ from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.space import SPACES, level_inputs
 from models.search.strategies import STRATEGIES
-from utils.report import drawings
-from utils.report.page import Block, Facts, Pictures, Section, Table, Words
-from utils.report.run import Run, counted, number, points
+from report import drawings
+from report.page import Block, Facts, Pictures, Section, Table, Words
+from report.run import Run, counted, number, points
 from utils.reporting import count_parameters
 
 SHOWN_GENOTYPES = 10  # of an evolution

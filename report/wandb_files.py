@@ -22,8 +22,8 @@ def track_files(tracker: Tracker, folder: RunFolder, parts: Parts, part: str) ->
     if tracker.run is None:
         return
     from models.search.fusion_cells.draw import draw_genotype  # with matplotlib, which takes its time to import
-    from utils.report.gallery import gallery, readable
-    from utils.report.run import Run
+    from report.gallery import gallery, readable
+    from report.run import Run
 
     run = Run(folder.path)
 

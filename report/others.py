@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
+from report.page import Section, Table
+from report.run import NONE, Run, counted, number, points
 from utils.errors import UserError
-from utils.report.page import Section, Table
-from utils.report.run import NONE, Run, counted, number, points
 
 SAME = ("part", "split", "pairs", "scenes", "protocol")  # of the results of two tests that can be compared
 SECOND = {"AP": "AP50", "accuracy": "F1_macro"}  # what is shown beside the number that chooses an epoch

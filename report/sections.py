@@ -4,14 +4,14 @@ from typing import Any
 
 from commands.options import make_parser
 from datasets.splits import DEV, OVERFIT, PAPER
+from report import drawings
+from report.page import Block, Facts, Pictures, Section, Table, Words
+from report.plots import phases
+from report.run import NONE, Run, counted, duration, number, points
+from report.searched import learns
 from utils.args import Parser, options_of
 from utils.classify.data_sets import DATA_SETS
 from utils.classify.options import parser_of
-from utils.plots import phases
-from utils.report import drawings
-from utils.report.page import Block, Facts, Pictures, Section, Table, Words
-from utils.report.run import NONE, Run, counted, duration, number, points
-from utils.report.searched import learns
 
 TITLES = {"pretrain": "Pretraining", "search": "Search", "found": "Training", "test": "Test"}
 WEIGHTS_LEARN = "Weights learn on train and arch; the epoch is chosen on val."

@@ -12,9 +12,9 @@ from torch import Tensor
 from datasets.detection.paired_detection import PairRecord, load_pair
 from datasets.images import Counts
 from datasets.parts import Parts
+from report.page import Gallery, Photo
+from report.plots import BOX_COLOURS, draw_boxes, match_all
 from utils.matching import Matched
-from utils.plots import BOX_COLOURS, draw_boxes, match_all
-from utils.report.page import Gallery, Photo
 
 NUM_PAIRS = 8
 MIN_SCORE = 0.3  # detections below are neither shown nor counted

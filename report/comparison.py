@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from report import drawings, tested
+from report import sections as s
+from report.others import WITHOUT_MEANING, alike, by_method, identity, methods_table, spread
+from report.page import Block, Page, Pictures, Section, Table, Words, write_page
+from report.plots import phases
+from report.run import NONE, Run, duration, points
 from utils.coco_eval import AREA_STATS
 from utils.errors import UserError
-from utils.plots import phases
-from utils.report import drawings, tested
-from utils.report import sections as s
-from utils.report.others import WITHOUT_MEANING, alike, by_method, identity, methods_table, spread
-from utils.report.page import Block, Page, Pictures, Section, Table, Words, write_page
-from utils.report.run import NONE, Run, duration, points
 
 MOST_CURVES = 12
 

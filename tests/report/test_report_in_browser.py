@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from report.page import Facts, Page, Section, Table, write_page
 from tools.report import main as report
-from utils.report.page import Facts, Page, Section, Table, write_page
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from engine.progress import metric_of
 from models.search.fusion_cells.draw import MODALITY_COLOURS
+from report.page import Picture
+from report.plots import COLOURS, STYLES, as_shown, as_text, panels_of, tidy
 from utils.errors import printable
-from utils.plots import COLOURS, STYLES, as_shown, as_text, panels_of, tidy
-from utils.report.page import Picture
 
 # What the drawings' greys are on the page: variables of page.html.
 GREYS = {"#000000": "ink", "#222222": "ink", "#444444": "step", "#777777": "muted", "#bbbbbb": "faint"}

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from datasets.detection.corruptions import DEAD_KINDS, GRADED, WORST
+from report.plots import COLOURS, DPI
 from utils.errors import printable
-from utils.plots import COLOURS, DPI
 
 LINES = {"thermal": (COLOURS[1], "o"), "rgb": (COLOURS[0], "s"), "both": (COLOURS[6], "^")}  # colour, marker
 NAMES = {"thermal": "thermal", "rgb": "RGB", "both": "both"}
