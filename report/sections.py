@@ -9,9 +9,9 @@ from report.page import Block, Facts, Pictures, Section, Table, Words
 from report.plots import phases
 from report.run import NONE, Run, counted, duration, number, points
 from report.searched import learns
+from tasks.classification.options import parser_of
+from tasks.classification.presets import DATA_SETS
 from utils.args import Parser, options_of
-from utils.classify.data_sets import DATA_SETS
-from utils.classify.options import parser_of
 
 TITLES = {"pretrain": "Pretraining", "search": "Search", "found": "Training", "test": "Test"}
 WEIGHTS_LEARN = "Weights learn on train and arch; the epoch is chosen on val."

@@ -23,9 +23,9 @@ from datasets.prepare_mmimdb import prepare_mmimdb
 from engine.checkpointer import Keeper
 from models.classification.encoders import DEPTHS, ENCODERS
 from models.search.fusion_cells.genotype_file import read_any
+from tasks.classification.build import load_encoder
 from tests.run_commands import named, refused, run
 from tests.test_resume import struck_once
-from utils.classify.building import load_encoder
 from utils.errors import UserError
 from utils.run_folder import read_json
 from utils.saving import save

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from commands.options import make_parser
+from tasks.classification.options import parser_of as class_parser_of
+from tasks.classification.presets import DATA_SETS
 from utils.args import Parser
-from utils.classify.data_sets import DATA_SETS
-from utils.classify.options import parser_of as class_parser_of
 
 SECTIONS = ("pretrain", "search", "found")
 TOOLS = (

@@ -15,10 +15,10 @@ from benchmarks.road_scenes import spread
 from commands.options import make_parser
 from datasets.road_scenes import parse as parse_scenes
 from datasets.scenes import scenes_hash
+from tasks.classification.options import parser_of
+from tasks.classification.presets import DATA_SETS
 from tools.demo import config_hash
 from utils.args import parse
-from utils.classify.data_sets import DATA_SETS
-from utils.classify.options import parser_of
 
 REPO = Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text(encoding="utf-8")

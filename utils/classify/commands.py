@@ -14,9 +14,7 @@ from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import read_genotype
 from models.search.fusion_cells.layers import SEQUENCES
 from models.search.fusion_cells.random_genotypes import random_genotype
-from utils.args import parse
-from utils.classify import pooling
-from utils.classify.building import (
+from tasks.classification.build import (
     check_encoders,
     check_taps,
     found_classifier,
@@ -27,8 +25,10 @@ from utils.classify.building import (
     supernet,
     task_of,
 )
-from utils.classify.data_sets import DataSet
-from utils.classify.options import parser_of
+from tasks.classification.options import parser_of
+from tasks.classification.presets import DataSet
+from utils.args import parse
+from utils.classify import pooling
 from utils.classify.testing import test_classifier
 from utils.distributed import ranks
 from utils.errors import UserError

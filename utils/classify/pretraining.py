@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from commands.run import finish, running, say_if_finished, take_up
 from datasets.labelled_parts import LabelledParts
 from models.classification.fused_classifier import normalised
+from tasks.classification.build import build_encoder, encoder_file, open_examples, pretraining, task_of
+from tasks.classification.options import parser_of
+from tasks.classification.presets import DataSet
 from utils import checkpoint
 from utils.args import parse
-from utils.classify.building import build_encoder, encoder_file, open_examples, pretraining, task_of
-from utils.classify.data_sets import DataSet
-from utils.classify.options import parser_of
 from utils.distributed import ranks
 from utils.errors import UserError, short
 from utils.experiment import PRETRAINED, pick_compute

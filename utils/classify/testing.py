@@ -7,14 +7,14 @@ from types import NoneType
 
 from engine.nonfinite import Guard
 from engine.step import Session
-from engine.tasks.classification import F1_TYPES, Classification
 from models.search.fusion_cells.genotype_file import genotype_from_json
 from models.search.fusion_cells.layers import SEQUENCES
 from report import report
+from tasks.classification.build import assemble_encoders, build_encoder, found_classifier, open_examples, task_of
+from tasks.classification.presets import DataSet
+from tasks.classification.task import F1_TYPES, Classification
 from utils import checkpoint
 from utils.classify import pooling
-from utils.classify.building import assemble_encoders, build_encoder, found_classifier, open_examples, task_of
-from utils.classify.data_sets import DataSet
 from utils.distributed import ranks
 from utils.errors import UserError, short
 from utils.experiment import pick_compute

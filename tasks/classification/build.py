@@ -9,7 +9,6 @@ from torch import nn
 
 from datasets.labelled_parts import ExampleOptions, LabelledParts, cut
 from datasets.loader import BadFiles
-from engine.tasks.classification import Classification
 from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
 from models.search.fusion_cells.found import FoundFusion
@@ -17,8 +16,9 @@ from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.strategies import STRATEGIES
+from tasks.classification.presets import DataSet
+from tasks.classification.task import Classification
 from utils import checkpoint
-from utils.classify.data_sets import DataSet
 from utils.errors import UserError, short
 from utils.experiment import PRETRAINED, check_outside, pretrained_with
 from utils.run_folder import RUNS

@@ -13,11 +13,11 @@ from commands.options import (
     probability,
     seed,
 )
-from engine.tasks.classification import F1_TYPES
 from models.search.fusion_cells.layers import SEQUENCES
 from models.search.fusion_cells.space import spaces_of
+from tasks.classification.presets import DataSet, Weights
+from tasks.classification.task import F1_TYPES
 from utils.args import Parser
-from utils.classify.data_sets import DataSet, Weights
 
 PURPOSE = {
     "pretrain": "Train an encoder per modality; writes checkpointdir.",
