@@ -17,13 +17,13 @@ from commands.strategy import check_combinations, met_parts
 from datasets.parts import Parts
 from engine.feature_caching import cache_sizes, cached, check_caching
 from engine.memory_estimate import memory_estimate
-from engine.tasks import detection
 from models.detection.detector import FusionDetector, searchable_fusions
 from models.search.fusion_cells.random_genotypes import draw_cell
 from models.search.fusion_cells.space import Space, input_names, num_neighbours
 from models.search.parameters import arch_parameters
 from models.search.relaxations import Stage
 from models.search.strategies import STRATEGIES
+from tasks.detection import task as detection
 from utils.args import command, parse
 from utils.experiment import (
     check_batch,

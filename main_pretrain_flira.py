@@ -18,11 +18,11 @@ from commands.run import finish, running, say_if_finished, take_up
 from datasets.parts import Parts
 from engine.memory_estimate import memory_estimate
 from engine.step import Compute
-from engine.tasks import detection
 from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.detector import MODALITIES, FusionDetector, SingleDetector, baseline_fusions, input_channels
 from models.detection.layers import set_norm_momentum
 from models.detection.necks.bifpn import BiFPN
+from tasks.detection import task as detection
 from utils import checkpoint, learning
 from utils.args import command, parse
 from utils.distributed import ranks

@@ -24,12 +24,12 @@ from datasets.loader import BadFiles
 from engine.checkpointer import Keeper
 from engine.nonfinite import Guard
 from engine.step import Compute, Session
-from engine.tasks import detection
 from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.detector import MODALITIES, SingleDetector
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
 from models.search.parameters import arch_parameters, weight_parameters
+from tasks.detection import task as detection
 from utils.args import Parser, command
 from utils.run_folder import RunFolder
 from utils.signals import Stop

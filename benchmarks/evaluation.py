@@ -31,9 +31,9 @@ from engine.epochs import warm_restarts
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, evaluate
-from engine.tasks import detection
 from main_darts_searchable_flira import build_model
 from models.search.parameters import arch_parameters, weight_parameters
+from tasks.detection import task as detection
 from utils.args import Parser, command, parse
 from utils.experiment import open_data, pick_compute
 from utils.seed import seed_everything

@@ -22,8 +22,8 @@ from datasets.feature_cache import join_features
 from engine.epochs import peak_memory_mb
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
-from engine.tasks import detection
 from models.search.parameters import arch_parameters, weight_parameters
+from tasks.detection import task as detection
 from utils.allocator import keep_freed_memory
 from utils.args import Parser, command
 

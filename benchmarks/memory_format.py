@@ -12,11 +12,11 @@ import time
 import torch
 
 from benchmarks.rows import append_row
-from engine.tasks.detection import losses
 from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.detector import SingleDetector
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
+from tasks.detection.task import losses
 
 BATCH = 4
 STATISTICS = {"rgb": ((0.5,) * 3, (0.25,) * 3)}

@@ -20,10 +20,10 @@ from benchmarks.rows import append_row
 from commands.options import positive
 from datasets.detection.registry import open_data_set
 from datasets.loader import collate
-from engine.tasks import detection
+from tasks.detection import task as detection
+from tasks.detection.predictor import Predictor
 from tools.export import BATCHES, export_onnx
 from utils.args import Parser, command
-from utils.predictor import Predictor
 
 LEAST = 0.01  # score of a box that is compared
 Feed = dict[str, np.ndarray]

@@ -19,9 +19,9 @@ from datasets.detection.paired_transforms import PairTransform, fill_from_mean
 from datasets.loader import make_loader
 from engine.nonfinite import Guard
 from engine.step import Session, evaluate, optimisation_step, run_pass
-from engine.tasks import detection
 from main_darts_found_flira import assemble, head_file, inherit_sizes, load_genotype
 from models.search.parameters import weight_parameters
+from tasks.detection import task as detection
 from utils.args import command, parse
 from utils.errors import UserError
 from utils.experiment import load_head, load_streams, open_data, pick_compute

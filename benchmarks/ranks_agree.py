@@ -23,11 +23,11 @@ from datasets.parts import LoaderOptions, Parts, open_parts
 from engine.bilevel import Bilevel
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
-from engine.tasks import detection
 from models.detection.detector import FusionDetector, Streams, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
+from tasks.detection import task as detection
 from utils.commands import environment
 from utils.distributed import joined, leave, ranks
 from utils.reporting import validator

@@ -26,11 +26,11 @@ from engine.epochs import peak_memory_mb
 from engine.features import per_image
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
-from engine.tasks import detection
 from models.detection.detector import MODALITIES, FusionDetector, Streams, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
+from tasks.detection import task as detection
 from utils.allocator import keep_freed_memory
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, CLASSES = "efficientnetv2_rw_t", 128, 5, 5, 90  # as published

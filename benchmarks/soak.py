@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.rows import append_row
 from commands.options import positive, seed
-from engine.tasks.detection import DetectionEvaluator
+from tasks.detection.task import DetectionEvaluator
 from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
 from utils.commands import ROOT, environment
@@ -54,7 +54,7 @@ CUTS = {"pretrain": 6, "search": 7, "found": 7}
 POINTS = {
     "step": ("engine.nonfinite", "Guard", "step", "behind", 6),
     "rest": ("engine.checkpointer", "Keeper", "at_rest", "before", 6),
-    "validation": ("engine.tasks.detection", "DetectionEvaluator", "add", "before", 2),
+    "validation": ("tasks.detection.task", "DetectionEvaluator", "add", "before", 2),
     "metrics": ("utils.run_folder", "RunFolder", "append_row", "behind", 1),
     "staged": ("engine.checkpointer", "Keeper", "stage", "behind", 1),
     "writing": ("utils.saving", "_Output", "write", "behind", 2000),

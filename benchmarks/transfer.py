@@ -18,8 +18,8 @@ from commands.options import seed as as_seed
 from datasets.road_scenes import scenes_hash
 from engine.nonfinite import Guard
 from engine.step import Session
-from engine.tasks import detection
 from main_pretrain_flira import build_detector
+from tasks.detection import task as detection
 from tools.demo import config_hash, exit_codes, say
 from tools.demo_jobs import environment_for
 from tools.demo_options import CORES, SINGLE

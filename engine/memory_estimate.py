@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.step import Compute
-from engine.tasks import detection
 from models.detection.detector import INPUTS
+from tasks.detection import task as detection
 
 PROBE = 2  # pairs: batch norm learns from no fewer
 ADAM = 3  # of the size of what is trained: gradients, and two moments

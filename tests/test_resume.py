@@ -16,10 +16,10 @@ import torch
 from benchmarks import soak
 from engine import feature_caching as caching
 from engine.checkpointer import Keeper
-from engine.tasks import detection
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
+from tasks.detection import task as detection
 from tests.run_commands import named, refused, run
 from utils.commands import environment
 from utils.lock import locked

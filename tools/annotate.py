@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
 from report.plots import BOX_COLOURS
-from utils.predictor import Pair
+from tasks.detection.predictor import Pair
 
 FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 SHARE = 32  # of the height is a line of text

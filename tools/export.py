@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from datasets.detection.paired_transforms import fill_from_mean
 from models.detection.export import ExportedDetector, RawDetector, WithLogits
+from tasks.detection.predictor import Predictor
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.files import replace_file
 from utils.found import check_fields, read_run
-from utils.predictor import Predictor
 from utils.run_folder import commit
 from utils.weights import KEY, SUFFIX, save_weights
 

@@ -24,10 +24,10 @@ from commands.options import positive, probability
 from datasets.classification.video import Video, VideoWriter, is_video, side_by_side
 from datasets.detection.pairing import images_in, without_suffix
 from datasets.images import SUFFIXES
+from tasks.detection.predictor import SENSORS, Pair, Predictor
 from tools.annotate import annotated
 from utils.args import Parser, command
 from utils.errors import UserError, printable
-from utils.predictor import SENSORS, Pair, Predictor
 from utils.run_folder import write_json
 
 OF_SENSOR = re.compile(r"[_-](rgb|visible|vis|thermal|infrared|ir|lwir|previewdata)$", re.IGNORECASE)

@@ -20,16 +20,16 @@ from tqdm import trange
 
 from commands.options import positive
 from engine.step import move
-from engine.tasks import detection
 from models.detection.baselines import FUSIONS
 from models.detection.detector import FusionDetector
 from models.search.fusion_cells.costs import macs
+from tasks.detection import task as detection
+from tasks.detection.predictor import Predictor
 from tools.summary import markdown
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.experiment import build_head, build_streams
 from utils.found import assemble, needed_modalities
-from utils.predictor import Predictor
 from utils.reporting import count_parameters
 from utils.run_folder import write_json
 

@@ -18,7 +18,6 @@ from datasets.parts import Parts
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.step import Compute, Session
-from engine.tasks import detection
 from models.detection.baselines import BASELINES, FUSIONS
 from models.detection.detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
 from models.detection.heads.efficientdet import DetectionHead
@@ -26,6 +25,7 @@ from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import genotype_from_json, read_genotype
 from models.search.fusion_cells.space import num_neighbours
+from tasks.detection import task as detection
 from utils import checkpoint
 from utils.distributed import ranks
 from utils.errors import UserError, short

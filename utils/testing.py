@@ -1,6 +1,6 @@
 """The test phase: rebuild finished runs from their best.pt, score them on a part, write results into runs/test-*.
 
-One run is scored as it is; the boxes of two can be fused (utils/box_fusion.py). Nothing is trained.
+One run is scored as it is; the boxes of two can be fused (tasks/detection/box_fusion.py). Nothing is trained.
 """
 
 import argparse
@@ -11,7 +11,8 @@ from datasets.parts import Parts
 from engine.feature_caching import check_caching
 from report import report
 from report.wandb_files import track_files
-from utils.box_fusion import fuse_detections
+from tasks.detection.box_fusion import fuse_detections
+from tasks.detection.robustness import planned, test_robustness
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.distributed import ranks
 from utils.errors import UserError
@@ -19,7 +20,6 @@ from utils.experiment import pick_compute, remarks
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
 from utils.profile import macs_per_pair
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking
-from utils.robustness import planned, test_robustness
 from utils.run_folder import RunFolder, commit, read_json, write_json
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")

@@ -19,11 +19,11 @@ from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.progress import Row
 from engine.step import Session
-from engine.tasks import detection
 from main_darts_searchable_flira import build_model
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.relaxations import EVALUATION
+from tasks.detection import task as detection
 from utils import checkpoint
 from utils.args import Parser, command, parse
 from utils.experiment import open_data, pick_compute

@@ -14,11 +14,11 @@ from engine import feature_caching as caching
 from engine.features import KINDS, fill, per_image, record_shapes, store_key
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
-from engine.tasks import detection
 from models.detection.detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
+from tasks.detection import task as detection
 
 SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"), clip_grad=10.0)

@@ -6,9 +6,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from engine.memory_estimate import PEAK_CPU, PROBE, black_batch, memory_estimate
 from engine.step import Compute
-from engine.tasks import detection
 from models.detection.detector import MODALITIES, FusionDetector, Streams, baseline_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from tasks.detection import task as detection
 
 COMPUTE = Compute(torch.device("cpu"), False, 10.0)
 STATISTICS = dict.fromkeys(MODALITIES, ((0.5,) * 3, (0.25,) * 3))

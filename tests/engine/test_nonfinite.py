@@ -8,8 +8,8 @@ import torch
 
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step, run_pass
-from engine.tasks import detection
 from models.search.parameters import arch_parameters, weight_parameters
+from tasks.detection import task as detection
 from tests.engine.toy import CPU, TASK, Batches, Toy, parts, session_of
 from tests.models.detection import test_detector as fused
 from utils.errors import UserError

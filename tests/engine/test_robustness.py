@@ -7,10 +7,10 @@ from datasets.detection.corruptions import KINDS, severities
 from datasets.parts import LoaderOptions, Parts, open_parts
 from engine.robustness import Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
-from engine.tasks import detection
 from models.detection.baselines import BASELINES
 from models.detection.detector import FusionDetector, Streams, baseline_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from tasks.detection import task as detection
 
 SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"))

@@ -7,14 +7,14 @@ import sys
 import pytest
 import torch
 
-from engine.tasks import detection
 from main_darts_found_flira import main as found
 from models.detection.export import ExportedDetector
+from tasks.detection import task as detection
+from tasks.detection.predictor import Predictor
 from tests.run_commands import named, refused, run
 from tools.export import main as export
 from tools.export import unlike
 from utils.commands import ROOT
-from utils.predictor import Predictor
 from utils.weights import load_weights
 
 RGB, THERMAL = "images_rgb_test/data", "images_thermal_test/data"

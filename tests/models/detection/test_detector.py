@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from engine.tasks.detection import losses, predict
 from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.baselines import BASELINES
 from models.detection.detector import (
@@ -22,6 +21,7 @@ from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.fusion_cells.space import Space
+from tasks.detection.task import losses, predict
 
 STATISTICS = {"rgb": ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2)), "thermal": ((0.5,) * 3, (0.25,) * 3)}
 LEVELS = [(12, 20), (6, 10), (3, 5), (2, 3)]  # of 90 x 154 px by the ceil rule

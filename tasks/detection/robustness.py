@@ -9,7 +9,7 @@ import time
 from datasets.detection.corruptions import KINDS
 from engine.robustness import Answers, Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
-from engine.tasks import detection
+from tasks.detection import task as detection
 from utils.bars import bar
 from utils.errors import UserError
 from utils.found import Trained

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datasets.detection.paired_detection import PairRecord
-from utils.box_fusion import fuse_detections
+from tasks.detection.box_fusion import fuse_detections
 
 CATEGORIES = [7, 3]  # ids of the class channels, in no order
 

@@ -1,6 +1,6 @@
 """A trained detector for pictures of no data set: loaded from its run folder alone, fed with files or tensors.
 
-    from utils.predictor import Predictor
+    from tasks.detection.predictor import Predictor
     predictor = Predictor("runs/found-EXP-TIME")
     objects = predictor("a_rgb.jpg", "a_thermal.jpg")
 
@@ -21,7 +21,7 @@ from datasets.detection.paired_transforms import PairTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal
 from datasets.loader import collate
 from engine.step import move
-from engine.tasks import detection
+from tasks.detection import task as detection
 from utils.errors import UserError, short
 from utils.experiment import pick_compute
 from utils.found import OPTIONS, check_fields, check_model_sizes, detector_of, needed_modalities, read_run
