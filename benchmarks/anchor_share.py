@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks.rows import append_row
 from commands.options import image_size
-from datasets.box_statistics import letterboxed_boxes
 from datasets.detection.registry import open_data_set
 from models.detection.anchor_fit import anchor_shares
+from tools.data_checks.box_statistics import letterboxed_boxes
 
 
 def main(argv: list[str] | None = None) -> None:

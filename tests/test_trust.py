@@ -34,14 +34,14 @@ from datasets.detection.registry import locate, open_data_set
 from datasets.detection.sources import open_source
 from datasets.detection.voc_xml import read_names
 from datasets.images import MAX_PIXELS, read_rgb
-from datasets.inspection import _digest
-from datasets.unlisted import unlisted_files
 from models.detection.detector import Streams
 from report import plots
 from report.plots import View, draw_detections, plot_curves
 from tests.spoil import LEAVING
 from tests.tiny_sets import make_tiny_own
 from tools.check_data import main as check_data
+from tools.data_checks.pairs import _digest
+from tools.data_checks.unlisted_files import unlisted_files
 from utils import checkpoint
 from utils.args import command
 from utils.errors import UserError, printable

@@ -7,17 +7,17 @@ from typing import Any
 from tqdm import tqdm
 
 from commands.options import above_zero, image_size, positive
-from datasets.box_statistics import letterboxed_boxes, list_statistics
 from datasets.detection.paired_detection import PairedData
 from datasets.detection.pairing import MissingImage
 from datasets.detection.registry import locate
 from datasets.detection.sources import Source, open_source
-from datasets.inspection import Pair, Problem, duplicates, inspect_pairs
-from datasets.registration import AGREE_PX, Registration, working_factor
 from datasets.splits import make_split
-from datasets.unlisted import named_images, unlisted_files
 from models.detection.anchor_fit import SCALES, anchor_shares, better_scale
-from tools.check_report import in_words, show
+from tools.data_checks.box_statistics import letterboxed_boxes, list_statistics
+from tools.data_checks.pairs import Pair, Problem, duplicates, inspect_pairs
+from tools.data_checks.registration import AGREE_PX, Registration, working_factor
+from tools.data_checks.report import in_words, show
+from tools.data_checks.unlisted_files import named_images, unlisted_files
 from tools.data_options import add_data_options, check_output
 from utils.args import Parser, command
 from utils.errors import UserError

@@ -12,7 +12,7 @@ from datasets.detection.coco_json import read_coco
 from datasets.detection.pairing import MODALITIES, SPELLED, is_folder, without_suffix
 from datasets.detection.sources import PairList, Source
 from datasets.images import SUFFIXES
-from datasets.inspection import Problem
+from tools.data_checks.pairs import Problem
 from utils.errors import UserError
 
 Folders = dict[str, Path]  # by modality

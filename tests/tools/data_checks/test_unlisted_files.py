@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from datasets.detection.sources import PairList, Source
-from datasets.unlisted import named_images, unlisted_files
+from tools.data_checks.unlisted_files import named_images, unlisted_files
 
 LISTS = {"train": range(3), "test": range(3, 5)}
 FORMS = {  # thermal folder, RGB folder, file names of both, rules for both: FLIR's layout 2 and 3, M3FD, own sets

@@ -10,7 +10,7 @@ import torch
 from torchvision.io import write_png
 
 from datasets.detection.paired_detection import PairRecord
-from datasets.inspection import Pair, duplicates, inspect_pair, inspect_pairs
+from tools.data_checks.pairs import Pair, duplicates, inspect_pair, inspect_pairs
 
 SIZE = (40, 48)  # height, width
 

@@ -5,8 +5,8 @@ import sys
 from itertools import groupby
 from typing import Any
 
-from datasets.box_statistics import AREAS, PERCENTILES
-from datasets.registration import REACH
+from tools.data_checks.box_statistics import AREAS, PERCENTILES
+from tools.data_checks.registration import REACH
 from tools.summary import aligned
 from utils.errors import printable
 

@@ -8,7 +8,7 @@ import pytest
 
 from datasets.detection.registry import open_data_set
 from datasets.images import read_rgb, read_thermal
-from datasets.registration import NUM_GROUPS, REACH, Registration, correlate, working_factor
+from tools.data_checks.registration import NUM_GROUPS, REACH, Registration, correlate, working_factor
 
 SIDE = 160
 SHIFTS = [(0, 0), (12, -7), (-9, 3)]

@@ -18,7 +18,7 @@ import torch
 from datasets.detection.paired_detection import PairRecord
 from datasets.detection.pairing import MODALITIES, SPELLED
 from datasets.images import read_rgb, read_thermal_values
-from datasets.registration import correlate
+from tools.data_checks.registration import correlate
 from utils.errors import UserError, reported
 from utils.plain import plain_file
 
