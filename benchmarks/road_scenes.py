@@ -14,9 +14,9 @@ from dataclasses import replace
 from benchmarks.rows import append_row, read_rows
 from commands.options import seed as as_seed
 from datasets.road_scenes import scenes_hash
-from tools.demo import config_hash, exit_codes, run_demo
-from tools.demo_options import METHODS, SIZES, Options, add_options, to_options
-from tools.summary import SCENE, aligned, gains
+from tools.demo.__main__ import config_hash, exit_codes, run_demo
+from tools.demo.options import METHODS, SIZES, Options, add_options, to_options
+from tools.demo.summary import SCENE, aligned, gains
 from utils.args import Parser, command
 
 NAME = "road_scenes"

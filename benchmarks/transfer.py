@@ -20,9 +20,9 @@ from engine.nonfinite import Guard
 from engine.step import Session
 from main_pretrain_flira import build_detector
 from tasks.detection import task as detection
-from tools.demo import config_hash, exit_codes, say
-from tools.demo_jobs import environment_for
-from tools.demo_options import CORES, SINGLE
+from tools.demo.__main__ import config_hash, exit_codes, say
+from tools.demo.jobs import environment_for
+from tools.demo.options import CORES, SINGLE
 from tools.jobs import Finished, Job, run_jobs
 from tools.out_folder import prepare
 from utils import checkpoint

@@ -17,7 +17,7 @@ from datasets.road_scenes import parse as parse_scenes
 from datasets.scenes import scenes_hash
 from tasks.classification.options import parser_of
 from tasks.classification.presets import DATA_SETS
-from tools.demo import config_hash
+from tools.demo.__main__ import config_hash
 from utils.args import parse
 
 REPO = Path(__file__).resolve().parent.parent

@@ -25,7 +25,7 @@ from models.detection.detector import FusionDetector
 from models.search.fusion_cells.costs import macs
 from tasks.detection import task as detection
 from tasks.detection.predictor import Predictor
-from tools.summary import markdown
+from tools.demo.summary import markdown
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.experiment import build_head, build_streams

@@ -23,9 +23,9 @@ from benchmarks.rows import read_rows
 from commands.options import positive
 from commands.options import seed as as_seed
 from datasets.scenes import scenes_hash
-from tools.demo import check_data, exit_codes, say
-from tools.demo_jobs import cache_folder, environment_for
-from tools.demo_options import CORES, Options
+from tools.demo.__main__ import check_data, exit_codes, say
+from tools.demo.jobs import cache_folder, environment_for
+from tools.demo.options import CORES, Options
 from tools.jobs import JobFailed, run_jobs
 from tools.out_folder import shared
 from utils.args import Parser, command

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.fusion_study.values import DRAWN, Reader
 from models.detection.baselines import FUSIONS
-from tools.demo_options import BOX_FUSIONS, SINGLE, SIZES, TRAINED_FUSIONS
+from tools.demo.options import BOX_FUSIONS, SINGLE, SIZES, TRAINED_FUSIONS
 from utils.plain import read_yaml
 
 KINDS = ("single", "handmade", "widened", "random", "searched")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.fusion_study.config import Kendall, Method, Study
-from tools.demo_jobs import (
+from tools.demo.jobs import (
     FOUND,
     PRETRAINED,
     SEARCH,
@@ -17,7 +17,7 @@ from tools.demo_jobs import (
     train,
     trained_in,
 )
-from tools.demo_options import BOX_FUSIONS, SINGLE, Options
+from tools.demo.options import BOX_FUSIONS, SINGLE, Options
 from tools.jobs import Job
 
 AGAIN = "_again"  # ends the names of a ranked genotype's second training

@@ -25,7 +25,7 @@ from benchmarks.fusion_study.words import (
     table,
 )
 from benchmarks.rows import read_rows
-from tools.summary import markdown
+from tools.demo.summary import markdown
 from utils.args import Parser, command
 from utils.commands import ROOT
 

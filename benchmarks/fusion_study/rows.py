@@ -15,10 +15,10 @@ from benchmarks.fusion_study.jobs import AGAIN, BLACK, RATE, Wanted, failing_slu
 from benchmarks.rows import append_row, read_rows, same
 from datasets.scenes import scenes_hash
 from datasets.scenes.scene import conditions
-from tools.demo_jobs import searched_in, tested_in, trained_in
-from tools.demo_options import BOX_FUSIONS, Options
+from tools.demo.jobs import searched_in, tested_in, trained_in
+from tools.demo.options import BOX_FUSIONS, Options
+from tools.demo.summary import SCENE, row
 from tools.jobs import Finished
-from tools.summary import SCENE, row
 from utils.commands import named
 from utils.plain import read_yaml
 from utils.run_folder import read_json

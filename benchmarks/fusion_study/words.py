@@ -9,8 +9,8 @@ import statistics
 from benchmarks.fusion_study.ranking import Paired
 from benchmarks.fusion_study.summary import HAND_MADE, Group, Ranks, Row, Tau, best, difference, over_random
 from benchmarks.road_scenes import spread
-from tools.demo_options import BOX_FUSIONS
-from tools.summary import markdown
+from tools.demo.options import BOX_FUSIONS
+from tools.demo.summary import markdown
 
 FEW_SEEDS = 5  # below, a deviation says little
 FEW_PAIRS = {"flir_aligned_mini": 41}  # test pairs

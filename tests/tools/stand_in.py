@@ -23,7 +23,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Non
     monkeypatch.setenv("FAKE_SCENES", str(scenes))
     monkeypatch.chdir(folder)
     fake = lambda script, *options: [sys.executable, FAKE, script, *map(str, options)]  # noqa: E731
-    monkeypatch.setattr("tools.demo_jobs.command_line", fake)
+    monkeypatch.setattr("tools.demo.jobs.command_line", fake)
 
 
 def commands() -> list[str]:

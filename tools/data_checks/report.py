@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.data_checks.box_statistics import AREAS, PERCENTILES
 from tools.data_checks.registration import REACH
-from tools.summary import aligned
+from tools.demo.summary import aligned
 from utils.errors import printable
 
 SHOWN_SIZES = 3  # of images; a set of crops has as many as images

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from report.plots import read_metrics
-from tools.demo_jobs import searched_in, tested_in, trained_in
-from tools.demo_options import BOX_FUSIONS, HAND_MADE, SINGLE
+from tools.demo.jobs import searched_in, tested_in, trained_in
+from tools.demo.options import BOX_FUSIONS, HAND_MADE, SINGLE
 from tools.jobs import Finished
 from utils.run_folder import commit, processor, read_json
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from commands.options import make_parser
-from tools.demo_options import BOX_FUSIONS, METHODS, SINGLE, WIDENED, Options
+from tools.demo.options import BOX_FUSIONS, METHODS, SINGLE, WIDENED, Options
 from tools.jobs import Finished, Job
 from utils.args import SECTIONS, read_config
 from utils.commands import command_line, named

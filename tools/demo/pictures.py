@@ -7,8 +7,8 @@ from datasets.detection.paired_detection import PairedData
 from models.search.fusion_cells.draw import draw_genotype
 from models.search.fusion_cells.genotype_file import read_any
 from report.plots import View, draw_detections, plot_curves
-from tools.demo_jobs import searched_in, tested_in, trained_in
-from tools.demo_options import BOX_FUSIONS, HAND_MADE, SINGLE
+from tools.demo.jobs import searched_in, tested_in, trained_in
+from tools.demo.options import BOX_FUSIONS, HAND_MADE, SINGLE
 from tools.jobs import Finished
 
 TITLES = {"thermal": "thermal", "rgb": "RGB"}

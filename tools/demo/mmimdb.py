@@ -1,6 +1,6 @@
 """The second task in minutes, on films made up in MM-IMDB's own format: poster and plot tell half of the genres each.
 
-    python -m tools.demo_mmimdb        (`make demo-mmimdb`)
+    python -m tools.demo.mmimdb        (`make demo-mmimdb`)
 
 Makes and prepares the data, pretrains both encoders, searches, trains and tests: each modality, both late fusions, a
 random genotype, the searched one. OUT gets summary.json and table.txt; each step is a command that works alone.
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from commands.options import positive
 from commands.options import seed as as_seed
-from tools.demo import exit_codes, say
-from tools.demo_jobs import environment_for, job
-from tools.demo_options import CORES
+from tools.demo.__main__ import exit_codes, say
+from tools.demo.jobs import environment_for, job
+from tools.demo.options import CORES
+from tools.demo.summary import aligned, device, pair_passes
 from tools.jobs import Finished, Job, run_jobs
 from tools.out_folder import prepare
-from tools.summary import aligned, device, pair_passes
 from utils.args import Parser, command
 from utils.commands import named
 from utils.run_folder import commit, read_json, write_json

@@ -3,7 +3,7 @@
     python -m tools.demo        (`make demo`)
 
 Each step is a command that works alone; its output is OUT/logs/NAME.log. OUT gets summary.json, table.txt, table.md,
-genotype.png, curves.png and detections.png; the runs are in runs/, as always. What a summary holds: tools/summary.py.
+genotype.png, curves.png and detections.png; the runs are in runs/, as always. What a summary holds: tools/demo/summary.py.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from pathlib import Path
 
 from datasets.detection.registry import open_data_set
 from datasets.road_scenes import check_width, scenes_hash
-from tools.demo_jobs import cache_folder, demo_jobs, environment_for, methods_needed
-from tools.demo_options import CORES, Options, parse
+from tools.demo.jobs import cache_folder, demo_jobs, environment_for, methods_needed
+from tools.demo.options import CORES, Options, parse
+from tools.demo.pictures import draw_pictures
+from tools.demo.summary import in_words, markdown_tables, summarize, text_tables
 from tools.jobs import JobFailed, run_jobs
 from tools.out_folder import prepare
-from tools.pictures import draw_pictures
-from tools.summary import in_words, markdown_tables, summarize, text_tables
 from utils.args import command
 from utils.errors import UserError
 from utils.run_folder import commit, write_json

@@ -16,11 +16,11 @@ from commands.options import make_parser
 from datasets.road_scenes import SIZES, scenes_hash
 from datasets.road_scenes import parse as parse_scenes
 from tests.tools.stand_in import commands, stand_in
-from tools.demo import main, run_demo
-from tools.demo_jobs import demo_jobs
-from tools.demo_options import METHODS, Options, parse
+from tools.demo.__main__ import main, run_demo
+from tools.demo.jobs import demo_jobs
+from tools.demo.options import METHODS, Options, parse
+from tools.demo.summary import gains
 from tools.jobs import JobFailed
-from tools.summary import gains
 from utils.args import SECTIONS, read_config
 from utils.args import parse as parse_command
 from utils.commands import ROOT
