@@ -19,8 +19,8 @@ from benchmarks.rows import append_row
 from commands.options import positive
 from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
-from utils.commands import command_line, environment
 from utils.errors import UserError
+from utils.subprocesses import command_line, environment
 
 CONFIG = f"""{NETWORK}batchsize: 2
 workers: 2

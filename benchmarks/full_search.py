@@ -23,7 +23,7 @@ from benchmarks.rows import append_row
 from commands.options import make_parser, positive
 from datasets.road_scenes import SIZES
 from utils.args import Parser, command, parse
-from utils.commands import named, run
+from utils.subprocesses import named, run
 
 
 @command

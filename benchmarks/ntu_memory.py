@@ -20,8 +20,8 @@ from commands.options import positive
 from datasets.generated.ntu import write_ntu
 from models.classification.encoders import ENCODERS
 from utils.args import Parser, command
-from utils.commands import ROOT, named
 from utils.saving import save
+from utils.subprocesses import ROOT, named
 
 BATCH, SIDE, CLASSES, PUBLISHED_GB = 96, 256, 60, 128
 

@@ -28,11 +28,11 @@ from models.detection.heads.efficientdet import DetectionHead
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection import task as detection
-from utils.commands import environment
 from utils.distributed import joined, leave, ranks
 from utils.reporting import validator
 from utils.saving import save
 from utils.seed import seed_everything
+from utils.subprocesses import environment
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, IMAGE_SIZE = "test_efficientnet", 16, 2, 3, (64, 80)
 LEARNING_RATE, ADAM = 1e-2, 2  # times as many steps of Adam as of the others

@@ -34,7 +34,7 @@ from commands.options import positive, seed
 from tasks.detection.task import DetectionEvaluator
 from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
-from utils.commands import ROOT, environment
+from utils.subprocesses import ROOT, environment
 
 CONFIG = f"""{NETWORK}batchsize: 3
 device: cpu

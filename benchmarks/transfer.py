@@ -27,10 +27,10 @@ from tools.jobs import Finished, Job, run_jobs
 from tools.out_folder import prepare
 from utils import checkpoint
 from utils.args import Parser, command
-from utils.commands import command_line
 from utils.experiment import open_data, pick_compute
 from utils.reporting import validator
 from utils.run_folder import commit
+from utils.subprocesses import command_line
 
 STARTS = ("scratch", "road_scenes")
 SLOTS = min(2, CORES)

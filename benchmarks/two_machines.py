@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.rows import append_row
 from commands.options import positive
-from utils.commands import ROOT, environment
+from utils.subprocesses import ROOT, environment
 
 NAMES, LINKS = ("nasdsf0", "nasdsf1"), ("nasdsf-eth0", "nasdsf-eth1")
 ADDRESSES, PORT = ("10.213.77.1", "10.213.77.2"), 29577

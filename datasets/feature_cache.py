@@ -17,9 +17,9 @@ from torch import Tensor
 
 from datasets.detection.paired_detection import PairedDetectionDataset, PairRecord, PairsOf
 from datasets.feature_store import Store
-from utils.bars import bar
 from utils.distributed import ranks_here
 from utils.errors import UserError
+from utils.progress_bar import bar
 
 Digests = dict[str, dict[str, str]]  # file name of a pair -> modality -> digest of its file
 

@@ -26,7 +26,7 @@ from models.detection import backbones, layers
 from models.detection import detector as fusion_detector
 from models.detection.detector import INPUTS, FusionDetector
 from models.detection.necks import bifpn
-from utils.bars import bar
+from utils.progress_bar import bar
 
 KINDS = ("taps", "encoder")
 CODE = (images, paired_transforms, resize, backbones, bifpn, layers, fusion_detector)  # from a file to its features

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from engine.step import Session, move
 from models.search.fusion_cells.space import SKIP
 from models.search.fusion_cells.supernet import SearchableFusion
-from utils.bars import bar
 from utils.errors import UserError
+from utils.progress_bar import bar
 
 
 def set_for_rating(model: nn.Module) -> list[nn.Module]:

@@ -16,7 +16,7 @@ from datasets.detection.corrupted_pairs import CLEAN
 from datasets.detection.corruptions import DEAD_KINDS, severities
 from engine.step import Compute, Task, move, without_inputs
 from models.detection.detector import INPUTS, FusionDetector
-from utils.bars import bar
+from utils.progress_bar import bar
 
 Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them
 

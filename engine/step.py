@@ -15,9 +15,9 @@ from engine.data_parallel import make_replica
 from engine.nonfinite import Guard
 from engine.progress import Progress
 from models.synced_norm import sync_norms
-from utils.bars import bar
 from utils.distributed import ALONE, Ranks
 from utils.errors import UserError
+from utils.progress_bar import bar
 from utils.seed import own_draws
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from datasets.images import Counts
 from datasets.parts import Parts
 from report.page import Gallery, Photo
 from report.plots import BOX_COLOURS, draw_boxes, match_all
-from utils.matching import Matched
+from utils.box_matching import Matched
 
 NUM_PAIRS = 8
 MIN_SCORE = 0.3  # detections below are neither shown nor counted

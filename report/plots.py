@@ -18,8 +18,8 @@ from matplotlib.patches import Rectangle
 
 from datasets.detection.paired_detection import PairRecord, load_pair
 from engine.progress import metric_of
+from utils.box_matching import Matched, match
 from utils.errors import UserError, printable, short
-from utils.matching import Matched, match
 from utils.run_folder import METRICS, RunFolder
 
 # Okabe and Ito's palette: colour-blind readers can tell these apart.

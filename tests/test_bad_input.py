@@ -18,7 +18,7 @@ from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from tests.run_commands import named, refused, run
 from tests.spoil import endless_tree
-from utils.commands import command_line, environment
+from utils.subprocesses import command_line, environment
 
 TRAIN, TEST = "meta/thermal/flir_train.json", "meta/thermal/flir_test.json"
 RGB, THERMAL = "images_rgb_train/data/FLIR_00003_RGB.jpg", "images_thermal_train/data/FLIR_00003_PreviewData.jpeg"

@@ -17,8 +17,8 @@ import pytest
 from benchmarks import ranks_agree
 from main_darts_searchable_flira import main as search
 from tests.tiny_data import make_tiny_flir
-from utils.commands import ROOT, environment
 from utils.run_folder import RunFolder
+from utils.subprocesses import ROOT, environment
 
 PATIENCE = 120  # seconds
 

@@ -21,8 +21,8 @@ from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from tasks.detection import task as detection
 from tests.run_commands import named, refused, run
-from utils.commands import environment
 from utils.lock import locked
+from utils.subprocesses import environment
 
 # The soak's, shorter.
 CONFIG = soak.CONFIG.replace("epochs: 3, head_epochs: 3", "epochs: 2, head_epochs: 1").replace("epochs: 6", "epochs: 4")

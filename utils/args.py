@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from utils import distributed
 from utils.errors import UserError, known_faults_named, near, printable, short
-from utils.parallel import Several, launch, start_several
+from utils.launch import Several, launch, start_several
 from utils.plain import read_yaml
 from utils.signals import Stopped
 

@@ -27,7 +27,7 @@ from benchmarks.fusion_study.words import (
 from benchmarks.rows import read_rows
 from tools.demo.summary import markdown
 from utils.args import Parser, command
-from utils.commands import ROOT
+from utils.subprocesses import ROOT
 
 HEAD = """\
 # Results of the fusion study

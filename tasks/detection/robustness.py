@@ -10,9 +10,9 @@ from datasets.detection.corruptions import KINDS
 from engine.robustness import Answers, Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
 from tasks.detection import task as detection
-from utils.bars import bar
 from utils.errors import UserError
 from utils.found import Trained
+from utils.progress_bar import bar
 from utils.run_folder import RunFolder, read_json
 
 FACTS = ("part", "pairs", "method", "eval_exp_dir", "epoch", "seed", "protocol", "split", "checkpoint_split", "commit")

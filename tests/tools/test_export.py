@@ -14,7 +14,7 @@ from tasks.detection.predictor import Predictor
 from tests.run_commands import named, refused, run
 from tools.export import main as export
 from tools.export import unlike
-from utils.commands import ROOT
+from utils.subprocesses import ROOT
 from utils.weights import load_weights
 
 RGB, THERMAL = "images_rgb_test/data", "images_thermal_test/data"

@@ -12,7 +12,7 @@ from utils import distributed
 from utils.distributed import ALONE, Lost, Ranks
 from utils.errors import UserError
 from utils.experiment import device_of_rank, pick_compute
-from utils.parallel import Several, launch, start_several
+from utils.launch import Several, launch, start_several
 from utils.run_folder import OthersFolder
 
 

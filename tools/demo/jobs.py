@@ -9,7 +9,7 @@ from commands.options import make_parser
 from tools.demo.options import BOX_FUSIONS, METHODS, SINGLE, WIDENED, Options
 from tools.jobs import Finished, Job
 from utils.args import SECTIONS, read_config
-from utils.commands import command_line, named
+from utils.subprocesses import command_line, named
 
 SEARCH, FOUND = "main_darts_searchable_flira.py", "main_darts_found_flira.py"
 PRETRAINED = tuple(f"pretrain_{modality}" for modality in SINGLE)

@@ -19,8 +19,8 @@ from tools.demo.summary import aligned, device, pair_passes
 from tools.jobs import Finished, Job, run_jobs
 from tools.out_folder import prepare
 from utils.args import Parser, command
-from utils.commands import named
 from utils.run_folder import commit, read_json, write_json
+from utils.subprocesses import named
 
 CONFIG = "configs/demo_mmimdb.yaml"
 BASELINES = ("text", "image", "sum", "concat")

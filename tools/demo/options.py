@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from commands.options import positive, seed
 from datasets.road_scenes import SIZES
 from utils.args import Parser
-from utils.commands import CORES
 from utils.errors import UserError
+from utils.subprocesses import CORES
 
 SINGLE = ("thermal", "rgb")
 WIDENED = {"sum_widened": "sum", "concat_conv_widened": "concat_conv"}  # to the searched network's parameters

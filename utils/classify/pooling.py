@@ -23,9 +23,9 @@ from engine.step import Compute, move
 from models.classification import encoders
 from models.classification import fused_classifier as fusion_classifier
 from models.classification.fused_classifier import FusionClassifier
-from utils.bars import bar
 from utils.distributed import ranks_here
 from utils.errors import UserError
+from utils.progress_bar import bar
 
 # From a file to its features.
 CODE = (images, resize, labelled, mmimdb, ntu, skeletons, ego_gesture, clips, fusion_classifier)

@@ -25,9 +25,9 @@ from tests.tools.stand_in import commands, stand_in
 from tools.jobs import Done
 from tools.out_folder import shared
 from utils.args import parse as parse_command
-from utils.commands import ROOT
 from utils.errors import UserError
 from utils.run_folder import read_json
+from utils.subprocesses import ROOT
 
 RANDOM = ("random v2 0", "random v2 1")
 STUDY = """\

@@ -23,8 +23,8 @@ from tools.demo.summary import gains
 from tools.jobs import JobFailed
 from utils.args import SECTIONS, read_config
 from utils.args import parse as parse_command
-from utils.commands import ROOT
 from utils.errors import UserError
+from utils.subprocesses import ROOT
 
 PICTURES = ("genotype.png", "curves.png", "detections.png")
 

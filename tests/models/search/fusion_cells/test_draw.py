@@ -11,7 +11,7 @@ from models.search.fusion_cells import draw
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.fusion_cells.space import Space
-from utils.commands import ROOT
+from utils.subprocesses import ROOT
 
 THERMAL, RGB = (tuple(bytes.fromhex(draw.MODALITY_COLOURS[name][1:])) for name in ("thermal", "rgb"))
 

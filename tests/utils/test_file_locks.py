@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from tools.claims import claim, lock_alone, opened, release
 from utils.errors import UserError
+from utils.file_locks import claim, lock_alone, opened, release
 
 
 def test_a_claim_is_of_one_until_it_is_released(tmp_path):

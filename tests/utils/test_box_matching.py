@@ -6,7 +6,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from utils.matching import match
+from utils.box_matching import match
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from utils.commands import ROOT, command_line, named, run
+from utils.subprocesses import ROOT, command_line, named, run
 
 
 @pytest.fixture

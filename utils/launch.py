@@ -7,9 +7,9 @@ import uuid
 
 import torch
 
-from utils.commands import CORES, command_line
 from utils.distributed import is_started
 from utils.signals import CAUGHT
+from utils.subprocesses import CORES, command_line
 
 STOPPED = 3  # exit code of a run that a signal has stopped, its checkpoint saved
 FORWARDED = ",".join(number.name for number in (*CAUGHT, signal.SIGHUP, signal.SIGQUIT))  # to the processes
