@@ -3,7 +3,7 @@
     python -m tools.demo        (`make demo`)
 
 Each step is a command that works alone; its output is OUT/logs/NAME.log. OUT gets summary.json, table.txt, table.md,
-genotype.png, curves.png and detections.png; the runs are in runs/, as always. What a summary holds: tools/demo/summary.py.
+genotype.png, curves.png and detections.png; the runs are in runs/, as always. What a summary holds: summary.py.
 """
 
 import contextlib
