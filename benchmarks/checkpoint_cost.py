@@ -21,7 +21,7 @@ from benchmarks.rows import append_row
 from benchmarks.search_step import BACKBONE, CHANNELS, CLASSES, LEVELS, REPEATS, STATISTICS, make_model
 from commands.options import positive
 from datasets.loader import BadFiles
-from engine.checkpointer import Keeper
+from engine.checkpointer import Checkpointer
 from engine.nonfinite import Guard
 from engine.step import Compute, Session
 from models.detection.backbones import create_encoder, encoder_channels
@@ -45,7 +45,7 @@ def make_single(compute: Compute) -> nn.Module:
     return compute.place(SingleDetector("thermal", encoder, fpn, DetectionHead(CHANNELS, CLASSES), statistics, 4.0))
 
 
-def make_keeper(phase: str, compute: Compute, folder: Path) -> Keeper:
+def make_checkpointer(phase: str, compute: Compute, folder: Path) -> Checkpointer:
     """Return the keeper of a phase whose optimisers have taken a step."""
     model = (make_model if phase == "search" else make_single)(compute)
     groups = [weight_parameters(model), arch_parameters(model)]
@@ -58,9 +58,9 @@ def make_keeper(phase: str, compute: Compute, folder: Path) -> Keeper:
         optimizer.zero_grad(set_to_none=True)
     session = Session(model, detection, compute, Guard(compute.device))
     run = RunFolder.new(phase, "cost", str(folder))
-    keeper = Keeper(run, session, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
-    keeper.owners |= optimizers
-    return keeper
+    checkpointer = Checkpointer(run, session, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
+    checkpointer.owners |= optimizers
+    return checkpointer
 
 
 def make_parser() -> Parser:
@@ -75,14 +75,14 @@ def main(argv: list[str]) -> None:
     compute = Compute(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     for phase in ("pretrain", "search"):
         with tempfile.TemporaryDirectory(dir=".") as folder:
-            keeper, seconds, disk = make_keeper(phase, compute, Path(folder)), [], []
+            checkpointer, seconds, disk = make_checkpointer(phase, compute, Path(folder)), [], []
             for _ in range(args.repeats):
                 started = time.perf_counter()
-                keeper.save()
+                checkpointer.save()
                 seconds.append(time.perf_counter() - started)
-                keeper.wait()
+                checkpointer.wait()
                 disk.append(time.perf_counter() - started - seconds[-1])
-            size = keeper.file("last").stat().st_size
+            size = checkpointer.file("last").stat().st_size
         row = {"phase": phase, "mib": round(size / 2**20, 1), "seconds": round(median(seconds), 3)}
         row |= {"most_seconds": round(max(seconds), 3), "repeats": args.repeats}
         row["disk_seconds"] = round(median(disk), 3)

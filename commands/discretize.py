@@ -12,7 +12,7 @@ from dataclasses import replace
 from commands.strategy import Searching
 from datasets.loader import PairLoader
 from engine.bilevel import cycle_batches, search
-from engine.checkpointer import Keeper
+from engine.checkpointer import Checkpointer
 from engine.evolution import evolve
 from engine.perturbation import mean_loss, select_by_perturbation
 from engine.step import Session, optimisation_step
@@ -27,7 +27,7 @@ from utils.tracking import Tracker
 
 PERTURB_STEPS = 5  # of the weights behind each choice
 PHASE = "topk"
-MakeKeeper = Callable[[Session, str], Keeper]
+MakeCheckpointer = Callable[[Session, str], Checkpointer]
 
 
 class Settling:
@@ -39,8 +39,8 @@ class Settling:
         meta: plain values that the genotype carries.
     """
 
-    def __init__(self, searching: Searching, make_keeper: MakeKeeper, tracker: Tracker, meta: dict):
-        self.searching, self.make_keeper, self.tracker, self.meta = searching, make_keeper, tracker, meta
+    def __init__(self, searching: Searching, make_checkpointer: MakeCheckpointer, tracker: Tracker, meta: dict):
+        self.searching, self.make_checkpointer, self.tracker, self.meta = searching, make_checkpointer, tracker, meta
         self.args, self.model, self.parts = searching.args, searching.model, searching.parts
         self.session, self.task = searching.new_session(), searching.session.task
         self.log = searching.run.log
@@ -120,7 +120,7 @@ class Settling:
         """Return the genotype that is best on `val` after a brief training, from where --topk_weights says."""
         searching, args = self.searching, self.args
         session = searching.new_session()
-        keeper = self.make_keeper(session, PHASE)
+        checkpointer = self.make_checkpointer(session, PHASE)
         how = genotypes.__getitem__, args.topk_epochs
         if args.topk_weights == "supernet":
             sides, validate = searching.fine_tuned_in_turn(session, *how)
@@ -129,10 +129,14 @@ class Settling:
             sides = searching.candidates_in_turn(session, searching.weight_optimizer(), loader, *how)
             validate, _ = validator(session, self.parts, "val")
         space = self.model.fusions[0].space
-        with keeper.at_work(**sides.owners):
+        with checkpointer.at_work(**sides.owners):
             epochs = len(genotypes) * args.topk_epochs
             search(
-                sides, validate, lambda: describe_genotype(sides.rated, space), epochs, Recorder(keeper, self.tracker)
+                sides,
+                validate,
+                lambda: describe_genotype(sides.rated, space),
+                epochs,
+                Recorder(checkpointer, self.tracker),
             )
         chosen = genotypes[session.progress.best_epoch // args.topk_epochs]
         facts["topk"] = [g.id for g in genotypes]

@@ -61,7 +61,7 @@ def interval(text: str) -> str:
     return text
 
 
-class Keeper:
+class Checkpointer:
     """Saves a phase between steps, each so many steps or minutes and when a signal asks for it, and takes it up again.
 
     Where several ranks learn, the first one writes and reads for all, and a signal to any stops all, behind one step.

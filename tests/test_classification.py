@@ -20,7 +20,7 @@ from datasets.generated.ego import write_ego
 from datasets.generated.mmimdb import write_mmimdb
 from datasets.generated.ntu import write_ntu
 from datasets.prepare_mmimdb import prepare_mmimdb
-from engine.checkpointer import Keeper
+from engine.checkpointer import Checkpointer
 from models.classification.encoders import DEPTHS, ENCODERS
 from models.search.fusion_cells.genotype_file import read_any
 from tasks.classification.build import load_encoder
@@ -122,7 +122,7 @@ def test_a_killed_search_ends_as_a_whole_one(at_work, capsys, monkeypatch):
     argv += ["--topk", 2, "--topk_weights", "supernet", *COMMON]
     whole = named(run(search, capsys, *argv, "--save", "whole"), "search_exp_dir")
     with monkeypatch.context() as patched:
-        patched.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 5, 15))
+        patched.setattr(Checkpointer, "at_rest", struck_once(Checkpointer.at_rest, 5, 15))
         assert search([str(word) for word in (*argv, "--save", "cut")]) == 3
     capsys.readouterr()
     cut = named(run(search, capsys, *argv, "--save", "cut", "--resume", "auto"), "search_exp_dir")

@@ -15,7 +15,7 @@ from commands.discretize import Settling
 from commands.run import finish
 from commands.strategy import Searching, learning_state
 from engine.bilevel import search
-from engine.checkpointer import Keeper
+from engine.checkpointer import Checkpointer
 from engine.epochs import train, warm_restarts
 from engine.nonfinite import Guard
 from engine.progress import Row
@@ -57,12 +57,12 @@ class Setting:
         guard = Guard(self.compute.device, *bad_steps, ranks=self.compute.ranks)
         return Session(self.model, self.task, self.compute, guard)
 
-    def keeper(self, run: RunFolder, stop: Stop, kind: str, session: Session, phase: str = "") -> Keeper:
+    def checkpointer(self, run: RunFolder, stop: Stop, kind: str, session: Session, phase: str = "") -> Checkpointer:
         """Return what keeps a phase of a run."""
         facts = {"kind": kind, "args": plain(self.args), "split": self.parts.split.hash}
         facts |= {"protocol": self.parts.split.protocol} | self.facts
         known = facts, self.parts.digest, self.parts.bad_files
-        return Keeper(run, session, *known, self.args.checkpoint_every, stop, phase)
+        return Checkpointer(run, session, *known, self.args.checkpoint_every, stop, phase)
 
 
 def fit(setting: Setting, loader: Any, tracker: Tracker, run: RunFolder, stop: Stop, phase: str, epochs: int) -> dict:
@@ -74,11 +74,11 @@ def fit(setting: Setting, loader: Any, tracker: Tracker, run: RunFolder, stop: S
     rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
     session = setting.session(run)
-    keeper = setting.keeper(run, stop, "pretrain", session, phase)
+    checkpointer = setting.checkpointer(run, stop, "pretrain", session, phase)
     validate, _ = validator(session, setting.parts, "val")
-    with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
-        train(session, optimizer, schedule, loader, validate, epochs, Recorder(keeper, tracker))
-    return setting.compute.ranks.agree(lambda: checkpoint.load(keeper.file("best"))["model"])
+    with checkpointer.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
+        train(session, optimizer, schedule, loader, validate, epochs, Recorder(checkpointer, tracker))
+    return setting.compute.ranks.agree(lambda: checkpoint.load(checkpointer.file("best"))["model"])
 
 
 def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
@@ -86,12 +86,12 @@ def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
     args, initial = setting.args, {name: tensor.clone() for name, tensor in learning_state(setting.model).items()}
     session, metric = setting.session(run), f"{setting.task.METRIC}_val"
 
-    def make_keeper(session: Session, phase: str = "") -> Keeper:
-        return setting.keeper(run, stop, "search", session, phase)
+    def make_checkpointer(session: Session, phase: str = "") -> Checkpointer:
+        return setting.checkpointer(run, stop, "search", session, phase)
 
-    keeper = make_keeper(session)
+    checkpointer = make_checkpointer(session)
     parts = setting.cached(run.log)
-    keeper.note_features(parts)
+    checkpointer.note_features(parts)
     searching = Searching(args, session, parts, run, initial)
     validate = searching.validation()
 
@@ -102,8 +102,8 @@ def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
 
     with tracking(args, run) as tracker:
         learner = searching.learner()
-        with keeper.at_work(**learner.owners):
-            record = Recorder(keeper, tracker, genotype_files)
+        with checkpointer.at_work(**learner.owners):
+            record = Recorder(checkpointer, tracker, genotype_files)
 
             def on_epoch(row: Row, is_best: bool) -> None:
                 if alphas := searching.alphas():
@@ -116,7 +116,7 @@ def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
         run.log(f"ended early: {reason}" if reason else f"all {args.epochs} epochs done")
         known = meta(setting, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
-            genotype = Settling(searching, make_keeper, tracker, known).settle()
+            genotype = Settling(searching, make_checkpointer, tracker, known).settle()
         run.write_json("genotype.json", genotype_to_json(genotype))
         track_files(tracker, run, parts, "val")
     end(setting, run, session, f"search_exp_dir: {run.path}")
@@ -136,19 +136,19 @@ def run_training(setting: Setting, genotype: Genotype | None, run: RunFolder, st
     known = genotype_to_json(genotype) if genotype else None
     setting = replace(setting, facts=setting.facts | {"genotype": known})
     session = setting.session(run)
-    keeper = setting.keeper(run, stop, "found", session)
+    checkpointer = setting.checkpointer(run, stop, "found", session)
     if known:
         run.write_json("genotype.json", known)
     parts = setting.cached(run.log)
-    keeper.note_features(parts)
+    checkpointer.note_features(parts)
     loader = parts.loader(*parts.learning, train=True)
     groups = parameter_groups(setting.model, setting.model.streams, args.stream_lr)
     optimizer = torch.optim.Adam(groups, lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
     schedule = warm_restarts(optimizer, setting.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
     validate, answers = validator(session, parts, "val")
     with tracking(args, run) as tracker:
-        with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
-            record = Recorder(keeper, tracker, lambda row: {setting.task.ANSWERS: answers})
+        with checkpointer.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
+            record = Recorder(checkpointer, tracker, lambda row: {setting.task.ANSWERS: answers})
             train(session, optimizer, schedule, loader, validate, args.epochs, record)
         track_files(tracker, run, parts, "val")
     end(setting, run, session, f"eval_exp_dir: {run.path}")

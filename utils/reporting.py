@@ -13,7 +13,7 @@ from torch import nn
 
 from datasets.detection.registry import is_description
 from datasets.parts import Parts
-from engine.checkpointer import Keeper
+from engine.checkpointer import Checkpointer
 from engine.progress import Row
 from engine.step import Session, evaluate
 from utils.args import plain
@@ -119,38 +119,41 @@ class Recorder:
     """
 
     def __init__(
-        self, keeper: Keeper, tracker: Tracker, best_files: Callable[[Row], dict[str, object]] = lambda row: {}
+        self,
+        checkpointer: Checkpointer,
+        tracker: Tracker,
+        best_files: Callable[[Row], dict[str, object]] = lambda row: {},
     ):
-        self.keeper, self.run, self.tracker, self.best_files = keeper, keeper.run, tracker, best_files
+        self.checkpointer, self.run, self.tracker, self.best_files = checkpointer, checkpointer.run, tracker, best_files
 
     def __call__(self, row: Row, is_best: bool) -> None:
-        keeper, phase = self.keeper, self.keeper.phase
+        checkpointer, phase = self.checkpointer, self.checkpointer.phase
         if not self.run.mine:
-            keeper.save()
+            checkpointer.save()
             return
-        row = row | {"bad_files": len(keeper.bad_files.names)}
+        row = row | {"bad_files": len(checkpointer.bad_files.names)}
         step = len(self.run.rows())
         self.run.append_row(({"phase": phase} if phase else {}) | row)
         self.run.log(self._line(row, is_best))
-        keeper.save(self._stage(row) if is_best else ())
+        checkpointer.save(self._stage(row) if is_best else ())
         self.tracker.log(row, phase, step)
         earlier = self.run.path / "timing.json"  # of the phases before
         timing = read_json(earlier) if earlier.exists() else {}
         name = f"{phase}_wall_seconds" if phase else "wall_seconds"
-        self.run.write_json("timing.json", timing | {name: round(keeper.elapsed, 3)})
+        self.run.write_json("timing.json", timing | {name: round(checkpointer.elapsed, 3)})
 
     def _stage(self, row: Row) -> tuple[str, ...]:
-        keeper, detector = self.keeper, self.keeper.detector()
-        names = [keeper.stage(keeper.file("best").name, lambda path: save(path, detector))]
+        checkpointer, detector = self.checkpointer, self.checkpointer.detector()
+        names = [checkpointer.stage(checkpointer.file("best").name, lambda path: save(path, detector))]
         for name, content in self.best_files(row).items():
-            names.append(keeper.stage(name, lambda path, content=content: write_json(path, content)))
+            names.append(checkpointer.stage(name, lambda path, content=content: write_json(path, content)))
         return tuple(names)
 
     def _line(self, row: Row, is_best: bool) -> str:
-        names = {"train_loss", "arch_loss", *(f"{n}_val" for n in self.keeper.session.task.SHOWN), "pairs_per_s"}
+        names = {"train_loss", "arch_loss", *(f"{n}_val" for n in self.checkpointer.session.task.SHOWN), "pairs_per_s"}
         shown = {k: v for k, v in row.items() if k in names}
         numbers = "  ".join(f"{k} {v:.4g}" if v is not None else f"{k} none" for k, v in shown.items())
-        return f"{self.keeper.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
+        return f"{self.checkpointer.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
 
 
 def next_command(script: str, args: argparse.Namespace, options: dict[str, object], carried: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from datasets.loader import BadFiles
-from engine.checkpointer import Keeper
+from engine.checkpointer import Checkpointer
 from tests.engine.toy import Toy, session_of
 from utils.run_folder import RunFolder
 from utils.signals import Stop
@@ -15,8 +15,8 @@ def test_what_waits_for_another_phase_is_left_alone(tmp_path, phase, lost):
     for name in waiting:
         (tmp_path / f"{name}.next3").write_text("of an epoch that was lost")
     known = {"kind": "toy"}, "data", BadFiles(0)
-    keeper = Keeper(RunFolder(tmp_path), session_of(Toy()), *known, "10m", Stop(tmp_path), phase)
-    with keeper.at_work():
+    checkpointer = Checkpointer(RunFolder(tmp_path), session_of(Toy()), *known, "10m", Stop(tmp_path), phase)
+    with checkpointer.at_work():
         pass
     left = {path.name.removesuffix(".next3") for path in tmp_path.glob("*.next3")}
     assert left == set(waiting) - lost
