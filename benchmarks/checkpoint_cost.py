@@ -59,7 +59,7 @@ def make_checkpointer(phase: str, compute: Compute, folder: Path) -> Checkpointe
     session = Session(model, detection, compute, Guard(compute.device))
     run = RunFolder.new(phase, "cost", str(folder))
     checkpointer = Checkpointer(run, session, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
-    checkpointer.owners |= optimizers
+    checkpointer.stateful |= optimizers
     return checkpointer
 
 

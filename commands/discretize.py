@@ -129,7 +129,7 @@ class Settling:
             sides = searching.candidates_in_turn(session, searching.weight_optimizer(), loader, *how)
             validate, _ = validator(session, self.parts, "val")
         space = self.model.fusions[0].space
-        with checkpointer.at_work(**sides.owners):
+        with checkpointer.running(**sides.stateful):
             epochs = len(genotypes) * args.topk_epochs
             search(
                 sides,

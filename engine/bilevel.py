@@ -52,7 +52,7 @@ class Bilevel:
     penalty: Callable[[], Tensor] | None = None
 
     @property
-    def owners(self) -> dict:
+    def stateful(self) -> dict:
         """What a checkpoint keeps beside the session."""
         sides = {"weights": self.weight_optimizer, "logits": self.arch_optimizer, "schedule": self.schedule}
         return sides | {"train": self.train_loader, "arch": self.arch_loader}
@@ -136,7 +136,7 @@ class Learner(Protocol):
     session: Session
 
     @property
-    def owners(self) -> dict: ...
+    def stateful(self) -> dict: ...
 
     def begin(self, epoch: int) -> Row: ...
 

@@ -46,7 +46,7 @@ NEXT = ".next"
 OF_A_PHASE = re.compile(r"(last|best)_\w+\.pt")
 
 
-class Owner(Protocol):
+class Stateful(Protocol):
     """Something with a state: a model, an optimiser, a schedule, a loader."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -68,7 +68,7 @@ class Checkpointer:
 
     Args:
         session: its model, progress and guard are kept. The model is taken up at once, since features that are computed
-            beforehand depend on it, the rest by `at_work`.
+            beforehand depend on it, the rest by `running`.
         facts: plain values that every checkpoint carries beside the model.
         data: what says which pairs and boxes are learned from; a run cannot go on with others.
         bad_files: of the run's data.
@@ -92,7 +92,7 @@ class Checkpointer:
         phase: str = "",
     ):
         self.run, self.session, self.facts, self.data, self.bad_files = run, session, facts, data, bad_files
-        self.owners: dict[str, Owner] = {"progress": session.progress, "guard": session.guard}
+        self.stateful: dict[str, Stateful] = {"progress": session.progress, "guard": session.guard}
         self.stop, self.phase = stop, phase
         self.steps = int(every) if every.isdecimal() else None
         self.seconds = None if self.steps else int(every[:-1]) * UNITS[every[-1]]
@@ -115,7 +115,7 @@ class Checkpointer:
         """Seconds that the phase took, in all of its processes."""
         return self.before + time.monotonic() - self.started
 
-    def at_rest(self) -> None:
+    def on_step_end(self) -> None:
         """Save if it is time to, or if a signal asked to stop; then end.
 
         Raises:
@@ -159,7 +159,7 @@ class Checkpointer:
         self.saved_at, self.saved_step = time.monotonic(), self.session.progress.steps
         if not self.run.mine:
             return
-        state = {name: owner.state_dict() for name, owner in self.owners.items()}
+        state = {name: item.state_dict() for name, item in self.stateful.items()}
         state |= {"random": random_state(self.session.compute.device), "data": self.data}
         state |= {"staged": list(staged), "seconds": self.elapsed, "features": self.features}
         whole = self.detector() | {"resume": state}
@@ -195,7 +195,7 @@ class Checkpointer:
         self.features = parts.cache.kind if parts.cache else "off"
 
     @contextlib.contextmanager
-    def at_work(self, **owners: Owner) -> Iterator[None]:
+    def running(self, **stateful: Stateful) -> Iterator[None]:
         """Take up the phase where its last checkpoint left it, or afresh where there is none, and keep it in the block.
 
         Inside, signals wait for a step to end.
@@ -206,16 +206,16 @@ class Checkpointer:
         Raises:
             UserError: the checkpoint holds the state of others.
         """
-        self.owners |= owners
+        self.stateful |= stateful
         self._restore()
-        self.session.at_rest, self.stop.waits = self.at_rest, True
+        self.session.on_step_end, self.stop.waits = self.on_step_end, True
         try:
             yield
             self.wait()
         finally:
             self.writer.shutdown()
             # Without the circle of references, loaders end their workers as soon as nobody needs them.
-            self.session.at_rest, self.stop.waits = do_nothing, False
+            self.session.on_step_end, self.stop.waits = do_nothing, False
 
     def _restore(self) -> None:
         state, self.found = self.found, None
@@ -284,8 +284,8 @@ class Checkpointer:
                 f"{short(own['features'])}: --cache_features ram or disk, and --cache_level, make it the same"
             )
         try:
-            for name, owner in self.owners.items():
-                owner.load_state_dict(own[name])
+            for name, item in self.stateful.items():
+                item.load_state_dict(own[name])
             set_random_state(own["random"], self.session.compute.device)
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"{self.file('last')}: resume: expected the state of this run, found: {error!r}") from None

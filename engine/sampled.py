@@ -66,7 +66,7 @@ class Sampled:
         return self.candidate(self.session.progress.epochs_done // self.epochs_each if self.restart else 0)
 
     @property
-    def owners(self) -> dict:
+    def stateful(self) -> dict:
         """What a checkpoint keeps beside the session."""
         return {"weights": self.optimizer, "schedule": self.schedule, "learning": self.loader}
 

@@ -115,7 +115,7 @@ class Session:
     compute: Compute
     guard: Guard
     progress: Progress = field(default_factory=Progress)
-    at_rest: Callable[[], None] = do_nothing
+    on_step_end: Callable[[], None] = do_nothing
     replicas: dict[tuple[int, ...], nn.Module] = field(default_factory=dict)
 
     def replica(self, parameters: list[nn.Parameter]) -> nn.Module:
@@ -229,7 +229,7 @@ def run_pass(session: Session, loader: Iterable[dict], take_step: Callable[[list
             shown.set_postfix({key: f"{mean:.3f}" for key, mean in meters.means(name).items() if mean is not None})
         now = time.perf_counter()
         meters.seconds, last = meters.seconds + now - last, now
-        session.at_rest()
+        session.on_step_end()
     guard.look()
     meters.finished = True
 
@@ -254,7 +254,7 @@ def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, ti
                 evaluator.add(batch, predictions)
             else:
                 answered.append(move((batch["number"], without_inputs(batch), predictions), torch.device("cpu")))
-        session.at_rest()
+        session.on_step_end()
     answered = sorted(ranks.join(answered), key=lambda one: one[0])
     if ranks.count > 1 and not answered:  # of one process the loader says it
         raise UserError(f"{title}: expected pairs that can be read, found none")

@@ -206,8 +206,8 @@ def test_brief_trainings_begin_on_the_supernets_weights_and_rate_as_the_benchmar
     in_work, tiny_flir, tiny_config, capsys
 ):
     """On the supernet's weights, and with nothing that learns, a genotype's AP is that of its inherited weights."""
-    at_rest = ["--strategy", "evolution", *OWN["evolution"], *SMALL, "--eta_max", 0, "--eta_min", 0]
-    folder, _ = searched(capsys, tiny_flir, tiny_config, *at_rest, "--topk_weights", "supernet", "--topk_epochs", 2)
+    on_step_end = ["--strategy", "evolution", *OWN["evolution"], *SMALL, "--eta_max", 0, "--eta_min", 0]
+    folder, _ = searched(capsys, tiny_flir, tiny_config, *on_step_end, "--topk_weights", "supernet", "--topk_epochs", 2)
     told = read_json(folder / "discretisation.json")
     rows = [row for row in rows_of(folder) if row.get("phase") == "topk"]
     assert [row["AP_val"] for row in rows[:2]] == [told["AP_val_inherited"]] * 2

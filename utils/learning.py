@@ -76,7 +76,7 @@ def fit(setting: Setting, loader: Any, tracker: Tracker, run: RunFolder, stop: S
     session = setting.session(run)
     checkpointer = setting.checkpointer(run, stop, "pretrain", session, phase)
     validate, _ = validator(session, setting.parts, "val")
-    with checkpointer.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
+    with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=loader):
         train(session, optimizer, schedule, loader, validate, epochs, Recorder(checkpointer, tracker))
     return setting.compute.ranks.agree(lambda: checkpoint.load(checkpointer.file("best"))["model"])
 
@@ -102,7 +102,7 @@ def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
 
     with tracking(args, run) as tracker:
         learner = searching.learner()
-        with checkpointer.at_work(**learner.owners):
+        with checkpointer.running(**learner.stateful):
             record = Recorder(checkpointer, tracker, genotype_files)
 
             def on_epoch(row: Row, is_best: bool) -> None:
@@ -147,7 +147,7 @@ def run_training(setting: Setting, genotype: Genotype | None, run: RunFolder, st
     schedule = warm_restarts(optimizer, setting.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
     validate, answers = validator(session, parts, "val")
     with tracking(args, run) as tracker:
-        with checkpointer.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
+        with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=loader):
             record = Recorder(checkpointer, tracker, lambda row: {setting.task.ANSWERS: answers})
             train(session, optimizer, schedule, loader, validate, args.epochs, record)
         track_files(tracker, run, parts, "val")

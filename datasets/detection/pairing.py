@@ -83,11 +83,11 @@ def pair_images(
         report(MissingImage(f"{folders[modality]}: expected the folder of the {SPELLED[modality]} images, found none"))
     if missing:
         return []
-    look_up, owners, records = cache(_images_below), {}, []
+    look_up, stateful, records = cache(_images_below), {}, []
     for image in images:
         with reported(report):
             paths = {m: _find(folders[m], image.file_name, names[m], m, look_up) for m in MODALITIES}
-            _check_paths(owners, paths, image.file_name)
+            _check_paths(stateful, paths, image.file_name)
             name, boxes = prefix + _with_suffix(image.file_name, paths["thermal"]), (image.boxes_xyxy, image.labels)
             records.append(
                 PairRecord(image.image_id, name, paths["rgb"], paths["thermal"], image.width, image.height, *boxes)
@@ -109,7 +109,7 @@ def without_suffix(file_name: str) -> PurePosixPath:
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
 
 
-def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) -> None:
+def _check_paths(stateful: dict[str, str], paths: dict[str, str], annotated: str) -> None:
     """Refuse one image as both of a pair, or in two pairs: folders are missing, or the rule of names is wrong."""
     if paths["rgb"] == paths["thermal"]:
         raise UserError(
@@ -117,7 +117,7 @@ def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) 
             "which part of the name tells them apart (names in the YAML)?"
         )
     for modality, path in paths.items():
-        owner = owners.setdefault(path, annotated)
+        owner = stateful.setdefault(path, annotated)
         if owner != annotated:
             raise UserError(
                 f"{path}: expected one {SPELLED[modality]} image per pair, found it for {owner} and {annotated}"

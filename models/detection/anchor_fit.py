@@ -27,8 +27,8 @@ def anchor_shares(
         num_levels: pyramid levels, from P3 up.
         scales: to try.
     """
-    owners = {s: best_ious(boxes_xyxy, image_size, num_levels, s) >= IOU_THRESHOLD for s in scales}
-    return {scale: own.double().mean().item() for scale, own in owners.items()}
+    owned = {s: best_ious(boxes_xyxy, image_size, num_levels, s) >= IOU_THRESHOLD for s in scales}
+    return {scale: own.double().mean().item() for scale, own in owned.items()}
 
 
 def better_scale(shares: dict[float, float], given: float) -> float | None:

@@ -184,5 +184,5 @@ def found_classifier(args: argparse.Namespace, streams: Encoders, genotype: Geno
 
 def last_taps(streams: Encoders) -> list[int]:
     """Return the place of the last tap of each modality."""
-    owners = [name.partition("/")[0] for name in streams.tap_names]
-    return [len(owners) - 1 - owners[::-1].index(m) for m in streams.modalities]
+    stateful = [name.partition("/")[0] for name in streams.tap_names]
+    return [len(stateful) - 1 - stateful[::-1].index(m) for m in streams.modalities]

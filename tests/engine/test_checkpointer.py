@@ -16,7 +16,7 @@ def test_what_waits_for_another_phase_is_left_alone(tmp_path, phase, lost):
         (tmp_path / f"{name}.next3").write_text("of an epoch that was lost")
     known = {"kind": "toy"}, "data", BadFiles(0)
     checkpointer = Checkpointer(RunFolder(tmp_path), session_of(Toy()), *known, "10m", Stop(tmp_path), phase)
-    with checkpointer.at_work():
+    with checkpointer.running():
         pass
     left = {path.name.removesuffix(".next3") for path in tmp_path.glob("*.next3")}
     assert left == set(waiting) - lost

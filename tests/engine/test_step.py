@@ -109,18 +109,18 @@ def make_training(alternate: str | None, second_order: bool = False):
     weights, logits = (torch.optim.Adam(p, lr=0.05, fused=True) for p in parts(model))
     schedule = warm_restarts(weights, 3, Ti=1, Tm=2, eta_min=1e-4)
     session, loaders, rows = session_of(model), [Batches(1), Batches(2, num=2)], []
-    owners = {"model": model, "weights": weights, "logits": logits, "schedule": schedule, "guard": session.guard}
-    owners |= {"progress": session.progress, "train": loaders[0], "arch": loaders[1]}
+    stateful = {"model": model, "weights": weights, "logits": logits, "schedule": schedule, "guard": session.guard}
+    stateful |= {"progress": session.progress, "train": loaders[0], "arch": loaders[1]}
 
     def go(epochs: int, kill_at: int | None = None) -> None:
         def on_epoch(row, _):
             rows.append(row)
 
-        def at_rest():
+        def on_step_end():
             if session.progress.steps == kill_at:
                 raise Killed
 
-        session.at_rest = at_rest
+        session.on_step_end = on_step_end
         with suppress(Killed):
             if alternate is None:
                 train(session, weights, schedule, loaders[0], validate, epochs, on_epoch)
@@ -128,7 +128,7 @@ def make_training(alternate: str | None, second_order: bool = False):
                 sides = Bilevel(session, weights, logits, schedule, *loaders, alternate, second_order, epochs)
                 search(sides, validate, dict, epochs, on_epoch)
 
-    return SimpleNamespace(model=model, owners=owners, rows=rows, go=go, session=session)
+    return SimpleNamespace(model=model, stateful=stateful, rows=rows, go=go, session=session)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_killed_after_any_step_and_taken_up_equals_whole(alternate, second_order
     for kill_at in range(1, whole.session.progress.steps + 1):
         first = make_training(alternate, second_order)
         first.go(4, kill_at)
-        torch.save({name: owner.state_dict() for name, owner in first.owners.items()}, tmp_path / "state.pt")
+        torch.save({name: owner.state_dict() for name, owner in first.stateful.items()}, tmp_path / "state.pt")
         second = make_training(alternate, second_order)
         for name, state in torch.load(tmp_path / "state.pt", weights_only=True).items():
-            second.owners[name].load_state_dict(state)
+            second.stateful[name].load_state_dict(state)
         second.go(4)
         assert second.session.progress.steps == whole.session.progress.steps
         for name, value in whole.model.state_dict().items():
