@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from commands.options import make_parser
-from commands.run import running, say_if_finished, take_up
+from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
 from datasets.parts import Parts
 from engine.feature_caching import cache_sizes, cached, check_caching
@@ -66,8 +66,8 @@ def main(argv: list[str]) -> None:
 
 def run_once(args: argparse.Namespace) -> None:
     """Do what the options say, with their one seed."""
-    args = take_up(args, "found", make_parser)
-    if say_if_finished(args.resume):
+    args = resume_options(args, "found", make_parser)
+    if is_finished(args.resume):
         return
     if args.num_keep_edges != 2:
         raise UserError(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from commands.options import make_parser
-from commands.run import running, say_if_finished, take_up
+from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
 from commands.strategy import check_combinations, met_parts
 from datasets.parts import Parts
@@ -50,8 +50,8 @@ def main(argv: list[str]) -> None:
 
 def run_once(args: argparse.Namespace) -> None:
     """Do what the options say, with their one seed."""
-    args = take_up(args, "search", make_parser)
-    if say_if_finished(args.resume):
+    args = resume_options(args, "search", make_parser)
+    if is_finished(args.resume):
         return
     if not args.resume:  # whose options are all there
         inherit_pretrained(args)

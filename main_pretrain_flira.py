@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from commands.options import make_parser
-from commands.run import finish, running, say_if_finished, take_up
+from commands.run import finish, is_finished, resume_options, running
 from datasets.parts import Parts
 from engine.memory_estimate import memory_estimate
 from engine.step import Compute
@@ -56,8 +56,8 @@ class Job:
 
 @command
 def main(argv: list[str]) -> None:
-    args = take_up(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
-    if say_if_finished(args.resume):
+    args = resume_options(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
+    if is_finished(args.resume):
         return
     check_sizes(args)
     compute = pick_compute(args)

@@ -25,7 +25,7 @@ from utils.signals import Stop, caught
 FINISHED = "finished.json"  # what a run said at its end
 
 
-def take_up(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
+def resume_options(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
     """Return the options with those of the run that --resume names in place, and `resume` its folder, or None.
 
     Of several ranks, the first one looks, and all have its options.
@@ -33,10 +33,10 @@ def take_up(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Pa
     Raises:
         UserError: there is no such run, or a given option is not the run's.
     """
-    return ranks().agree(lambda: _taken_up(args, kind, make_parser))
+    return ranks().agree(lambda: _resume_options(args, kind, make_parser))
 
 
-def _taken_up(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
+def _resume_options(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
     if args.resume == "":
         raise UserError("--resume: expected auto or a run folder, found nothing")
     if args.resume and getattr(args, "eval_exp_dir", None):
@@ -92,7 +92,7 @@ def _read(action: argparse.Action, saved: dict, args: argparse.Namespace, path: 
     return convert_option(action, value, f"{path / 'args.json'}")
 
 
-def say_if_finished(path: Path | None) -> bool:
+def is_finished(path: Path | None) -> bool:
     """Print what a finished run said at its end; returns whether the run is finished."""
     if not ranks().agree(lambda: path is not None and (path / FINISHED).exists()):
         return False

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from commands.options import make_parser, positive
-from commands.run import take_up
+from commands.run import resume_options
 from commands.strategy import Searching, met_parts
 from engine.bilevel import search
 from engine.feature_caching import cached
@@ -67,7 +67,7 @@ def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs
 
 def finished_search(folder: str) -> Searching:
     """Return a finished search, its best supernet in place."""
-    args = take_up(parse(make_parser, ["--resume", folder], "search"), "search", make_parser)
+    args = resume_options(parse(make_parser, ["--resume", folder], "search"), "search", make_parser)
     seed_everything(args.seed)
     compute, parts = pick_compute(args), open_data(args)
     model = compute.place(build_model(args, parts))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from commands.run import running, say_if_finished, take_up
+from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
 from commands.strategy import check_combinations
 from models.classification.fused_classifier import FusionClassifier
@@ -50,8 +50,8 @@ def search(data_set: DataSet, argv: list[str]) -> None:
     """Search; writes RUN/genotype.json."""
     make_parser = parser_of(data_set)
     for args in each_seed(parse(make_parser, argv, "search"), "search"):
-        args = take_up(args, "search", make_parser)
-        if not say_if_finished(args.resume):
+        args = resume_options(args, "search", make_parser)
+        if not is_finished(args.resume):
             search_once(data_set, args)
 
 
@@ -85,8 +85,8 @@ def found(data_set: DataSet, argv: list[str]) -> None:
     """Train a genotype or a baseline, or test a trained one."""
     make_parser = parser_of(data_set)
     for args in each_seed(parse(make_parser, argv, "found"), "found"):
-        args = take_up(args, "found", make_parser)
-        if say_if_finished(args.resume):
+        args = resume_options(args, "found", make_parser)
+        if is_finished(args.resume):
             continue
         if args.num_keep_edges != 2:
             raise UserError(f"--num_keep_edges: expected 2 (a genotype has two per node), found {args.num_keep_edges}")

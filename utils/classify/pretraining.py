@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from commands.run import finish, running, say_if_finished, take_up
+from commands.run import finish, is_finished, resume_options, running
 from datasets.labelled_parts import LabelledParts
 from models.classification.fused_classifier import normalised
 from tasks.classification.build import build_encoder, encoder_file, open_examples, pretraining, task_of
@@ -50,8 +50,8 @@ class SingleClassifier(nn.Module):
 def pretrain(data_set: DataSet, argv: list[str]) -> None:
     """Train the encoders that --modality names; writes their files, split.json and pretrain.json into checkpointdir."""
     make_parser = parser_of(data_set)
-    args = take_up(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
-    if say_if_finished(args.resume):
+    args = resume_options(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
+    if is_finished(args.resume):
         return
     modalities = tuple(data_set.files) if args.modality == "both" else (args.modality,)
     compute = pick_compute(args)
