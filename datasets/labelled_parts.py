@@ -14,7 +14,7 @@ from datasets.pooled_cache import CachedExamples, PooledCache
 from datasets.splits import DEV, Split, dev_split
 from utils.distributed import ALONE, Ranks
 
-FEW = 8  # examples that encoders see at once where no gradient is wanted: maps of clips take gigabytes
+ENCODER_BATCH_SIZE = 8  # examples that encoders see at once where no gradient is wanted: maps of clips take gigabytes
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class LabelledParts:
         """
         dataset = LabelledDataset(self.data, records, (modality,), seeded=False)
         o = self.options
-        how = min(o.batch_size, FEW), o.seed, False, o.workers, o.pin_memory, self.bad_files
+        how = min(o.batch_size, ENCODER_BATCH_SIZE), o.seed, False, o.workers, o.pin_memory, self.bad_files
         return make_loader(dataset, *how, required=False, join=collate_labelled, ranks=ranks)
 
 

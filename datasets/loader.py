@@ -26,7 +26,7 @@ from utils.errors import UserError
 
 # Pairs that a network meets at once where it does not learn: what fits on one device, however many share a training
 # batch, and the same for any number of ranks, since a map's last digits may depend on those beside it.
-TOGETHER = 16
+EVAL_BATCH_SIZE = 16
 
 
 class Samples(Protocol):
@@ -328,7 +328,7 @@ def make_loader(
         UserError: a batch is too small to be shared.
     """
     ranks = distributed.ranks() if ranks is None else ranks
-    batch_size = batch_size if train else min(batch_size, TOGETHER)
+    batch_size = batch_size if train else min(batch_size, EVAL_BATCH_SIZE)
     if train and (smallest := min(batch_size, len(dataset))) < ranks.count:
         expected = f"expected batches of at least {ranks.count} pairs, one for each process"
         raise UserError(f"--batchsize {batch_size}: {expected}, found {smallest}")

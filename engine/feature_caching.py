@@ -12,7 +12,7 @@ import torch
 from datasets.detection.paired_detection import PairRecord
 from datasets.feature_cache import FeatureCache, digests_of
 from datasets.feature_store import DiskStore, MemoryStore, Shapes, Store
-from datasets.loader import TOGETHER
+from datasets.loader import EVAL_BATCH_SIZE
 from datasets.parts import Parts
 from engine.features import KINDS, fill, record_shapes, store_key
 from engine.step import Compute
@@ -39,7 +39,7 @@ class Image(NamedTuple):
 
 Images = list[Image]
 Sources = dict[str, Images]  # key of a record: the images that it can be computed from
-WAYS = ((False, False), (True, False), (False, True))  # flip, black: a black picture is its own mirror image
+IMAGE_VARIANTS = ((False, False), (True, False), (False, True))  # flip, black: a black picture is its own mirror image
 
 
 @dataclass(frozen=True)
@@ -254,10 +254,10 @@ def fill_stream(plan: Plan, stream: str, parts: Parts, model: FusionDetector, co
     store, wanted, here = plan.cache.stores[stream], plan.wanted[stream], ranks_here()
     with store.writing(len(plan.wanted[stream]), log, here):
         for attempt in range(max(len(images) for images in wanted.values())):
-            for flip, black in WAYS:
+            for flip, black in IMAGE_VARIANTS:
                 able = {k: images[attempt] for k, images in wanted.items() if len(images) > attempt}
                 own = {k: image.record for k, image in able.items() if (image.flip, image.black) == (flip, black)}
-                left = unfinished(own, store, min(parts.options.batch_size, TOGETHER))
+                left = unfinished(own, store, min(parts.options.batch_size, EVAL_BATCH_SIZE))
                 title = f"features of {stream}{', mirrored' if flip else ', black' if black else ''}"
                 if left:
                     batches = parts.images(list(left.values()), flip, black)

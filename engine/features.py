@@ -29,7 +29,15 @@ from models.detection.necks import bifpn
 from utils.progress_bar import bar
 
 KINDS = ("taps", "encoder")
-CODE = (images, paired_transforms, resize, backbones, bifpn, layers, fusion_detector)  # from a file to its features
+CACHE_KEY_MODULES = (
+    images,
+    paired_transforms,
+    resize,
+    backbones,
+    bifpn,
+    layers,
+    fusion_detector,
+)  # from a file to its features
 
 
 def store_key(model: FusionDetector, stream: str, kind: str, facts: dict[str, object], compute: Compute) -> str:
@@ -43,7 +51,7 @@ def store_key(model: FusionDetector, stream: str, kind: str, facts: dict[str, ob
     parts = tuple(f"{stream}_{part}." for part in (("backbone",) if kind == "encoder" else ("backbone", "fpn")))
     tensors = {k: v for k, v in model.streams.state_dict().items() if k.startswith(parts)}
     tensors |= {k: v for k, v in model.normalize.state_dict().items() if k.rpartition("_")[0] in INPUTS[stream]}
-    return content_name([stream, kind, facts, device], tensors, CODE)
+    return content_name([stream, kind, facts, device], tensors, CACHE_KEY_MODULES)
 
 
 def content_name(facts: list, tensors: dict[str, Tensor], code: Iterable[ModuleType]) -> str:

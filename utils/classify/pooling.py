@@ -28,8 +28,8 @@ from utils.errors import UserError
 from utils.progress_bar import bar
 
 # From a file to its features.
-CODE = (images, resize, labelled, mmimdb, ntu, skeletons, ego_gesture, clips, fusion_classifier)
-CODE += (encoders, encoders.clips, encoders.hcn, encoders.maxout, encoders.timm_maps, encoders.vgg)
+CACHE_KEY_MODULES = (images, resize, labelled, mmimdb, ntu, skeletons, ego_gesture, clips, fusion_classifier)
+CACHE_KEY_MODULES += (encoders, encoders.clips, encoders.hcn, encoders.maxout, encoders.timm_maps, encoders.vgg)
 
 
 class Way(NamedTuple):
@@ -114,7 +114,7 @@ def make_store(
     if place == "ram":
         return MemoryStore(shapes, dtype)
     facts = [modality, av.__version__, args.backbone, args.L, args.cache_dtype, compute.device.type, compute.amp]
-    name = content_name(facts, model.streams.encoder(modality).state_dict(), CODE)
+    name = content_name(facts, model.streams.encoder(modality).state_dict(), CACHE_KEY_MODULES)
     return DiskStore(shapes, dtype, Path(args.cache_dir) / name)
 
 
