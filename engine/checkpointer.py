@@ -155,7 +155,7 @@ class Checkpointer:
         at the end of the phase.
         """
         self.wait()
-        self.session.guard.look()
+        self.session.guard.check_pending()
         self.saved_at, self.saved_step = time.monotonic(), self.session.progress.steps
         if not self.run.mine:
             return

@@ -34,22 +34,22 @@ class Guard:
         device: torch.device,
         max_bad_steps: int = 0,
         log: Callable[[str], None] = print,
-        at_once: bool | None = None,
+        synchronous: bool | None = None,
         ranks: Ranks = ALONE,
     ):
-        self.at_once = device.type != "cuda" if at_once is None else at_once
+        self.synchronous = device.type != "cuda" if synchronous is None else synchronous
         self.max_bad_steps, self.log, self.ranks = max_bad_steps, log, ranks
         self.bad = torch.zeros((), device=device)  # bad steps so far, as the device counts them
         self.seen = 0  # of these, named
-        self.unseen: list[tuple[Tensor, Tensor, list[str]]] = []
+        self.pending: list[tuple[Tensor, Tensor, list[str]]] = []
 
-    def remember(self, model: nn.Module) -> Callable[[Tensor], None]:
+    def snapshot_buffers(self, model: nn.Module) -> Callable[[Tensor], None]:
         """Copy the running statistics of what is in training; returns what takes them back unless a step is good."""
         buffers = [b for module in model.modules() if module.training for b in module.buffers(recurse=False)]
         before = [b.clone() for b in buffers]
 
         def restore(good: Tensor) -> None:
-            if not self.at_once or not good:
+            if not self.synchronous or not good:
                 for buffer, earlier in zip(buffers, before):
                     buffer.copy_(torch.where(good, buffer, earlier))
 
@@ -65,23 +65,23 @@ class Guard:
         Returns:
             Whether it was taken, a bool scalar on the device.
         """
-        self.unseen.append((loss.detach(), norm.detach(), names))
+        self.pending.append((loss.detach(), norm.detach(), names))
         finite = torch.isfinite(loss.detach() + norm.detach())
         self.bad = self.bad + ~finite
         good = finite & (self.bad <= self.max_bad_steps)
-        if not self.at_once:
+        if not self.synchronous:
             optimizer.found_inf = (~good).float()  # where torch.amp.GradScaler puts its own; other kinds refuse it
-        if not self.at_once or good:
+        if not self.synchronous or good:
             optimizer.step()
         return good
 
-    def look(self) -> None:
+    def check_pending(self) -> None:
         """Look at the steps since the last look and name the bad ones.
 
         Raises:
             UserError: there are more of them than may be; names the first one too many.
         """
-        steps, self.unseen = self.unseen, []
+        steps, self.pending = self.pending, []
         for loss, norm, names in steps:
             if torch.isfinite(loss + norm):
                 continue

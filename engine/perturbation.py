@@ -34,7 +34,7 @@ def mean_loss(session: Session, batches: Iterable[dict]) -> float:
     Ranks take turns at the batches.
     """
     set_for_rating(session.model)
-    ranks, forget, losses = session.compute.ranks, session.guard.remember(session.model), []
+    ranks, forget, losses = session.compute.ranks, session.guard.snapshot_buffers(session.model), []
     for number, batch in enumerate(batches):
         with session.compute.autocast():
             loss = session.task.losses(session.model, move(batch, session.compute.device))["loss"]

@@ -165,7 +165,7 @@ def optimisation_step(
     """
     parameters = parameters_of(optimizer)
     optimizer.zero_grad(set_to_none=True)
-    restore = session.guard.remember(session.model)
+    restore = session.guard.snapshot_buffers(session.model)
     if backward is None:
         counted = [(batch, left) for left, batch in zip(reversed(range(len(batches))), batches, strict=True)]
         losses = [_add_gradients(session, *one, name, parameters, len(batches), penalty) for one in counted]
@@ -177,8 +177,8 @@ def optimisation_step(
     good = session.guard.step(optimizer, loss, norm, [name for batch in batches for name in batch["file_names"]])
     restore(good)
     session.progress.meters(name).add(losses, batches, good)
-    if session.guard.at_once:
-        session.guard.look()
+    if session.guard.synchronous:
+        session.guard.check_pending()
 
 
 def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
@@ -225,12 +225,12 @@ def run_pass(session: Session, loader: Iterable[dict], take_step: Callable[[list
         take_step(group)
         progress.steps += 1
         if number % LOOK_EVERY == 0:
-            guard.look()
+            guard.check_pending()
             shown.set_postfix({key: f"{mean:.3f}" for key, mean in meters.means(name).items() if mean is not None})
         now = time.perf_counter()
         meters.seconds, last = meters.seconds + now - last, now
         session.on_step_end()
-    guard.look()
+    guard.check_pending()
     meters.finished = True
 
 

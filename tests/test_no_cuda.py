@@ -92,7 +92,7 @@ def options(**given: object) -> argparse.Namespace:
 @pytest.mark.parametrize("kind", ["cpu", "mps", "cuda"])
 def test_only_cuda_steps_are_looked_at_later(monkeypatch, kind):
     monkeypatch.setattr(torch, "zeros", lambda size, device: torch.full(size, 0.0))  # MPS is not here
-    assert Guard(torch.device(kind)).at_once == (kind != "cuda")
+    assert Guard(torch.device(kind)).synchronous == (kind != "cuda")
 
 
 @pytest.mark.parametrize("kind", ["cpu", "mps"])

@@ -86,8 +86,8 @@ def open_source(source: Source, report: Report = refuse) -> PairedData:
         records[origin] = pair_images(parsed[origin].images, one.folders, source.names, prefix, report)
     notes = {origin: annotations.notes for origin, annotations in parsed.items()}
     remarks = [remark for annotations in parsed.values() for remark in annotations.remarks]
-    if unseen := _never_seen(source, parsed["train"]):
-        remarks.append(f"{source.lists['train'].annotations}: no box of {', '.join(unseen)}")
+    if absent := _never_seen(source, parsed["train"]):
+        remarks.append(f"{source.lists['train'].annotations}: no box of {', '.join(absent)}")
     return PairedData(
         name=source.name,
         classes=list(source.classes),

@@ -15,11 +15,11 @@ from tests.models.detection import test_detector as fused
 from utils.errors import UserError
 
 
-def make_run(at_once=True, max_bad_steps=0):
+def make_run(synchronous=True, max_bad_steps=0):
     """A session and the fused optimisers of its weights and its logits, which have taken one good step each."""
     torch.manual_seed(0)
     model, said = Toy(), []
-    session = Session(model, TASK, CPU, Guard(CPU.device, max_bad_steps, said.append, at_once))
+    session = Session(model, TASK, CPU, Guard(CPU.device, max_bad_steps, said.append, synchronous))
     optimizers = [torch.optim.Adam(p, lr=0.05, fused=True) for p in parts(model)]
     for optimizer, batch in zip(optimizers, Batches(0)):
         optimisation_step(session_of(model), [batch], optimizer)
@@ -47,14 +47,14 @@ def go(session, optimizers, groups):
     for batches in groups:
         for optimizer in optimizers:
             optimisation_step(session, batches, optimizer)
-    session.guard.look()
+    session.guard.check_pending()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("at_once", [True, False])
-def test_the_first_bad_step_ends_a_run_that_may_skip_none(value, at_once):
+def test_the_first_bad_step_ends_a_run_that_may_skip_none(value, synchronous):
     """Of two bad groups of two batches the first is named; good ones behind it do not move anything either."""
-    session, optimizers, said = make_run(at_once)
+    session, optimizers, said = make_run(synchronous)
     group = list(Batches(1, num=6))
     groups = [[group[0], spoilt(group[1], value)], group[2:4], [spoilt(one, value) for one in group[4:]]]
     before = snapshot(session, optimizers)
@@ -67,13 +67,13 @@ def test_the_first_bad_step_ends_a_run_that_may_skip_none(value, at_once):
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("key", ["x", "y"])
-def test_skipped_steps_leave_no_trace(at_once, key):
+def test_skipped_steps_leave_no_trace(synchronous, key):
     """With bad images the running statistics are hit before any loss is known."""
     groups = [[batch] for batch in Batches(1, num=6)]
-    whole, optimizers, _ = make_run(at_once, 4)
+    whole, optimizers, _ = make_run(synchronous, 4)
     go(whole, optimizers, [groups[i] for i in (0, 2, 3, 5)])
     expected = snapshot(whole, optimizers)
-    session, optimizers, said = make_run(at_once, 4)
+    session, optimizers, said = make_run(synchronous, 4)
     bad = [[spoilt(g[0], float("nan"), key)] if i in (1, 4) else g for i, g in enumerate(groups)]
     go(session, optimizers, bad)
     check_same(expected, snapshot(session, optimizers))
@@ -87,11 +87,11 @@ def test_skipped_steps_leave_no_trace(at_once, key):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_the_count_goes_on_in_a_run_that_was_stopped(at_once):
-    (batch, *_), (session, optimizers, _) = Batches(1), make_run(at_once, 3)
+def test_the_count_goes_on_in_a_run_that_was_stopped(synchronous):
+    (batch, *_), (session, optimizers, _) = Batches(1), make_run(synchronous, 3)
     go(session, optimizers, [[spoilt(batch, float("nan"))]])
     state = session.guard.state_dict()
-    session, optimizers, _ = make_run(at_once, 3)
+    session, optimizers, _ = make_run(synchronous, 3)
     session.guard.load_state_dict(state)
     before = snapshot(session, optimizers)
     with pytest.raises(UserError, match="--max_bad_steps 3"):
@@ -115,24 +115,24 @@ def test_a_bad_gradient_of_a_good_loss_is_seen():
 
 def test_a_late_look_changes_no_good_step():
     ends = []
-    for at_once in (True, False):
-        session, optimizers, _ = make_run(at_once)
+    for synchronous in (True, False):
+        session, optimizers, _ = make_run(synchronous)
         go(session, optimizers, [[batch] for batch in Batches(1, num=5)])
         ends.append(snapshot(session, optimizers))
     check_same(*ends)
 
 
 def test_optimisers_that_cannot_skip_are_refused():
-    session, _, _ = make_run(at_once=False)
+    session, _, _ = make_run(synchronous=False)
     plain = torch.optim.Adam(parts(session.model)[0], lr=0.05, fused=False)
     with pytest.raises(AssertionError):
         optimisation_step(session, [next(iter(Batches(1)))], plain)
 
 
 def test_only_a_gpu_is_looked_at_late():
-    assert Guard(torch.device("cpu")).at_once
+    assert Guard(torch.device("cpu")).synchronous
     if torch.cuda.is_available():
-        assert not Guard(torch.device("cuda")).at_once
+        assert not Guard(torch.device("cuda")).synchronous
 
 
 @pytest.mark.parametrize("parameters", [weight_parameters, arch_parameters])
@@ -143,16 +143,16 @@ def test_a_step_asks_the_device_for_no_value(monkeypatch, parameters):
     optimizer = torch.optim.SGD(parameters(model), lr=0.1)
     monkeypatch.setattr(optimizer, "step", lambda: None)  # no fused kernel there
     monkeypatch.setattr(Compute, "autocast", nullcontext)  # nor this
-    session = Session(model, detection, Compute(meta), Guard(meta, at_once=False))
+    session = Session(model, detection, Compute(meta), Guard(meta, synchronous=False))
     optimisation_step(session, [data, data], optimizer)
     assert session.progress.meters("train").sums["loss"].device == session.guard.bad.device == meta
     with pytest.raises(RuntimeError, match="meta"):
-        session.guard.look()
+        session.guard.check_pending()
 
 
 @pytest.mark.parametrize(("bad", "taken"), [(0, 1), (13, 21), (20, 21), (24, 25)])
 def test_the_loop_looks_every_ten_steps_and_at_its_end(bad, taken):
-    session, (optimizer, _), _ = make_run(at_once=False)
+    session, (optimizer, _), _ = make_run(synchronous=False)
     batches = [spoilt(b, float("nan")) if i == bad else b for i, b in enumerate(Batches(1, num=25))]
     steps = []
 

@@ -70,9 +70,9 @@ def match_anchors(anchors_xyxy: torch.Tensor, boxes_xyxy: torch.Tensor, exists: 
     owned = exists.new_full((num_images, len(anchors_xyxy)), -1, dtype=torch.int64)
     best_iou = anchors_xyxy.new_zeros(owned.shape)
     best_anchors = []
-    at_once = max(1, BOXES_AT_ONCE // num_images)
-    for start in range(0, num_boxes, at_once):
-        iou = _iou(boxes_xyxy[:, start : start + at_once], anchors_xyxy)
+    chunk = max(1, BOXES_AT_ONCE // num_images)
+    for start in range(0, num_boxes, chunk):
+        iou = _iou(boxes_xyxy[:, start : start + chunk], anchors_xyxy)
         best_anchors.append(iou.argmax(dim=2))
         for box, box_iou in enumerate(iou.unbind(1), start):  # on a CPU faster than iou.max(dim=1)
             owned.masked_fill_(box_iou > best_iou, box)

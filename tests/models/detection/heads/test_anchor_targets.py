@@ -72,12 +72,12 @@ def one_image(anchors, boxes, labels):
 
 
 @pytest.mark.parametrize("at_once", [3, 32])
-def test_match_equals_the_loops(monkeypatch, at_once):
+def test_match_equals_the_loops(monkeypatch, chunk):
     """In float64, so that rounding makes no ties of its own; few boxes at once must change nothing, nor others' boxes.
 
     The second image has fewer boxes, the third none.
     """
-    monkeypatch.setattr(targets_module, "BOXES_AT_ONCE", at_once)
+    monkeypatch.setattr(targets_module, "BOXES_AT_ONCE", chunk)
     torch.manual_seed(0)
     anchors = make_anchors((64, 96), 3, 4.0, dtype=torch.float64)
     tied = torch.tensor([[8.0, 8, 40, 40], [8, 8, 40, 40], [20, 20, 21, 21], [20, 20, 22, 22]], dtype=torch.float64)
