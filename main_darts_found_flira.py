@@ -87,7 +87,7 @@ def train_found(args: argparse.Namespace) -> None:
     check_dropout(args)
     check_caching(args, learns=True)
     if not args.resume:  # whose options are all there
-        args = ranks().agree(lambda: inherit_sizes(args, source))
+        args = ranks().broadcast_from_first(lambda: inherit_sizes(args, source))
     compute = pick_compute(args)
     parts = open_data(args)
     modalities = needed_modalities(args)
@@ -95,8 +95,8 @@ def train_found(args: argparse.Namespace) -> None:
     check_facts(args, parts.data)
     streams = load_streams(args, modalities)
     check_batch(args, parts, parts.learning)
-    args.widen = ranks().agree(lambda: matching_width(args, streams))
-    genotype = ranks().agree(lambda: load_genotype(args, source, streams.tap_names, streams.level_names))
+    args.widen = ranks().broadcast_from_first(lambda: matching_width(args, streams))
+    genotype = ranks().broadcast_from_first(lambda: load_genotype(args, source, streams.tap_names, streams.level_names))
     head = load_head(args, head_file(args))
     if args.stream_lr:
         streams.unfreeze()

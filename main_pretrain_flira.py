@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
         print_dry_run(sizes | {"steps_per_epoch": compute.num_steps(loader), "epochs": args.epochs})
         return
 
-    ranks().agree(lambda: make_folder(args.checkpointdir))
+    ranks().broadcast_from_first(lambda: make_folder(args.checkpointdir))
     with running("pretrain", args, parts, remarks(args, "pretrain")) as (run, stop), tracking(args, run) as tracker:
         job = Job(args, parts, loader, compute, run, stop, tracker)
         finish(run, args, parts, run_pretraining(job, detectors))
@@ -88,9 +88,11 @@ def run_pretraining(job: Job, detectors: dict[str, SingleDetector]) -> list[str]
         detector.load_state_dict(fit(job, detector, modality, args.epochs))
         detector.cpu()
     with locked_by_first(Path(args.checkpointdir), job.run.log, "another pretraining"):
-        ranks().agree(lambda: check_others(args, job.parts, detectors))  # again: another may have ended since
+        ranks().broadcast_from_first(
+            lambda: check_others(args, job.parts, detectors)
+        )  # again: another may have ended since
         files = finished_files(job, detectors)
-        ranks().agree(lambda: publish(args, job.parts, files, list(detectors)))
+        ranks().broadcast_from_first(lambda: publish(args, job.parts, files, list(detectors)))
     options = {} if args.config else {"batchsize": 8, "epochs": 10}
     if args.modality in MODALITIES and args.head_path not in files:
         (other,) = (m for m in MODALITIES if m != args.modality)
@@ -120,7 +122,7 @@ def build_detector(args: argparse.Namespace, modality: str, normalization: dict)
     set_norm_momentum(fpn, args.norm_momentum)
     detector = SingleDetector(modality, encoder, fpn, build_head(args), normalization, args.anchor_scale)
     if args.init:
-        load_start(detector, ranks().agree(lambda: read_start(args, modality)), f"--init {args.init}")
+        load_start(detector, ranks().broadcast_from_first(lambda: read_start(args, modality)), f"--init {args.init}")
     return detector
 
 
@@ -167,9 +169,11 @@ def finished_files(job: Job, detectors: dict[str, SingleDetector]) -> dict[str, 
     files = {f"{m}_head.pth": d.head.state_dict() for m, d in detectors.items()}
     if not set(detectors) <= set(MODALITIES):
         return files | {streams_file(args, (m,)): d.stream_state() for m, d in detectors.items()}
-    files[args.fullbb_path] = streams = ranks().agree(lambda: merged_streams(args, detectors))
+    files[args.fullbb_path] = streams = ranks().broadcast_from_first(lambda: merged_streams(args, detectors))
     if all(checkpoint.streams_of(streams, [m]) for m in MODALITIES):
-        files[args.head_path] = train_shared_head(job, streams, ranks().agree(lambda: head_start(job, files)))
+        files[args.head_path] = train_shared_head(
+            job, streams, ranks().broadcast_from_first(lambda: head_start(job, files))
+        )
     else:
         job.run.log("the other modality is not there yet: the shared head is trained once it is")
     return files

@@ -49,7 +49,7 @@ class Settling:
         """Return the genotype that the search ends with; writes discretisation.json."""
         seed_everything(self.args.seed)
         ranks, path = self.searching.ranks, self.searching.run.path / "best.pt"
-        self.model.load_state_dict(ranks.agree(lambda: checkpoint.load(path)["model"]))
+        self.model.load_state_dict(ranks.broadcast_from_first(lambda: checkpoint.load(path)["model"]))
         self.searching.on_stage(EVALUATION)
         self.searching.take(None)
         best = self.searching.session.progress.best

@@ -33,7 +33,7 @@ def resume_options(args: argparse.Namespace, kind: str, make_parser: Callable[[s
     Raises:
         UserError: there is no such run, or a given option is not the run's.
     """
-    return ranks().agree(lambda: _resume_options(args, kind, make_parser))
+    return ranks().broadcast_from_first(lambda: _resume_options(args, kind, make_parser))
 
 
 def _resume_options(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
@@ -94,7 +94,7 @@ def _read(action: argparse.Action, saved: dict, args: argparse.Namespace, path: 
 
 def is_finished(path: Path | None) -> bool:
     """Print what a finished run said at its end; returns whether the run is finished."""
-    if not ranks().agree(lambda: path is not None and (path / FINISHED).exists()):
+    if not ranks().broadcast_from_first(lambda: path is not None and (path / FINISHED).exists()):
         return False
     if not ranks().first:
         return True

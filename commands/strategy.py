@@ -33,7 +33,7 @@ from models.search.hessian import dominant_eigenvalue
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.relaxations import EVALUATION, Stage, gumbel
 from models.search.strategies import STRATEGIES, Strategy
-from utils.distributed import ALONE, Ranks
+from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
 from utils.reporting import validator
 from utils.run_folder import RunFolder, read_json
@@ -265,7 +265,7 @@ class Searching:
                 self.run.write_json(COSTS_FILE, {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
             return read_json(path)["levels"]
 
-        table = self.ranks.agree(measured)
+        table = self.ranks.broadcast_from_first(measured)
         return ExpectedCost(list(self.model.fusions), [table[level] for level in levels], device)
 
     def validation(self) -> Callable[[], Metrics]:
@@ -289,7 +289,7 @@ class Searching:
 
     def statistics_batches(self) -> Iterator[dict]:
         """Give the batches that running statistics of a path's norms are means of."""
-        return islice(self.parts.loader("train", train=False, ranks=ALONE), STATISTICS_BATCHES)
+        return islice(self.parts.loader("train", train=False, ranks=SINGLE_PROCESS), STATISTICS_BATCHES)
 
     def fitness(self, genotype: Genotype) -> float:
         """Return minus the loss on `val` of a genotype on the supernet's weights."""
@@ -318,7 +318,7 @@ class Searching:
     def _eigenvalue(self) -> float:
         """Return the dominant eigenvalue of the Hessian of the loss on some pairs of `arch`, norms at rest."""
         device, logits = self.session.compute.device, arch_parameters(self.model)
-        batches = list(islice(self.parts.loader("arch", train=False, ranks=ALONE), HESSIAN_BATCHES))
+        batches = list(islice(self.parts.loader("arch", train=False, ranks=SINGLE_PROCESS), HESSIAN_BATCHES))
         self.on_stage(EVALUATION)
         self.model.eval()
 
@@ -329,7 +329,7 @@ class Searching:
 
         generator = torch.Generator().manual_seed(self.args.seed)
         value = dominant_eigenvalue(gradients, logits, HESSIAN_ITERATIONS, generator)
-        return self.ranks.agree(lambda: value)  # whose last digits may differ
+        return self.ranks.broadcast_from_first(lambda: value)  # whose last digits may differ
 
     def warn(self, row: Row) -> None:
         """Raise the alarm in the log where the arg-max has collapsed."""
@@ -346,7 +346,7 @@ class Searching:
             rows = [row for row in self.run.rows() if "phase" not in row]
             return reason_to_stop(rows, self.args.early_stop, self.most_parameter_free)
 
-        return self.ranks.agree(reason)
+        return self.ranks.broadcast_from_first(reason)
 
     @property
     def most_parameter_free(self) -> int:

@@ -98,8 +98,10 @@ def digests_of(records: Iterable[PairRecord]) -> Digests:
     The ranks of a machine divide the work.
     """
     paths = {record.file_name: {"rgb": record.rgb_path, "thermal": record.thermal_path} for record in records}
-    shown = bar(ranks_here().share(list(paths.items())), "hashing images")
-    return dict(ranks_here().join([(name, {m: _digest(path) for m, path in both.items()}) for name, both in shown]))
+    shown = bar(ranks_here().shard(list(paths.items())), "hashing images")
+    return dict(
+        ranks_here().all_gather([(name, {m: _digest(path) for m, path in both.items()}) for name, both in shown])
+    )
 
 
 def _digest(path: str) -> str:

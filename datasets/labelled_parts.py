@@ -12,7 +12,7 @@ from datasets.classification.examples import Example, LabelledData, LabelledData
 from datasets.loader import BadFiles, PairLoader, make_loader
 from datasets.pooled_cache import CachedExamples, PooledCache
 from datasets.splits import DEV, Split, dev_split
-from utils.distributed import ALONE, Ranks
+from utils.distributed import SINGLE_PROCESS, Ranks
 
 ENCODER_BATCH_SIZE = 8  # examples that encoders see at once where no gradient is wanted: maps of clips take gigabytes
 
@@ -91,7 +91,7 @@ class LabelledParts:
         how = o.batch_size, o.seed, train, o.workers, o.pin_memory, self.bad_files
         return make_loader(dataset, *how, join=collate_labelled, ranks=ranks)
 
-    def plain_loader(self, records: list[Example], modality: str, ranks: Ranks = ALONE) -> PairLoader:
+    def plain_loader(self, records: list[Example], modality: str, ranks: Ranks = SINGLE_PROCESS) -> PairLoader:
         """Return a loader over some examples of one modality as they are; those that cannot be read are left out.
 
         `ranks`: that divide the batches among them.

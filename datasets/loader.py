@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from datasets.feature_cache import join_features
 from utils import distributed
-from utils.distributed import ALONE, Ranks
+from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
 
 # Pairs that a network meets at once where it does not learn: what fits on one device, however many share a training
@@ -66,9 +66,9 @@ class BadFiles:
         self.faults.append((name, fault))
         self.log(f"left out, {len(self.names)} of at most {self.limit}: {fault}")
 
-    def share(self, ranks: Ranks) -> None:
+    def merge(self, ranks: Ranks) -> None:
         """Count what each rank has left out, where they have read different pairs."""
-        for name, fault in ranks.join(self.faults):
+        for name, fault in ranks.all_gather(self.faults):
             self.add(name, fault)
 
 
@@ -146,7 +146,7 @@ class SeededBatches(Sampler[list[tuple[int, int]]]):
         seed: int,
         shuffle: bool,
         whole: bool = False,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
         shares: bool = True,
     ):
         self.num, self.batch_size, self.seed, self.shuffle, self.whole = num, batch_size, seed, shuffle, whole
@@ -170,7 +170,7 @@ class SeededBatches(Sampler[list[tuple[int, int]]]):
         keys, size = [(i, words[i][0]) for i in order], self.batch_size
         batches = [keys[at : at + size] for at in range(0, self.num, size)]
         batches = batches[: self.num // size] if self.whole else batches
-        own = [self.ranks.share(batch) for batch in batches] if self.shares else self.ranks.turns(batches)
+        own = [self.ranks.shard(batch) for batch in batches] if self.shares else self.ranks.stride(batches)
         return iter(own[self.start :])
 
 
@@ -275,8 +275,8 @@ class PairLoader(DataLoader):
         size, ranks = len(batch["file_names"]) if batch else 0, self.batches.ranks
         if ranks.count == 1 or not self.batches.shares:
             return size, faults
-        size, num_faults, without = ranks.total(torch.tensor([size, len(faults), int(not batch)])).tolist()
-        return 0 if without else size, ranks.join(faults) if num_faults else []
+        size, num_faults, without = ranks.all_reduce_sum(torch.tensor([size, len(faults), int(not batch)])).tolist()
+        return 0 if without else size, ranks.all_gather(faults) if num_faults else []
 
 
 def ignore_signals(worker: int) -> None:

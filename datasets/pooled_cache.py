@@ -62,9 +62,9 @@ def keys_of(examples: Iterable[Example], modalities: tuple[str, ...]) -> dict[st
 
     The ranks of a machine divide the work.
     """
-    own = ranks_here().share(list(examples))
+    own = ranks_here().shard(list(examples))
     keys = [(e.name, {m: f"{digest(Path(e.files[m]))}-{_span(e)}" for m in modalities}) for e in own]
-    return dict(ranks_here().join(keys))
+    return dict(ranks_here().all_gather(keys))
 
 
 def digest(path: Path) -> str:

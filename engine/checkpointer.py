@@ -101,7 +101,7 @@ class Checkpointer:
         self.started, self.before = time.monotonic(), 0.0
         self.features = "off"
         self.ranks = session.compute.ranks
-        self.found = self.ranks.agree(self._read_last)
+        self.found = self.ranks.broadcast_from_first(self._read_last)
         if self.found is not None:
             checkpoint.load_state(session.model, self.found["model"], str(self.file("last")))
 
@@ -129,7 +129,7 @@ class Checkpointer:
         if stopped:
             self.save()
             self.wait()
-            self.ranks.meet()  # torchrun gives the others little time, once one has ended
+            self.ranks.barrier()  # torchrun gives the others little time, once one has ended
             raise Stopped(
                 f"stopped by {self.stop.came or 'a signal'}; {self.file('last')} holds epoch {progress.epochs_done} up "
                 f"to step {progress.steps}: --resume {self.run.path} goes on",
@@ -142,7 +142,7 @@ class Checkpointer:
         """Return whether any rank is to stop, and whether the first one is to save."""
         if self.ranks.count == 1:
             return stopped, due
-        both = self.ranks.total(torch.tensor([stopped, due and self.ranks.first], dtype=torch.int64))
+        both = self.ranks.all_reduce_sum(torch.tensor([stopped, due and self.ranks.first], dtype=torch.int64))
         return bool(both[0]), bool(both[1])
 
     def _late(self) -> bool:

@@ -117,7 +117,7 @@ def cached(
         plan = choose(mode, usable, args.cache_dir, log)
         return (plan.place, plan.cache.kind) if plan else None
 
-    chosen = compute.ranks.agree(pick)
+    chosen = compute.ranks.broadcast_from_first(pick)
     return fill_all(ways[chosen], parts, model, compute, log) if chosen else parts
 
 
@@ -235,12 +235,12 @@ def fill_all(plan: Plan, parts: Parts, model: FusionDetector, compute: Compute, 
     """Compute what is missing and return parts that use it; the ranks of each machine take turns at the images."""
     log(f"feature cache: {plan.in_words()}")
     here, started = ranks_here(), time.perf_counter()
-    left = here.agree(lambda: [stream for stream, missing in plan.missing.items() if missing])
+    left = here.broadcast_from_first(lambda: [stream for stream, missing in plan.missing.items() if missing])
     while left:  # first what no other process computes at the moment
-        stream = here.agree(lambda left=left: min(left, key=lambda name: plan.cache.stores[name].busy))
+        stream = here.broadcast_from_first(lambda left=left: min(left, key=lambda name: plan.cache.stores[name].busy))
         fill_stream(plan, stream, parts, model, compute, log)
         left.remove(stream)
-    parts.bad_files.share(compute.ranks)
+    parts.bad_files.merge(compute.ranks)
     if plan.bytes:
         log(f"feature cache: computed in {time.perf_counter() - started:.0f} s")
     return replace(parts, cache=plan.cache)
@@ -262,7 +262,7 @@ def fill_stream(plan: Plan, stream: str, parts: Parts, model: FusionDetector, co
                 if left:
                     batches = parts.images(list(left.values()), flip, black)
                     fill(store, model, stream, plan.cache.kind, batches, list(left), compute, title)
-                    store.note(here.join([key for key in left if key in store]))
+                    store.note(here.all_gather([key for key in left if key in store]))
 
 
 def unfinished(records: dict[str, PairRecord], store: Store, size: int) -> dict[str, PairRecord]:

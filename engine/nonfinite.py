@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from utils.distributed import ALONE, Ranks
+from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
 
 
@@ -35,7 +35,7 @@ class Guard:
         max_bad_steps: int = 0,
         log: Callable[[str], None] = print,
         synchronous: bool | None = None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ):
         self.synchronous = device.type != "cuda" if synchronous is None else synchronous
         self.max_bad_steps, self.log, self.ranks = max_bad_steps, log, ranks
@@ -86,7 +86,7 @@ class Guard:
             if torch.isfinite(loss + norm):
                 continue
             what = f"loss {loss.item():.4g}, gradient norm {norm.item():.4g}: expected finite numbers; pairs "
-            what += ", ".join(self.ranks.join(names))
+            what += ", ".join(self.ranks.all_gather(names))
             if self.seen >= self.max_bad_steps:
                 raise UserError(f"{what}; {self._advice()}")
             self.seen += 1

@@ -41,7 +41,7 @@ def mean_loss(session: Session, batches: Iterable[dict]) -> float:
         losses.append((batch.get("number", number), loss))
     forget(torch.zeros((), dtype=torch.bool, device=session.compute.device))
     if ranks.count > 1:
-        losses = sorted(ranks.join([(number, loss.cpu()) for number, loss in losses]), key=lambda one: one[0])
+        losses = sorted(ranks.all_gather([(number, loss.cpu()) for number, loss in losses]), key=lambda one: one[0])
     if not losses:  # of one process the loader says it
         raise UserError("val: expected pairs that can be read, found none")
     return float(torch.stack([loss for _, loss in losses]).mean())

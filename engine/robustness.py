@@ -69,7 +69,7 @@ def detect_under(
                 answers[condition].append((targets, [{k: v.cpu() for k, v in one.items()} for one in found]))
     if compute.ranks.count > 1:
         by_number = lambda answer: answer[0]["number"]  # noqa: E731
-        answers = {c: sorted(compute.ranks.join(own), key=by_number) for c, own in answers.items()}
+        answers = {c: sorted(compute.ranks.all_gather(own), key=by_number) for c, own in answers.items()}
     return answers
 
 

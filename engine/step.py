@@ -15,7 +15,7 @@ from engine.data_parallel import make_replica
 from engine.nonfinite import Guard
 from engine.progress import Progress
 from models.synced_norm import sync_norms
-from utils.distributed import ALONE, Ranks
+from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
 from utils.progress_bar import bar
 from utils.seed import own_draws
@@ -45,7 +45,7 @@ class Task(Protocol):
     SHOWN: tuple[str, ...]
     ANSWERS: str
 
-    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = ALONE) -> dict[str, Tensor]: ...
+    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]: ...
 
     def predict(self, model: nn.Module, batch: dict) -> Any: ...
 
@@ -74,7 +74,7 @@ class Compute:
     clip_grad: float = float("inf")
     accum: int = 1
     compile: bool = False
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE_PROCESS
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a model to the device, in its layout; channels last is faster on a CPU (results/memory_format.csv).
@@ -255,12 +255,12 @@ def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, ti
             else:
                 answered.append(move((batch["number"], without_inputs(batch), predictions), torch.device("cpu")))
         session.on_step_end()
-    answered = sorted(ranks.join(answered), key=lambda one: one[0])
+    answered = sorted(ranks.all_gather(answered), key=lambda one: one[0])
     if ranks.count > 1 and not answered:  # of one process the loader says it
         raise UserError(f"{title}: expected pairs that can be read, found none")
     for _, batch, predictions in answered:
         evaluator.add(batch, predictions)
-    return ranks.agree(evaluator.compute)
+    return ranks.broadcast_from_first(evaluator.compute)
 
 
 def in_turn(batches: Iterable[dict], ranks: Ranks) -> Iterator[dict | None]:

@@ -52,16 +52,16 @@ class Ranks:
         """Whether this is the one that writes and speaks."""
         return self.number == 0
 
-    def share(self, items: list[T]) -> list[T]:
+    def shard(self, items: list[T]) -> list[T]:
         """Return this rank's part of some items: neighbours, as many as others have, or one more."""
         size = len(items)
         return items[size * self.number // self.count : size * (self.number + 1) // self.count]
 
-    def turns(self, items: list[T]) -> list[T]:
+    def stride(self, items: list[T]) -> list[T]:
         """Return every count-th of some items, from this rank's number on."""
         return items[self.number :: self.count]
 
-    def total(self, numbers: Tensor) -> Tensor:
+    def all_reduce_sum(self, numbers: Tensor) -> Tensor:
         """Return the sum of the ranks' numbers, in a tensor of its own."""
         numbers = numbers.detach().clone()
         if self.count > 1:
@@ -73,7 +73,7 @@ class Ranks:
         """Return the mean over ranks of each tensor, all of one type, in one exchange."""
         if self.count == 1:
             return tensors
-        flat = self.total(torch.cat([tensor.reshape(-1) for tensor in tensors])) / self.count
+        flat = self.all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors])) / self.count
         parts = flat.split([tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
@@ -86,11 +86,11 @@ class Ranks:
             dist.all_gather_object(values, value, group=self.group)
         return values
 
-    def join(self, items: list[T]) -> list[T]:
+    def all_gather(self, items: list[T]) -> list[T]:
         """Return the items of all ranks, in order of the ranks."""
         return [item for own in self.gather(items) for item in own]
 
-    def agree(self, make: Callable[[], T]) -> T:
+    def broadcast_from_first(self, make: Callable[[], T]) -> T:
         """Return what the first rank makes, on every rank; the others wait. A UserError is raised on each."""
         if self.count == 1:
             return make()
@@ -107,20 +107,20 @@ class Ranks:
             raise UserError(told[1])
         return told[0]
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for all ranks."""
         self.gather(None)
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 @dataclass(frozen=True)
 class _Job:
     """This process's place in what torchrun started; `here`: the ranks of this machine; `store`: to leave word in."""
 
-    everyone: Ranks = ALONE
-    here: Ranks = ALONE
+    everyone: Ranks = SINGLE_PROCESS
+    here: Ranks = SINGLE_PROCESS
     store: Any = None
 
 
@@ -169,7 +169,7 @@ def joined() -> Iterator[None]:
 def leave() -> None:
     """Leave the other ranks, once none of them can still ask for something."""
     if _job.everyone.count > 1:
-        _job.everyone.meet()
+        _job.everyone.barrier()
         dist.destroy_process_group()
 
 

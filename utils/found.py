@@ -105,7 +105,7 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
     Raises:
         UserError: no such run, an option that contradicts it, or `val` of another split than it was trained on.
     """
-    path, state = ranks().agree(lambda: read_run(folder))
+    path, state = ranks().broadcast_from_first(lambda: read_run(folder))
     check_fields(state, path)
     args = options_of_run(args, state["args"], folder)
     check_model_sizes(args, state["model"], str(path))

@@ -78,7 +78,7 @@ def fit(setting: Setting, loader: Any, tracker: Tracker, run: RunFolder, stop: S
     validate, _ = validator(session, setting.parts, "val")
     with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=loader):
         train(session, optimizer, schedule, loader, validate, epochs, Recorder(checkpointer, tracker))
-    return setting.compute.ranks.agree(lambda: checkpoint.load(checkpointer.file("best"))["model"])
+    return setting.compute.ranks.broadcast_from_first(lambda: checkpoint.load(checkpointer.file("best"))["model"])
 
 
 def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:

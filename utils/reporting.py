@@ -34,7 +34,7 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[s
 
     Of several ranks, the first does it for all.
     """
-    run = folder_of(ranks().agree(lambda: start_alone(kind, args, parts, remarks).path))
+    run = folder_of(ranks().broadcast_from_first(lambda: start_alone(kind, args, parts, remarks).path))
     parts.bad_files.log = run.log
     return run
 
@@ -83,7 +83,7 @@ def validator(
     def validate() -> dict[str, float | None]:
         evaluator = session.task.make_evaluator(parts, part, full)
         metrics = evaluate(session, loader, evaluator, f"evaluate {part}")
-        parts.bad_files.share(session.compute.ranks)
+        parts.bad_files.merge(session.compute.ranks)
         answers[:] = evaluator.answers
         return metrics
 

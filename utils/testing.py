@@ -37,7 +37,7 @@ def test_found(args: argparse.Namespace) -> None:
     compute = pick_compute(args)
     trained = rebuild(args, args.eval_exp_dir)
     if args.search_exp_dir:
-        ranks().agree(lambda: check_genotype(args, trained.state))
+        ranks().broadcast_from_first(lambda: check_genotype(args, trained.state))
     conditions = {} if args.robustness is None else planned(args, trained)
     if args.dry_run:
         sizes = {"pairs": len(trained.parts.records(args.eval_part))}
@@ -91,7 +91,7 @@ def check_test_options(args: argparse.Namespace) -> None:
     if args.box_fusion and "robustness" in args.typed:
         raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
     check_caching(args, learns=False)
-    ranks().agree(lambda: check_results(args))
+    ranks().broadcast_from_first(lambda: check_results(args))
 
 
 def check_results(args: argparse.Namespace) -> None:

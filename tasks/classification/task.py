@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.labelled_parts import LabelledParts
-from utils.distributed import ALONE, Ranks
+from utils.distributed import SINGLE_PROCESS, Ranks
 
 THRESHOLD = 0.3
 F1_TYPES = ("weighted", "micro", "macro", "samples")
@@ -40,7 +40,7 @@ class Classification:
     def SHOWN(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.METRIC, "F1_weighted" if self.multi_label else "F1_macro")))
 
-    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = ALONE) -> dict[str, Tensor]:
+    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
         """Return "loss" of a batch, the mean over examples (and classes), or of this rank's share of one."""
         scores = model(batch["inputs"])
         measure = F.binary_cross_entropy_with_logits if self.multi_label else F.cross_entropy

@@ -15,16 +15,16 @@ from models.detection.heads.anchor_targets import assign_targets
 from models.detection.heads.efficientdet import HeadOutput
 from models.detection.postprocess import detect
 from utils.coco_eval import evaluate_detections, to_coco_detections
-from utils.distributed import ALONE, Ranks
+from utils.distributed import SINGLE_PROCESS, Ranks
 
 METRIC, SHOWN, ANSWERS = "AP", ("AP", "AP50"), "detections.json"
 
 
-def losses(model: nn.Module, batch: dict, ranks: Ranks = ALONE) -> dict[str, Tensor]:
+def losses(model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
     """Return "loss", "class_loss" and "box_loss" of a batch, or of this rank's share of one."""
     output = model(_inputs(batch))
     targets = assign_targets(_anchors(model, batch), batch["boxes_xyxy"], batch["labels"])
-    targets = targets._replace(num_positives=ranks.total(targets.num_positives))
+    targets = targets._replace(num_positives=ranks.all_reduce_sum(targets.num_positives))
     told = detection_losses(output, targets, model.head.num_classes)
     return {name: loss * ranks.count for name, loss in told.items()} if ranks.count > 1 else told
 

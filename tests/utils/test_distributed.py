@@ -9,7 +9,7 @@ from torch import distributed as dist
 
 from tests.thread_ranks import together
 from utils import distributed
-from utils.distributed import ALONE, Lost, Ranks
+from utils.distributed import SINGLE_PROCESS, Lost, Ranks
 from utils.errors import UserError
 from utils.experiment import device_of_rank, pick_compute
 from utils.launch import Several, launch, start_several
@@ -20,7 +20,7 @@ from utils.run_folder import OthersFolder
 @pytest.mark.parametrize("num", [0, 1, 5, 7, 12])
 def test_shares_and_turns_divide_everything_evenly(count, num):
     items, each = list(range(num)), [Ranks(number, count) for number in range(count)]
-    shares, turns = [rank.share(items) for rank in each], [rank.turns(items) for rank in each]
+    shares, turns = [rank.shard(items) for rank in each], [rank.stride(items) for rank in each]
     assert [item for share in shares for item in share] == items
     assert sorted(item for turn in turns for item in turn) == items
     for parts in (shares, turns):
@@ -35,7 +35,7 @@ def test_means_are_those_over_ranks():
         assert matrix.tolist() == [[1.0] * 3] * 2
         assert number.item() == 10.0
     given = [torch.ones(2)]
-    assert ALONE.mean(given) is given
+    assert SINGLE_PROCESS.mean(given) is given
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def found(data_set: DataSet, argv: list[str]) -> None:
 def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
     source = pick_source(args)
     if not args.resume:
-        args = ranks().agree(lambda: inherit_sizes(data_set, args, source))
+        args = ranks().broadcast_from_first(lambda: inherit_sizes(data_set, args, source))
     if args.cache_features != "off" and "stream_lr" not in args.given:
         args.stream_lr = 0.0  # cached features are of frozen encoders
     pooling.check_caching(args)
@@ -107,7 +107,7 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
     checkpoint_split = check_encoders(args, parts)
     streams = load_encoders(data_set, args, modalities)
     check_taps(args, streams)
-    genotype = ranks().agree(lambda: load_genotype(args, source, streams))
+    genotype = ranks().broadcast_from_first(lambda: load_genotype(args, source, streams))
     if args.stream_lr:
         streams.unfreeze()
     model = compute.place(found_classifier(args, streams, genotype))

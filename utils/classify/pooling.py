@@ -85,7 +85,7 @@ def cached(
         way = choose(mode, list(ways.values()), args.cache_dir, log)
         return way.place if way else ""
 
-    chosen = compute.ranks.agree(pick)
+    chosen = compute.ranks.broadcast_from_first(pick)
     return fill(ways[chosen], parts, model, compute, log, records) if chosen else parts
 
 
@@ -138,7 +138,7 @@ def fill(
                 taps = taps_of(model, batch, modality, compute)
                 places = enumerate(batch["image_ids"])
                 store.add({keys[place]: [tap[row] for tap in taps] for row, place in places})
-    parts.bad_files.share(compute.ranks)
+    parts.bad_files.merge(compute.ranks)
     took = time.perf_counter() - started
     log(f"feature cache: {way.bytes / GIB:.3f} GiB computed in {took:.0f} s")
     return replace(parts, cache=way.cache)

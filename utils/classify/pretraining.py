@@ -69,7 +69,7 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
         print_dry_run(sizes | {"steps_per_epoch": steps, "epochs": args.epochs})
         return
 
-    ranks().agree(lambda: make_folder(args.checkpointdir))
+    ranks().broadcast_from_first(lambda: make_folder(args.checkpointdir))
     with running("pretrain", args, parts, []) as (run, stop), tracking(args, run) as tracker:
         for modality, model in models.items():
             own = parts.of(modality)
@@ -77,7 +77,7 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
             loader = own.loader("train", train=True)
             models[modality].load_state_dict(fit(setting, loader, tracker, run, stop, modality, args.epochs))
             model.cpu()
-        ranks().agree(lambda: publish(data_set, args, parts, models))
+        ranks().broadcast_from_first(lambda: publish(data_set, args, parts, models))
         following = next_command(
             f"main_darts_searchable_{data_set.name}.py", args, {}, (*CARRIED, *data_set.files.values())
         )

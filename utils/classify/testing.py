@@ -38,7 +38,7 @@ def test_classifier(data_set: DataSet, args: argparse.Namespace) -> None:
     if ignored := sorted(args.typed - set(READ)):
         raise UserError(f"--{ignored[0]}: no effect with --eval_exp_dir: a test trains nothing")
     path = Path(args.eval_exp_dir) / "best.pt"
-    state = ranks().agree(lambda: checkpoint.load(path))
+    state = ranks().broadcast_from_first(lambda: checkpoint.load(path))
     check_fields(state, path, data_set)
     take_options(args, state, data_set, path)
     pooling.check_caching(args)
