@@ -127,7 +127,7 @@ def running(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str
 
 def finish(run: RunFolder, args: argparse.Namespace, parts: Parts, said: list[str]) -> None:
     """Note that a run is finished, write its report, and log its last lines."""
-    if not run.mine:
+    if not run.is_writer:
         return
     run.write_json(FINISHED, {"said": said})
     for previous in run.path.glob("last*.previous.pt"):

@@ -157,7 +157,7 @@ class Checkpointer:
         self.wait()
         self.session.guard.check_pending()
         self.saved_at, self.saved_step = time.monotonic(), self.session.progress.steps
-        if not self.run.mine:
+        if not self.run.is_writer:
             return
         state = {name: item.state_dict() for name, item in self.stateful.items()}
         state |= {"random": random_state(self.session.compute.device), "data": self.data}
@@ -221,7 +221,7 @@ class Checkpointer:
         state, self.found = self.found, None
         if state is not None:
             self._load(state)
-        if self.run.mine:
+        if self.run.is_writer:
             self._tidy(state)
 
     def _tidy(self, state: dict | None) -> None:

@@ -29,7 +29,7 @@ LOSSES = ("connection closed", "connection reset", "connection refused", "broken
 SECONDS_FOR_REASONS = 3.0  # until the one that ended first has said why
 
 
-class Lost(Exception):
+class PeerLostError(Exception):
     """Another process of the job has ended, or cannot be reached."""
 
 
@@ -163,7 +163,7 @@ def joined() -> Iterator[None]:
     except RuntimeError as error:
         if _job.everyone.count == 1 or not is_loss(error):
             raise
-        raise Lost(_reason(error)) from error
+        raise PeerLostError(_reason(error)) from error
 
 
 def leave() -> None:
@@ -197,7 +197,7 @@ def _losses_named() -> Iterator[None]:
     except RuntimeError as error:
         if not is_loss(error):
             raise
-        raise Lost(_reason(error)) from error
+        raise PeerLostError(_reason(error)) from error
 
 
 def _reason(error: BaseException) -> str:
@@ -227,7 +227,7 @@ def say_stopped(line: str, saved: bool) -> None:
     say_once(line)
 
 
-def say_lost(error: Lost) -> None:
+def say_lost(error: PeerLostError) -> None:
     """Print that a process was lost, once, unless any other has said why it ended."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which torchrun now sends to all that are left
     time.sleep(SECONDS_FOR_REASONS)

@@ -15,7 +15,7 @@ STOPPED = 3  # exit code of a run that a signal has stopped, its checkpoint save
 FORWARDED = ",".join(number.name for number in (*CAUGHT, signal.SIGHUP, signal.SIGQUIT))  # to the processes
 
 
-class Several(Exception):
+class RelaunchRequest(Exception):
     """The command is to be done by so many processes, not by this one."""
 
     def __init__(self, count: int):
@@ -24,10 +24,10 @@ class Several(Exception):
 
 
 def start_several(args: argparse.Namespace) -> None:
-    """Raise `Several` where --parallel asks for several processes; where there are not two GPUs, one does all."""
+    """Raise `RelaunchRequest` where --parallel asks for several processes; where there are not two GPUs, one does all."""
     asked = args.parallel and not is_started() and args.device in ("auto", "cuda")
     if asked and (count := torch.cuda.device_count()) > 1:  # no other command asks CUDA for anything here
-        raise Several(count)
+        raise RelaunchRequest(count)
 
 
 def launch(script: str, argv: list[str], count: int) -> int:

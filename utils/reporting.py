@@ -95,9 +95,9 @@ def tracking(args: argparse.Namespace, run: RunFolder) -> Iterator[Tracker]:
     """Log to wandb inside the block where --wandb asks for it; a run that goes on keeps its id."""
     path = run.path / TRACKED
     known = read_json(path).get("id") if path.exists() else None
-    wanted = args.wandb and run.mine
+    wanted = args.wandb and run.is_writer
     tracker = Tracker(wanted, run.path, plain(args), run.log, known if isinstance(known, str) else None)
-    if run.mine and tracker.id != known:
+    if run.is_writer and tracker.id != known:
         write_json(path, {"id": tracker.id})
     try:
         yield tracker
@@ -128,7 +128,7 @@ class Recorder:
 
     def __call__(self, row: Row, is_best: bool) -> None:
         checkpointer, phase = self.checkpointer, self.checkpointer.phase
-        if not self.run.mine:
+        if not self.run.is_writer:
             checkpointer.save()
             return
         row = row | {"bad_files": len(checkpointer.bad_files.names)}

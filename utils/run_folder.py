@@ -28,7 +28,7 @@ class RunFolder:
         path: of a folder that is there; `new` makes one.
     """
 
-    mine = True  # this process writes it
+    is_writer = True  # this process writes it
 
     def __init__(self, path: Path):
         self.path = path
@@ -95,7 +95,7 @@ class RunFolder:
 class OthersFolder(RunFolder):
     """The folder of a run as all ranks but the first see it: they write nothing, and say nothing."""
 
-    mine = False
+    is_writer = False
 
     def log(self, line: str) -> None: ...
 

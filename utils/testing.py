@@ -183,7 +183,7 @@ def finish(
     started: float,
 ) -> None:
     """Write detections and results, with the metrics by scene where the data has them; of several ranks one does."""
-    if not run.mine:
+    if not run.is_writer:
         return
     run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - started, 3)})
     args, parts = trained.args, trained.parts

@@ -52,12 +52,12 @@ def test_robustness(
         for kind, own in conditions.items():
             batches = trained.parts.corrupted(part, kind, trained.state["args"]["seed"])
             for condition, answers in detect_under(trained.model, detection, compute, batches, own).items():
-                if run.mine:
+                if run.is_writer:
                     rows.append(row_of(condition, score(trained, part, answers), metrics["AP"]))
                 shown.update()
             for line in in_words(rows, kind):
                 run.log(line)
-    if not run.mine:
+    if not run.is_writer:
         return
     told = {name: facts[name] for name in (*FACTS, "scenes") if name in facts}
     path = run.write_json("robustness.json", told | {"rows": rows})

@@ -9,10 +9,10 @@ from torch import distributed as dist
 
 from tests.thread_ranks import together
 from utils import distributed
-from utils.distributed import SINGLE_PROCESS, Lost, Ranks
+from utils.distributed import SINGLE_PROCESS, PeerLostError, Ranks
 from utils.errors import UserError
 from utils.experiment import device_of_rank, pick_compute
-from utils.launch import Several, launch, start_several
+from utils.launch import RelaunchRequest, launch, start_several
 from utils.run_folder import OthersFolder
 
 
@@ -59,7 +59,7 @@ def test_a_loss_is_said_where_nobody_said_why(store, told, capsys):
         distributed.say_once("error: the reason")
         capsys.readouterr()
     for address in ("[::1]:1", "[::1]:2"):
-        distributed.say_lost(Lost(f"Connection closed by peer {address}"))
+        distributed.say_lost(PeerLostError(f"Connection closed by peer {address}"))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (0 if told else 1)
     assert told or ("another process of the job has ended" in lines[0] and "--resume" in lines[0])
@@ -123,7 +123,7 @@ def test_parallel_asks_for_a_process_per_gpu(device, gpus, expected, monkeypatch
     if expected is None:
         start_several(args)
         return
-    with pytest.raises(Several) as raised:
+    with pytest.raises(RelaunchRequest) as raised:
         start_several(args)
     assert raised.value.count == expected
     start_several(SimpleNamespace(parallel=False, device=device))
