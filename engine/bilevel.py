@@ -19,7 +19,7 @@ from engine.progress import Row
 from engine.step import Session, move, optimisation_step, parameters_of, run_pass
 from models.search.relaxations import EVALUATION, Stage
 from models.search.second_order import second_order_backward
-from utils.seed import own_draws
+from utils.seed import per_rank_rng
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Bilevel:
             sides = (lambda: losses_of(trained)), (lambda: arch_losses(arched))
             weights, logits = (parameters_of(o) for o in (self.weight_optimizer, self.arch_optimizer))
             known = weights, logits, self.schedule.get_last_lr()[0], compute.ranks.mean
-            with own_draws(compute.ranks, compute.device, "logits", self.session.progress.steps):
+            with per_rank_rng(compute.ranks, compute.device, "logits", self.session.progress.steps):
                 losses = second_order_backward(model, *sides, *known)
             plain = losses.pop("plain")  # meters count the loss without the penalty
             return losses | {"loss": plain}

@@ -18,7 +18,7 @@ from models.synced_norm import sync_norms
 from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
 from utils.progress_bar import bar
-from utils.seed import own_draws
+from utils.seed import per_rank_rng
 
 T = TypeVar("T")
 
@@ -202,7 +202,7 @@ def _add_gradients(
     """
     compute, replica = session.compute, session.replica(parameters)
     waiting = replica.no_sync() if left and compute.ranks.count > 1 else contextlib.nullcontext()
-    with waiting, own_draws(compute.ranks, compute.device, name, session.progress.steps, left):
+    with waiting, per_rank_rng(compute.ranks, compute.device, name, session.progress.steps, left):
         with compute.autocast():
             losses = session.task.losses(replica, move(batch, compute.device), compute.ranks)
         loss = losses["loss"] if penalty is None else losses["loss"] + penalty()
