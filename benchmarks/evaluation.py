@@ -87,8 +87,8 @@ def make_epoch(args: argparse.Namespace, model: nn.Module, parts: Parts, compute
 
     def one_epoch() -> None:
         session.progress.passes.clear()
-        sides.begin(0)
-        sides.learn()
+        sides.start_epoch(0)
+        sides.train_epoch()
 
     return one_epoch
 

@@ -115,8 +115,8 @@ def searched(args: argparse.Namespace, parts: Parts, second_order: bool) -> Stat
     schedule = LambdaLR(sides[0], lambda step: 1.0)
     bilevel = Bilevel(session, *sides, schedule, *loaders, "step", second_order, epochs)
     for epoch in range(epochs):
-        bilevel.begin(epoch)
-        bilevel.learn()
+        bilevel.start_epoch(epoch)
+        bilevel.train_epoch()
         session.progress.update(epoch, 0.0)
     return learned(session.model)
 

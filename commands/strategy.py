@@ -337,7 +337,7 @@ class Searching:
         if text := alarm(row, len(self.model.fusions) * space.num_choices):
             self.run.log(text)
 
-    def enough(self) -> str:
+    def should_stop(self) -> str:
         """Return why the search is to end now, or nothing."""
         if not self.args.early_stop or self.strategy.learns != "logits":
             return ""

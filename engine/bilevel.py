@@ -57,13 +57,13 @@ class Bilevel:
         sides = {"weights": self.weight_optimizer, "logits": self.arch_optimizer, "schedule": self.schedule}
         return sides | {"train": self.train_loader, "arch": self.arch_loader}
 
-    def begin(self, epoch: int) -> Row:
+    def start_epoch(self, epoch: int) -> Row:
         """Choose the draws of an epoch; returns the learning rates at its start."""
         for loader in (self.train_loader, self.arch_loader):
             loader.set_epoch(epoch)
         return {"lr": self.schedule.get_last_lr()[0], "arch_lr": self.arch_optimizer.param_groups[0]["lr"]}
 
-    def learn(self) -> Row:
+    def train_epoch(self) -> Row:
         """Do, or end, the passes of an epoch; returns losses and speed."""
         (self._epoch_by_epoch if self.alternate == "epoch" else self._step_by_step)()
         self.on_stage(EVALUATION)
@@ -138,9 +138,9 @@ class Learner(Protocol):
     @property
     def stateful(self) -> dict: ...
 
-    def begin(self, epoch: int) -> Row: ...
+    def start_epoch(self, epoch: int) -> Row: ...
 
-    def learn(self) -> Row: ...
+    def train_epoch(self) -> Row: ...
 
 
 def search(
@@ -149,7 +149,7 @@ def search(
     describe: Callable[[], Row],
     epochs: int,
     on_epoch: Callable[[Row, bool], None],
-    enough: Callable[[], str] = lambda: "",
+    should_stop: Callable[[], str] = lambda: "",
 ) -> str:
     """Search until `epochs` epochs are done, or the search is to end early; returns why it did, or nothing.
 
@@ -158,10 +158,10 @@ def search(
         validate, on_epoch, enough: as `run_epochs`.
     """
 
-    def learn() -> Row:
-        return sides.learn() | describe()
+    def train_epoch() -> Row:
+        return sides.train_epoch() | describe()
 
-    return run_epochs(sides.session, epochs, sides.begin, learn, validate, on_epoch, enough)
+    return run_epochs(sides.session, epochs, sides.start_epoch, train_epoch, validate, on_epoch, should_stop)
 
 
 def cycle_batches(loader: DataLoader):

@@ -16,11 +16,11 @@ from engine.step import Session, optimisation_step, run_pass
 def run_epochs(
     session: Session,
     epochs: int,
-    begin: Callable[[int], Row],
-    learn: Callable[[], Row],
+    start_epoch: Callable[[int], Row],
+    train_epoch: Callable[[], Row],
     validate: Callable[[], dict[str, float | None]],
     on_epoch: Callable[[Row, bool], None],
-    enough: Callable[[], str] = lambda: "",
+    should_stop: Callable[[], str] = lambda: "",
 ) -> str:
     """Run the epochs that are left, the one under way from where it was left: learn, validate, keep the best, report.
 
@@ -32,14 +32,14 @@ def run_epochs(
         enough: asked between epochs; says why no more are to follow, or nothing.
 
     Returns:
-        What `enough` said; nothing where all epochs were run.
+        What `should_stop` said; nothing where all epochs were run.
     """
     progress = session.progress
     for epoch in range(progress.epochs_done, epochs):
-        if epoch and not progress.row and (reason := enough()):
+        if epoch and not progress.row and (reason := should_stop()):
             return reason
-        progress.row = progress.row or {"epoch": epoch} | begin(epoch)
-        row = progress.row | learn()
+        progress.row = progress.row or {"epoch": epoch} | start_epoch(epoch)
+        row = progress.row | train_epoch()
         row["train_seconds"] = sum(meters.seconds for meters in progress.passes.values())
         learned = time.perf_counter()
         metrics = validate()
@@ -64,17 +64,17 @@ def train(
         optimisation_step(session, batches, optimizer)
         schedule.step()
 
-    def begin(epoch: int) -> Row:
+    def start_epoch(epoch: int) -> Row:
         loader.set_epoch(epoch)
         return {"lr": schedule.get_last_lr()[0]}
 
-    def learn() -> Row:
+    def train_epoch() -> Row:
         run_pass(session, loader, step, "train")
         meters = session.progress.meters("train")
         speed = {"pairs_per_s": meters.samples / meters.seconds, "bad_steps": session.guard.seen}
         return meters.means("train") | speed
 
-    run_epochs(session, epochs, begin, learn, validate, on_epoch)
+    run_epochs(session, epochs, start_epoch, train_epoch, validate, on_epoch)
 
 
 def warm_restarts(optimizer: Optimizer, steps_per_epoch: int, Ti: int, Tm: int, eta_min: float) -> LRScheduler:

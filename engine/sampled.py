@@ -44,14 +44,14 @@ class Sampled:
     epochs_each: int = 1
     same_pairs: bool = False
 
-    def begin(self, epoch: int) -> Row:
+    def start_epoch(self, epoch: int) -> Row:
         """Choose the draws of an epoch, and start a candidate where one is due; returns the learning rate."""
         self.loader.set_epoch(epoch % self.epochs_each if self.same_pairs else epoch)
         if self.restart and epoch % self.epochs_each == 0:
             self.restart()
         return {"lr": self.schedule.get_last_lr()[0]}
 
-    def learn(self) -> Row:
+    def train_epoch(self) -> Row:
         """Do, or end, the pass of an epoch; the model then runs as the genotype to be rated."""
         self.take(self.rated)
         run_pass(self.session, self.loader, self._step, "weights")

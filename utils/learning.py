@@ -112,7 +112,7 @@ def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
                 run.log(f"  genotype {row['genotype']}: {row['argmax']}")
                 searching.warn(row)
 
-            reason = search(learner, validate, searching.describe, args.epochs, on_epoch, searching.enough)
+            reason = search(learner, validate, searching.describe, args.epochs, on_epoch, searching.should_stop)
         run.log(f"ended early: {reason}" if reason else f"all {args.epochs} epochs done")
         known = meta(setting, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
