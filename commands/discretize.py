@@ -18,7 +18,7 @@ from engine.perturbation import mean_loss, select_by_perturbation
 from engine.step import Session, optimisation_step
 from models.search.fusion_cells.derive import describe_genotype, in_words
 from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.top_k import likeliest
+from models.search.fusion_cells.top_k import top_k_genotypes
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
 from utils.reporting import Recorder, validator
@@ -77,7 +77,7 @@ class Settling:
         first = searching.derived({}, searching.session.progress.best_epoch)
         if args.topk == 1:
             return [first]
-        found = likeliest(list(self.model.fusions), *searching.names, args.topk, args.max_parameter_free)
+        found = top_k_genotypes(list(self.model.fusions), *searching.names, args.topk, args.max_parameter_free)
         return [first, *(g for g in found if g.id != first.id)][: args.topk]
 
     def evolved(self) -> list[Genotype]:
@@ -134,7 +134,7 @@ class Settling:
             search(
                 sides,
                 validate,
-                lambda: describe_genotype(sides.rated, space),
+                lambda: describe_genotype(sides.scored, space),
                 epochs,
                 Recorder(checkpointer, self.tracker),
             )

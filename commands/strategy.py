@@ -27,7 +27,7 @@ from models.search.fusion_cells.costs import COSTS, ExpectedCost, cost_table
 from models.search.fusion_cells.derive import derive, describe, describe_genotype, named_weights
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import MAPS
-from models.search.fusion_cells.random_genotypes import capped, draw_genotype, mutated
+from models.search.fusion_cells.random_genotypes import draw_genotype, limit_parameter_free, mutated
 from models.search.fusion_cells.space import input_names, level_inputs
 from models.search.hessian import dominant_eigenvalue
 from models.search.parameters import arch_parameters, weight_parameters
@@ -158,13 +158,13 @@ class Searching:
         return self.draw(random.Random(f"{self.args.seed} {key}"))
 
     def draw(self, rng: random.Random) -> Genotype:
-        return self.capped(draw_genotype(self.model.fusions[0].space, *self.names, rng), rng)
+        return self.limit_parameter_free(draw_genotype(self.model.fusions[0].space, *self.names, rng), rng)
 
     def mutate(self, parent: Genotype, rng: random.Random) -> Genotype:
-        return self.capped(mutated(parent, self.model.fusions[0].space, rng), rng)
+        return self.limit_parameter_free(mutated(parent, self.model.fusions[0].space, rng), rng)
 
-    def capped(self, genotype: Genotype, rng: random.Random) -> Genotype:
-        return capped(genotype, self.model.fusions[0].space, self.args.max_parameter_free, rng)
+    def limit_parameter_free(self, genotype: Genotype, rng: random.Random) -> Genotype:
+        return limit_parameter_free(genotype, self.model.fusions[0].space, self.args.max_parameter_free, rng)
 
     def new_session(self) -> Session:
         """Return a session of the same model at the start of another phase."""

@@ -53,15 +53,15 @@ class Sampled:
 
     def train_epoch(self) -> Row:
         """Do, or end, the pass of an epoch; the model then runs as the genotype to be rated."""
-        self.take(self.rated)
+        self.take(self.scored)
         run_pass(self.session, self.loader, self._step, "weights")
-        self.take(self.rated)
+        self.take(self.scored)
         meters = self.session.progress.meters("weights")
         counts = {"pairs": meters.samples, "bad_steps": self.session.guard.seen}
         return meters.means("train") | {"pairs_per_s": meters.samples / meters.seconds} | counts
 
     @property
-    def rated(self) -> Genotype:
+    def scored(self) -> Genotype:
         """The candidate of the epoch under way."""
         return self.candidate(self.session.progress.epochs_done // self.epochs_each if self.restart else 0)
 

@@ -120,7 +120,7 @@ def measure_seed(study: Study, wanted: Wanted, options: Options) -> None:
     stamp["config_hash"] = content_hash(read_yaml(study.commands, f"--config {study.commands}"))
     jobs = study_jobs(study, wanted, options)
     count = len(wanted.methods) + len(wanted.ranked) + len(wanted.failing)
-    count += len(study.kendall.genotypes) * len(RATINGS) if wanted.rated else 0
+    count += len(study.kendall.genotypes) * len(RATINGS) if wanted.scored else 0
     env = environment_for(options.slots, CORES)
     append = lambda name, done: append_finished(study, wanted, options, name, done)  # noqa: E731
     plan = f"{count} rows, {len(jobs)} commands, {options.slots} side by side; logs in {out}/logs"
@@ -138,7 +138,7 @@ def listed(study: Study, args: argparse.Namespace, seed: int) -> str:
     lines.append(f"  {len(left.methods)} missing: {', '.join(m.name for m in left.methods) or 'none'}")
     if left.ranked:
         lines.append(f"  {len(left.ranked)} genotypes to be trained twice")
-    if left.rated:
+    if left.scored:
         lines.append("  genotypes to be rated by the supernet")
     if left.failing:
         lines.append(f"  {len(left.failing)} trainings to be tested with either sensor black")

@@ -36,11 +36,11 @@ class Wanted:
 
     methods: tuple[Method, ...]
     ranked: tuple[Method, ...] = ()
-    rated: bool = False
+    scored: bool = False
     failing: tuple[tuple[Method, float], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.methods or self.ranked or self.rated or self.failing)
+        return bool(self.methods or self.ranked or self.scored or self.failing)
 
 
 def study_jobs(study: Study, wanted: Wanted, options: Options) -> list[Job]:
@@ -48,7 +48,7 @@ def study_jobs(study: Study, wanted: Wanted, options: Options) -> list[Job]:
     shared, methods = shared_options(options), _with_parts(study, wanted)
     early = any(m.train == ("--baseline", "early") for m in methods)
     jobs = preparation(options, shared, (*SINGLE, *(("early",) if early else ())))
-    if wanted.rated:
+    if wanted.scored:
         jobs += _rating(study, shared.searching, options)
     for method in sorted(methods, key=lambda m: (m.search is None, m.name in BOX_FUSIONS)):
         if method.name in BOX_FUSIONS:

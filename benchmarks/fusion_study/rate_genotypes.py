@@ -43,8 +43,8 @@ def main(argv: list[str]) -> None:
     space, names = searching.model.fusions[0].space, searching.names
     most = searching.args.max_parameter_free
     genotypes = [random_genotype(space, *names, number, most) for number in range(own.genotypes)]
-    rated = zip(genotypes, map(searching.fitness, genotypes), strict=True)
-    rows = [{"number": n, "genotype": genotype.id, "weights": score} for n, (genotype, score) in enumerate(rated)]
+    scored = zip(genotypes, map(searching.fitness, genotypes), strict=True)
+    rows = [{"number": n, "genotype": genotype.id, "weights": score} for n, (genotype, score) in enumerate(scored)]
     for row, score in zip(rows, after_brief_training(searching, genotypes, own.epochs), strict=True):
         row["brief"] = score
         print(f"genotype {row['number']}: loss {-row['weights']:.4f}, AP after brief training {score:.4f}")

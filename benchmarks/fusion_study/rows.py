@@ -76,7 +76,7 @@ def chosen(method: Method, only: tuple[str, ...]) -> bool:
 
 def missing(study: Study, data: str | None, seed: int, only: tuple[str, ...] = ()) -> Wanted:
     """Return what has no row yet at a seed; `only`: as of `chosen`, or kendall, sensor_failure."""
-    rows, methods, ranked, rated, failing = read_rows(STUDY), [], [], False, []
+    rows, methods, ranked, scored, failing = read_rows(STUDY), [], [], False, []
     for method in study.methods:
         columns = known_of(study, data, method) | {"seed": seed}
         wanted = chosen(method, only) and seed in method.seeds
@@ -88,14 +88,14 @@ def missing(study: Study, data: str | None, seed: int, only: tuple[str, ...] = (
             if not any(same(found, columns | {"number": number}) for found in rows):
                 ranked.append(method)
         last, rows = {"seed": seed, "number": len(study.kendall.genotypes) - 1}, read_rows(RATING)
-        rated = any(not any(same(found, known_rating(study, data, r) | last) for found in rows) for r in RATINGS)
+        scored = any(not any(same(found, known_rating(study, data, r) | last) for found in rows) for r in RATINGS)
     if study.failing and seed in study.failing.seeds and (not only or "sensor_failure" in only):
         rows = read_rows(FAILURE)
         for method, dropout in ((m, p) for m in study.failing.methods for p in (0.0, study.failing.dropout)):
             columns = known_failing(study, data, method, dropout) | {"seed": seed}
             if not any(same(found, columns) for found in rows):
                 failing.append((method, dropout))
-    return Wanted(tuple(methods), tuple(ranked), rated, tuple(failing))
+    return Wanted(tuple(methods), tuple(ranked), scored, tuple(failing))
 
 
 def append_finished(study: Study, wanted: Wanted, options: Options, name: str, done: Finished) -> None:
@@ -110,7 +110,7 @@ def append_finished(study: Study, wanted: Wanted, options: Options, name: str, d
             columns = known_ranking(study, options.data) | {"seed": options.seed}
             number = {"number": study.kendall.genotypes.index(method)}
             append_row(RANKING, ranked(study, method, done), STUDY, columns | number)
-    if wanted.rated and name == RATE:
+    if wanted.scored and name == RATE:
         append_ratings(study, options)
     for method, dropout in wanted.failing:
         if name == f"{BLACK}_{failing_slug(method, dropout)}":

@@ -78,8 +78,8 @@ def rated_pairs(
     """Return all pairs that may be taken with their products, the largest first: rows (P, states, O)."""
     best = rows[..., 1:].amax(dim=-1).tolist()  # column 0 is `none`
     pairs = combinations(range(len(best[0])), 2) if len(best) == 1 else permutations(range(len(best[0])), 2)
-    rated = [(best[0][j] * best[-1][k], (j, k)) for j, k in pairs if allowed((j, k))]
-    return sorted(rated, key=lambda one: -one[0])  # stable: lexicographic order on a tie
+    scored = [(best[0][j] * best[-1][k], (j, k)) for j, k in pairs if allowed((j, k))]
+    return sorted(scored, key=lambda one: -one[0])  # stable: lexicographic order on a tie
 
 
 def _derive_step(edges: Tensor, ops: Tensor, space: Space) -> StepGenotype:

@@ -22,7 +22,7 @@ def random_genotype(
     """
     rng = random.Random(seed)
     drawn = draw_genotype(space, inputs, levels, rng)
-    return replace(capped(drawn, space, most_parameter_free, rng), meta={"random_genotype": seed})
+    return replace(limit_parameter_free(drawn, space, most_parameter_free, rng), meta={"random_genotype": seed})
 
 
 def draw_genotype(space: Space, inputs: tuple[str, ...], levels: tuple[str, ...], rng: random.Random) -> Genotype:
@@ -91,7 +91,9 @@ def _obeys(cell: CellGenotype, space: Space) -> bool:
     return True
 
 
-def capped(genotype: Genotype, space: Space, most_parameter_free: int | None, rng: random.Random) -> Genotype:
+def limit_parameter_free(
+    genotype: Genotype, space: Space, most_parameter_free: int | None, rng: random.Random
+) -> Genotype:
     """Return a drawn genotype with no more choices without parameters than allowed; None: as it is.
 
     Which give way, and to what, follows from weights that are drawn: `cap_parameter_free`.

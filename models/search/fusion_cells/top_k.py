@@ -21,7 +21,7 @@ from models.search.fusion_cells.supernet import SearchableFusion, Weights
 Ranked = list[tuple[float, tuple]]  # log probability (up to a constant) and what is chosen, the likeliest first
 
 
-def likeliest(
+def top_k_genotypes(
     fusions: list[SearchableFusion],
     inputs: tuple[str, ...],
     levels: tuple[str, ...],
@@ -74,13 +74,13 @@ def _ranked_pairs(rows: Tensor, taken: list[tuple[int, int]], space: Space) -> l
     states = range(rows.shape[1])
     pairs = combinations(states, 2) if len(table) == 1 else permutations(states, 2)
     ops = range(1, len(space.edge_ops))
-    rated = [
+    scored = [
         (table[0][j][a] + table[-1][k][b], ((space.edge_ops[a], j), (space.edge_ops[b], k)))
         for j, k in pairs
         if space.allows((j, k), taken)
         for a, b in product(ops, ops)
     ]
-    return sorted(rated, key=lambda one: -one[0])
+    return sorted(scored, key=lambda one: -one[0])
 
 
 def _best_combinations(choices: list[Ranked], count: int) -> list[list[tuple]]:

@@ -120,7 +120,7 @@ def test_a_row_depends_on_its_own_options_alone(faked):
     assert left() == rest | {"gdas v2"}
     faked.write_text(text.replace("brief_epochs: 2", "brief_epochs: 3"))
     again = missing(read_study("mine.yaml"), None, 1, ("kendall",))
-    assert (again.rated, again.ranked) == (True, ())  # what was trained is not trained again
+    assert (again.scored, again.ranked) == (True, ())  # what was trained is not trained again
     faked.write_text(text.replace("val: 8", "val: 9"))
     assert left() == rest | {"gdas v2", "thermal"}
     faked.write_text(text)

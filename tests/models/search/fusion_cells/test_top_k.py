@@ -9,7 +9,7 @@ import torch
 from models.search.fusion_cells.derive import derive, describe_genotype, final_weights
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
-from models.search.fusion_cells.top_k import likeliest
+from models.search.fusion_cells.top_k import top_k_genotypes
 
 LEVELS = ("P3",)
 
@@ -45,7 +45,7 @@ def test_against_brute_force(name, pair):
     fusion = SearchableFusion(Space(3, 8, steps=1, multiplier=1, name=name, pair_inputs=pair))
     for p in (fusion.alpha_edges, fusion.alpha_ops):
         torch.nn.init.normal_(p)
-    found = likeliest([fusion], ("a", "b", "c"), LEVELS, 30)
+    found = top_k_genotypes([fusion], ("a", "b", "c"), LEVELS, 30)
     logs = [log_probability(fusion, g.cells[0]) for g in found]
     assert logs == pytest.approx(all_logs(fusion)[:30], abs=1e-9)
     assert len({g.id for g in found}) == len(found)
@@ -58,7 +58,7 @@ def test_the_first_is_the_derived_one_and_levels_are_combined():
         for p in (fusion.alpha_edges, fusion.alpha_ops):
             torch.nn.init.normal_(p)
     names = ("a", "b", "c", "d"), ("P3", "P4")
-    found = likeliest(fusions, *names, 12)
+    found = top_k_genotypes(fusions, *names, 12)
     assert found[0] == derive(fusions, *names, {})
     totals = [sum(log_probability(f, c) for f, c in zip(fusions, g.cells, strict=True)) for g in found]
     assert totals == sorted(totals, reverse=True)
@@ -72,9 +72,9 @@ def test_choices_without_parameters_are_capped_in_all_of_them():
         fusion.alpha_ops[..., 0] += 5  # Sum
         fusion.alpha_edges[..., 1] += 5  # skip
     names = ("a", "b", "c", "d"), LEVELS
-    free = [describe_genotype(g, fusion.space)["parameter_free"] for g in likeliest([fusion], *names, 6)]
+    free = [describe_genotype(g, fusion.space)["parameter_free"] for g in top_k_genotypes([fusion], *names, 6)]
     assert min(free) > 1
-    capped = likeliest([fusion], *names, 6, 1)
+    capped = top_k_genotypes([fusion], *names, 6, 1)
     assert [describe_genotype(g, fusion.space)["parameter_free"] for g in capped] == [1] * len(capped)
     assert capped[0] == derive([fusion], *names, {}, 1)
     assert len({g.id for g in capped}) == len(capped)
