@@ -33,7 +33,7 @@ from utils.experiment import (
     load_streams,
     open_data,
     pick_compute,
-    remarks,
+    warnings,
 )
 from utils.found import (
     DATA,
@@ -117,7 +117,7 @@ def train_found(args: argparse.Namespace) -> None:
         return next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))
 
     facts = {"checkpoint_split": checkpoint_split, "data": parts.data.facts}
-    with running("found", args, parts, remarks(args, "found")) as (run, stop):
+    with running("found", args, parts, warnings(args, "found")) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}; head from {head_file(args)}")
         if genotype:
             run.log(f"genotype {genotype.id}: {in_words(genotype)}")

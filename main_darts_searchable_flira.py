@@ -13,7 +13,7 @@ from pathlib import Path
 from commands.options import make_parser
 from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
-from commands.strategy import check_combinations, met_parts
+from commands.strategy import cached_parts, check_combinations
 from datasets.parts import Parts
 from engine.feature_caching import cache_sizes, cached, check_caching
 from engine.memory_estimate import memory_estimate
@@ -34,7 +34,7 @@ from utils.experiment import (
     load_streams,
     open_data,
     pick_compute,
-    remarks,
+    warnings,
 )
 from utils.learning import Setting, run_search
 from utils.reporting import count_parameters, next_command, print_dry_run
@@ -68,11 +68,11 @@ def run_once(args: argparse.Namespace) -> None:
         steps = {"weight_steps_per_epoch": compute.num_steps(parts.loader("train", train=True)), "epochs": args.epochs}
         as_in_a_step(model, args)
         memory = memory_estimate(model, model.streams.modalities, args.image_size, args.batchsize, compute)
-        print_dry_run(sizes(model) | steps | memory | cache_sizes(args, parts, model, compute, *met_parts(args)))
+        print_dry_run(sizes(model) | steps | memory | cache_sizes(args, parts, model, compute, *cached_parts(args)))
         return
 
     def cache(log: Callable[[str], None]) -> Parts:
-        return cached(args, parts, model, compute, log, *met_parts(args))
+        return cached(args, parts, model, compute, log, *cached_parts(args))
 
     def following(run: RunFolder) -> str:
         options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
@@ -80,7 +80,7 @@ def run_once(args: argparse.Namespace) -> None:
         return next_command("main_darts_found_flira.py", args, options, carried)
 
     facts = {"checkpoint_split": checkpoint_split}
-    with running("search", args, parts, remarks(args, "search")) as (run, stop):
+    with running("search", args, parts, warnings(args, "search")) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}")
         run_search(Setting(args, parts, model, detection, compute, facts, cache, following), run, stop)
 

@@ -27,7 +27,7 @@ from utils import checkpoint, learning
 from utils.args import command, parse
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, remarks, streams_file
+from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, streams_file, warnings
 from utils.learning import Setting
 from utils.lock import locked_by_first
 from utils.pretrained import check_others, make_folder, merged_streams, publish
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> None:
         return
 
     ranks().broadcast_from_first(lambda: make_folder(args.checkpointdir))
-    with running("pretrain", args, parts, remarks(args, "pretrain")) as (run, stop), tracking(args, run) as tracker:
+    with running("pretrain", args, parts, warnings(args, "pretrain")) as (run, stop), tracking(args, run) as tracker:
         job = Job(args, parts, loader, compute, run, stop, tracker)
         finish(run, args, parts, run_pretraining(job, detectors))
 

@@ -144,7 +144,7 @@ def read_a_set(path: Path) -> bool:
             p.resolve().is_relative_to(folder.resolve()) for p in map(Path, (record.rgb_path, record.thermal_path))
         )
     notes = Counter(name for notes in data.notes.values() for name, value in notes.items() if value)
-    return bool(data.remarks) or any(n in ("clipped", "crowd", "empty") or n.startswith("dropped_") for n in notes)
+    return bool(data.warnings) or any(n in ("clipped", "crowd", "empty") or n.startswith("dropped_") for n in notes)
 
 
 def make_checkpoint(folder: Path) -> Path:

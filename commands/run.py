@@ -106,7 +106,7 @@ def is_finished(path: Path | None) -> bool:
 
 
 @contextlib.contextmanager
-def running(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str]) -> Iterator[tuple[RunFolder, Stop]]:
+def running(kind: str, args: argparse.Namespace, parts: Parts, warnings: list[str]) -> Iterator[tuple[RunFolder, Stop]]:
     """Start a run, or go on with one, and hold its folder alone; signals are noted until the end of the block.
 
     Args:
@@ -115,7 +115,7 @@ def running(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str
     Raises:
         UserError: another process works on it.
     """
-    run = folder_of(args.resume) if args.resume else start_run(kind, args, parts, remarks)
+    run = folder_of(args.resume) if args.resume else start_run(kind, args, parts, warnings)
     with locked_by_first(run.path, None, "another process"), caught(run.path) as stop:
         if args.resume:
             run.log(f"resumed: {kind} in {run.path}")

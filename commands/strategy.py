@@ -91,7 +91,7 @@ def candidates(args: argparse.Namespace) -> int:
     return args.candidates or args.epochs
 
 
-def met_parts(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def cached_parts(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the parts whose pairs are met mirrored as --hflip says, and those that are met as they are.
 
     Statistics and eigenvalues take pairs of the first as they are, which a cache else lacks where all are mirrored.

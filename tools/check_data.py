@@ -70,10 +70,10 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     twice = duplicates(pairs)  # first, since that explains a wrong size
     problems += [problem for pair in pairs for problem in pair.problems] + twice + halves
     compared = [pair for pair in pairs if pair.compared]
-    remarks = [*data.remarks, *_blank(pairs), *_shifts(data, compared, registration)]
+    warnings = [*data.warnings, *_blank(pairs), *_shifts(data, compared, registration)]
     if unlisted:
         number = f"{len(unlisted)} pair{'s' * (len(unlisted) > 1)}"
-        remarks.append(f"{source.folder}: {number} that no list names, the first {unlisted[0]}")
+        warnings.append(f"{source.folder}: {number} that no list names, the first {unlisted[0]}")
     return {
         "data": args.data,
         "dataset": args.dataset,
@@ -82,7 +82,7 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
         "anchors": anchors(data, args),
         "misregistration": _misregistration(registration),
         "problems": [problem._asdict() for problem in dict.fromkeys(problems)],  # lists may share a file
-        "remarks": remarks,
+        "remarks": warnings,
     }
 
 

@@ -163,7 +163,7 @@ def compare(content: bytes, network: nn.Module, predictor: Predictor, raw: bool)
     for count in BATCHES:
         inputs = make_inputs(network, predictor, count, raw, count)
         theirs = [torch.from_numpy(o) for o in session.run(None, {n: t.numpy() for n, t in inputs.items()})]
-        for name, value in unlike(network(*inputs.values()), theirs).items():
+        for name, value in differing(network(*inputs.values()), theirs).items():
             found[name] = max(found.get(name, 0.0), value)
     words = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
     if any(value > LIMITS[name] for name, value in found.items()):
@@ -171,7 +171,7 @@ def compare(content: bytes, network: nn.Module, predictor: Predictor, raw: bool)
     return words
 
 
-def unlike(ours: tuple[Tensor, ...], theirs: list[Tensor]) -> dict[str, float]:
+def differing(ours: tuple[Tensor, ...], theirs: list[Tensor]) -> dict[str, float]:
     """Return the largest differences of logits, deltas and scores, and the share of boxes without a like one.
 
     A like box has the same label and score. Of candidates with all but equal scores, as of a network that has

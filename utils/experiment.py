@@ -124,31 +124,31 @@ def _read_options(path: Path) -> dict:
     return known
 
 
-def unlike(known: dict, ours: dict) -> dict:
+def differing(known: dict, ours: dict) -> dict:
     """Return what is known, where ours is another; tuples are lists in JSON."""
     ours = json.loads(json.dumps(ours))
     return {name: known[name] for name in ours if name in known and known[name] != ours[name]}
 
 
-def unlike_pretraining(args: argparse.Namespace) -> dict:
+def differing_from_pretraining(args: argparse.Namespace) -> dict:
     """Return the options that checkpointdir's streams were trained with, where ours differ."""
-    return unlike(pretrained_with(args), {name: getattr(args, name) for name in FROM_PRETRAINING})
+    return differing(pretrained_with(args), {name: getattr(args, name) for name in FROM_PRETRAINING})
 
 
-def remarks(args: argparse.Namespace, kind: str) -> list[str]:
+def warnings(args: argparse.Namespace, kind: str) -> list[str]:
     """Return what the log of a run that starts says of options without effect, and of those unlike pretraining's."""
     if getattr(args, "L", None) is not None:
         told = [f"--L {args.L} and --no-prefetcher ({args.no_prefetcher}) have no effect here"]
     else:
         told = [f"--no-prefetcher ({args.no_prefetcher}) has no effect here"]
-    others = unlike_pretraining(args) if kind in ("search", "found") else {}
+    others = differing_from_pretraining(args) if kind in ("search", "found") else {}
     said = "though the streams were pretrained with"
     return told + [f"--{name}: {getattr(args, name)}, {said} {theirs}" for name, theirs in others.items()]
 
 
 def check_facts(args: argparse.Namespace, data: PairedData) -> None:
     """Refuse streams that were pretrained for other classes or other values of the pixels, unless that is allowed."""
-    for name, theirs in unlike(pretrained_with(args).get("data", {}), data.facts).items():
+    for name, theirs in differing(pretrained_with(args).get("data", {}), data.facts).items():
         if not args.allow_split_mismatch:
             raise UserError(
                 f"{Path(args.checkpointdir) / PRETRAINED}: data.{name}: expected {data.facts[name]} as --dataset says, "

@@ -29,7 +29,7 @@ from tasks.detection import task as detection
 from utils import checkpoint
 from utils.distributed import ranks
 from utils.errors import UserError, short
-from utils.experiment import build_head, build_streams, open_data, unlike
+from utils.experiment import build_head, build_streams, differing, open_data
 from utils.inherit import check_inherited, inherit
 from utils.plain import check_plain
 from utils.reporting import count_parameters, validator
@@ -110,7 +110,7 @@ def rebuild(args: argparse.Namespace, folder: str) -> Trained:
     args = options_of_run(args, state["args"], folder)
     check_model_sizes(args, state["model"], str(path))
     parts = open_data(args)
-    for name, theirs in unlike(state["data"], parts.data.facts).items():
+    for name, theirs in differing(state["data"], parts.data.facts).items():
         raise UserError(
             f"{path}: data.{name}: expected {parts.data.facts[name]} as --dataset says, found {short(theirs)}"
         )

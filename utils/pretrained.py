@@ -19,9 +19,9 @@ from utils.experiment import (
     PRETRAINED,
     check_facts,
     check_split,
+    differing_from_pretraining,
     pretrained_with,
     recorded_splits,
-    unlike_pretraining,
 )
 from utils.lock import LOCK
 from utils.run_folder import write_json
@@ -74,7 +74,7 @@ def check_options(args: argparse.Namespace, data: PairedData, folder: Path, othe
     others = [m for m in others if m in pretrained_with(args).get("splits", {})]
     if not others:
         return
-    for name, theirs in unlike_pretraining(args).items():
+    for name, theirs in differing_from_pretraining(args).items():
         raise UserError(
             f"--{name}: expected {theirs} as for {', '.join(others)} in {folder / PRETRAINED}, "
             f"found {json.loads(json.dumps(getattr(args, name)))}: "

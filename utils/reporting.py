@@ -23,18 +23,18 @@ from utils.saving import save
 from utils.signals import Stopped
 from utils.tracking import Tracker
 
-SHOWN_REMARKS = 5
+SHOWN_WARNINGS = 5
 TRACKED = "wandb.json"  # the id of a run at Weights & Biases
 COMMAND = "command.json"  # of a run: which command, and which of its options were given
 PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
 
 
-def start_run(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str]) -> RunFolder:
+def start_run(kind: str, args: argparse.Namespace, parts: Parts, warnings: list[str]) -> RunFolder:
     """Create the run folder, write what is known at the start, and log remarks on the options and the data.
 
     Of several ranks, the first does it for all.
     """
-    run = folder_of(ranks().broadcast_from_first(lambda: start_alone(kind, args, parts, remarks).path))
+    run = folder_of(ranks().broadcast_from_first(lambda: start_alone(kind, args, parts, warnings).path))
     parts.bad_files.log = run.log
     return run
 
@@ -44,7 +44,7 @@ def folder_of(path: Path) -> RunFolder:
     return RunFolder(path) if ranks().first else OthersFolder(path)
 
 
-def start_alone(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str]) -> RunFolder:
+def start_alone(kind: str, args: argparse.Namespace, parts: Parts, warnings: list[str]) -> RunFolder:
     """Do what `start_run` does, as the one that writes."""
     run = RunFolder.new(kind, args.save)
     run.describe(plain(args))
@@ -58,13 +58,13 @@ def start_alone(kind: str, args: argparse.Namespace, parts: Parts, remarks: list
         run.log(f"{ranks().count} processes, {ranks_here().count} of them here; each has a share of --batchsize")
     elif args.parallel:
         run.log(f"--parallel: {torch.cuda.device_count()} GPUs found, so one process; torchrun starts several on CPUs")
-    for remark in remarks:
+    for remark in warnings:
         run.log(remark)
     sizes = ", ".join(f"{part} {len(names)}" for part, names in parts.split.parts.items())
     run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} {parts.UNIT}")
-    for remark in parts.data.remarks[:SHOWN_REMARKS]:
+    for remark in parts.data.warnings[:SHOWN_WARNINGS]:
         run.log(f"remark: {remark}")
-    if (more := len(parts.data.remarks) - SHOWN_REMARKS) > 0:
+    if (more := len(parts.data.warnings) - SHOWN_WARNINGS) > 0:
         run.log(f"{more} more remarks: python -m tools.check_data lists them")
     for origin, notes in parts.data.notes.items():
         run.log(f"{origin} annotations: {', '.join(f'{name} {value}' for name, value in notes.items())}")

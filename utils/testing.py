@@ -16,7 +16,7 @@ from tasks.detection.robustness import planned, test_robustness
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.experiment import pick_compute, remarks
+from utils.experiment import pick_compute, warnings
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
 from utils.profile import macs_per_pair
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking
@@ -167,7 +167,7 @@ def facts_of_both(first: Trained, second: Trained, how: str, part: str) -> dict[
 
 def start_test(args: argparse.Namespace, parts: Parts) -> RunFolder:
     """Create the run folder and name the options that a test ignores."""
-    run = start_run("test", args, parts, remarks(args, "test"))
+    run = start_run("test", args, parts, warnings(args, "test"))
     ignored = sorted(args.typed - set(FOR_TEST))
     if ignored:
         run.log(f"ignored, since a test trains nothing: {', '.join('--' + name for name in ignored)}")

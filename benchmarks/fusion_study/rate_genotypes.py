@@ -13,7 +13,7 @@ from pathlib import Path
 
 from commands.options import make_parser, positive
 from commands.run import resume_options
-from commands.strategy import Searching, met_parts
+from commands.strategy import Searching, cached_parts
 from engine.bilevel import search
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
@@ -72,7 +72,7 @@ def finished_search(folder: str) -> Searching:
     compute, parts = pick_compute(args), open_data(args)
     model = compute.place(build_model(args, parts))
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
-    parts = cached(args, parts, model, compute, print, *met_parts(args))
+    parts = cached(args, parts, model, compute, print, *cached_parts(args))
     session, run = Session(model, detection, compute, Guard(compute.device)), RunFolder(Path(folder))
     searching = Searching(args, session, parts, run, {})
     searching.on_stage(EVALUATION)

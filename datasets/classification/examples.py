@@ -61,7 +61,7 @@ class LabelledData:
     examples: dict[str, list[Example]]
     load: Load
     facts: dict[str, Any] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def notes(self) -> dict[str, dict[str, int]]:

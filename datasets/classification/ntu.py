@@ -46,16 +46,16 @@ def open_ntu(folder: str, small: bool = False) -> LabelledData:
     root = Path(folder)
     files = {modality: _files(root / FOLDERS[modality], ENDINGS[modality]) for modality in MODALITIES}
     missing = _missing(root)
-    names, remarks = _pairs(files, missing)
+    names, warnings = _pairs(files, missing)
     if not names:
-        raise UserError(f"{root}: expected clips with video and skeleton of one name, found {'; '.join(remarks)}")
+        raise UserError(f"{root}: expected clips with video and skeleton of one name, found {'; '.join(warnings)}")
     lists = {"train": [], "dev": [], "rest": [], "test": []}
     for name in names:
         example = _example(name, {modality: files[modality][name] for modality in MODALITIES})
         lists[list_of(int(example.group[1:]))].append(example)
     load = partial(load_clip, _side(files["rgb"][names[0]]))
     return LabelledData(
-        "ntu", _classes(root), False, MODALITIES, first_of_each(lists, small), load, remarks=tuple(remarks)
+        "ntu", _classes(root), False, MODALITIES, first_of_each(lists, small), load, warnings=tuple(warnings)
     )
 
 
@@ -133,8 +133,8 @@ def _pairs(files: dict[str, dict[str, str]], missing: set[str]) -> tuple[list[st
         "video without skeleton": (known & videos) - skeletons - missing,
         "skeleton without video": (known & skeletons) - videos - missing,
     }
-    remarks = [f"left out, {why}: {_some(names)}" for why, names in left_out.items() if names]
-    return sorted((known & videos & skeletons) - missing), remarks or ["no files of clips"] * (not known)
+    warnings = [f"left out, {why}: {_some(names)}" for why, names in left_out.items() if names]
+    return sorted((known & videos & skeletons) - missing), warnings or ["no files of clips"] * (not known)
 
 
 def _some(names: set[str]) -> str:

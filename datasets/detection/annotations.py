@@ -54,7 +54,7 @@ class ParsedAnnotations:
     category_ids: list[int]
     ground_truth: dict
     notes: dict[str, int]
-    remarks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Box(NamedTuple):
@@ -91,7 +91,7 @@ def collect(
     """
     notes = Counter(images=len(images), boxes=0, clipped=0, crowd=0)
     kept = {image_id: ([], []) for image_id in images}
-    annotations, remarks, seen = [], [], set()
+    annotations, warnings, seen = [], [], set()
     for box in boxes:
         if box.name not in classes:
             notes[f"dropped_{box.name}"] += 1
@@ -99,7 +99,7 @@ def collect(
         image, channel = images[box.image_id], classes.index(box.name)
         if _is_empty(box.bbox):
             notes["empty"] += 1
-            remarks.append(f"{_given(box, image)}: no width or height: left out")
+            warnings.append(f"{_given(box, image)}: no width or height: left out")
             continue
         clipped = None
         with reported(report):
@@ -107,7 +107,7 @@ def collect(
         if clipped is None:
             continue
         if (twice := (box.image_id, channel, tuple(box.bbox))) in seen:
-            remarks.append(f"{_given(box, image)}: the same {box.name} again: kept")
+            warnings.append(f"{_given(box, image)}: the same {box.name} again: kept")
         seen.add(twice)
         annotations.append(_evaluated(box, category_ids[channel], len(annotations) + 1))
         changed = clipped != _corners(box.bbox)
@@ -122,7 +122,7 @@ def collect(
         "categories": [{"id": i, "name": name} for i, name in zip(category_ids, classes)],
     }
     annotated = [_annotated(image, *kept[image_id]) for image_id, image in images.items()]
-    return ParsedAnnotations(annotated, category_ids, ground_truth, dict(notes), remarks)
+    return ParsedAnnotations(annotated, category_ids, ground_truth, dict(notes), warnings)
 
 
 def checked(place: str, item: dict, key: str, check: Callable[[Any], bool], expected: str) -> Any:

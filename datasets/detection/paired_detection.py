@@ -52,7 +52,7 @@ class PairedData:
     `utils.coco_eval`) and `notes` (counts and remarks for the log) have the keys "train" and "test", and "val" where
     the data set brings its own val list. Image ids are unique within one of these only. `normalization` gives (mean of
     3, standard deviation of 3) in 0..1 for "rgb" and "thermal"; `thermal_counts` the 16-bit values that become black
-    and white, where the data set names them. `remarks` are lines on what was left out or is odd without being wrong.
+    and white, where the data set names them. `warnings` are lines on what was left out or is odd without being wrong.
     """
 
     name: str
@@ -63,7 +63,7 @@ class PairedData:
     notes: dict[str, dict[str, int | str]]
     normalization: Normalization
     thermal_counts: Counts | None = None
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, Any]:

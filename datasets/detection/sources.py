@@ -85,9 +85,9 @@ def open_source(source: Source, report: Report = refuse) -> PairedData:
         prefix = f"{origin}/" if source.names_repeat else ""
         records[origin] = pair_images(parsed[origin].images, one.folders, source.names, prefix, report)
     notes = {origin: annotations.notes for origin, annotations in parsed.items()}
-    remarks = [remark for annotations in parsed.values() for remark in annotations.remarks]
+    warnings = [remark for annotations in parsed.values() for remark in annotations.warnings]
     if absent := _never_seen(source, parsed["train"]):
-        remarks.append(f"{source.lists['train'].annotations}: no box of {', '.join(absent)}")
+        warnings.append(f"{source.lists['train'].annotations}: no box of {', '.join(absent)}")
     return PairedData(
         name=source.name,
         classes=list(source.classes),
@@ -97,7 +97,7 @@ def open_source(source: Source, report: Report = refuse) -> PairedData:
         notes=notes | {"train": {"layout": source.layout} | notes["train"]},
         normalization=source.normalization,
         thermal_counts=source.thermal_counts,
-        remarks=tuple(remarks),
+        warnings=tuple(warnings),
     )
 
 

@@ -77,7 +77,7 @@ def test_counts_and_split(tmp_path, form):
         boxes = sum(len(record.labels) for record in records)
         assert data.notes[origin]["boxes"] == boxes == len(data.ground_truth[origin]["annotations"]) > 0
         assert {record.image_id for record in records} == {i["id"] for i in data.ground_truth[origin]["images"]}
-    assert not [remark for remark in data.remarks if ": no box of " not in remark]
+    assert not [remark for remark in data.warnings if ": no box of " not in remark]
     assert sum(len(names) for names in parts.split.parts.values()) == NUMBERS["train"]
 
 

@@ -163,11 +163,11 @@ def test_what_is_odd_is_a_remark(folder, capsys):
     write_jpeg(torch.full((3, 64, 80), 7, dtype=torch.uint8), records[0].rgb_path)
     add_box(folder, records[1].image_id, [1, 1, 0, 10])
     edit(folder, "test", lambda data: data["images"].pop() and data["annotations"].clear())
-    remarks = check(folder, capsys)["remarks"]
-    assert len(remarks) == 3
-    assert "no width or height: left out" in remarks[0]
-    assert remarks[1] == f"{records[0].rgb_path}: one colour throughout"
-    assert remarks[2].startswith(f"{folder}: 1 pair that no list names, the first {folder}/images_thermal_test/data/")
+    warnings = check(folder, capsys)["remarks"]
+    assert len(warnings) == 3
+    assert "no width or height: left out" in warnings[0]
+    assert warnings[1] == f"{records[0].rgb_path}: one colour throughout"
+    assert warnings[2].startswith(f"{folder}: 1 pair that no list names, the first {folder}/images_thermal_test/data/")
 
 
 def test_a_class_that_training_never_sees_is_a_remark(folder, capsys):

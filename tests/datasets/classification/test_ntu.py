@@ -73,8 +73,8 @@ def test_lists_labels_and_the_missing_skeleton(generated):
             assert all(example.name in path for path in example.files.values())
     missing = (generated / "missing_skeletons.txt").read_text().split()
     assert len(names(data)) == 27 == 28 - len(missing)
-    assert len(data.remarks) == 1
-    assert missing[0] in data.remarks[0]
+    assert len(data.warnings) == 1
+    assert missing[0] in data.warnings[0]
     assert len(data.classes) == 60
     assert not data.multi_label
 
@@ -113,7 +113,7 @@ def test_pairs_are_of_one_name(generated, tmp_path):
             assert [Path(path).name.partition(".")[0].removesuffix("_rgb") for path in example.files.values()] == [
                 example.name
             ] * 2
-    text = " ".join(data.remarks)
+    text = " ".join(data.warnings)
     assert f"skeleton without video: 1 ({lost[0]})" in text
     assert f"video without skeleton: 1 ({lost[1]})" in text
     assert "actions behind A060: 1 (S001C001P001R001A061)" in text
@@ -127,7 +127,7 @@ def test_missing_list_under_its_public_name(generated, tmp_path):
     )
     data = open_ntu(str(folder))
     assert chosen not in names(data)
-    assert "listed as missing skeletons: 2" in data.remarks[0]
+    assert "listed as missing skeletons: 2" in data.warnings[0]
     (folder / "missing_skeletons.txt").write_text("S001C002P005R002A008\nsomething\n")
     with pytest.raises(UserError, match=r"missing_skeletons.txt: line 2: expected a clip, .*, found 'something'"):
         open_ntu(str(folder))
@@ -365,7 +365,7 @@ def test_real_clip(tmp_path, file, num_frames):
     shutil.copy(data / "ntu_lists" / "label_map_ntu60.txt", tmp_path / "label_map.txt")
     opened = open_ntu(str(tmp_path))
     assert opened.classes[0] == "drink water"
-    assert opened.remarks == ()
+    assert opened.warnings == ()
     for seed in (None, 1):
         frames = opened.load(opened.examples["train"][0], ("rgb",), seed)["rgb"]
         assert frames.shape == (3, 8, 256, 256)

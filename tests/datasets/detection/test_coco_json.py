@@ -187,15 +187,15 @@ def test_boxes_without_size_are_left_out_and_counted(tmp_path):
     parsed = parse(tmp_path, add_box(add_box(make_file(), bbox=[10, 10, 0, 5]), bbox=[10, 10, 5, 1e-30]))
     assert (parsed.notes["boxes"], parsed.notes["empty"]) == (1, 2)
     assert len(parsed.images[0].labels) == len(parsed.ground_truth["annotations"]) == 1
-    assert "annotations[1].bbox: [10, 10, 0, 5] in a.jpg" in parsed.remarks[0]
+    assert "annotations[1].bbox: [10, 10, 0, 5] in a.jpg" in parsed.warnings[0]
 
 
 def test_the_same_box_twice_is_kept_and_remarked(tmp_path):
     parsed = parse(tmp_path, add_box(add_box(make_file(), category_id=3), id=5))
     assert len(parsed.images[0].labels) == 3
-    assert len(parsed.remarks) == 1
-    assert "annotations[2].bbox" in parsed.remarks[0]
-    assert "the same person again" in parsed.remarks[0]
+    assert len(parsed.warnings) == 1
+    assert "annotations[2].bbox" in parsed.warnings[0]
+    assert "the same person again" in parsed.warnings[0]
 
 
 def test_faults_are_handed_on_one_by_one(tmp_path):

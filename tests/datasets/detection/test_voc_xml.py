@@ -84,7 +84,7 @@ def test_other_classes_are_dropped_and_counted(tmp_path):
 def test_boxes_without_width_or_height_are_left_out_and_told(tmp_path):
     parsed = parse(tmp_path, voc_text("a.jpg", (100, 640), [("car", [5, 5, 5, 9]), BOX, ("car", [5, 9, 7, 9])]))
     assert (parsed.notes["empty"], parsed.notes["boxes"]) == (2, 1)
-    assert [remark.partition(": ")[2].partition(":")[0] for remark in parsed.remarks] == [
+    assert [remark.partition(": ")[2].partition(":")[0] for remark in parsed.warnings] == [
         "object[0].bndbox", "object[2].bndbox"
     ]  # fmt: skip
 
@@ -214,7 +214,7 @@ def test_empty_boxes_of_the_real_set_are_left_out_and_counted(blood):
     for split in BLOOD_LISTS:
         names = read_names(blood / f"ImageSets/Main/{split}.txt")
         parsed = parse_voc({name: blood / f"Annotations/{name}.xml" for name in names}, CELLS, {})
-        empty = [remark for remark in parsed.remarks if "no width or height" in remark]
+        empty = [remark for remark in parsed.warnings if "no width or height" in remark]
         assert len(empty) == parsed.notes.get("empty", 0)
         found |= {re.search(r"BloodImage_(\d+)\.xml", remark)[1]: remark for remark in empty}
     assert sorted(found) == ["00338", "00343"]
