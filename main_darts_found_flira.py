@@ -47,7 +47,7 @@ from utils.found import (
 )
 from utils.inherit import inherit
 from utils.learning import Setting, run_training
-from utils.reporting import next_command, print_dry_run
+from utils.reporting import next_command_line, print_dry_run
 from utils.run_folder import RunFolder, read_json
 from utils.seed import seed_everything
 from utils.testing import test_box_fusion, test_found
@@ -111,17 +111,17 @@ def train_found(args: argparse.Namespace) -> None:
     def cache(log: Callable[[str], None]) -> Parts:
         return cached(args, parts, model, compute, log, parts.learning, ("val",))
 
-    def following(run: RunFolder) -> str:
+    def next_command(run: RunFolder) -> str:
         options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}
         options |= {"eval_exp_dir": run.path} | ({} if args.config else {"batchsize": args.batchsize})
-        return next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))
+        return next_command_line("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))
 
     facts = {"checkpoint_split": checkpoint_split, "data": parts.data.facts}
     with running("found", args, parts, warnings(args, "found")) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}; head from {head_file(args)}")
         if genotype:
             run.log(f"genotype {genotype.id}: {in_words(genotype)}")
-        run_training(Setting(args, parts, model, detection, compute, facts, cache, following), genotype, run, stop)
+        run_training(Setting(args, parts, model, detection, compute, facts, cache, next_command), genotype, run, stop)
 
 
 def pick_source(args: argparse.Namespace) -> str:

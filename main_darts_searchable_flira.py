@@ -37,7 +37,7 @@ from utils.experiment import (
     warnings,
 )
 from utils.learning import Setting, run_search
-from utils.reporting import count_parameters, next_command, print_dry_run
+from utils.reporting import count_parameters, next_command_line, print_dry_run
 from utils.run_folder import RunFolder
 from utils.seed import seed_everything
 
@@ -74,15 +74,15 @@ def run_once(args: argparse.Namespace) -> None:
     def cache(log: Callable[[str], None]) -> Parts:
         return cached(args, parts, model, compute, log, *cached_parts(args))
 
-    def following(run: RunFolder) -> str:
+    def next_command(run: RunFolder) -> str:
         options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
         carried = ("config", "allow_split_mismatch", "max_bad_files", "workers", "device")
-        return next_command("main_darts_found_flira.py", args, options, carried)
+        return next_command_line("main_darts_found_flira.py", args, options, carried)
 
     facts = {"checkpoint_split": checkpoint_split}
     with running("search", args, parts, warnings(args, "search")) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}")
-        run_search(Setting(args, parts, model, detection, compute, facts, cache, following), run, stop)
+        run_search(Setting(args, parts, model, detection, compute, facts, cache, next_command), run, stop)
 
 
 def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:

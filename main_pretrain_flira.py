@@ -31,7 +31,7 @@ from utils.experiment import build_head, build_streams, check_batch, open_data, 
 from utils.learning import Setting
 from utils.lock import locked_by_first
 from utils.pretrained import check_others, make_folder, merged_streams, publish
-from utils.reporting import count_parameters, next_command, print_dry_run, tracking
+from utils.reporting import count_parameters, next_command_line, print_dry_run, tracking
 from utils.run_folder import RunFolder
 from utils.seed import seed_everything
 from utils.signals import Stop
@@ -96,12 +96,14 @@ def run_pretraining(job: Job, detectors: dict[str, SingleDetector]) -> list[str]
     options = {} if args.config else {"batchsize": 8, "epochs": 10}
     if args.modality in MODALITIES and args.head_path not in files:
         (other,) = (m for m in MODALITIES if m != args.modality)
-        following = f"next: the same command with --modality {other}"
+        next_command = f"next: the same command with --modality {other}"
     elif args.modality in (*MODALITIES, "both"):
-        following = next_command("main_darts_searchable_flira.py", args, options, CARRIED)
+        next_command = next_command_line("main_darts_searchable_flira.py", args, options, CARRIED)
     else:
-        following = next_command("main_darts_found_flira.py", args, {"baseline": args.modality} | options, CARRIED)
-    return [f"checkpointdir: {args.checkpointdir}", following]
+        next_command = next_command_line(
+            "main_darts_found_flira.py", args, {"baseline": args.modality} | options, CARRIED
+        )
+    return [f"checkpointdir: {args.checkpointdir}", next_command]
 
 
 def check_sizes(args: argparse.Namespace) -> None:

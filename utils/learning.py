@@ -50,7 +50,7 @@ class Setting:
     compute: Compute
     facts: dict = field(default_factory=dict)
     cached: Callable[[Callable[[str], None]], Any] | None = None
-    following: Callable[[RunFolder], str] | None = None
+    next_command: Callable[[RunFolder], str] | None = None
 
     def session(self, run: RunFolder) -> Session:
         bad_steps = self.args.max_bad_steps, run.log
@@ -156,5 +156,5 @@ def run_training(setting: Setting, genotype: Genotype | None, run: RunFolder, st
 
 def end(setting: Setting, run: RunFolder, session: Session, where: str) -> None:
     """Note that a run is finished, and say its best epoch, its folder and the next command."""
-    said = [session.progress.in_words(setting.task.METRIC), where, setting.following(run)]
+    said = [session.progress.in_words(setting.task.METRIC), where, setting.next_command(run)]
     finish(run, setting.args, setting.parts, said)

@@ -156,7 +156,9 @@ class Recorder:
         return f"{self.checkpointer.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
 
 
-def next_command(script: str, args: argparse.Namespace, options: dict[str, object], carried: tuple[str, ...]) -> str:
+def next_command_line(
+    script: str, args: argparse.Namespace, options: dict[str, object], carried: tuple[str, ...]
+) -> str:
     """Return the next command to paste: its own options, and those typed here that it needs again, quoted."""
     words = ["python", script, args.data]
     for name, value in (options | {n: getattr(args, n) for n in carried if n in args.typed}).items():

@@ -35,7 +35,7 @@ from utils.errors import UserError
 from utils.experiment import pick_compute
 from utils.inherit import inherit
 from utils.learning import Setting, run_search, run_training
-from utils.reporting import count_parameters, next_command, print_dry_run
+from utils.reporting import count_parameters, next_command_line, print_dry_run
 from utils.run_folder import RunFolder, read_json
 from utils.seed import seed_everything
 
@@ -70,15 +70,15 @@ def search_once(data_set: DataSet, args: argparse.Namespace) -> None:
         print_dry_run(sizes(model) | steps)
         return
 
-    def following(run: RunFolder) -> str:
+    def next_command(run: RunFolder) -> str:
         carried = (*CARRIED, *data_set.files.values())
-        return next_command(f"main_darts_found_{data_set.name}.py", args, {"search_exp_dir": run.path}, carried)
+        return next_command_line(f"main_darts_found_{data_set.name}.py", args, {"search_exp_dir": run.path}, carried)
 
     cache = partial(pooling.cached, args, parts, model, compute, wanted=("train", "arch", "val"))
     facts = {"checkpoint_split": checkpoint_split, "data_set": data_set.name}
     with running("search", args, parts, []) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}")
-        run_search(Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, following), run, stop)
+        run_search(Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, next_command), run, stop)
 
 
 def found(data_set: DataSet, argv: list[str]) -> None:
@@ -116,8 +116,8 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
         print_dry_run(sizes(model) | {"steps_per_epoch": compute.num_steps(loader), "epochs": args.epochs})
         return
 
-    def following(run: RunFolder) -> str:
-        return next_command(f"main_darts_found_{data_set.name}.py", args, {"eval_exp_dir": run.path}, TO_TEST)
+    def next_command(run: RunFolder) -> str:
+        return next_command_line(f"main_darts_found_{data_set.name}.py", args, {"eval_exp_dir": run.path}, TO_TEST)
 
     cache: Callable = partial(pooling.cached, args, parts, model, compute, wanted=(*parts.learning, "val"))
     facts = {"checkpoint_split": checkpoint_split, "data_set": data_set.name, "classes": parts.data.classes}
@@ -125,7 +125,7 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
         run.log(f"split of the checkpoints: {checkpoint_split}")
         if genotype:
             run.log(f"genotype {genotype.id}: {in_words(genotype)}")
-        setting = Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, following)
+        setting = Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, next_command)
         run_training(setting, genotype, run, stop)
 
 

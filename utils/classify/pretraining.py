@@ -20,7 +20,7 @@ from utils.experiment import PRETRAINED, pick_compute
 from utils.learning import Setting, fit
 from utils.lock import locked
 from utils.pretrained import make_folder
-from utils.reporting import count_parameters, next_command, print_dry_run, tracking
+from utils.reporting import count_parameters, next_command_line, print_dry_run, tracking
 from utils.run_folder import write_json
 from utils.saving import save
 from utils.seed import seed_everything
@@ -78,10 +78,10 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
             models[modality].load_state_dict(fit(setting, loader, tracker, run, stop, modality, args.epochs))
             model.cpu()
         ranks().broadcast_from_first(lambda: publish(data_set, args, parts, models))
-        following = next_command(
+        next_command = next_command_line(
             f"main_darts_searchable_{data_set.name}.py", args, {}, (*CARRIED, *data_set.files.values())
         )
-        finish(run, args, parts, [f"checkpointdir: {args.checkpointdir}", following])
+        finish(run, args, parts, [f"checkpointdir: {args.checkpointdir}", next_command])
 
 
 def check_others(args: argparse.Namespace, parts: LabelledParts) -> None:

@@ -91,11 +91,11 @@ def _best_combinations(choices: list[Ranked], count: int) -> list[list[tuple]]:
         cost, places = heapq.heappop(heap)
         best.append([ranked[place][1] for ranked, place in zip(choices, places, strict=True)])
         for n, ranked in enumerate(choices):
-            following = (*places[:n], places[n] + 1, *places[n + 1 :])
-            if following[n] < len(ranked) and following not in seen:
-                seen.add(following)
-                step = ranked[places[n]][0] - ranked[following[n]][0]
-                heapq.heappush(heap, (cost + (step if math.isfinite(step) else math.inf), following))
+            successor = (*places[:n], places[n] + 1, *places[n + 1 :])
+            if successor[n] < len(ranked) and successor not in seen:
+                seen.add(successor)
+                step = ranked[places[n]][0] - ranked[successor[n]][0]
+                heapq.heappush(heap, (cost + (step if math.isfinite(step) else math.inf), successor))
     return best
 
 
