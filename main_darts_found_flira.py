@@ -85,7 +85,7 @@ def train_found(args: argparse.Namespace) -> None:
     source = pick_source(args)
     check_widening(args)
     check_dropout(args)
-    check_caching(args, learns=True)
+    check_caching(args, trains=True)
     if not args.resume:  # whose options are all there
         args = ranks().broadcast_from_first(lambda: inherit_sizes(args, source))
     compute = pick_compute(args)

@@ -56,7 +56,7 @@ def run_once(args: argparse.Namespace) -> None:
     if not args.resume:  # whose options are all there
         inherit_pretrained(args)
     check_combinations(args)
-    check_caching(args, learns=True)
+    check_caching(args, trains=True)
     seed_everything(args.seed)
     compute = pick_compute(args)
     parts = open_data(args)
@@ -101,7 +101,7 @@ def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:
 def as_in_a_step(model: FusionDetector, args: argparse.Namespace) -> None:
     """Let the supernets run what a step runs: one genotype where it trains one, what is drawn where it draws."""
     for fusion in model.fusions:
-        if STRATEGIES[args.strategy].learns != "logits":
+        if STRATEGIES[args.strategy].searcher != "logits":
             fusion.take(draw_cell(fusion.space, random.Random(args.seed)))
         fusion.stage = Stage(0.0, "weights")
 

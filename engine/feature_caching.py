@@ -63,20 +63,20 @@ class Plan:
         return f"{kept}, in {', '.join(sorted(where))}: {counts} records to compute, {self.bytes / GIB:.2f} GiB"
 
 
-def check_caching(args: argparse.Namespace, learns: bool) -> None:
+def check_caching(args: argparse.Namespace, trains: bool) -> None:
     """Refuse options without effect, and a cache of images that training changes.
 
     Args:
         learns: whether the command trains, so that it augments images, and a dry run tells the sizes of a cache.
     """
     mode = args.cache_features
-    used = {"off": ["cache_dtype"] if learns and args.dry_run else [], "ram": ["cache_level", "cache_dtype"]}
+    used = {"off": ["cache_dtype"] if trains and args.dry_run else [], "ram": ["cache_level", "cache_dtype"]}
     unused = [
         n for n in ("cache_level", "cache_dtype", "cache_dir") if n in args.typed and n not in used.get(mode, [n])
     ]
     if unused:
         raise UserError(f"--{unused[0]}: no effect with --cache_features {mode}")
-    if learns and mode in ("ram", "disk") and (reason := changing_images(args)):
+    if trains and mode in ("ram", "disk") and (reason := changing_images(args)):
         raise UserError(f"--cache_features {mode}: {reason}")
 
 

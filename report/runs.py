@@ -59,7 +59,7 @@ def headline(run: Run) -> dict[str, str]:
 
 
 def _search(run: Run, parts: Parts | None) -> list[Section]:
-    scores = [] if searched.learns(run) == "paths" else [s.scores(run)]  # of a path, which is not what is chosen
+    scores = [] if searched.searcher_of(run) == "paths" else [s.scores(run)]  # of a path, which is not what is chosen
     return [searched.genotype(run), searched.logits(run), s.curves(run), searched.settled(run), *scores]
 
 

@@ -15,16 +15,16 @@ from utils.reporting import count_parameters
 SHOWN_GENOTYPES = 10  # of an evolution
 
 
-def learns(run: Run) -> str:
+def searcher_of(run: Run) -> str:
     """Return what the search's strategy has learned: logits, candidates or paths; nothing where none is known."""
     strategy = STRATEGIES.get(str(run.args.get("strategy")))
-    return strategy.learns if strategy else ""
+    return strategy.searcher if strategy else ""
 
 
 def chosen(run: Run) -> dict[str, str]:
     """Return what a search's supernet, and the genotype that it ended with, have on val."""
     found, tried, on_val = run.read("discretisation.json"), briefly_trained(run), f"{run.metric} on val"
-    scores = {f"{on_val}, supernet": points(run.score)} if learns(run) == "logits" else {}
+    scores = {f"{on_val}, supernet": points(run.score)} if searcher_of(run) == "logits" else {}
     name = str(found.get("chosen"))
     if name in tried:
         return scores | {f"{on_val}, chosen, briefly trained": points(tried[name])}

@@ -90,7 +90,7 @@ def check_test_options(args: argparse.Namespace) -> None:
         raise UserError("--search_exp_dir: no effect with --box_fusion: both networks come from their runs")
     if args.box_fusion and "robustness" in args.typed:
         raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
-    check_caching(args, learns=False)
+    check_caching(args, trains=False)
     ranks().broadcast_from_first(lambda: check_results(args))
 
 

@@ -44,7 +44,7 @@ class Strategy:
     penalty: Callable[[Tensor], Tensor] | None = None
     second_order: bool = False
     partial: int = 1
-    learns: str = "logits"
+    searcher: str = "logits"
 
 
 def zero_one(logits: Tensor) -> Tensor:
@@ -67,6 +67,6 @@ STRATEGIES = {
     "drnas": Strategy(dirichlet, pull_to_start),
     "fair": Strategy(sigmoid, zero_one),
     "sdarts-rs": Strategy(noisy_softmax),
-    "random": Strategy(learns="candidates"),
-    "evolution": Strategy(learns="paths"),
+    "random": Strategy(searcher="candidates"),
+    "evolution": Strategy(searcher="paths"),
 }

@@ -112,7 +112,7 @@ def _add_found(parser: Parser, data_set: DataSet) -> None:
     add("--baseline", choices=names, help="train one modality, or the last taps summed or side by side (none)")
     add("--random_genotype", type=seed, metavar="SEED", help="train a genotype drawn uniformly from this seed (none)")
     add("--eval_part", choices=["test", "val"], default="test", help="with --eval_exp_dir: part to test on (test)")
-    rate = data_set.found.eta_max if data_set.learns else 0.0
+    rate = data_set.found.eta_max if data_set.train_encoders else 0.0
     text = f"learning rate of the encoders, trained along; statistics of their norms rest ({rate:g}; 0: frozen)"
     add("--stream_lr", type=not_negative, default=rate, metavar="LR", help=text)
 

@@ -51,7 +51,7 @@ class DataSet:
     search: Weights
     found: Weights
     files: dict[str, str]
-    learns: bool = True
+    train_encoders: bool = True
     multi_label: bool = False
     draws: bool = True
 
@@ -100,6 +100,6 @@ EGO = DataSet(
     Weights(30, 0.0, 1e-4, 96, 3e-3, 5),
     Weights(50, 0.2, 1e-4, 96, 3e-3, 5),
     {"rgb": "rgb_cp", "depth": "depth_cp"},
-    learns=False,
+    train_encoders=False,
 )
 DATA_SETS = {one.name: one for one in (MMIMDB, NTU, EGO)}
