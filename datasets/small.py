@@ -9,10 +9,10 @@ SMALL = 64  # examples of a list
 
 def first_of_each(examples: dict[str, list[Example]], small: bool) -> dict[str, list[Example]]:
     """Return the lists, or `SMALL` examples of each: the first of each group, then the second, in the list's order."""
-    return {name: some(listed) if small else listed for name, listed in examples.items()}
+    return {name: take_subset(listed) if small else listed for name, listed in examples.items()}
 
 
-def some(listed: list[Example]) -> list[Example]:
+def take_subset(listed: list[Example]) -> list[Example]:
     groups: dict[str, list[Example]] = {}
     for example in listed:
         groups.setdefault(example.group, []).append(example)
