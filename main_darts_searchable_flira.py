@@ -101,7 +101,7 @@ def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:
 def as_in_a_step(model: FusionDetector, args: argparse.Namespace) -> None:
     """Let the supernets run what a step runs: one genotype where it trains one, what is drawn where it draws."""
     for fusion in model.fusions:
-        if STRATEGIES[args.strategy].searcher != "logits":
+        if STRATEGIES[args.strategy].searcher != "gradient":
             fusion.take(draw_cell(fusion.space, random.Random(args.seed)))
         fusion.stage = Stage(0.0, "weights")
 

@@ -54,9 +54,9 @@ class Settling:
         self.searching.take(None)
         best = self.searching.session.progress.best
         genotypes = self.choose()
-        shares = self.model.fusions[0].partial == 1 and self.searching.strategy.searcher != "candidates"
+        shares = self.model.fusions[0].partial == 1 and self.searching.strategy.searcher != "random"
         inherited = self.inherited(genotypes[0]) if shares else None
-        of_mixture = best if self.searching.strategy.searcher == "logits" else None
+        of_mixture = best if self.searching.strategy.searcher == "gradient" else None
         metric = f"{self.task.METRIC}_val"
         facts = {f"{metric}_supernet": of_mixture, f"{metric}_inherited": inherited, "genotype": genotypes[0].id}
         genotype = self.train_briefly(genotypes, facts) if len(genotypes) > 1 else genotypes[0]
@@ -68,9 +68,9 @@ class Settling:
     def choose(self) -> list[Genotype]:
         """Return the genotypes that the supernet puts first: one, or as many as --topk says."""
         searching, args = self.searching, self.args
-        if searching.strategy.searcher == "candidates":
+        if searching.strategy.searcher == "random":
             return [searching.drawn(searching.candidate_of(searching.session.progress.best_epoch))]
-        if searching.strategy.searcher == "paths":
+        if searching.strategy.searcher == "evolution":
             return self.evolved()[: args.topk]
         if args.select == "perturb":
             self.perturb()

@@ -63,13 +63,13 @@ def check_combinations(args: argparse.Namespace) -> None:
         raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
     if args.accum > 1 and strategy.second_order:
         raise UserError(f"--strategy darts2: expected --accum 1 (its gradient is of one batch), found {args.accum}")
-    if args.compile and (strategy.searcher != "logits" or strategy.relaxation is gumbel):
+    if args.compile and (strategy.searcher != "gradient" or strategy.relaxation is gumbel):
         raise UserError(f"--strategy {args.strategy}: expected no --compile, as another network runs in each step")
     unread = [name for name, readers in UNREAD.items() if args.strategy not in readers]
-    unread += OF_LOGITS if strategy.searcher != "logits" else []
+    unread += OF_LOGITS if strategy.searcher != "gradient" else []
     unread += [] if args.topk > 1 else list(OF_TOPK)
     unread += [] if args.lambda_cost else ["cost"]
-    unread += ["select"] if strategy.searcher != "logits" else []
+    unread += ["select"] if strategy.searcher != "gradient" else []
     for name in (name for name in unread if name in args.typed):
         why = f"with --strategy {args.strategy}" if name not in (*OF_TOPK, "cost") else "alone"
         beside = dict.fromkeys(OF_TOPK, ": expected --topk of at least 2")
@@ -80,7 +80,7 @@ def check_combinations(args: argparse.Namespace) -> None:
         raise UserError(f"--topk: expected 1 with --strategy {args.strategy} ({why}), found {args.topk}")
     if args.strategy == "random" and args.topk > 1:
         raise UserError("--topk: no effect with --strategy random, which trains each of its genotypes already")
-    if args.arch_warmup >= args.epochs and strategy.searcher == "logits":
+    if args.arch_warmup >= args.epochs and strategy.searcher == "gradient":
         raise UserError(f"--arch_warmup: expected less than the {args.epochs} epochs, found {args.arch_warmup}")
     if args.strategy == "random" and args.epochs % candidates(args):
         raise UserError(f"--candidates: expected a divisor of {args.epochs} epochs, found {args.candidates}")
@@ -139,7 +139,7 @@ class Searching:
 
     def derived(self, facts: dict, epoch: int) -> Genotype:
         """Return the genotype that counts in an epoch: what the logits say now, or the one that is rated in it."""
-        if self.strategy.searcher != "logits":
+        if self.strategy.searcher != "gradient":
             genotype = self.drawn(self.candidate_of(epoch))
             return Genotype(*self.names, genotype.channels, genotype.cells, facts, genotype.space)
         return derive(self.model.fusions, *self.names, facts, self.args.max_parameter_free)
@@ -151,7 +151,7 @@ class Searching:
 
     def candidate_of(self, epoch: int) -> int:
         """Return which genotype an epoch rates where genotypes are drawn: its candidate; of paths always the first."""
-        return epoch // self.epochs_each if self.strategy.searcher == "candidates" else 0
+        return epoch // self.epochs_each if self.strategy.searcher == "random" else 0
 
     def drawn(self, key: int | str) -> Genotype:
         """Return the genotype that the run's seed gives to a key."""
@@ -186,10 +186,10 @@ class Searching:
     def learner(self) -> Learner:
         """Return what learns. It is not kept: in a circle of references, loaders would not end their workers."""
         args, weights = self.args, self.weight_optimizer()
-        if self.strategy.searcher == "logits":
+        if self.strategy.searcher == "gradient":
             return self._bilevel(weights)
         loader = self.parts.loader(*self.parts.learning, train=True)
-        if self.strategy.searcher == "candidates":
+        if self.strategy.searcher == "random":
             return self.candidates_in_turn(self.session, weights, loader, self.drawn, self.epochs_each)
         schedule = warm_restarts(weights, self.session.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
         how = self.take, self.drawn, lambda number: self.drawn(f"step {number}")
@@ -270,7 +270,7 @@ class Searching:
 
     def validation(self) -> Callable[[], Metrics]:
         """Return what rates the supernet on `val` after an epoch: as mixture, or on the path of one genotype."""
-        if self.strategy.searcher == "paths":
+        if self.strategy.searcher == "evolution":
             return self.of_path(self.session)
         return validator(self.session, self.parts, "val")[0]
 
@@ -301,7 +301,7 @@ class Searching:
     def describe(self) -> Row:
         """Return what an epoch tells of the genotype, and of the logits where these learn."""
         genotype = self.derived({}, self.session.progress.epochs_done)
-        if self.strategy.searcher != "logits":
+        if self.strategy.searcher != "gradient":
             return describe_genotype(genotype, self.model.fusions[0].space)
         row = describe(self.model.fusions, genotype)
         wanted = self.args.hessian or self.args.early_stop == "eigenvalue"
@@ -309,7 +309,7 @@ class Searching:
 
     def alphas(self) -> dict[str, dict]:
         """Return the relaxed weights of each level, under names; {} where no logits learn."""
-        if self.strategy.searcher != "logits":
+        if self.strategy.searcher != "gradient":
             return {}
         inputs, levels = self.names
         named = enumerate(zip(levels, self.model.fusions, strict=True))
@@ -339,7 +339,7 @@ class Searching:
 
     def should_stop(self) -> str:
         """Return why the search is to end now, or nothing."""
-        if not self.args.early_stop or self.strategy.searcher != "logits":
+        if not self.args.early_stop or self.strategy.searcher != "gradient":
             return ""
 
         def reason() -> str:

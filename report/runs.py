@@ -59,7 +59,8 @@ def headline(run: Run) -> dict[str, str]:
 
 
 def _search(run: Run, parts: Parts | None) -> list[Section]:
-    scores = [] if searched.searcher_of(run) == "paths" else [s.scores(run)]  # of a path, which is not what is chosen
+    # The scores of an evolution are those of a path, not of the network that is chosen.
+    scores = [] if searched.searcher_of(run) == "evolution" else [s.scores(run)]
     return [searched.genotype(run), searched.logits(run), s.curves(run), searched.settled(run), *scores]
 
 

@@ -24,7 +24,7 @@ def searcher_of(run: Run) -> str:
 def chosen(run: Run) -> dict[str, str]:
     """Return what a search's supernet, and the genotype that it ended with, have on val."""
     found, tried, on_val = run.read("discretisation.json"), briefly_trained(run), f"{run.metric} on val"
-    scores = {f"{on_val}, supernet": points(run.score)} if searcher_of(run) == "logits" else {}
+    scores = {f"{on_val}, supernet": points(run.score)} if searcher_of(run) == "gradient" else {}
     name = str(found.get("chosen"))
     if name in tried:
         return scores | {f"{on_val}, chosen, briefly trained": points(tried[name])}

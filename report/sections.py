@@ -26,7 +26,7 @@ def what_was_run(run: Run) -> Section:
     if run.kind == "test":
         told = f"Tested on {counted(run.results.get('pairs'))} {run.unit} of {run.results.get('part')}."
     else:
-        told = LOGITS_LEARN if run.kind == "search" and searcher_of(run) == "logits" else WEIGHTS_LEARN
+        told = LOGITS_LEARN if run.kind == "search" and searcher_of(run) == "gradient" else WEIGHTS_LEARN
         told += UNREAD.format(run.unit) if split and split.protocol != PAPER else ""
     if split and split.protocol == OVERFIT:
         told += f" Overfitting, a check of the whole job: learned and chosen on the same {sizes['train']} pairs."

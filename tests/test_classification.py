@@ -122,7 +122,7 @@ def test_a_killed_search_ends_as_a_whole_one(running, capsys, monkeypatch):
     argv += ["--topk", 2, "--topk_weights", "supernet", *COMMON]
     whole = named(run(search, capsys, *argv, "--save", "whole"), "search_exp_dir")
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpointer, "at_rest", struck_once(Checkpointer.on_step_end, 5, 15))
+        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 5, 15))
         assert search([str(word) for word in (*argv, "--save", "cut")]) == 3
     capsys.readouterr()
     cut = named(run(search, capsys, *argv, "--save", "cut", "--resume", "auto"), "search_exp_dir")

@@ -158,7 +158,7 @@ def stopped(whole, place, monkeypatch, capsys) -> Path:
     """A search that was stopped behind its 15th step, with a checkpoint behind every second; gives its folder."""
     whole.give(place, "search")
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpointer, "at_rest", struck_once(Checkpointer.on_step_end, 15, signal.SIGTERM))
+        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 15, signal.SIGTERM))
         assert go(place, "search") == 3
     monkeypatch.chdir(place.root)
     monkeypatch.setattr(detection.DetectionEvaluator, "compute", soak.mean_confidence)
@@ -194,14 +194,14 @@ def test_given_options_must_be_those_of_the_run(place, stopped, capsys):
 
 
 def test_auto_takes_the_newest_of_its_name_or_begins(place, stopped, capsys, monkeypatch):
-    monkeypatch.setattr(Checkpointer, "at_rest", struck_once(Checkpointer.on_step_end, 1, signal.SIGTERM))
+    monkeypatch.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 1, signal.SIGTERM))
     older = stopped.with_name("search-EXP-20200101-000000")
     shutil.copytree(stopped, older)
     named_alike = stopped.with_name("search-EXP-2-" + stopped.name[-15:])
     shutil.copytree(stopped, named_alike)
     assert search(place.argv("search")[1:]) == 3
     assert f"resumed: search in {stopped}\n" in capsys.readouterr().out
-    monkeypatch.setattr(Checkpointer, "at_rest", struck_once(Checkpointer.on_step_end, 1, signal.SIGTERM))
+    monkeypatch.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 1, signal.SIGTERM))
     assert search(place.argv("search", "--save=other")[1:]) == 3
     assert len(list(Path("runs").glob("search-other-*"))) == 1
 
@@ -328,7 +328,7 @@ def test_files_of_a_run_may_be_spoilt(stopped, capsys, file, changes):
 def test_another_genotype_is_refused(whole, place, monkeypatch, capsys):
     whole.give(place, "found")
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpointer, "at_rest", struck_once(Checkpointer.on_step_end, 3, signal.SIGTERM))
+        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 3, signal.SIGTERM))
         assert go(place, "found") == 3
     genotype = json.loads((place.root / "genotype.json").read_text())
     edges = genotype["cells"][0]["edges"]
@@ -359,7 +359,7 @@ def test_features_must_be_of_the_same_kind(whole, place, monkeypatch, capsys):
     place.config = place.root / "auto.yaml"
     whole.give(place, "search")
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpointer, "at_rest", struck_once(Checkpointer.on_step_end, 3, signal.SIGTERM))
+        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 3, signal.SIGTERM))
         assert go(place, "search") == 3
     with monkeypatch.context() as patched:
         for name in ("free_memory", "free_disk"):

@@ -46,7 +46,7 @@ def test_every_strategy_ends_in_a_valid_genotype_and_repeats(in_work, tiny_flir,
     """In the richer space but for one, with two inputs per node where logits learn."""
     space = "fusion_v1" if strategy == "darts" else "fusion_v2"
     options = ["--strategy", strategy, "--space", space, *SMALL, *OWN.get(strategy, [])]
-    options += ["--pair_inputs"] if STRATEGIES[strategy].searcher == "logits" else []
+    options += ["--pair_inputs"] if STRATEGIES[strategy].searcher == "gradient" else []
     ends = [searched(capsys, tiny_flir, tiny_config, *options)[0] for _ in range(2)]
     genotypes = [read_genotype(folder / "genotype.json", TAPS, LEVELS, 16) for folder in ends]
     assert genotypes[0] == genotypes[1]

@@ -24,7 +24,7 @@ class RelaunchRequest(Exception):
 
 
 def start_several(args: argparse.Namespace) -> None:
-    """Raise `RelaunchRequest` where --parallel asks for several processes; where there are not two GPUs, one does all."""
+    """Raise `RelaunchRequest` where --parallel asks for several processes and there are two GPUs or more."""
     asked = args.parallel and not is_started() and args.device in ("auto", "cuda")
     if asked and (count := torch.cuda.device_count()) > 1:  # no other command asks CUDA for anything here
         raise RelaunchRequest(count)

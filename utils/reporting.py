@@ -18,7 +18,7 @@ from engine.progress import Row
 from engine.step import Session, evaluate
 from utils.args import plain
 from utils.distributed import ranks, ranks_here
-from utils.run_folder import OthersFolder, RunFolder, read_json, write_json
+from utils.run_folder import RunFolder, read_json, write_json
 from utils.saving import save
 from utils.signals import Stopped
 from utils.tracking import Tracker
@@ -41,7 +41,7 @@ def start_run(kind: str, args: argparse.Namespace, parts: Parts, warnings: list[
 
 def folder_of(path: Path) -> RunFolder:
     """Return a run folder that is there, as this rank sees it."""
-    return RunFolder(path) if ranks().first else OthersFolder(path)
+    return RunFolder(path, read_only=not ranks().first)
 
 
 def start_alone(kind: str, args: argparse.Namespace, parts: Parts, warnings: list[str]) -> RunFolder:

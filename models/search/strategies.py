@@ -36,15 +36,15 @@ class Strategy:
         penalty: of one tensor of logits; added to the loss that logits descend.
         second_order: whether logits descend DARTS' second-order gradient.
         partial: mixtures act on one in `partial` channels.
-        learns: "logits"; or what is drawn in their place: "candidates", genotypes that are each trained on their own,
-            or "paths", a genotype per step, all on the supernet's weights.
+        searcher: "gradient", which learns logits; "random", which trains each drawn genotype on its own; or
+            "evolution", which trains a drawn genotype per step, all on the weights of the supernet.
     """
 
     relaxation: Relaxation = softmax
     penalty: Callable[[Tensor], Tensor] | None = None
     second_order: bool = False
     partial: int = 1
-    searcher: str = "logits"
+    searcher: str = "gradient"
 
 
 def zero_one(logits: Tensor) -> Tensor:
@@ -67,6 +67,6 @@ STRATEGIES = {
     "drnas": Strategy(dirichlet, pull_to_start),
     "fair": Strategy(sigmoid, zero_one),
     "sdarts-rs": Strategy(noisy_softmax),
-    "random": Strategy(searcher="candidates"),
-    "evolution": Strategy(searcher="paths"),
+    "random": Strategy(searcher="random"),
+    "evolution": Strategy(searcher="evolution"),
 }

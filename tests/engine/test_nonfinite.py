@@ -51,7 +51,7 @@ def go(session, optimizers, groups):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("synchronous", [True, False])
 def test_the_first_bad_step_ends_a_run_that_may_skip_none(value, synchronous):
     """Of two bad groups of two batches the first is named; good ones behind it do not move anything either."""
     session, optimizers, said = make_run(synchronous)
@@ -65,7 +65,7 @@ def test_the_first_bad_step_ends_a_run_that_may_skip_none(value, synchronous):
     assert not said
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("synchronous", [True, False])
 @pytest.mark.parametrize("key", ["x", "y"])
 def test_skipped_steps_leave_no_trace(synchronous, key):
     """With bad images the running statistics are hit before any loss is known."""
@@ -86,7 +86,7 @@ def test_skipped_steps_leave_no_trace(synchronous, key):
         go(session, optimizers, [bad[1]])
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("synchronous", [True, False])
 def test_the_count_goes_on_in_a_run_that_was_stopped(synchronous):
     (batch, *_), (session, optimizers, _) = Batches(1), make_run(synchronous, 3)
     go(session, optimizers, [[spoilt(batch, float("nan"))]])

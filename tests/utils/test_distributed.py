@@ -13,7 +13,7 @@ from utils.distributed import SINGLE_PROCESS, PeerLostError, Ranks
 from utils.errors import UserError
 from utils.experiment import device_of_rank, pick_compute
 from utils.launch import RelaunchRequest, launch, start_several
-from utils.run_folder import OthersFolder
+from utils.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -104,7 +104,7 @@ def test_a_process_is_told_its_ranks(monkeypatch):
 
 
 def test_other_ranks_write_nothing(tmp_path):
-    run = OthersFolder(tmp_path)
+    run = RunFolder(tmp_path, read_only=True)
     run.log("a line")
     run.append_row({"epoch": 0})
     run.keep_rows(lambda row: True)

@@ -71,7 +71,7 @@ def one_image(anchors, boxes, labels):
     return classes, deltas
 
 
-@pytest.mark.parametrize("at_once", [3, 32])
+@pytest.mark.parametrize("chunk", [3, 32])
 def test_match_equals_the_loops(monkeypatch, chunk):
     """In float64, so that rounding makes no ties of its own; few boxes at once must change nothing, nor others' boxes.
 
