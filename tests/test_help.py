@@ -15,8 +15,8 @@ SECTIONS = ("pretrain", "search", "found")
 TOOLS = (
     "check_data",
     "dataset_stats",
-    "demo",
-    "demo_mmimdb",
+    "demo.__main__",
+    "demo.mmimdb",
     "export",
     "plot_genotype",
     "predict",

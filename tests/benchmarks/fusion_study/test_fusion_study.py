@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fusion_study import report as fusion_report
 from benchmarks.fusion_study.__main__ import main, options_of, parse
-from benchmarks.fusion_study.__main__ import report as fusion_report
 from benchmarks.fusion_study.config import read_study
 from benchmarks.fusion_study.jobs import study_jobs
 from benchmarks.fusion_study.rows import FAILURE, RANKING, RATING, missing
@@ -193,7 +193,7 @@ def test_scenes_that_were_not_finished_are_rendered_again(faked, monkeypatch):
 
 
 def test_ranks_of_a_machine_share_its_cores(faked, monkeypatch):
-    monkeypatch.setattr("benchmarks.fusion_study.CORES", 12)
+    monkeypatch.setattr("benchmarks.fusion_study.__main__.CORES", 12)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     assert main(["--config", "mine.yaml", "--seeds", "2", "--methods", "rgb", "--slots", "2"]) == 0
     assert "threads: 2\n" in Path("runs/fusion_study-mine-2/logs/train_rgb.log").read_text()

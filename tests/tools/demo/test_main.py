@@ -33,7 +33,7 @@ PICTURES = ("genotype.png", "curves.png", "detections.png")
 def faked(tmp_path, monkeypatch, scenes) -> Options:
     """Stand in an empty folder where every command is a fake; gives options of a demo there."""
     stand_in(tmp_path, monkeypatch, scenes)
-    monkeypatch.setattr("tools.demo.commit", lambda: "abc")  # ours may have changes that have no name
+    monkeypatch.setattr("tools.demo.__main__.commit", lambda: "abc")  # ours may have changes that have no name
     return Options(seed=5, out="out", config="demo.yaml", slots=2)
 
 
@@ -76,7 +76,7 @@ def test_the_summary_holds_a_row_per_method_and_the_gains(faked, capsys):
 
 
 def test_commands_run_in_an_order_that_works_with_shared_cores(faked, monkeypatch):
-    monkeypatch.setattr("tools.demo.CORES", 6)
+    monkeypatch.setattr("tools.demo.__main__.CORES", 6)
     run_demo(faked)
     sizes = " ".join(f"--{name}={value}" for name, value in SIZES.items())
     assert commands()[0] == f"datasets.road_scenes out/scenes --seed 5 {sizes}"
@@ -163,7 +163,7 @@ def test_mistakes_are_found_before_anything_is_moved(faked):
 
 @pytest.mark.parametrize("commit", ["abc+", "unknown"])
 def test_code_without_a_name_is_not_gone_on_with(faked, monkeypatch, commit):
-    monkeypatch.setattr("tools.demo.commit", lambda: commit)
+    monkeypatch.setattr("tools.demo.__main__.commit", lambda: commit)
     for _ in range(2):
         run_demo(replace(faked, methods=("rgb",)), resume=True)
     assert len(list(Path().glob("out-*"))) == 1
@@ -175,7 +175,7 @@ def test_a_terminated_demo_says_so_and_stops_its_commands(faked, monkeypatch, ca
         time.sleep(5)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("tools.demo.run_jobs", killed)
+    monkeypatch.setattr("tools.demo.__main__.run_jobs", killed)
     with pytest.raises(SystemExit) as stop:
         main(["--out", "out", "--config", "demo.yaml"])
     assert stop.value.code == 130
