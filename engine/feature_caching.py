@@ -16,7 +16,8 @@ from datasets.loader import EVAL_BATCH_SIZE
 from datasets.parts import Parts
 from engine.features import KINDS, fill, record_shapes, store_key
 from engine.step import Compute
-from models.detection.detector import INPUTS, FusionDetector
+from models.detection.detector import FusionDetector
+from models.detection.streams import INPUTS
 from utils.distributed import ranks_here
 from utils.errors import UserError
 from utils.free_space import free_disk, free_memory

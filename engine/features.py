@@ -22,10 +22,10 @@ from datasets import images, resize
 from datasets.detection import paired_transforms
 from datasets.feature_store import Shapes, Store
 from engine.step import Compute, move
-from models.detection import backbones, layers
-from models.detection import detector as fusion_detector
-from models.detection.detector import INPUTS, FusionDetector
+from models.detection import backbones, layers, streams
+from models.detection.detector import FusionDetector
 from models.detection.necks import bifpn
+from models.detection.streams import INPUTS
 from utils.progress_bar import bar
 
 KINDS = ("taps", "encoder")
@@ -36,7 +36,7 @@ CACHE_KEY_MODULES = (
     backbones,
     bifpn,
     layers,
-    fusion_detector,
+    streams,
 )  # from a file to its features
 
 

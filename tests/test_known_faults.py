@@ -14,8 +14,10 @@ import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
 from commands.options import make_parser
-from models.detection.detector import FusionDetector, Streams, found_fusions, searchable_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import found_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import Streams
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
@@ -31,7 +33,7 @@ def detector(found: bool = False) -> FusionDetector:
         fusions = found_fusions(random_genotype(Space(4, 16), streams.tap_names, streams.level_names, 0), 0.0)
     else:
         fusions = searchable_fusions(Space(4, 16), 3, 0.0)
-    return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=3), NORMALIZATION, 2.0)
+    return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=3, anchor_scale=2.0), NORMALIZATION)
 
 
 def images():

@@ -66,7 +66,7 @@ def check_data_and_run(seen: Seen) -> None:
         assert (loader.batches.batch_size, loader.num_workers, loader.batches.seed) == (4, 1, 11)
     assert {c.clip_grad for c in seen["pick_compute"]} == {2.0}
     model = seen["FusionDetector"][-1]
-    assert model.anchor_scale == 3
+    assert model.head.anchor_scale == 3
     assert {m.momentum for m in model.head.modules() if isinstance(m, nn.BatchNorm2d)} == {0.3}
 
 
@@ -167,7 +167,7 @@ def test_a_search_hands_its_sizes_on(seen, tiny_flir, tiny_config, capsys):
     assert "--image_size: (96, 96), though the streams were pretrained with [64, 80]" in text
     (folder,) = (x[16:] for x in text.splitlines() if x.startswith("search_exp_dir: "))
     assert found([*common, "--search_exp_dir", folder]) == 0
-    assert seen["FusionDetector"][-1].anchor_scale == 3
+    assert seen["FusionDetector"][-1].head.anchor_scale == 3
     assert seen["PairTransform"][-1].image_size == (96, 96)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from datasets.detection.paired_detection import PairedData
 from datasets.parts import Parts
-from models.detection.detector import INPUTS, MODALITIES, SingleDetector
+from models.detection.detector import SingleDetector
+from models.detection.streams import INPUTS, MODALITIES
 from utils import checkpoint
 from utils.checkpoint import State
 from utils.errors import UserError

@@ -8,26 +8,24 @@ import torch
 from torch.nn import functional as F
 
 from models.detection.heads.anchor_targets import Targets
-from models.detection.heads.efficientdet import HeadOutput, flatten_levels
 
 BOX_LOSS_WEIGHT = 50.0
 ALPHA, GAMMA = 0.25, 1.5
 
 
-def detection_losses(output: HeadOutput, targets: Targets, num_classes: int) -> dict[str, torch.Tensor]:
-    """Compare a batch's head output with its targets, in float32 at least.
+def detection_losses(logits: torch.Tensor, deltas: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+    """Compare predictions at every anchor with their targets, in float32 at least.
 
     Args:
-        output: of the detection head, B images.
+        logits: of the classes, (B, N, K).
+        deltas: of the boxes, (B, N, 4).
         targets: of `assign_targets` for the same images and anchors; `num_positives` may be that of a larger batch.
-        num_classes: K.
 
     Returns:
         Scalars: "class_loss", "box_loss" and "loss" = class + 50 box. Both are sums over the batch divided by its
         number of positive anchors + 1, so a batch without boxes has a finite loss.
     """
     divisor = targets.num_positives + 1
-    logits, deltas = flatten_levels(output.class_logits, num_classes), flatten_levels(output.box_deltas, 4)
     class_loss = _class_loss(_precise(logits), targets.classes) / divisor
     box_loss = _box_loss(_precise(deltas), targets.box_deltas) / (4 * divisor)
     return {"loss": class_loss + BOX_LOSS_WEIGHT * box_loss, "class_loss": class_loss, "box_loss": box_loss}

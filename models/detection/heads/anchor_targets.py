@@ -7,6 +7,7 @@ All images at once, and no value is asked of the device: a GPU is never waited f
 Shapes: B images, N anchors, M boxes of an image; an image with fewer is filled up with boxes of label -1.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from torchvision.ops import box_convert
 
 IOU_THRESHOLD = 0.5
+MAX_LOG_RATIO = math.log(1e5)  # a side of 1e5 anchor sides is beyond any image: this only keeps exp from overflowing
 BOXES_AT_ONCE = 32  # of the whole batch, or one of each image; bounds the memory of the IoU table
 
 
@@ -53,6 +55,15 @@ def encode_boxes(boxes_xyxy: torch.Tensor, anchors_xyxy: torch.Tensor) -> torch.
     box_x, box_y, box_w, box_h = box_convert(boxes_xyxy, "xyxy", "cxcywh").unbind(-1)
     x, y, w, h = box_convert(anchors_xyxy, "xyxy", "cxcywh").unbind(-1)
     return torch.stack([(box_y - y) / h, (box_x - x) / w, (box_h / h).log(), (box_w / w).log()], dim=-1)
+
+
+def decode_boxes(deltas: torch.Tensor, anchors_xyxy: torch.Tensor) -> torch.Tensor:
+    """Undo `encode_boxes`: deltas (N, 4) in ty, tx, th, tw and their anchors (N, 4) give boxes (N, 4) xyxy pixels."""
+    ty, tx, th, tw = deltas.unbind(-1)
+    x, y, w, h = box_convert(anchors_xyxy, "xyxy", "cxcywh").unbind(-1)
+    widths = tw.clamp(max=MAX_LOG_RATIO).exp() * w
+    heights = th.clamp(max=MAX_LOG_RATIO).exp() * h
+    return box_convert(torch.stack([tx * w + x, ty * h + y, widths, heights], dim=-1), "cxcywh", "xyxy")
 
 
 def match_anchors(anchors_xyxy: torch.Tensor, boxes_xyxy: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
