@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from main_darts_found_flira import main as found
 from models.search.fusion_cells.derive import derive
@@ -21,6 +22,7 @@ from models.search.fusion_cells.operations import FUSION_OPS
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from tools.options import page
+from utils import __version__
 
 REPO = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -130,6 +132,19 @@ def test_three_lines_of_python_detect(work, monkeypatch):
 
 def test_the_page_of_options_is_as_made():
     assert (REPO / "docs/options.md").read_text(encoding="utf-8") == page()
+
+
+def test_the_version_is_the_newest_of_the_changelog():
+    headings = re.findall(r"^## (.*)$", (REPO / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == __version__
+    assert headings == sorted(headings, key=lambda version: [int(n) for n in version.split(".")], reverse=True)
+
+
+def test_the_citation_is_yaml_of_the_format():
+    citation = yaml.safe_load((REPO / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)  # the fields that the format requires
+    assert "version" not in citation  # it stands in one place
 
 
 def test_an_operation_is_added_as_the_page_says(monkeypatch):
