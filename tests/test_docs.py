@@ -194,3 +194,14 @@ def test_the_example_of_python_detects(work, monkeypatch, capsys):
         run_example("predict.py", monkeypatch, "nowhere", *pictures)
     assert ended.value.code == 2
     assert all(re.fullmatch(r"(person|bike|car) 0\.\d\d at x -?\d+ to \d+, y -?\d+ to \d+ px", line) for line in lines)
+
+
+def test_a_module_of_ones_own_is_searched(monkeypatch, capsys):
+    """In 40 lines; what the module learns needs both of its inputs, and the derived cell reads both."""
+    run_example("search_your_own_module.py", monkeypatch)
+    (line,) = capsys.readouterr().out.splitlines()
+    first, second = re.fullmatch(r"cell: (\d\+\d) \w+, (\d\+\d) \w+", line).groups()
+    read = {int(number) for number in (*first.split("+"), *second.split("+"))}
+    assert read & {0, 1}
+    assert read & {2, 3}
+    assert len((REPO / "examples/search_your_own_module.py").read_text().splitlines()) <= 40
