@@ -82,7 +82,7 @@ def make_schedule(
 def parameter_groups(
     recipe: Recipe, model: nn.Module, *, streams: nn.Module | None = None, stream_lr: float = 0.0
 ) -> list[dict]:
-    """Return the trainable weights by group: the model, unfrozen streams, and the biases of each where they are apart."""
+    """Return the trainable weights by group: model, unfrozen streams, and the biases of each where they are apart."""
     inner = set() if streams is None else {id(p) for p in streams.parameters()}
     weights = weight_parameters(model)
     groups = [{"params": [p for p in weights if id(p) not in inner]}]

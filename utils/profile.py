@@ -5,7 +5,7 @@ from torch import nn
 
 from models.detection.detector import FusionDetector
 from models.detection.streams import INPUTS
-from models.search.fusion_cells.costs import macs
+from models.search.costs import macs
 
 
 class _OfImages(nn.Module):

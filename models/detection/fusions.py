@@ -6,9 +6,10 @@ Each takes the F taps of its level, a list of maps (B, C, H, W) or one tensor, a
 from torch import nn
 
 from models.detection.baselines import BASELINES, Widened
+from models.search.fusion_cells.choices import MAPS
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.layers import MAPS, Features
+from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.relaxations import Relaxation, softmax
