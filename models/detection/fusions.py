@@ -12,11 +12,10 @@ from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
-from models.search.relaxations import Relaxation, softmax
 
 
 def searchable_fusions(
-    space: Space, num_levels: int, dropout: float, relaxation: Relaxation = softmax, partial: int = 1
+    space: Space, num_levels: int, dropout: float, relaxation: str = "softmax", partial: int = 1
 ) -> list[nn.Module]:
     """Return one supernet per level, each with weights and logits of its own."""
     return [SearchableFusion(space, dropout, relaxation, partial) for _ in range(num_levels)]
