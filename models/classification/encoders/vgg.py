@@ -5,7 +5,6 @@ Shapes: B batch, K classes.
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
@@ -42,19 +41,3 @@ class PosterEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return class scores (B, K)."""
         return self.classifier(self.taps(images)[-1].mean(dim=(2, 3)))
-
-
-def to_torchvision(images: Tensor) -> Tensor:
-    """Turn what multimodal_imdb.hdf5 holds, BGR less Caffe's means, into what torchvision's VGG was trained on.
-
-    Args:
-        images: (..., 3, H, W), any type.
-    Returns:
-        float32, RGB, of ImageNet's mean and deviation.
-    """
-    caffe = torch.tensor([103.939, 116.779, 123.68], device=images.device).view(3, 1, 1)
-    mean, std = (
-        torch.tensor(v, device=images.device).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
-    rgb = (images.float() + caffe).flip(-3) / 255
-    return (rgb - mean) / std
