@@ -1,4 +1,4 @@
-"""Detection loss: focal loss over all anchors plus Huber loss over those that own a box.
+"""Detection loss: focal loss over all anchors plus Huber loss over the anchors that own a box.
 
 EfficientDet (Tan et al. 2020), section 5; focal loss: Lin et al. 2017, equation 5, with gamma 1.5.
 Shapes: B images, N anchors, K classes.
@@ -38,7 +38,7 @@ def _precise(x: torch.Tensor) -> torch.Tensor:
 def _class_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Sum the focal loss of logits (B, N, K) over everything; background (-1) is a negative of every class.
 
-    Everything is summed as negatives first; the few positives, one class of some anchors, are put right after that.
+    All logits are summed as negatives first. The few positives, one class of some anchors, are corrected afterwards.
     """
     positive = logits.gather(-1, classes.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     p = positive.sigmoid()
@@ -50,8 +50,8 @@ def _class_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 class _Negatives(torch.autograd.Function):
     """Sum p^1.5 softplus(x), p = sigmoid(x), over all logits x, with its gradient p^1.5 (1.5 (1 - p) softplus(x) + p).
 
-    The gradient is made beside the value, in few passes over the memory: the loss of 90 classes at every anchor is a
-    third of a step on cached features, and torchvision's sigmoid_focal_loss four times as slow.
+    The gradient is computed with the value, in few passes over memory. With 90 classes this loss takes a third of a
+    step on cached features; torchvision's sigmoid_focal_loss takes four times as long.
     """
 
     @staticmethod

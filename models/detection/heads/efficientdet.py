@@ -33,7 +33,7 @@ class HeadOutput(NamedTuple):
 
 
 def flatten_levels(levels: Maps, per_anchor: int) -> Tensor:
-    """Put head maps in anchor order.
+    """Return head maps in the order of the anchors.
 
     Args:
         levels: per level (B, A * per_anchor, H_l, W_l).
@@ -69,7 +69,7 @@ class PredictionNet(nn.Module):
         nn.init.constant_(self.predict.conv_pw.bias, bias)
 
     def forward(self, maps: Maps) -> Maps:
-        """Take per level (B, C, H_l, W_l), give per level (B, outputs, H_l, W_l)."""
+        """Return (B, outputs, H_l, W_l) per level, of (B, C, H_l, W_l) per level."""
         assert len(maps) == len(self.bn_rep), (len(maps), len(self.bn_rep))
         return [self._predict_level(x, norms) for x, norms in zip(maps, self.bn_rep)]
 
