@@ -184,8 +184,8 @@ def add_recipe_options(group: argparse._ArgumentGroup) -> None:
     text = "optimiser and schedule: Adam with cosine restarts, or SGD with steps or one cosine (adam_restarts)"
     add("--recipe", choices=RECIPE_NAMES, default=RECIPE_NAMES[0], help=text)
     text = "of sgd_steps: epochs, also fractions, after which the learning rate is a tenth (none)"
-    add("--marks", type=above_zero, nargs="+", default=(), metavar="EPOCH", help=text)
-    add("--momentum", type=probability, default=0.9, help="of the sgd recipes (0.9)")
+    add("--marks", type=above_zero, nargs="+", metavar="EPOCH", help=text)
+    add("--momentum", type=probability, default=0.9, help="factor of the last step in the sgd recipes (0.9)")
     add("--warmup_steps", type=count, default=0, metavar="N", help="steps of a lower rate in the sgd recipes (0)")
     text = "rate in these steps: rising from a third, or a third (linear)"
     add("--warmup_kind", choices=("linear", "constant"), default="linear", help=text)

@@ -27,7 +27,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
         cycle_epochs=args.Ti,
         cycle_factor=args.Tm,
         momentum=args.momentum,
-        marks=tuple(args.marks),
+        marks=tuple(args.marks or ()),
         warmup_steps=args.warmup_steps,
         warmup=args.warmup_kind,
         biases_apart=args.biases_apart,
@@ -45,5 +45,5 @@ def check_recipe(args: argparse.Namespace) -> None:
     if unread:
         names = ", ".join("--" + name for name in unread)
         raise UserError(f"{names}: no effect with --recipe {args.recipe}: remove it, or choose another recipe")
-    if list(args.marks) != sorted(args.marks):
+    if args.marks and list(args.marks) != sorted(args.marks):
         raise UserError(f"--marks: expected epochs in rising order, found {' '.join(map(str, args.marks))}")
