@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, LRScheduler, OneCycleLR
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from models.search.parameters import weight_parameters
 
@@ -116,7 +116,7 @@ def _sgd(recipe: Recipe, groups: list[dict]) -> Optimizer:
 def _restarts(recipe: Recipe, optimizer: Optimizer, steps: int, epochs: int, repeat: bool) -> LRScheduler:
     """Cosine annealing with warm restarts (SGDR, 1608.03983); repeated, one cycle per network."""
     cycle, factor = (epochs, 1) if repeat else (recipe.cycle_epochs, recipe.cycle_factor)
-    return CosineAnnealingWarmRestarts(optimizer, cycle * steps, factor, recipe.lr_min)
+    return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, cycle * steps, factor, recipe.lr_min)
 
 
 def _one_cycle(recipe: Recipe, optimizer: Optimizer, steps: int, epochs: int, repeat: bool) -> LRScheduler:
@@ -124,7 +124,8 @@ def _one_cycle(recipe: Recipe, optimizer: Optimizer, steps: int, epochs: int, re
     assert not repeat
     total = epochs * steps
     rising = recipe.warmup_share if recipe.warmup_share * total > 1 else 0.0  # OneCycleLR divides by zero at one step
-    return OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total, pct_start=rising)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return lr_scheduler.OneCycleLR(optimizer, rates, total, pct_start=rising)
 
 
 def _marks(recipe: Recipe, optimizer: Optimizer, steps: int, epochs: int, repeat: bool) -> LRScheduler:
@@ -152,7 +153,7 @@ def _by_factor(recipe: Recipe, optimizer: Optimizer, factor: Callable[[int], flo
         step = step if period is None else step % period
         return factor(step) * _warmup(recipe, step)
 
-    return LambdaLR(optimizer, warmed)
+    return lr_scheduler.LambdaLR(optimizer, warmed)
 
 
 def _warmup(recipe: Recipe, step: int) -> float:
