@@ -32,7 +32,7 @@ def open_examples(data_set: DataSet, args: argparse.Namespace, modalities: tuple
         check_outside(args.data, "--cache_dir", args.cache_dir)
     data = data_set.open(args.data, args.small_dataset)
     for name in ("train", "dev"):
-        if not data.examples[name]:
+        if not data.records[name]:
             raise UserError(f"{args.data}: {name} list: expected examples, found none")
     args.num_classes, args.dataset = len(data.classes), data.name
     options = args.batchsize, args.seed, args.workers, args.pin_mem, getattr(args, "augment", False), args.max_bad_files
