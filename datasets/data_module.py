@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from datasets.bad_files import BadFiles
-from datasets.feature_cache import PLAIN, CachedDataset, FeatureCache, Record, Variant
+from datasets.feature_cache import PLAIN, CachedDataset, FeatureCache, Variant
 from datasets.loader import Sample, SampleLoader, Samples, make_loader
 from datasets.splits import BLOCKED, PARTS, Split
 from utils import distributed

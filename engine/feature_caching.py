@@ -129,9 +129,10 @@ def cached(
 
 
 def _inputs(data_module: DataModule, learning: Sequence[str], plain: Sequence[str]) -> Inputs:
-    """Return every input that will be read."""
-    trained = data_module.data.variants(data_module.records(*learning), train=True)
-    return trained + data_module.data.variants(data_module.records(*plain), train=False)
+    """Return every input that will be read, once."""
+    inputs = data_module.data.variants(data_module.records(*learning), train=True)
+    inputs += data_module.data.variants(data_module.records(*plain), train=False)
+    return list({(record.name, variant): (record, variant) for record, variant in inputs}.values())
 
 
 def cache_sizes(

@@ -82,9 +82,7 @@ def record_shapes(
     return tuple(tuple(tensor.shape[1:]) for tensor in features)
 
 
-def encode(
-    model: CacheableModel, inputs: dict[str, Tensor], stream: str, kind: str, compute: Compute
-) -> list[Tensor]:
+def encode(model: CacheableModel, inputs: dict[str, Tensor], stream: str, kind: str, compute: Compute) -> list[Tensor]:
     """Return a stream's features of a batch, (B, ...) on the CPU."""
     assert isinstance(model, nn.Module)
     model.eval()

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from datasets import images, resize
@@ -105,7 +104,6 @@ class DetectionData:
                     f"{self.name}: expected images of {' and '.join(modalities)}, which the network reads, found only "
                     f"{' and '.join(self.channels)} (see --modality)"
                 )
-
 
     def dataset(self, records: Sequence[DetectionRecord], train: bool) -> DetectionDataset:
         """Return the samples of records: augmented for training, plain otherwise."""

@@ -66,9 +66,7 @@ def _modalities(file: str, value: Any) -> tuple[str, ...]:
     modalities = fields.names(file, "modalities", value)
     for modality in modalities:
         if modality not in MODALITIES:
-            raise UserError(
-                f"{file}: modalities: expected {' or '.join(MODALITIES)}, or both, found {short(modality)}"
-            )
+            raise UserError(f"{file}: modalities: expected {' or '.join(MODALITIES)}, or both, found {short(modality)}")
     return tuple(modality for modality in MODALITIES if modality in modalities)
 
 

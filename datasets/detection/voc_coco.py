@@ -31,7 +31,9 @@ def locate_voc(folder: Path) -> Source:
         raise UserError(f"{folder}: expected the folders {XML} and {IMAGES} of Pascal VOC, found no {missing[0]}")
     files = {o: folder / LISTS / f"{o}.txt" for o in ORIGINS if (folder / LISTS / f"{o}.txt").is_file()}
     if files and "train" not in files:
-        raise UserError(f"{folder / LISTS}: expected train.txt, found {', '.join(path.name for path in files.values())}")
+        raise UserError(
+            f"{folder / LISTS}: expected train.txt, found {', '.join(path.name for path in files.values())}"
+        )
     if "val" in files and "test" not in files:
         files["test"] = files.pop("val")
     lists = {origin: _voc_list(folder, path, read_names(path)) for origin, path in files.items()}
@@ -46,16 +48,15 @@ def locate_coco(folder: Path) -> Source:
     """Find the lists of a COCO folder.
 
     Args:
-        folder: `annotations/` or the folder itself holds `*train*.json` and perhaps `*val*.json` and `*test*.json`. The
-            images of `instances_train2017.json` lie in train2017/, else in images/, else in the folder.
+        folder: its annotations/ holds `*train*.json` and perhaps `*val*.json` and `*test*.json`. The images of
+            `instances_train2017.json` lie in train2017/ or images/train2017/, else in images/.
     Raises:
         UserError: the folder is not laid out so.
     """
-    below = folder / "annotations"
-    files = find_lists([below if below.is_dir() else folder])
+    files = find_lists([folder / "annotations"])
     if "train" not in files:
-        found = ", ".join(str(path.name) for path in files.values()) or "none"
-        raise UserError(f"{folder}: expected COCO files *train*.json, found {found}")
+        found = ", ".join(path.name for path in files.values()) or "none"
+        raise UserError(f"{folder / 'annotations'}: expected COCO files *train*.json, found {found}")
     lists = {origin: ImageList(path, {"rgb": _coco_images(folder, path)}) for origin, path in files.items()}
     categories = read_coco(files["train"]).get("categories")
     entries = [entry for entry in categories if isinstance(entry, dict)] if isinstance(categories, list) else []
@@ -70,7 +71,7 @@ def _voc_list(folder: Path, path: Path, names: list[str]) -> ImageList:
 
 
 def _voc_classes(paths: list[Path]) -> tuple[str, ...]:
-    """Return the names of all objects, sorted. A file that cannot be read has none; it is reported when it is opened."""
+    """Return the names of all objects, sorted. Files that cannot be read are reported when the data set is opened."""
     names: set[str] = set()
     for path in paths:
         with suppress(UserError):
@@ -81,8 +82,10 @@ def _voc_classes(paths: list[Path]) -> tuple[str, ...]:
 def _coco_images(folder: Path, annotations: Path) -> Path:
     """Return the image folder of an annotation file: that of its last word, else the common one."""
     word = annotations.stem.rpartition("_")[2]
-    candidates = [folder / word, folder / "images" / word, folder / "images"]
-    return next((path for path in candidates if path.is_dir()), folder)
+    for path in (folder / word, folder / "images" / word, folder / "images"):
+        if path.is_dir():
+            return path
+    raise UserError(f"{folder}: expected the images of {annotations.name} in {word} or images, found neither")
 
 
 def _in_words(files: dict[str, Path]) -> str:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from models.classification import encoders
 from models.classification.encoders import clips, hcn, maxout, timm_maps, vgg
-from models.search.parameters import freeze
+from models.search.parameters import freeze, supernets
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GREY = (0.449,), (0.226,)
@@ -173,6 +173,11 @@ class FusionClassifier(nn.Module):
             taps = self.streams(inputs)
         features = [self.reshape[str(n)](tap) if str(n) in self.reshape else None for n, tap in enumerate(taps)]
         return self.head(self.fusions[0](features).flatten(1))
+
+    def searchables(self) -> dict[str, dict[str, nn.Module]]:
+        """Return the supernets by part and place, {"fusion": {"fusion": ...}}; {} where nothing is searched."""
+        places = supernets(dict(zip(self.streams.level_names, self.fusions, strict=True)))
+        return {"fusion": places} if places else {}
 
     def blocks(self) -> list[nn.Module]:
         """Return the modules that torch.compile takes one by one."""

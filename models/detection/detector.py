@@ -26,7 +26,7 @@ from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import MAPS, Features
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
-from models.search.parameters import freeze
+from models.search.parameters import freeze, supernets
 from models.search.relaxations import Relaxation, softmax
 
 MODALITIES = ("thermal", "rgb")  # the streams of the search, in the order of a level's taps
@@ -181,6 +181,11 @@ class FusionDetector(nn.Module):
             maps = [list(streams) for streams in zip(*(_working(m) for m in inputs["encoder"]))]
             return self.streams.refine_all(maps, inputs["image_size"])
         return self.streams({m: self.normalize(inputs, m) for m in self.streams.modalities})
+
+    def searchables(self) -> dict[str, dict[str, nn.Module]]:
+        """Return the supernets by part and place, {"fusion": {"P3": ..., ...}}; {} where nothing is searched."""
+        places = supernets(dict(zip(self.streams.level_names, self.fusions, strict=True)))
+        return {"fusion": places} if places else {}
 
     def blocks(self) -> list[nn.Module]:
         """Return the modules that torch.compile takes one by one."""

@@ -24,6 +24,11 @@ def parameter_groups(model: nn.Module, streams: nn.Module, stream_lr: float) -> 
     return [{"params": own}, *([{"params": theirs, "lr": stream_lr}] if theirs else [])]
 
 
+def supernets(places: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Return those of some modules that are supernets: they have a search space and a stage."""
+    return {place: module for place, module in places.items() if hasattr(module, "space") and hasattr(module, "stage")}
+
+
 def freeze(module: nn.Module) -> None:
     """Take the module out of training for good: no gradients here, eval mode by the owner's `train`."""
     module.requires_grad_(False)

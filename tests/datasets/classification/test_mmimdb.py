@@ -67,7 +67,7 @@ def test_to_rgb_undoes_what_vgg_needs():
 def test_small_takes_the_first_of_each_list(prepared, monkeypatch):
     monkeypatch.setattr("datasets.classification.mmimdb.SMALL", 2)
     whole, small = open_mmimdb(str(prepared)), open_mmimdb(str(prepared), small=True)
-    assert small.examples == {name: listed[:2] for name, listed in whole.examples.items()}
+    assert small.records == {name: listed[:2] for name, listed in whole.records.items()}
 
 
 @pytest.mark.parametrize("form", ["ints", "texts", "short texts"])

@@ -118,3 +118,8 @@ def test_pictures_are_normalised_and_other_inputs_are_not():
     )
     words = torch.randn(2, 300)
     assert normalised(words) is words
+
+
+def test_the_supernet_is_found_by_part_and_place():
+    model = published("mmimdb")
+    assert model.searchables() == {"fusion": {"fusion": model.fusions[0]}}

@@ -148,3 +148,12 @@ def test_a_single_detector_gives_its_stream_to_the_fused_one(stream):
     images = batch()["images"]
     for a, b in zip(single(images).class_logits, fused(images).class_logits, strict=True):
         assert torch.equal(a, b)
+
+
+def test_supernets_are_found_by_part_and_place():
+    model = detector("search")
+    parts = model.searchables()
+    assert list(parts) == ["fusion"]
+    assert list(parts["fusion"]) == ["P3", "P4", "P5", "P6"]
+    assert all(a is b for a, b in zip(parts["fusion"].values(), model.fusions, strict=True))
+    assert detector("found").searchables() == detector("sum").searchables() == {}
