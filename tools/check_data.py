@@ -1,7 +1,10 @@
 """Say what a data set holds and everything that is wrong with it: python -m tools.check_data DIR [--json FILE]."""
 
 import argparse
+import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -10,7 +13,7 @@ from commands.options import above_zero, image_size, positive
 from datasets.detection.detection_data import DetectionData
 from datasets.detection.opening import open_source
 from datasets.detection.pairing import MissingImage
-from datasets.detection.registry import locate
+from datasets.detection.registry import dataset_name, is_description, locate
 from datasets.detection.sources import Source
 from datasets.splits import make_split
 from models.detection.anchor_fit import SCALES, anchor_shares, better_scale
@@ -19,7 +22,6 @@ from tools.data_checks.records import CheckedRecord, Problem, duplicates, inspec
 from tools.data_checks.registration import AGREE_PX, Registration, working_factor
 from tools.data_checks.report import in_words, show
 from tools.data_checks.unlisted_files import named_images, unlisted_files
-from tools.data_options import add_data_options, check_output
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.run_folder import write_json
@@ -53,6 +55,38 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--fusion_levels", type=positive, default=5, help="pyramid levels that have anchors, from P3 on (5)")
     add("--json", metavar="FILE", help="write the same as JSON (none)")
     return parser.parse_args(argv)
+
+
+def add_data_options(parser: Parser) -> None:
+    """Add the options of every tool that reads a data set."""
+    parser.add_argument("data", metavar="DIR", help="folder of the data set; nothing is written to it")
+    text = "how DIR is laid out, or the YAML file of an own set (flir_aligned)"
+    parser.add_argument("--dataset", metavar="NAME|YAML", type=dataset_name, default="flir_aligned", help=text)
+    text = "threads that read images (one per core)"
+    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help=text)
+
+
+def check_output(option: str, file: str, data: str, dataset: str) -> Path:
+    """Check that an output file can be written and is outside the data folder.
+
+    Args:
+        option: the option that names the file, for messages.
+        file: the output file.
+        data: folder of the data set.
+        dataset: value of --dataset; its YAML file must not be overwritten.
+    """
+    path = Path(file)
+    if path.resolve().is_relative_to(Path(data).resolve()):
+        raise UserError(f"{option} {file}: expected a file outside the data folder {data}")
+    if is_description(dataset) and path.resolve() == Path(dataset).resolve():
+        raise UserError(f"{option} {file}: expected another file than that of --dataset")
+    if not file or not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        raise UserError(f"{option} {file!r}: expected a file in a folder that exists")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            return path
+    except OSError as error:
+        raise UserError(f"{option} {file}: expected a file that can be written, found: {error}") from None
 
 
 def check(args: argparse.Namespace) -> dict[str, Any]:

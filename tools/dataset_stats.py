@@ -8,9 +8,9 @@ import sys
 
 from datasets.detection.detection_data import DetectionData
 from datasets.detection.opening import open_data_set
+from tools.check_data import add_data_options, check_output
 from tools.data_checks.pixel_statistics import PixelStatistics, pixel_statistics
 from tools.data_checks.report import show
-from tools.data_options import add_data_options, check_output
 from utils.args import Parser, command
 from utils.errors import UserError
 
