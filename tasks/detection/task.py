@@ -5,7 +5,7 @@ Shapes: batch as collated by datasets/loader.py.
 
 from torch import Tensor, nn
 
-from datasets.parts import Parts
+from datasets.data_module import DataModule
 from utils.coco_eval import evaluate_detections, to_coco_detections
 from utils.distributed import SINGLE_PROCESS, Ranks
 
@@ -45,9 +45,10 @@ class DetectionEvaluator:
         )
 
 
-def make_evaluator(parts: Parts, part: str, full: bool = False) -> DetectionEvaluator:
+def make_evaluator(parts: DataModule, part: str, full: bool = False) -> DetectionEvaluator:
     """Return the evaluator of a part; `full`: also score objects by size, which triples the time."""
-    return DetectionEvaluator(parts.ground_truth(part), parts.data.category_ids, parts.data.classes, full)
+    truth = parts.data.ground_truth[parts.list_of(part)]
+    return DetectionEvaluator(truth, parts.data.category_ids, parts.data.classes, full)
 
 
 def _inputs(batch: dict) -> dict:
