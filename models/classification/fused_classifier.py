@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.classification import encoders
-from models.classification.encoders import clips, hcn, maxout, timm_maps, vgg
+from models.classification.encoders import clips, hcn, maxout, statistics, timm_maps, vgg
 from models.classification.encoders.statistics import Statistics
 from models.search.parameters import freeze, supernets
 
@@ -194,7 +194,7 @@ class FusionClassifier(nn.Module):
     # For a feature cache (engine/feature_fill.py): one stream per modality.
 
     feature_kinds = ("pooled",)
-    cache_key_modules = (encoders, clips, hcn, maxout, timm_maps, vgg, sys.modules[__name__])
+    cache_key_modules = (encoders, clips, hcn, maxout, statistics, timm_maps, vgg, sys.modules[__name__])
 
     @property
     def stream_inputs(self) -> dict[str, tuple[str, ...]]:
