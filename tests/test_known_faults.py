@@ -226,7 +226,7 @@ def test_every_option_is_read(in_work, tiny_flir, tiny_config, monkeypatch, sect
         parser.add_argument("--learning_speed", type=float, default=1.0)
         return parser
 
-    assert unread_options(monkeypatch, section, runs, faulty) == {"learning_speed"}
+    assert "learning_speed" in unread_options(monkeypatch, section, runs[:1], faulty)
 
 
 # 5. Anomaly detection at import, pickle, a fixed number of classes.
