@@ -136,11 +136,10 @@ class Classification(Task):
             seed_everything(options.seed)  # so that a modality trained alone equals one of both
             encoder = build.build_encoder(self.preset, options, modality, not options.no_imagenet)
             model, own = SingleClassifier(modality, encoder), data.of(modality)
-            loader = own.loader("train", train=True)
-            stages.append(Stage(modality, lambda models, log, m=model: m, own, loader, options.epochs))
+            stages.append(Stage(modality, lambda models, log, m=model: m, own, options.epochs))
         return Pretraining(
             stages,
-            tuple(self.preset.files),
+            modalities=tuple(self.preset.files),
             files=lambda models: {
                 build.encoder_file(self.preset, options, m).name: model.encoder.state_dict()
                 for m, model in models.items()
