@@ -1,4 +1,4 @@
-"""The gallery of a report: pairs with what is there and what was found, those with the most misses first."""
+"""The gallery of a report: pairs with ground truth and detections, those with the most missed objects first."""
 
 import base64
 import io
@@ -18,32 +18,31 @@ from utils.box_matching import Matched
 
 NUM_PAIRS = 8
 MIN_SCORE = 0.3  # detections below are neither shown nor counted
-WIDTH, DPI = 360, 100  # of a picture: pixels, and per inch
+WIDTH, DPI = 360, 100  # of a picture: pixels, and pixels per inch
 QUALITY = 78  # of JPEG
 
 
-def readable(parts: Parts, part: str, left_out: Iterable[str] = ()) -> list[PairRecord]:
-    """Return the pairs of a part but for those that a run has left out, since a file of them cannot be read."""
-    unread = {*left_out, *parts.bad_files.names}
-    return [record for record in parts.records(part) if record.file_name not in unread]
+def readable(parts: Parts, part: str, skipped: Iterable[str] = ()) -> list[PairRecord]:
+    """Return the records of a part, without those that the run skipped because a file was unreadable."""
+    unreadable = {*skipped, *parts.bad_files.names}
+    return [record for record in parts.records(part) if record.file_name not in unreadable]
 
 
 def gallery(parts: Parts, part: str, records: list[PairRecord], detections: list[dict], sensor: str) -> Gallery:
-    """Return thermal, RGB, what is there and what was found of the pairs with the most missed objects.
+    """Return thermal, RGB, ground truth and detections of the pairs with the most missed objects.
 
     Args:
-        records: of the part, whose files can be read.
+        records: the readable records of the part.
         detections: COCO list, as in detections.json.
-        sensor: on whose picture the boxes are drawn.
+        sensor: the modality on whose image the boxes are drawn.
     """
     ground_truth = parts.ground_truth(part)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     matched = match_all(ground_truth, detections, MIN_SCORE)
     scenes = {image["id"]: image.get("scene") for image in ground_truth["images"]}
     worst = sorted(records, key=lambda r: _misses(matched[r.image_id]), reverse=True)[:NUM_PAIRS]
-    rows = [
-        _row(r, parts.data.thermal_counts, matched[r.image_id], names, scenes.get(r.image_id), sensor) for r in worst
-    ]
+    counts = parts.data.thermal_counts
+    rows = [_row(r, counts, matched[r.image_id], names, scenes.get(r.image_id), sensor) for r in worst]
     legend = [("found", "", "object that was found"), ("missed", "", "object that was missed")]
     legend += [("right", BOX_COLOURS[n % len(BOX_COLOURS)], f"{name} found") for n, name in enumerate(names.values())]
     return Gallery(rows, [*legend, ("false", "", "false alarm")])
@@ -66,8 +65,8 @@ def _row(
     views = {
         "thermal": ("thermal", None, f"Thermal picture of pair {record.image_id}"),
         "RGB": ("rgb", None, f"RGB picture of pair {record.image_id}"),
-        "ground truth": (sensor, truth, f"{_listed(matched.truth, names) or 'no object'}; {missed} missed"),
-        "found": (sensor, found, f"{_listed(matched.detections, names) or 'nothing'} found; {false} of it wrong"),
+        "ground truth": (sensor, truth, f"{_class_counts(matched.truth, names) or 'no object'}; {missed} missed"),
+        "found": (sensor, found, f"{_class_counts(matched.detections, names) or 'nothing'} found; {false} of it wrong"),
     }
     photos = []
     for title, (modality, boxes, alt) in views.items():
@@ -75,14 +74,14 @@ def _row(
     return words, photos
 
 
-def _listed(items: list[dict], names: dict[int, str]) -> str:
-    """Return how many of each class: "2 person, 1 car"."""
+def _class_counts(items: list[dict], names: dict[int, str]) -> str:
+    """Return the number of objects per class: "2 person, 1 car"."""
     counts = {name: sum(item["category_id"] == number for item in items) for number, name in names.items()}
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def _address(image: Tensor, boxes: Matched | None, names: dict[int, str]) -> Markup:
-    """Return a picture (3, h, w) with boxes as the data address of a JPEG."""
+    """Return an image (3, h, w) with boxes as the data URL of a JPEG."""
     _, height, width = image.shape
     figure = Figure(figsize=(WIDTH / DPI, WIDTH / DPI * height / width), dpi=DPI)
     FigureCanvasAgg(figure)

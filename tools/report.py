@@ -8,7 +8,7 @@ from datasets.detection.registry import is_description
 from datasets.parts import Parts
 from report.comparison import write_comparison
 from report.run import Run
-from report.runs import write_report
+from report.run_page import write_report
 from utils.args import Parser, command, parse
 from utils.errors import UserError
 from utils.experiment import open_data

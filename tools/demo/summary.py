@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from report.plots import read_metrics
+from report.metrics import read_metrics
 from tools.demo.jobs import searched_in, tested_in, trained_in
 from tools.demo.options import BOX_FUSIONS, HAND_MADE, SINGLE
 from tools.jobs import Finished
