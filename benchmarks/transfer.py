@@ -22,7 +22,8 @@ from main_pretrain_flira import build_detector
 from tasks.detection import task as detection
 from tools.demo.__main__ import config_hash, exit_codes, say
 from tools.demo.jobs import environment_for
-from tools.demo.options import CORES, SINGLE
+from tools.demo.options import CORES
+from tools.demo.tasks import SINGLE
 from tools.jobs import Finished, Job, run_jobs
 from tools.out_folder import prepare
 from utils import checkpoint

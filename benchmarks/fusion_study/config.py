@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fusion_study.values import DRAWN, Reader
+from datasets.road_scenes import SIZES
 from models.detection.baselines import FUSIONS
-from tools.demo.options import BOX_FUSIONS, SINGLE, SIZES, TRAINED_FUSIONS
+from tools.demo.tasks import BOX_FUSIONS, SINGLE, TRAINED_FUSIONS
 from utils.plain import read_yaml
 
 KINDS = ("single", "handmade", "widened", "random", "searched")

@@ -16,8 +16,9 @@ from benchmarks.rows import append_row, read_rows, same
 from datasets.scenes import scenes_hash
 from datasets.scenes.scene import conditions
 from tools.demo.jobs import searched_in, tested_in, trained_in
-from tools.demo.options import BOX_FUSIONS, Options
-from tools.demo.summary import SCENE, row
+from tools.demo.options import Options
+from tools.demo.summary import row
+from tools.demo.tasks import BOX_FUSIONS, SCENE
 from tools.jobs import Finished
 from utils.plain import read_yaml
 from utils.run_folder import read_json

@@ -8,9 +8,9 @@ import statistics
 
 from benchmarks.fusion_study.ranking import Paired
 from benchmarks.fusion_study.summary import HAND_MADE, Group, Ranks, Row, Tau, best, difference, over_random
-from benchmarks.road_scenes import spread
-from tools.demo.options import BOX_FUSIONS
+from benchmarks.road_scenes import mean_deviation
 from tools.demo.summary import markdown
+from tools.demo.tasks import BOX_FUSIONS
 
 FEW_SEEDS = 5  # below, a deviation says little
 FEW_PAIRS = {"flir_aligned_mini": 41}  # test pairs
@@ -37,7 +37,7 @@ def table(found: list[Group]) -> list[list[str]]:
     head = ["method", "kind", "AP_val", "AP", "AP50", "runs", "parameters", "MACs, M", "search pair-passes"]
     lines = [[*head, "training pair-passes", "seconds of search", "seconds of training and test"]]
     for g in found:
-        scores = [spread(g.values(name)) for name in ("AP_val", "AP", "AP50")]
+        scores = [mean_deviation(g.values(name)) for name in ("AP_val", "AP", "AP50")]
         costs = [whole(g, "params"), whole(g, "macs", 1e6, 1)]
         costs += [whole(g, n) for n in ("search_pair_passes", "train_pair_passes", "search_seconds", "seconds")]
         lines.append([g.name, g.kind, *scores, str(len(g.rows)), *costs])
@@ -69,11 +69,13 @@ def passes(found: list[Group]) -> str:
 def choice(found: list[Group], chosen: Group) -> str:
     """Tell which searched method is chosen, and by what."""
     words = f"### Chosen: {chosen.name}\n\nOf the searched methods, among those with the most seeds "
-    words += f"({len(chosen.seeds)}), `{chosen.name}` has the best AP_val: {spread(chosen.values('AP_val'))}; "
-    words += f"its AP is {spread(chosen.values('AP'))}."
+    words += f"({len(chosen.seeds)}), `{chosen.name}` has the best AP_val: {mean_deviation(chosen.values('AP_val'))}; "
+    words += f"its AP is {mean_deviation(chosen.values('AP'))}."
     rest = [g for g in found if g.kind == "searched" and g.mean("AP_val") > chosen.mean("AP_val")]
     for group in rest:
-        words += f" `{group.name}` has more AP_val, {spread(group.values('AP_val'))}, at {len(group.seeds)} of them."
+        words += (
+            f" `{group.name}` has more AP_val, {mean_deviation(group.values('AP_val'))}, at {len(group.seeds)} of them."
+        )
     return words
 
 
@@ -109,7 +111,7 @@ def supernets(found: list[Group]) -> list[str]:
     for group in found:
         told = [group.values(name) for name in ("AP_val_supernet", "AP_val_inherited", "AP_val")]
         if told[0] or told[1]:
-            lines.append([group.name, *map(spread, told)])
+            lines.append([group.name, *map(mean_deviation, told)])
     return ["### From supernet to genotype", markdown(lines).rstrip()] if len(lines) > 1 else []
 
 
@@ -164,12 +166,12 @@ def failures(rows: list[Row], found: list[Group]) -> list[str]:
         by_method.setdefault((row["method"], row["modality_dropout"]), []).append(row)
     for (method, dropout), all_rows in by_method.items():
         own = [r for r in all_rows if r["config_hash"] == all_rows[-1]["config_hash"]]
-        cells = [method, dropout, listed({int(r["seed"]) for r in own}), spread([float(r["AP"]) for r in own])]
+        cells = [method, dropout, listed({int(r["seed"]) for r in own}), mean_deviation([float(r["AP"]) for r in own])]
         for dead, other in FAILS.items():
             pairs = [(float(r[f"AP_{dead}_black"]), alone.get(other, {}).get(int(r["seed"]))) for r in own]
             both = [(black, single) for black, single in pairs if single is not None]
             left = [black - single for black, single in both]
-            cells += [spread([black for black, _ in pairs]), spread([single for _, single in both])]
+            cells += [mean_deviation([black for black, _ in pairs]), mean_deviation([single for _, single in both])]
             cells += [f"{100 * statistics.mean(left):+.1f}" if left else "-"]
         lines.append(cells)
     words = "AP on the test pairs with one sensor dead, all its pixels 0, and of the network of the other sensor alone."
