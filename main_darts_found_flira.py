@@ -15,11 +15,12 @@ from commands.several_seeds import each_seed
 from datasets.parts import Parts
 from engine.feature_caching import cache_sizes, cached, check_caching
 from engine.memory_estimate import memory_estimate
+from models.search.fusion_cells.choices import input_names
 from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import read_genotype
 from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space, input_names
+from models.search.fusion_cells.space import Space
 from tasks.detection import task as detection
 from utils.args import command, parse
 from utils.distributed import ranks

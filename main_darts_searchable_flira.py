@@ -18,8 +18,9 @@ from datasets.parts import Parts
 from engine.feature_caching import cache_sizes, cached, check_caching
 from engine.memory_estimate import memory_estimate
 from models.detection.detector import FusionDetector, searchable_fusions
+from models.search.fusion_cells.choices import input_names, num_neighbours
 from models.search.fusion_cells.random_genotypes import draw_cell
-from models.search.fusion_cells.space import Space, input_names, num_neighbours
+from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters
 from models.search.relaxations import Stage
 from models.search.strategies import STRATEGIES

@@ -10,10 +10,8 @@ from datasets.detection.corruptions import KINDS
 from datasets.detection.registry import LOCATE, dataset_name
 from engine.checkpointer import interval
 from models.detection.baselines import BASELINES, FUSIONS
-from models.search.fusion_cells.costs import COSTS
-from models.search.fusion_cells.layers import MAPS
-from models.search.fusion_cells.space import PUBLISHED, spaces_of
-from models.search.strategies import STRATEGIES
+from models.search.fusion_cells.choices import MAPS, PUBLISHED, spaces_of
+from models.search.strategies import COSTS, STRATEGIES
 from utils.args import Parser
 
 

@@ -23,15 +23,16 @@ from engine.sampled import Sampled
 from engine.step import Session, move
 from models.detection.anchors import level_sizes
 from models.detection.detector import FusionDetector
-from models.search.fusion_cells.costs import COSTS, ExpectedCost, cost_table
+from models.search.costs import MEASURES
+from models.search.fusion_cells.choices import MAPS, input_names, level_inputs
+from models.search.fusion_cells.costs import ExpectedCost, cost_table
 from models.search.fusion_cells.derive import derive, describe, describe_genotype, named_weights
 from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.layers import MAPS
 from models.search.fusion_cells.random_genotypes import draw_genotype, limit_parameter_free, mutated
-from models.search.fusion_cells.space import input_names, level_inputs
 from models.search.hessian import dominant_eigenvalue
 from models.search.parameters import arch_parameters, weight_parameters
-from models.search.relaxations import EVALUATION, Stage, gumbel
+from models.search.penalties import PENALTIES
+from models.search.relaxations import EVALUATION, Stage
 from models.search.strategies import STRATEGIES, Strategy
 from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
@@ -63,7 +64,7 @@ def check_combinations(args: argparse.Namespace) -> None:
         raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
     if args.accum > 1 and strategy.second_order:
         raise UserError(f"--strategy darts2: expected --accum 1 (its gradient is of one batch), found {args.accum}")
-    if args.compile and (strategy.searcher != "gradient" or strategy.relaxation is gumbel):
+    if args.compile and (strategy.searcher != "gradient" or strategy.relaxation == "gumbel"):
         raise UserError(f"--strategy {args.strategy}: expected no --compile, as another network runs in each step")
     unread = [name for name, readers in UNREAD.items() if args.strategy not in readers]
     unread += OF_LOGITS if strategy.searcher != "gradient" else []
@@ -239,7 +240,7 @@ class Searching:
 
     def _penalty(self) -> Callable[[], Tensor] | None:
         """Return what is added to the loss of the logits, if anything is."""
-        own, args = self.strategy.penalty, self.args
+        own, args = PENALTIES.get(self.strategy.penalty), self.args
         logits = arch_parameters(self.model)
         cost = self._expected_cost() if args.lambda_cost else None
         if own is None and cost is None:
@@ -261,7 +262,7 @@ class Searching:
                 space = self.model.fusions[0].space
                 maps = space.rank == MAPS
                 sizes = level_sizes(args.image_size, args.fusion_levels) if maps else [(space.length,)]
-                table = cost_table(space, sizes, COSTS[args.cost], device)
+                table = cost_table(space, sizes, MEASURES[args.cost], device)
                 self.run.write_json(COSTS_FILE, {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
             return read_json(path)["levels"]
 

@@ -22,7 +22,7 @@ from commands.options import positive
 from engine.step import move
 from models.detection.baselines import FUSIONS
 from models.detection.detector import FusionDetector
-from models.search.fusion_cells.costs import macs
+from models.search.costs import macs
 from tasks.detection import task as detection
 from tasks.detection.predictor import Predictor
 from tools.demo.summary import markdown

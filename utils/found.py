@@ -21,10 +21,10 @@ from engine.step import Compute, Session
 from models.detection.baselines import BASELINES, FUSIONS
 from models.detection.detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.search.fusion_cells.choices import num_neighbours
 from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import genotype_from_json, read_genotype
-from models.search.fusion_cells.space import num_neighbours
 from tasks.detection import task as detection
 from utils import checkpoint
 from utils.distributed import ranks

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from models.detection.detector import INPUTS, FusionDetector
-from models.search.fusion_cells.costs import macs
+from models.search.costs import macs
 
 
 class _OfImages(nn.Module):

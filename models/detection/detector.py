@@ -18,13 +18,13 @@ from models.detection.baselines import BASELINES, Widened
 from models.detection.heads.efficientdet import DetectionHead, HeadOutput
 from models.detection.necks.bifpn import BiFPN
 from models.detection.neighbour_taps import with_neighbours
+from models.search.fusion_cells.choices import MAPS
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.layers import MAPS, Features
+from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.parameters import freeze, supernets
-from models.search.relaxations import Relaxation, softmax
 
 MODALITIES = ("thermal", "rgb")  # the streams of the search, in the order of a level's taps
 # stream -> the images that it reads, stacked in this order, and the channels of each; grey becomes as many equal ones
@@ -242,7 +242,7 @@ def input_channels(modality: str) -> int:
 
 
 def searchable_fusions(
-    space: Space, num_levels: int, dropout: float, relaxation: Relaxation = softmax, partial: int = 1
+    space: Space, num_levels: int, dropout: float, relaxation: str = "softmax", partial: int = 1
 ) -> list[nn.Module]:
     """Return one supernet per level, each with weights and logits of its own."""
     return [SearchableFusion(space, dropout, relaxation, partial) for _ in range(num_levels)]

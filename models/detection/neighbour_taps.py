@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.search.fusion_cells.space import nearest_levels
+from models.search.fusion_cells.choices import nearest_levels
 
 Taps = list[Tensor] | Tensor
 

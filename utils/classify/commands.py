@@ -9,10 +9,10 @@ from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
 from commands.strategy import check_combinations
 from models.classification.fused_classifier import FusionClassifier
+from models.search.fusion_cells.choices import SEQUENCES
 from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import read_genotype
-from models.search.fusion_cells.layers import SEQUENCES
 from models.search.fusion_cells.random_genotypes import random_genotype
 from tasks.classification.build import (
     check_encoders,

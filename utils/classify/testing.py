@@ -7,8 +7,8 @@ from types import NoneType
 
 from engine.nonfinite import Guard
 from engine.step import Session
+from models.search.fusion_cells.choices import SEQUENCES
 from models.search.fusion_cells.genotype_file import genotype_from_json
-from models.search.fusion_cells.layers import SEQUENCES
 from report import report
 from tasks.classification.build import assemble_encoders, build_encoder, found_classifier, open_examples, task_of
 from tasks.classification.presets import DataSet
