@@ -77,9 +77,10 @@ class Compute:
     ranks: Ranks = SINGLE_PROCESS
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a model to the device, in its layout; channels last is faster on a CPU (results/memory_format.csv, code at 037302a).
+        """Move a model to the device and to its memory layout.
 
-        Norms of several ranks learn from the whole batch.
+        Channels last is faster on a CPU (results/memory_format.csv, benchmark at commit 037302a). Norms of several
+        ranks use the statistics of the whole batch.
         """
         if self.ranks.count > 1:
             sync_norms(model, self.device)

@@ -104,7 +104,7 @@ def append_finished(study: Study, wanted: Wanted, options: Options, name: str, d
     for method in wanted.methods:
         if name == f"test_{method.slug}":
             columns = known_of(study, options.data, method) | {"kind": method.kind, "seed": options.seed}
-            append_row(STUDY, {"train_seed": options.seed} | measured(study, method, done), known=columns)
+            append_row(STUDY, {"train_seed": options.seed} | measured(study, method, done), key=columns)
     for method in wanted.ranked:
         names = (f"test_{method.slug}", f"test_{method.slug}{AGAIN}")
         if name in names and all(one in done for one in names):
