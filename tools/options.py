@@ -1,4 +1,4 @@
-"""Every option of the commands as a page of docs: python -m tools.options > docs/options.md."""
+"""Prints every option of the commands as a page of docs: python -m tools.options > docs/options.md."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Rebuild reports, and compare runs: python -m tools.report RUN... [--out FILE.html] [--data DIR]."""
+"""Rebuilds reports and compares runs: python -m tools.report RUN... [--out FILE.html] [--data DIR]."""
 
 import sys
 from pathlib import Path
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
 
 
 def check(runs: list[Run], out: str | None) -> Path:
-    """Refuse, before anything is written, what is no run, several kinds, and a page that cannot be written."""
+    """Check the kinds of the runs and --out, before anything is written."""
     kinds = {run.kind: run.path for run in runs}
     if len(kinds) > 1:
         raise UserError(f"expected runs of one kind, found {', '.join(f'{path} of {k}' for k, path in kinds.items())}")
@@ -48,10 +48,10 @@ def check(runs: list[Run], out: str | None) -> Path:
 
 
 def data_of(run: Run, folder: str | None) -> Parts | None:
-    """Open the data of a run whose detections are to be shown; None where it has none.
+    """Open the data of a run that has detections; None if it has none.
 
     Raises:
-        UserError: the data are not there.
+        UserError: the data folder does not exist.
     """
     if not (run.path / "detections.json").exists():
         return None
