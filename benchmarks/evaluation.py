@@ -41,7 +41,7 @@ from utils.seed import seed_everything
 
 @command
 def main(argv: list[str]) -> None:
-    parser = Parser("Measure what an evaluation costs beside an epoch.")
+    parser = Parser("Measure the cost of an evaluation relative to an epoch.")
     parser.add_argument("--config", default="configs/demo.yaml", help="settings of the search (configs/demo.yaml)")
     for name in ("train", "val", "width"):
         parser.add_argument(f"--{name}", type=positive, default=SIZES[name], help=f"pairs or pixels ({SIZES[name]})")

@@ -17,7 +17,7 @@ from engine.progress import metric_of
 from models.search.fusion_cells.draw import MODALITY_COLOURS
 from report.formatting import as_shown
 from report.page import Picture
-from report.plots import COLOURS, STYLES, as_text, panels_of, tidy
+from report.plots import COLOURS, as_text, line_style, panels_of, tidy
 from utils.errors import printable
 
 # The variable of page.html that replaces each grey.
@@ -98,8 +98,9 @@ def lines(title: str, series: dict[str, list[tuple[float, float]]], alt: str, un
     """
     figure, axes = chart()
     for number, (name, points) in enumerate(series.items()):
-        style = {"color": COLOURS[number % 8], "linestyle": STYLES[number // 8 % 4], "marker": "o", "markersize": 2.5}
-        axes.plot(*np.array(points, float).T, label=as_shown(name), **style)
+        colour, style = line_style(number)
+        x, y = np.array(points, float).T
+        axes.plot(x, y, color=colour, linestyle=style, marker="o", markersize=2.5, label=as_shown(name))
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(unit)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -117,8 +118,8 @@ def precision_recall(curves: dict[str, list[float | None]], alt: str) -> Picture
     """
     figure, axes = chart()
     for number, (name, values) in enumerate(curves.items()):
-        style = {"color": COLOURS[number % 8], "linestyle": STYLES[number // 8 % 4]}
-        axes.plot(np.linspace(0, 1, len(values)), values, label=as_shown(name), **style)
+        colour, style = line_style(number)
+        axes.plot(np.linspace(0, 1, len(values)), values, color=colour, linestyle=style, label=as_shown(name))
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.set_title("precision against recall, IoU 0.5", fontsize=10)
     as_text(axes.legend(fontsize=9, frameon=False))
@@ -159,10 +160,12 @@ def alphas(level: str, kind: str, rows: list[dict], names: Iterable[str], best: 
         strongest = max(last, key=last.get)
         for number, name in enumerate(last):
             points = [(row["epoch"], row["levels"][level][kind][step].get(name, np.nan)) for row in rows]
-            colour = MODALITY_COLOURS.get(name.partition("/")[0], COLOURS[number % 8])
-            width = {"linewidth": 2.2 if name == strongest else 1}
+            colour, style = line_style(number)
+            colour = MODALITY_COLOURS.get(name.partition("/")[0], colour)
+            width = 2.2 if name == strongest else 1
             label = as_shown(name) if kind == "ops" or name == strongest else None
-            axes.plot(*np.array(points, float).T, color=colour, linestyle=STYLES[number // 8 % 4], label=label, **width)
+            x, y = np.array(points, float).T
+            axes.plot(x, y, color=colour, linestyle=style, linewidth=width, label=label)
         axes.axvline(best, color="#777777", linestyle=":", linewidth=1)
         axes.set_title(f"{step}: {as_shown(strongest)}", fontsize=9, loc="left", parse_math=False)
         as_text(axes.legend(fontsize=7, frameon=False, ncols=1, loc="center left", bbox_to_anchor=(1, 0.5)))

@@ -66,7 +66,7 @@ def panels_of(curves: dict[str, list[dict]]) -> list[Callable[[Axes], None]]:
     Args:
         curves: rows of metrics.jsonl by label, as `phases` returns them.
     """
-    colours = {label: (COLOURS[i % 8], STYLES[i // 8 % 4]) for i, label in enumerate(curves)}
+    colours = {label: line_style(number) for number, label in enumerate(curves)}
     searches = {label: rows for label, rows in curves.items() if any(key in rows[0] for key in ENTROPIES)}
     panels = [(_plot_losses, curves), (_plot_scores, curves)] + ([(_plot_entropies, searches)] if searches else [])
     return [partial(_over_epochs, draw, shown, colours) for draw, shown in panels]
@@ -77,6 +77,11 @@ def _over_epochs(draw: Callable, shown: dict, colours: dict, axes: Axes) -> None
     tidy(axes)
     axes.xaxis.get_major_locator().set_params(integer=True)
     draw(axes, shown, colours)
+
+
+def line_style(number: int) -> tuple[str, str]:
+    """Return colour and line style of a line by its number; 32 of them differ."""
+    return COLOURS[number % 8], STYLES[number // 8 % 4]
 
 
 def tidy(axes: Axes) -> None:

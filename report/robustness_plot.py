@@ -76,8 +76,8 @@ def _lines(axes: Axes, rows: list[dict], clean: dict) -> None:
         of_sensor = [row for row in rows if row["sensor"] == sensor]
         if of_sensor:
             places = [0, *(row["severity"] for row in of_sensor)]
-            style = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.4, "clip_on": False}
-            axes.plot(places, [_number(row) for row in (clean, *of_sensor)], **style)
+            values = [_number(row) for row in (clean, *of_sensor)]
+            axes.plot(places, values, color=colour, marker=marker, markersize=3.5, linewidth=1.4, clip_on=False)
     axes.set_xticks(range(WORST + 1))
     axes.set_xlim(-0.2, WORST + 0.2)
     axes.set_xlabel("severity", fontsize=8, labelpad=1)

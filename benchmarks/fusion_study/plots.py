@@ -42,8 +42,8 @@ def _bars(axes: Axes, shown: list[Group], most: int) -> None:
         mean = statistics.mean(values)
         axes.barh(height, mean, height=0.72, color=colour, alpha=0.55, linewidth=0)
         if len(values) > 1:
-            style = {"ecolor": "#333333", "capsize": 3, "elinewidth": 1.1, "zorder": 3}
-            axes.errorbar(mean, height, xerr=statistics.stdev(values), fmt="none", **style)
+            xerr = statistics.stdev(values)
+            axes.errorbar(mean, height, xerr=xerr, fmt="none", ecolor="#333333", capsize=3, elinewidth=1.1, zorder=3)
         offsets = [height + 0.22 * math.sin(2.4 * i) for i in range(len(values))]  # so that dots do not overlap
         axes.plot(values, offsets, "o", markersize=3.2, color=colour, markeredgecolor="#333333", markeredgewidth=0.4)
     labels = [f"{g.name} ({len(g.rows)})" for g in shown]
@@ -82,16 +82,16 @@ def _points(axes: Axes, shown: list[Group], cost: str, unit: float) -> None:
     best = front(
         {g.name: points[g.name] for g in shown if g.kind != "random"}
     )  # a mean of random genotypes is not a network
-    line = {"drawstyle": "steps-post", "linestyle": "--", "color": "#777777", "linewidth": 1, "zorder": 1}
-    axes.plot(*zip(*(points[name] for name in best)), **line)
+    x, y = zip(*(points[name] for name in best))
+    axes.plot(x, y, drawstyle="steps-post", linestyle="--", color="#777777", linewidth=1, zorder=1)
     axes.margins(x=0.18, y=0.1)
     axes.autoscale_view()
     below = -math.inf
     for name in best:  # each name is up and left of its dot, above the name before it
         height = axes.transData.transform(points[name])[1] * 72 / DPI
         below = max(height + 3, below + 9)
-        style = {"textcoords": "offset points", "ha": "right", "fontsize": 8, "parse_math": False}
-        axes.annotate(name, points[name], xytext=(-5, below - height), **style)
+        offset = (-5, below - height)
+        axes.annotate(name, points[name], offset, textcoords="offset points", ha="right", fontsize=8, parse_math=False)
 
 
 def _frame(axes: Axes, title: str, words: str) -> None:
