@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from datasets.loader import PairLoader
-from datasets.parts import Parts
+from datasets.data_module import DataModule
+from datasets.loader import SampleLoader
 from engine.bilevel import Bilevel, Learner
 from engine.collapse import alarm, reason_to_stop
 from engine.epochs import warm_restarts
@@ -42,6 +42,8 @@ from utils.run_folder import RunFolder, read_json
 HESSIAN_BATCHES, HESSIAN_ITERATIONS = 2, 10
 STATISTICS_BATCHES = 16
 COSTS_FILE = "costs.json"
+# Parts of a feature cache: statistics and eigenvalues also read those that are trained on as they are.
+CACHED_PARTS = {"learning": ("train", "arch"), "plain": ("val", "train", "arch")}
 Metrics = dict[str, float | None]
 UNREAD = {  # options that other strategies do not read
     "candidates": ("random",),
@@ -92,15 +94,6 @@ def candidates(args: argparse.Namespace) -> int:
     return args.candidates or args.epochs
 
 
-def cached_parts(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the parts whose pairs are met mirrored as --hflip says, and those that are met as they are.
-
-    Statistics and eigenvalues take pairs of the first as they are, which a cache else lacks where all are mirrored.
-    """
-    learning = ("train", "arch")
-    return learning, ("val", *(learning if args.hflip == 1 else ()))
-
-
 def learning_state(model: FusionDetector) -> dict[str, Tensor]:
     """Return the state of what learns in a search, under its names: all but the frozen streams."""
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("streams.")}
@@ -116,7 +109,7 @@ class Searching:
 
     args: argparse.Namespace
     session: Session
-    parts: Parts
+    parts: DataModule
     run: RunFolder
     initial: dict[str, Tensor]
 
@@ -200,7 +193,7 @@ class Searching:
         self,
         session: Session,
         weights: Optimizer,
-        loader: PairLoader,
+        loader: SampleLoader,
         candidate: Callable[[int], Genotype],
         epochs_each: int,
         supernet: dict[str, Tensor] | None = None,

@@ -1,7 +1,7 @@
 """Sections of an evaluation: scenes, sensor failures, precision and recall, the gallery of detections."""
 
+from datasets.data_module import DataModule
 from datasets.detection.corruptions import KINDS
-from datasets.parts import Parts
 from models.detection.detector import MODALITIES
 from report import drawings
 from report.formatting import NONE, counted, number, points
@@ -69,7 +69,7 @@ def robustness_rows(content: dict, source: str) -> list[dict]:
     return rows
 
 
-def detections(run: Run, parts: Parts | None, part: str) -> list[Section]:
+def detections(run: Run, parts: DataModule | None, part: str) -> list[Section]:
     """Return precision against recall and the gallery of a part of the data, if the run has written detections.
 
     Raises:
@@ -84,7 +84,8 @@ def detections(run: Run, parts: Parts | None, part: str) -> list[Section]:
     check_detections(found, parts, f"{run.path / 'detections.json'}")
     records = readable(parts, part, run.bad_files)
     ids = [record.image_id for record in records]
-    precision = precision_by_recall(parts.ground_truth(part), found, ids, parts.data.category_ids, parts.data.classes)
+    truth = parts.data.ground_truth[parts.list_of(part)]
+    precision = precision_by_recall(truth, found, ids, parts.data.category_ids, parts.data.classes)
     areas = {name: sum(values) / len(values) for name, values in precision.items()}
     check_score(run, "AP50" if run.kind == "test" else "AP50_val", areas)
     blocks: list[Block] = []
@@ -98,7 +99,7 @@ def detections(run: Run, parts: Parts | None, part: str) -> list[Section]:
     return [Section("Precision and recall", blocks), Section("Gallery", pictures)]
 
 
-def check_detections(detections: list[dict], parts: Parts, source: str) -> None:
+def check_detections(detections: list[dict], parts: DataModule, source: str) -> None:
     """Check that each entry is a detection of one of the data's classes."""
     classes = set(parts.data.category_ids)
     for place, entry in enumerate(detections):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets.parts import Parts
+from datasets.data_module import DataModule
 from report import evaluation_sections, search_sections
 from report import sections as s
 from report.formatting import NONE, counted, duration, points
@@ -14,7 +14,7 @@ from report.run import Run
 REPORT = "report.html"
 
 
-def write_report(path: Path, parts: Parts | None = None) -> Path:
+def write_report(path: Path, parts: DataModule | None = None) -> Path:
     """Write report.html into a run folder, finished or not, from its files; returns the path of the page.
 
     Args:
@@ -55,7 +55,7 @@ def headline(run: Run) -> dict[str, str]:
     return names | {"best epoch": epoch, "time": duration(run.seconds)}
 
 
-def _search(run: Run, parts: Parts | None) -> list[Section]:
+def _search(run: Run, parts: DataModule | None) -> list[Section]:
     # The scores of an evolution are those of sampled paths, not of the genotype that is chosen.
     scores = [] if search_sections.searcher_of(run) == "evolution" else [s.scores(run)]
     return [
@@ -67,7 +67,7 @@ def _search(run: Run, parts: Parts | None) -> list[Section]:
     ]
 
 
-def _found(run: Run, parts: Parts | None) -> list[Section]:
+def _found(run: Run, parts: DataModule | None) -> list[Section]:
     return [
         s.scores(run),
         other_methods(run),
@@ -77,7 +77,7 @@ def _found(run: Run, parts: Parts | None) -> list[Section]:
     ]
 
 
-def _test(run: Run, parts: Parts | None) -> list[Section]:
+def _test(run: Run, parts: DataModule | None) -> list[Section]:
     return [
         s.scores(run),
         other_methods(run),
@@ -88,11 +88,11 @@ def _test(run: Run, parts: Parts | None) -> list[Section]:
     ]
 
 
-def _pretrain(run: Run, parts: Parts | None) -> list[Section]:
+def _pretrain(run: Run, parts: DataModule | None) -> list[Section]:
     return [s.curves(run)]
 
 
-SECTIONS: dict[str, Callable[[Run, Parts | None], list[Section]]] = {
+SECTIONS: dict[str, Callable[[Run, DataModule | None], list[Section]]] = {
     "pretrain": _pretrain,
     "search": _search,
     "found": _found,

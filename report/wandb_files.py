@@ -5,7 +5,7 @@ import io
 
 from PIL import Image
 
-from datasets.parts import Parts
+from datasets.data_module import DataModule
 from utils.errors import UserError
 from utils.run_folder import RunFolder
 from utils.tracking import Tracker
@@ -13,7 +13,7 @@ from utils.tracking import Tracker
 FILES = ("genotype.json", "best.pt", "results.json", "alphas.jsonl")  # other runs may start from these
 
 
-def track_files(tracker: Tracker, folder: RunFolder, parts: Parts, part: str) -> None:
+def track_files(tracker: Tracker, folder: RunFolder, parts: DataModule, part: str) -> None:
     """Log pictures and an artifact of a run that has ended. Does nothing without --wandb.
 
     Args:

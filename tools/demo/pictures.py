@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from datasets.detection.paired_detection import PairedData
+from datasets.detection.detection_data import DetectionData
 from models.search.fusion_cells.draw import draw_genotype
 from models.search.fusion_cells.genotype_file import read_any
 from report.plots import View, draw_detections, plot_curves
@@ -16,7 +16,7 @@ TITLES = {"thermal": "thermal", "rgb": "RGB"}
 MIN_SCORE = 0.3
 
 
-def draw_pictures(options: Options, pairs: PairedData | None, summary: dict, done: Finished) -> None:
+def draw_pictures(options: Options, pairs: DetectionData | None, summary: dict, done: Finished) -> None:
     """Write OUT/genotype.png and curves.png and, with the data of a detection task, detections.png."""
     out, methods = Path(options.out), methods_needed(options)
     if "search" in done:
