@@ -16,8 +16,7 @@ from report.metrics import read_metrics
 from utils import checkpoint
 from utils.errors import UserError, short
 from utils.files import faults_named
-from utils.reporting import COMMAND
-from utils.run_folder import ALPHAS, METRICS, SEED_SUFFIX, RunFolder, read_json
+from utils.run_folder import ALPHAS, COMMAND, METRICS, SEED_SUFFIX, RunFolder, read_json
 
 KINDS = ("pretrain", "search", "found", "test")
 GENOTYPE_ID = re.compile(r"genotype [0-9a-f]+")

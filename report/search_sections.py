@@ -6,12 +6,12 @@ from models.search.fusion_cells.draw import colours_in_words, draw_level
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import Features
+from models.search.parameters import count_parameters
 from models.search.strategies import STRATEGIES
 from report import drawings
 from report.formatting import counted, number, points
 from report.page import Block, Facts, Pictures, Section, Table, Words
 from report.run import Run
-from utils.reporting import count_parameters
 
 MAX_GENOTYPES = 10  # of an evolution
 LOGITS = """\

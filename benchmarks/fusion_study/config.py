@@ -14,7 +14,7 @@ from benchmarks.fusion_study.values import DRAWN, Reader
 from datasets.road_scenes import SIZES
 from models.detection.baselines import FUSIONS
 from tools.demo.tasks import BOX_FUSIONS, SINGLE, TRAINED_FUSIONS
-from utils.plain import read_yaml
+from utils.untrusted import read_yaml
 
 KINDS = ("single", "handmade", "widened", "random", "searched")
 ROAD_SCENES, FOLDER = "road_scenes", "folder"

@@ -23,9 +23,9 @@ from tools.demo.options import Options
 from tools.demo.summary import row
 from tools.demo.tasks import BOX_FUSIONS, SCENE
 from tools.jobs import Finished
-from utils.plain import read_yaml
 from utils.run_folder import read_json
 from utils.subprocesses import named
+from utils.untrusted import read_yaml
 
 STUDY, RANKING, RATING, FAILURE = "fusion_study", "fusion_ranking", "fusion_rating", "fusion_failure"
 RATINGS = ("weights", "brief")

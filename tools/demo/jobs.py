@@ -5,9 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from commands.options import make_parser
-from tasks.classification.options import parser_of
-from tasks.classification.presets import DATA_SETS
+from commands.options import parser_of
+from tasks import TASKS
 from tools.demo.options import Options
 from tools.demo.tasks import BOX_FUSIONS, SINGLE, WIDENED
 from tools.jobs import Finished, Job
@@ -91,7 +90,7 @@ def cache_folder(options: Options) -> Path:
 
 def _cache(options: Options, section: str) -> Words:
     """Return the option that names the cache, if the config turns caching on."""
-    make = make_parser if options.task == "flira" else parser_of(DATA_SETS[options.task])
+    make = parser_of(TASKS[options.task])
     config = read_config(options.config, {name: make(name) for name in SECTIONS}, section)
     return ("--cache_dir", cache_folder(options)) if config.get("cache_features", "off") != "off" else ()
 

@@ -3,10 +3,10 @@
 import argparse
 from dataclasses import dataclass, field, fields
 
-from commands.options import positive, seed
 from tools.demo.tasks import DEFAULT_METHODS, DEMOS, FLIRA, Demo
 from utils.args import Parser
 from utils.errors import UserError, near
+from utils.option_types import positive, seed
 from utils.subprocesses import CORES
 
 SIZES = tuple(dict.fromkeys(name for demo in DEMOS.values() for name in demo.sizes))
