@@ -13,6 +13,7 @@ In DIR the results stay, by commit: a case that is there is not run again.
 """
 
 import argparse
+import itertools
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +24,7 @@ from benchmarks.same_numbers.sides import Side, run_cases, side_of
 from utils.args import Parser, command
 from utils.errors import UserError
 
-SHOWN = 20  # differences
+SHOWN = 20  # files that differ
 
 
 @command
@@ -68,13 +69,14 @@ def compare(a: Side, b: Side, cases: list[str]) -> Comparison:
 
 
 def report(comparison: Comparison) -> None:
-    """Print remarks, differences, and how many there are."""
+    """Print remarks, the first difference of each file, and how many there are in all."""
     for remark, count in sorted(comparison.remarks.items()):
         print(f"{remark} ({count} files)")
-    for difference in comparison.differences[:SHOWN]:
-        print(f"differs: {difference}")
-    if len(comparison.differences) > SHOWN:
-        print(f"and {len(comparison.differences) - SHOWN} more")
+    of_files = [list(found) for _, found in itertools.groupby(comparison.differences, lambda found: found.file)]
+    for first, *more in of_files[:SHOWN]:
+        print(f"differs: {first}" + f" (and {len(more)} more in it)" * bool(more))
+    if len(of_files) > SHOWN:
+        print(f"and {len(of_files) - SHOWN} more files")
     print(f"{comparison.num_files} files, {len(comparison.differences)} differences")
 
 
