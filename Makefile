@@ -23,12 +23,12 @@ demo: setup
 	$(BIN)/python -m tools.demo
 
 demo-mmimdb: setup
-	$(BIN)/python -m tools.demo_mmimdb
+	$(BIN)/python -m tools.demo.mmimdb
 
 # Hours on two cores; killed and begun again, it goes on behind the rows that are there (docs/results.md).
 study: setup
 	$(BIN)/python -m benchmarks.fusion_study --config configs/study.yaml
-	$(BIN)/python -m benchmarks.fusion_report
+	$(BIN)/python -m benchmarks.fusion_study.report
 
 test: setup
 	$(BIN)/python -m pytest -n 2

@@ -5,9 +5,9 @@ The epoch is chosen on `val`; the test list is read with --eval_exp_dir alone.
 
 import sys
 
+from tasks.classification.presets import EGO
 from utils.args import command
 from utils.classify.commands import found
-from utils.classify.data_sets import EGO
 
 
 @command

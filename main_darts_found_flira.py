@@ -9,19 +9,27 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets.parts import Parts
-from engine.tasks import detection
-from models.search.derive import in_words
-from models.search.genotype_io import read_genotype
-from models.search.genotypes import Genotype
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space, input_names
+from commands.options import make_parser
+from commands.recipe import check_recipe
+from commands.run import is_finished, resume_options, running
+from commands.several_seeds import each_seed
+from datasets.data_module import DataModule
+from engine.feature_caching import cache_sizes, cached
+from engine.memory_estimate import memory_estimate
+from models.search.fusion_cells.choices import input_names
+from models.search.fusion_cells.derive import in_words
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.genotype_file import read_genotype
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
+from tasks.detection import task as detection
 from utils.args import command, parse
-from utils.caching import cache_sizes, cached, check_caching
 from utils.distributed import ranks
 from utils.errors import UserError
 from utils.experiment import (
+    cache_options,
     check_batch,
+    check_cache_options,
     check_facts,
     check_split,
     inherit_pretrained,
@@ -29,7 +37,7 @@ from utils.experiment import (
     load_streams,
     open_data,
     pick_compute,
-    remarks,
+    warnings,
 )
 from utils.found import (
     DATA,
@@ -43,13 +51,9 @@ from utils.found import (
 )
 from utils.inherit import inherit
 from utils.learning import Setting, run_training
-from utils.memory import memory_estimate
-from utils.options import make_parser
-from utils.reporting import next_command, print_dry_run
-from utils.resume import running, say_if_finished, take_up
+from utils.reporting import next_command_line, print_dry_run
 from utils.run_folder import RunFolder, read_json
 from utils.seed import seed_everything
-from utils.seeds import each_seed
 from utils.testing import test_box_fusion, test_found
 
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
@@ -66,8 +70,8 @@ def main(argv: list[str]) -> None:
 
 def run_once(args: argparse.Namespace) -> None:
     """Do what the options say, with their one seed."""
-    args = take_up(args, "found", make_parser)
-    if say_if_finished(args.resume):
+    args = resume_options(args, "found", make_parser)
+    if is_finished(args.resume):
         return
     if args.num_keep_edges != 2:
         raise UserError(
@@ -83,20 +87,21 @@ def run_once(args: argparse.Namespace) -> None:
 def train_found(args: argparse.Namespace) -> None:
     """Train what one of the four sources says; writes last.pt, best.pt and the best epoch's detections on `val`."""
     source = pick_source(args)
+    check_recipe(args)
     check_widening(args)
     check_dropout(args)
-    check_caching(args, learns=True)
     if not args.resume:  # whose options are all there
-        args = ranks().agree(lambda: inherit_sizes(args, source))
+        args = ranks().broadcast_from_first(lambda: inherit_sizes(args, source))
     compute = pick_compute(args)
     parts = open_data(args)
+    check_cache_options(args, parts)
     modalities = needed_modalities(args)
     checkpoint_split = check_split(args, parts.split, modalities)
     check_facts(args, parts.data)
     streams = load_streams(args, modalities)
     check_batch(args, parts, parts.learning)
-    args.widen = ranks().agree(lambda: matching_width(args, streams))
-    genotype = ranks().agree(lambda: load_genotype(args, source, streams.tap_names, streams.level_names))
+    args.widen = ranks().broadcast_from_first(lambda: matching_width(args, streams))
+    genotype = ranks().broadcast_from_first(lambda: load_genotype(args, source, streams.tap_names, streams.level_names))
     head = load_head(args, head_file(args))
     if args.stream_lr:
         streams.unfreeze()
@@ -104,24 +109,26 @@ def train_found(args: argparse.Namespace) -> None:
     if args.dry_run:
         steps = {"steps_per_epoch": compute.num_steps(parts.loader(*parts.learning, train=True)), "epochs": args.epochs}
         sizes = memory_estimate(model, modalities, args.image_size, args.batchsize, compute)
-        sizes |= cache_sizes(args, parts, model, compute, parts.learning, ("val",))
+        where = {"learning": parts.learning, "plain": ("val",), "stream_lr": args.stream_lr}
+        sizes |= cache_sizes(parts, model=model, compute=compute, dtype=args.cache_dtype, **where)
         print_dry_run(describe(model, genotype) | steps | sizes)
         return
 
-    def cache(log: Callable[[str], None]) -> Parts:
-        return cached(args, parts, model, compute, log, parts.learning, ("val",))
+    def cache(log: Callable[[str], None]) -> DataModule:
+        where = {"learning": parts.learning, "plain": ("val",)}
+        return cached(parts, model=model, compute=compute, log=log, **where, **cache_options(args))
 
-    def following(run: RunFolder) -> str:
+    def next_command(run: RunFolder) -> str:
         options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}
         options |= {"eval_exp_dir": run.path} | ({} if args.config else {"batchsize": args.batchsize})
-        return next_command("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))
+        return next_command_line("main_darts_found_flira.py", args, options, ("config", "workers", "device", "amp"))
 
     facts = {"checkpoint_split": checkpoint_split, "data": parts.data.facts}
-    with running("found", args, parts, remarks(args, "found")) as (run, stop):
+    with running("found", args, parts, warnings(args, "found")) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}; head from {head_file(args)}")
         if genotype:
             run.log(f"genotype {genotype.id}: {in_words(genotype)}")
-        run_training(Setting(args, parts, model, detection, compute, facts, cache, following), genotype, run, stop)
+        run_training(Setting(args, parts, model, detection, compute, facts, cache, next_command), genotype, run, stop)
 
 
 def pick_source(args: argparse.Namespace) -> str:

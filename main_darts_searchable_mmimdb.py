@@ -6,9 +6,9 @@ Next: main_darts_found_mmimdb.py DIR --search_exp_dir RUN.
 
 import sys
 
+from tasks.classification.presets import MMIMDB
 from utils.args import command
 from utils.classify.commands import search
-from utils.classify.data_sets import MMIMDB
 
 
 @command

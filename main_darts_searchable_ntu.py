@@ -6,9 +6,9 @@ Next: main_darts_found_ntu.py DIR --search_exp_dir RUN.
 
 import sys
 
+from tasks.classification.presets import NTU
 from utils.args import command
 from utils.classify.commands import search
-from utils.classify.data_sets import NTU
 
 
 @command

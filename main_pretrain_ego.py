@@ -2,8 +2,8 @@
 
 import sys
 
+from tasks.classification.presets import EGO
 from utils.args import command
-from utils.classify.data_sets import EGO
 from utils.classify.pretraining import pretrain
 
 

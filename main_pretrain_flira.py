@@ -13,25 +13,27 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import DataLoader
 
-from datasets.parts import Parts
+from commands.options import make_parser
+from commands.run import finish, is_finished, resume_options, running
+from datasets.data_module import DataModule
+from engine.memory_estimate import memory_estimate
 from engine.step import Compute
-from engine.tasks import detection
-from models.backbones import create_encoder, encoder_channels
-from models.detection.bifpn import BiFPN
+from models.detection.backbones import create_encoder, encoder_channels
+from models.detection.detector import FusionDetector, SingleDetector
+from models.detection.fusions import baseline_fusions
 from models.detection.layers import set_norm_momentum
-from models.fusion_detector import MODALITIES, FusionDetector, SingleDetector, baseline_fusions, input_channels
+from models.detection.necks.bifpn import BiFPN
+from models.detection.streams import MODALITIES, input_channels
+from tasks.detection import task as detection
 from utils import checkpoint, learning
 from utils.args import command, parse
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, remarks, streams_file
+from utils.experiment import build_head, build_streams, check_batch, open_data, pick_compute, streams_file, warnings
 from utils.learning import Setting
 from utils.lock import locked_by_first
-from utils.memory import memory_estimate
-from utils.options import make_parser
 from utils.pretrained import check_others, make_folder, merged_streams, publish
-from utils.reporting import count_parameters, next_command, print_dry_run, tracking
-from utils.resume import finish, running, say_if_finished, take_up
+from utils.reporting import count_parameters, next_command_line, print_dry_run, tracking
 from utils.run_folder import RunFolder
 from utils.seed import seed_everything
 from utils.signals import Stop
@@ -46,7 +48,7 @@ class Job:
     """What every phase of a pretraining run shares."""
 
     args: argparse.Namespace
-    parts: Parts
+    parts: DataModule
     loader: DataLoader
     compute: Compute
     run: RunFolder
@@ -56,8 +58,8 @@ class Job:
 
 @command
 def main(argv: list[str]) -> None:
-    args = take_up(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
-    if say_if_finished(args.resume):
+    args = resume_options(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
+    if is_finished(args.resume):
         return
     check_sizes(args)
     compute = pick_compute(args)
@@ -74,8 +76,8 @@ def main(argv: list[str]) -> None:
         print_dry_run(sizes | {"steps_per_epoch": compute.num_steps(loader), "epochs": args.epochs})
         return
 
-    ranks().agree(lambda: make_folder(args.checkpointdir))
-    with running("pretrain", args, parts, remarks(args, "pretrain")) as (run, stop), tracking(args, run) as tracker:
+    ranks().broadcast_from_first(lambda: make_folder(args.checkpointdir))
+    with running("pretrain", args, parts, warnings(args, "pretrain")) as (run, stop), tracking(args, run) as tracker:
         job = Job(args, parts, loader, compute, run, stop, tracker)
         finish(run, args, parts, run_pretraining(job, detectors))
 
@@ -88,18 +90,22 @@ def run_pretraining(job: Job, detectors: dict[str, SingleDetector]) -> list[str]
         detector.load_state_dict(fit(job, detector, modality, args.epochs))
         detector.cpu()
     with locked_by_first(Path(args.checkpointdir), job.run.log, "another pretraining"):
-        ranks().agree(lambda: check_others(args, job.parts, detectors))  # again: another may have ended since
+        ranks().broadcast_from_first(
+            lambda: check_others(args, job.parts, detectors)
+        )  # again: another may have ended since
         files = finished_files(job, detectors)
-        ranks().agree(lambda: publish(args, job.parts, files, list(detectors)))
+        ranks().broadcast_from_first(lambda: publish(args, job.parts, files, list(detectors)))
     options = {} if args.config else {"batchsize": 8, "epochs": 10}
     if args.modality in MODALITIES and args.head_path not in files:
         (other,) = (m for m in MODALITIES if m != args.modality)
-        following = f"next: the same command with --modality {other}"
+        next_command = f"next: the same command with --modality {other}"
     elif args.modality in (*MODALITIES, "both"):
-        following = next_command("main_darts_searchable_flira.py", args, options, CARRIED)
+        next_command = next_command_line("main_darts_searchable_flira.py", args, options, CARRIED)
     else:
-        following = next_command("main_darts_found_flira.py", args, {"baseline": args.modality} | options, CARRIED)
-    return [f"checkpointdir: {args.checkpointdir}", following]
+        next_command = next_command_line(
+            "main_darts_found_flira.py", args, {"baseline": args.modality} | options, CARRIED
+        )
+    return [f"checkpointdir: {args.checkpointdir}", next_command]
 
 
 def check_sizes(args: argparse.Namespace) -> None:
@@ -118,9 +124,9 @@ def build_detector(args: argparse.Namespace, modality: str, normalization: dict)
     encoder = create_encoder(args.backbone, args.drop_path, imagenet, input_channels(modality))
     fpn = BiFPN(encoder_channels(encoder), args.C, args.num_input_nodes // 2, args.fusion_levels)
     set_norm_momentum(fpn, args.norm_momentum)
-    detector = SingleDetector(modality, encoder, fpn, build_head(args), normalization, args.anchor_scale)
+    detector = SingleDetector(modality, encoder, fpn, build_head(args), normalization)
     if args.init:
-        load_start(detector, ranks().agree(lambda: read_start(args, modality)), f"--init {args.init}")
+        load_start(detector, ranks().broadcast_from_first(lambda: read_start(args, modality)), f"--init {args.init}")
     return detector
 
 
@@ -167,9 +173,11 @@ def finished_files(job: Job, detectors: dict[str, SingleDetector]) -> dict[str, 
     files = {f"{m}_head.pth": d.head.state_dict() for m, d in detectors.items()}
     if not set(detectors) <= set(MODALITIES):
         return files | {streams_file(args, (m,)): d.stream_state() for m, d in detectors.items()}
-    files[args.fullbb_path] = streams = ranks().agree(lambda: merged_streams(args, detectors))
+    files[args.fullbb_path] = streams = ranks().broadcast_from_first(lambda: merged_streams(args, detectors))
     if all(checkpoint.streams_of(streams, [m]) for m in MODALITIES):
-        files[args.head_path] = train_shared_head(job, streams, ranks().agree(lambda: head_start(job, files)))
+        files[args.head_path] = train_shared_head(
+            job, streams, ranks().broadcast_from_first(lambda: head_start(job, files))
+        )
     else:
         job.run.log("the other modality is not there yet: the shared head is trained once it is")
     return files
@@ -193,7 +201,7 @@ def train_shared_head(job: Job, streams_state: checkpoint.State, start: checkpoi
     checkpoint.load_state(streams, streams_state, args.fullbb_path)
     checkpoint.load_state(head, start, "start of the shared head")
     fusions = baseline_fusions("mean", args.C, args.fusion_levels)
-    model = FusionDetector(streams, fusions, head, job.parts.data.normalization, args.anchor_scale)
+    model = FusionDetector(streams, fusions, head, job.parts.data.normalization)
     model.load_state_dict(fit(job, job.compute.place(model), "head", args.head_epochs))
     return model.head.cpu().state_dict()
 

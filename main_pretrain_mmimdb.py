@@ -2,8 +2,8 @@
 
 import sys
 
+from tasks.classification.presets import MMIMDB
 from utils.args import command
-from utils.classify.data_sets import MMIMDB
 from utils.classify.pretraining import pretrain
 
 

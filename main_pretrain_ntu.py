@@ -2,8 +2,8 @@
 
 import sys
 
+from tasks.classification.presets import NTU
 from utils.args import command
-from utils.classify.data_sets import NTU
 from utils.classify.pretraining import pretrain
 
 

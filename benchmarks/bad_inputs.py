@@ -33,20 +33,20 @@ import torch
 from PIL import Image
 
 from benchmarks.rows import append_row
+from commands.options import count, make_parser, positive
+from datasets.detection.opening import open_data_set
 from datasets.images import read_rgb, read_thermal
-from datasets.registry import open_data_set
-from models.fusion_detector import found_fusions
-from models.search.genotype_io import read_genotype
-from models.search.genotypes import Genotype, cell_to_json, genotype_to_json
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space
+from models.detection.fusions import found_fusions
+from models.search.fusion_cells.genotype import Genotype, cell_to_json, genotype_to_json
+from models.search.fusion_cells.genotype_file import read_genotype
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
 from tests import spoil
 from tests.tiny_sets import make_tiny_own
 from utils import checkpoint
 from utils.args import Parser, command, parse
 from utils.errors import UserError, printable
 from utils.found import check_fields
-from utils.options import count, make_parser, positive
 
 SECONDS = 5  # in which a file must be read
 INPUTS, LEVELS, CHANNELS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2"), ("P3", "P4"), 8
@@ -141,10 +141,10 @@ def read_a_set(path: Path) -> bool:
         assert record.labels.size == 0 or 0 <= record.labels.min() <= record.labels.max() < len(data.classes)
         # The description is the user's own and may lead anywhere; annotations may not.
         assert path.suffix == ".yaml" or all(
-            p.resolve().is_relative_to(folder.resolve()) for p in map(Path, (record.rgb_path, record.thermal_path))
+            p.resolve().is_relative_to(folder.resolve()) for p in map(Path, record.paths.values())
         )
     notes = Counter(name for notes in data.notes.values() for name, value in notes.items() if value)
-    return bool(data.remarks) or any(n in ("clipped", "crowd", "empty") or n.startswith("dropped_") for n in notes)
+    return bool(data.warnings) or any(n in ("clipped", "crowd", "empty") or n.startswith("dropped_") for n in notes)
 
 
 def make_checkpoint(folder: Path) -> Path:

@@ -19,18 +19,19 @@ from torch import nn
 
 from benchmarks.rows import append_row
 from benchmarks.search_step import BACKBONE, CHANNELS, CLASSES, LEVELS, REPEATS, STATISTICS, make_model
+from commands.options import positive
 from datasets.loader import BadFiles
-from engine.guard import Guard
+from engine.checkpointer import Checkpointer
+from engine.nonfinite import Guard
 from engine.step import Compute, Session
-from engine.tasks import detection
-from models.backbones import create_encoder, encoder_channels
-from models.detection.bifpn import BiFPN
-from models.detection.heads import DetectionHead
-from models.fusion_detector import MODALITIES, SingleDetector
+from models.detection.backbones import create_encoder, encoder_channels
+from models.detection.detector import SingleDetector
+from models.detection.heads.efficientdet import DetectionHead
+from models.detection.necks.bifpn import BiFPN
+from models.detection.streams import MODALITIES
 from models.search.parameters import arch_parameters, weight_parameters
+from tasks.detection import task as detection
 from utils.args import Parser, command
-from utils.keeper import Keeper
-from utils.options import positive
 from utils.run_folder import RunFolder
 from utils.signals import Stop
 
@@ -42,10 +43,10 @@ def make_single(compute: Compute) -> nn.Module:
     encoder = create_encoder(BACKBONE)
     fpn = BiFPN(encoder_channels(encoder), CHANNELS, REPEATS, LEVELS)
     statistics = dict.fromkeys(MODALITIES, STATISTICS)
-    return compute.place(SingleDetector("thermal", encoder, fpn, DetectionHead(CHANNELS, CLASSES), statistics, 4.0))
+    return compute.place(SingleDetector("thermal", encoder, fpn, DetectionHead(CHANNELS, CLASSES), statistics))
 
 
-def make_keeper(phase: str, compute: Compute, folder: Path) -> Keeper:
+def make_checkpointer(phase: str, compute: Compute, folder: Path) -> Checkpointer:
     """Return the keeper of a phase whose optimisers have taken a step."""
     model = (make_model if phase == "search" else make_single)(compute)
     groups = [weight_parameters(model), arch_parameters(model)]
@@ -58,9 +59,9 @@ def make_keeper(phase: str, compute: Compute, folder: Path) -> Keeper:
         optimizer.zero_grad(set_to_none=True)
     session = Session(model, detection, compute, Guard(compute.device))
     run = RunFolder.new(phase, "cost", str(folder))
-    keeper = Keeper(run, session, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
-    keeper.owners |= optimizers
-    return keeper
+    checkpointer = Checkpointer(run, session, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
+    checkpointer.stateful |= optimizers
+    return checkpointer
 
 
 def make_parser() -> Parser:
@@ -75,14 +76,14 @@ def main(argv: list[str]) -> None:
     compute = Compute(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     for phase in ("pretrain", "search"):
         with tempfile.TemporaryDirectory(dir=".") as folder:
-            keeper, seconds, disk = make_keeper(phase, compute, Path(folder)), [], []
+            checkpointer, seconds, disk = make_checkpointer(phase, compute, Path(folder)), [], []
             for _ in range(args.repeats):
                 started = time.perf_counter()
-                keeper.save()
+                checkpointer.save()
                 seconds.append(time.perf_counter() - started)
-                keeper.wait()
+                checkpointer.wait()
                 disk.append(time.perf_counter() - started - seconds[-1])
-            size = keeper.file("last").stat().st_size
+            size = checkpointer.file("last").stat().st_size
         row = {"phase": phase, "mib": round(size / 2**20, 1), "seconds": round(median(seconds), 3)}
         row |= {"most_seconds": round(max(seconds), 3), "repeats": args.repeats}
         row["disk_seconds"] = round(median(disk), 3)

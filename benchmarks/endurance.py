@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import append_row
+from commands.options import positive
 from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
-from utils.commands import command_line, environment
 from utils.errors import UserError
-from utils.options import positive
+from utils.subprocesses import command_line, environment
 
 CONFIG = f"""{NETWORK}batchsize: 2
 workers: 2
@@ -32,7 +32,7 @@ PAIRS = 250  # of which the data set's split leaves 200 to learn from
 SHARE = 5  # the looks are cut into so many equal parts
 
 
-def look(pid: int) -> dict[str, float]:
+def sample(pid: int) -> dict[str, float]:
     """Return memory in MiB and open files of a process, and of its children together."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     workers = [c for c in children if "python" in Path(f"/proc/{c}/cmdline").read_text()]
@@ -53,7 +53,7 @@ def watch(argv: list[str], cwd: str, log: Path) -> list[dict[str, float]]:
     with open(log, "w") as out, subprocess.Popen(argv, cwd=cwd, env=environment(), stdout=out, stderr=out) as process:
         while process.poll() is None:
             with contextlib.suppress(OSError, KeyError, ValueError):  # it may be ending just now
-                looks.append(look(process.pid))
+                looks.append(sample(process.pid))
             time.sleep(1)
     if process.returncode:
         raise UserError(f"{argv}: expected exit code 0, found {process.returncode}: {log.read_text()[-500:]}")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
-from utils.commands import named, run
+from utils.subprocesses import named, run
 
 METHODS = ("thermal", "rgb", "sum", "concat_conv", "searched")
 COLUMNS = ("AP", "AP50", "AP75", "AP_person", "AP_bike", "AP_car", "AP_val", "epoch", "parameters_fusion", "pairs")

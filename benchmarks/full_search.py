@@ -20,10 +20,10 @@ from pathlib import Path
 
 from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
+from commands.options import make_parser, positive
 from datasets.road_scenes import SIZES
 from utils.args import Parser, command, parse
-from utils.commands import named, run
-from utils.options import make_parser, positive
+from utils.subprocesses import named, run
 
 
 @command

@@ -12,11 +12,11 @@ import time
 import torch
 
 from benchmarks.rows import append_row
-from engine.tasks.detection import losses
-from models.backbones import create_encoder, encoder_channels
-from models.detection.bifpn import BiFPN
-from models.detection.heads import DetectionHead
-from models.fusion_detector import SingleDetector
+from models.detection.backbones import create_encoder, encoder_channels
+from models.detection.detector import SingleDetector
+from models.detection.heads.efficientdet import DetectionHead
+from models.detection.necks.bifpn import BiFPN
+from tasks.detection.task import losses
 
 BATCH = 4
 STATISTICS = {"rgb": ((0.5,) * 3, (0.25,) * 3)}
@@ -48,7 +48,7 @@ def make_model(backbone: str, layout: torch.memory_format) -> SingleDetector:
     """Build a detector whose weights and normalised images have the layout."""
     encoder = create_encoder(backbone)
     fpn = BiFPN(encoder_channels(encoder), 64, 2)
-    model = SingleDetector("rgb", encoder, fpn, DetectionHead(64, 3), STATISTICS, 2.0)
+    model = SingleDetector("rgb", encoder, fpn, DetectionHead(64, 3, anchor_scale=2.0), STATISTICS)
     model.normalize.register_forward_hook(lambda _, __, images: images.contiguous(memory_format=layout))
     return model.to(memory_format=layout).train()
 

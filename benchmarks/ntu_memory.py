@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.rows import append_row
+from commands.options import positive
 from datasets.generated.ntu import write_ntu
-from models.encoders import ENCODERS
+from models.classification.encoders import ENCODERS
 from utils.args import Parser, command
-from utils.commands import ROOT, named
-from utils.options import positive
 from utils.saving import save
+from utils.subprocesses import ROOT, named
 
 BATCH, SIDE, CLASSES, PUBLISHED_GB = 96, 256, 60, 128
 

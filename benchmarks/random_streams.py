@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from commands.options import make_parser
 from datasets.road_scenes import write_road_scenes
 from utils.args import parse
 from utils.experiment import build_head, build_streams, open_data
-from utils.options import make_parser
 from utils.saving import save
 from utils.seed import seed_everything
 

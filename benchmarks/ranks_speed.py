@@ -18,9 +18,9 @@ from pathlib import Path
 
 from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
-from utils.commands import ROOT, environment
-from utils.options import image_size, positive
+from commands.options import image_size, positive
 from utils.run_folder import RunFolder
+from utils.subprocesses import ROOT, environment
 
 COUNTS = (1, 2)
 

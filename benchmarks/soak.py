@@ -30,11 +30,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.rows import append_row
-from engine.tasks.detection import DetectionEvaluator
+from commands.options import positive, seed
+from tasks.detection.task import DetectionEvaluator
 from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
-from utils.commands import ROOT, environment
-from utils.options import positive, seed
+from utils.subprocesses import ROOT, environment
 
 CONFIG = f"""{NETWORK}batchsize: 3
 device: cpu
@@ -52,11 +52,11 @@ KILLS = {"pretrain": 7, "search": 7, "found": 6}  # 20 in all
 CUTS = {"pretrain": 6, "search": 7, "found": 7}
 # Where a command can be struck: module, class or "", function, before or behind its work, and at which call at most.
 POINTS = {
-    "step": ("engine.guard", "Guard", "step", "behind", 6),
-    "rest": ("utils.keeper", "Keeper", "at_rest", "before", 6),
-    "validation": ("engine.tasks.detection", "DetectionEvaluator", "add", "before", 2),
+    "step": ("engine.nonfinite", "Guard", "step", "behind", 6),
+    "step end": ("engine.checkpointer", "Checkpointer", "on_step_end", "before", 6),
+    "validation": ("tasks.detection.task", "DetectionEvaluator", "add", "before", 2),
     "metrics": ("utils.run_folder", "RunFolder", "append_row", "behind", 1),
-    "staged": ("utils.keeper", "Keeper", "stage", "behind", 1),
+    "staged": ("engine.checkpointer", "Checkpointer", "stage", "behind", 1),
     "writing": ("utils.saving", "_Output", "write", "behind", 2000),
     "written": ("utils.files", "", "sync_folder", "before", 8),
 }
@@ -231,7 +231,7 @@ def term(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int
     """Ask to stop at random moments: exit code 3, and no step is lost."""
     said, done = [], 0
     while done < times:
-        strike = draw(draws, ["step", "rest", "validation", "writing"], STOPPING)
+        strike = draw(draws, ["step", "step end", "validation", "writing"], STOPPING)
         code, text = place.run(kind, strike=strike)
         if code == 0:
             break
@@ -246,7 +246,7 @@ def cut(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int,
     """Kill, cut the last checkpoint at a random place, go on: from the one before, and both are named."""
     said, done = [], 0
     while done < times:
-        code, _ = place.run(kind, strike={"point": "rest", "count": 5, "signal": "SIGKILL"})
+        code, _ = place.run(kind, strike={"point": "step end", "count": 5, "signal": "SIGKILL"})
         if code == 0:
             break
         lasts = [path for path in place.folder(kind).glob("last*.pt") if "previous" not in path.name]
@@ -258,7 +258,7 @@ def cut(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int,
             continue
         with open(last, "r+b") as file:
             file.truncate(draws.randrange(last.stat().st_size))
-        code, text = place.run(kind, strike={"point": "rest", "count": 1, "signal": "SIGKILL"})
+        code, text = place.run(kind, strike={"point": "step end", "count": 1, "signal": "SIGKILL"})
         done += 1
         if code != -signal.SIGKILL or not re.search(rf"/{last.name}: .*; goes on from .*/{previous.name}\n", text):
             said.append(f"cut: exit code {code}: {text[-300:]}")
@@ -269,7 +269,7 @@ def full(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int
     """Forbid files to grow in the middle of a run: exit code 2 with a clear line, and earlier files whole."""
     said, done = [], 0
     for _ in range(times):
-        strike = {"point": "rest", "count": draws.randint(2, 9), "limit": draws.randint(1, 60) * 1000}
+        strike = {"point": "step end", "count": draws.randint(2, 9), "limit": draws.randint(1, 60) * 1000}
         code, text = place.run(kind, strike=strike)
         if code == 0:
             break
@@ -284,7 +284,7 @@ def full(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int
 
 def wandb(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
     """Kill wandb's process: the run goes on, and says so once."""
-    code, text = place.run(kind, "--wandb", strike={"point": "rest", "count": 3, "signal": "wandb"})
+    code, text = place.run(kind, "--wandb", strike={"point": "step end", "count": 3, "signal": "wandb"})
     told = text.count("the run goes on without it")
     return 1, [] if code == 0 and told == 1 and "Traceback" not in text else [f"exit code {code}: {text[-300:]}"]
 

@@ -13,24 +13,24 @@ import sys
 from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
+from commands.options import positive
+from commands.options import seed as as_seed
 from datasets.road_scenes import scenes_hash
-from engine.guard import Guard
+from engine.nonfinite import Guard
 from engine.step import Session
-from engine.tasks import detection
 from main_pretrain_flira import build_detector
-from tools.demo import config_hash, exit_codes, say
-from tools.demo_jobs import environment_for
-from tools.demo_options import CORES, SINGLE
+from tasks.detection import task as detection
+from tools.demo.__main__ import config_hash, exit_codes, say
+from tools.demo.jobs import environment_for
+from tools.demo.options import CORES, SINGLE
 from tools.jobs import Finished, Job, run_jobs
 from tools.out_folder import prepare
 from utils import checkpoint
 from utils.args import Parser, command
-from utils.commands import command_line
 from utils.experiment import open_data, pick_compute
-from utils.options import positive
-from utils.options import seed as as_seed
 from utils.reporting import validator
 from utils.run_folder import commit
+from utils.subprocesses import command_line
 
 STARTS = ("scratch", "road_scenes")
 SLOTS = min(2, CORES)

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.rows import append_row
-from utils.commands import ROOT, environment
-from utils.options import positive
+from commands.options import positive
+from utils.subprocesses import ROOT, environment
 
 NAMES, LINKS = ("nasdsf0", "nasdsf1"), ("nasdsf-eth0", "nasdsf-eth1")
 ADDRESSES, PORT = ("10.213.77.1", "10.213.77.2"), 29577

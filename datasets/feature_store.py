@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from utils.distributed import ALONE, Ranks
+from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
 from utils.lock import is_locked, locked
 
@@ -81,7 +81,7 @@ class MemoryStore(Store):
     busy = False  # nobody else writes to it
 
     @contextlib.contextmanager
-    def writing(self, count: int, log: Callable[[str], None], ranks: Ranks = ALONE) -> Iterator[None]:
+    def writing(self, count: int, log: Callable[[str], None], ranks: Ranks = SINGLE_PROCESS) -> Iterator[None]:
         """Make room for the records that `add` brings inside the block, at least 1.
 
         `ranks`: of this machine, which fill the store together; behind the block all its records are there.
@@ -112,7 +112,7 @@ class MemoryStore(Store):
         for number, (process, theirs, keys) in enumerate(each):
             self.regions.append(self.own if number == ranks.number else self._map(f"/proc/{process}/fd/{theirs}"))
             self.slots |= {key: (number, place) for place, key in enumerate(keys)}
-        ranks.meet()  # until then the files are open
+        ranks.barrier()  # until then the files are open
 
     def _map(self, path: str) -> Tensor:
         with open(path, "r+b") as file:
@@ -151,7 +151,7 @@ class DiskStore(Store):
                 self.regions.append(torch.from_file(str(data), shared=False, size=size, dtype=torch.uint8))
 
     @contextlib.contextmanager
-    def writing(self, count: int, log: Callable[[str], None], ranks: Ranks = ALONE) -> Iterator[None]:
+    def writing(self, count: int, log: Callable[[str], None], ranks: Ranks = SINGLE_PROCESS) -> Iterator[None]:
         """Hold the folder alone, with what others have added by now; what `add` brings inside is there after the block.
 
         `ranks`: of this machine, which hold the folder together.
@@ -160,13 +160,13 @@ class DiskStore(Store):
             UserError: the folder cannot be written to.
         """
         with contextlib.ExitStack() as held:
-            ranks.agree(lambda: self._hold(held, log))
+            ranks.broadcast_from_first(lambda: self._hold(held, log))
             self.number = ranks.number
             self._hold_own(held)
             self.open()
-            ranks.meet()  # none adds before all have seen the same
+            ranks.barrier()  # none adds before all have seen the same
             yield
-            ranks.meet()
+            ranks.barrier()
         self.open()
 
     def _hold_own(self, held: contextlib.ExitStack) -> None:

@@ -28,7 +28,7 @@ SIGNATURES = {
 # Markers of a JPEG (ITU T.81, table B.1): frames, those of several scans, those without content, and what fills.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
-ALONE = frozenset((0x01, *range(0xD0, 0xDA)))
+SINGLE_PROCESS = frozenset((0x01, *range(0xD0, 0xDA)))
 FILLERS = frozenset((0x00, 0xFF))
 BIT_DEPTH = 24  # the byte of a PNG that holds it
 HEAD = 26  # bytes of a file that tell what it is
@@ -126,7 +126,7 @@ def _check_jpeg(content: bytes) -> None:
         if marker in FILLERS:
             place += 1
         else:
-            place += 2 if marker in ALONE else 2 + (content[place + 2] << 8 | content[place + 3])
+            place += 2 if marker in SINGLE_PROCESS else 2 + (content[place + 2] << 8 | content[place + 3])
     raise ValueError(f"a JPEG without a frame among its first {MAX_MARKERS} markers")
 
 

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from datasets.mmimdb import IMAGE, INDEX, LISTS, TEXT, file_name
+from datasets.classification.mmimdb import IMAGE, INDEX, LISTS, TEXT, file_name
 from utils.args import Parser, command
 from utils.errors import UserError, short
 from utils.files import faults_named

@@ -15,8 +15,8 @@ from pathlib import Path
 import av
 from tqdm import tqdm
 
-from datasets.clips import write_video
-from datasets.ntu import ENDINGS, FOLDERS
+from datasets.classification.clips import write_video
+from datasets.classification.ntu import ENDINGS, FOLDERS
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.files import faults_named

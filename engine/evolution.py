@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from utils.bars import bar
+from utils.progress_bar import bar
 
 Individual = TypeVar("Individual")
 

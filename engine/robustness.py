@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from datasets.corrupted_pairs import CLEAN
-from datasets.corruptions import DEAD_KINDS, severities
+from datasets.detection.corrupted import CLEAN
+from datasets.detection.corruptions import DEAD_KINDS, severities
 from engine.step import Compute, Task, move, without_inputs
-from models.fusion_detector import INPUTS, FusionDetector
-from utils.bars import bar
+from models.detection.detector import FusionDetector
+from models.detection.streams import INPUTS
+from utils.progress_bar import bar
 
 Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them
 
@@ -51,7 +52,7 @@ def detect_under(
     """Run the model over all batches under each of the conditions, which are of one kind.
 
     Args:
-        batches: with "versions", from `datasets.corrupted_pairs`.
+        batches: with "versions", from `datasets.detection.corrupted`.
 
     Returns:
         What `task.predict` gave of each batch, on the CPU; ranks take turns at the batches, and each gets all answers.
@@ -69,7 +70,7 @@ def detect_under(
                 answers[condition].append((targets, [{k: v.cpu() for k, v in one.items()} for one in found]))
     if compute.ranks.count > 1:
         by_number = lambda answer: answer[0]["number"]  # noqa: E731
-        answers = {c: sorted(compute.ranks.join(own), key=by_number) for c, own in answers.items()}
+        answers = {c: sorted(compute.ranks.all_gather(own), key=by_number) for c, own in answers.items()}
     return answers
 
 

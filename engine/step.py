@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from engine.guard import Guard
+from engine.data_parallel import make_replica
+from engine.nonfinite import Guard
 from engine.progress import Progress
-from engine.replica import make_replica
 from models.synced_norm import sync_norms
-from utils.bars import bar
-from utils.distributed import ALONE, Ranks
+from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
-from utils.seed import own_draws
+from utils.progress_bar import bar
+from utils.seed import per_rank_rng
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Task(Protocol):
     SHOWN: tuple[str, ...]
     ANSWERS: str
 
-    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = ALONE) -> dict[str, Tensor]: ...
+    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]: ...
 
     def predict(self, model: nn.Module, batch: dict) -> Any: ...
 
@@ -74,7 +74,7 @@ class Compute:
     clip_grad: float = float("inf")
     accum: int = 1
     compile: bool = False
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE_PROCESS
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a model to the device, in its layout; channels last is faster on a CPU (results/memory_format.csv).
@@ -115,7 +115,7 @@ class Session:
     compute: Compute
     guard: Guard
     progress: Progress = field(default_factory=Progress)
-    at_rest: Callable[[], None] = do_nothing
+    on_step_end: Callable[[], None] = do_nothing
     replicas: dict[tuple[int, ...], nn.Module] = field(default_factory=dict)
 
     def replica(self, parameters: list[nn.Parameter]) -> nn.Module:
@@ -165,7 +165,7 @@ def optimisation_step(
     """
     parameters = parameters_of(optimizer)
     optimizer.zero_grad(set_to_none=True)
-    restore = session.guard.remember(session.model)
+    restore = session.guard.snapshot_buffers(session.model)
     if backward is None:
         counted = [(batch, left) for left, batch in zip(reversed(range(len(batches))), batches, strict=True)]
         losses = [_add_gradients(session, *one, name, parameters, len(batches), penalty) for one in counted]
@@ -177,8 +177,8 @@ def optimisation_step(
     good = session.guard.step(optimizer, loss, norm, [name for batch in batches for name in batch["file_names"]])
     restore(good)
     session.progress.meters(name).add(losses, batches, good)
-    if session.guard.at_once:
-        session.guard.look()
+    if session.guard.synchronous:
+        session.guard.check_pending()
 
 
 def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
@@ -202,7 +202,7 @@ def _add_gradients(
     """
     compute, replica = session.compute, session.replica(parameters)
     waiting = replica.no_sync() if left and compute.ranks.count > 1 else contextlib.nullcontext()
-    with waiting, own_draws(compute.ranks, compute.device, name, session.progress.steps, left):
+    with waiting, per_rank_rng(compute.ranks, compute.device, name, session.progress.steps, left):
         with compute.autocast():
             losses = session.task.losses(replica, move(batch, compute.device), compute.ranks)
         loss = losses["loss"] if penalty is None else losses["loss"] + penalty()
@@ -225,12 +225,12 @@ def run_pass(session: Session, loader: Iterable[dict], take_step: Callable[[list
         take_step(group)
         progress.steps += 1
         if number % LOOK_EVERY == 0:
-            guard.look()
+            guard.check_pending()
             shown.set_postfix({key: f"{mean:.3f}" for key, mean in meters.means(name).items() if mean is not None})
         now = time.perf_counter()
         meters.seconds, last = meters.seconds + now - last, now
-        session.at_rest()
-    guard.look()
+        session.on_step_end()
+    guard.check_pending()
     meters.finished = True
 
 
@@ -254,13 +254,13 @@ def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, ti
                 evaluator.add(batch, predictions)
             else:
                 answered.append(move((batch["number"], without_inputs(batch), predictions), torch.device("cpu")))
-        session.at_rest()
-    answered = sorted(ranks.join(answered), key=lambda one: one[0])
+        session.on_step_end()
+    answered = sorted(ranks.all_gather(answered), key=lambda one: one[0])
     if ranks.count > 1 and not answered:  # of one process the loader says it
         raise UserError(f"{title}: expected pairs that can be read, found none")
     for _, batch, predictions in answered:
         evaluator.add(batch, predictions)
-    return ranks.agree(evaluator.compute)
+    return ranks.broadcast_from_first(evaluator.compute)
 
 
 def in_turn(batches: Iterable[dict], ranks: Ranks) -> Iterator[dict | None]:

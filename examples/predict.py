@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tasks.detection.predictor import Predictor
 from utils.args import command
-from utils.predictor import Predictor
 
 
 @command

@@ -10,13 +10,13 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from main_darts_found_flira import main as found
-from models.fusion_baselines import FUSIONS
-from models.fusion_detector import found_fusions
-from models.search.genotypes import genotype_to_json
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space
+from models.detection.baselines import FUSIONS
+from models.detection.fusions import found_fusions
+from models.search.fusion_cells.genotype import genotype_to_json
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
+from tasks.detection.box_fusion import fuse_detections
 from tests.run_commands import named, refused, run
-from utils.box_fusion import fuse_detections
 
 INPUTS = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2))
 SMALL = {"steps": 1, "multiplier": 1, "node_multiplier": 1}

@@ -15,18 +15,18 @@ import main_darts_searchable_ntu
 import main_pretrain_ego
 import main_pretrain_mmimdb
 import main_pretrain_ntu
-from datasets import mmimdb
+from datasets.classification import ego_gesture, mmimdb, ntu
 from datasets.generated.ego import write_ego
 from datasets.generated.mmimdb import write_mmimdb
 from datasets.generated.ntu import write_ntu
 from datasets.prepare_mmimdb import prepare_mmimdb
-from models.encoders import DEPTHS, ENCODERS
-from models.search.genotype_io import read_any
+from engine.checkpointer import Checkpointer
+from models.classification.encoders import DEPTHS, ENCODERS
+from models.search.fusion_cells.genotype_file import read_any
+from tasks.classification.build import load_encoder
 from tests.run_commands import named, refused, run
 from tests.test_resume import struck_once
-from utils.classify.building import load_encoder
 from utils.errors import UserError
-from utils.keeper import Keeper
 from utils.run_folder import read_json
 from utils.saving import save
 
@@ -57,6 +57,9 @@ def prepared(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(DEPTHS, "tiny", (1, 1, 1, 1))
+        patched.setattr(ego_gesture, "FRAMES", 16)
+        patched.setattr(ego_gesture, "SIDE", 56)
+        patched.setitem(ntu.FRAMES, "rgb", 4)
         patched.chdir(folder)
         data = make(request.param, folder)
         argv = [data, "--backbone", BACKBONES[request.param], "--no-imagenet", "--epochs", 1, *COMMON]
@@ -65,13 +68,13 @@ def prepared(request, tmp_path_factory):
 
 
 @pytest.fixture
-def at_work(prepared, monkeypatch):
+def running(prepared, monkeypatch):
     monkeypatch.chdir(prepared[2])
     return prepared[:2]
 
 
-def test_search_train_and_test(at_work, capsys):
-    name, data = at_work
+def test_search_train_and_test(running, capsys):
+    name, data = running
     _, search, found = MAINS[name]
     metric = "F1_weighted" if name == "mmimdb" else "accuracy"
     argv = [data, "--epochs", 1, "--cache_features", "disk", *COMMON]
@@ -105,8 +108,8 @@ QUICKEST = pytest.mark.parametrize("prepared", ["mmimdb"], indirect=True)  # the
 
 
 @QUICKEST
-def test_encoders_learn_along_as_published(at_work, capsys):
-    name, data = at_work
+def test_encoders_learn_along_as_published(running, capsys):
+    name, data = running
     argv = [data, "--epochs", 1, "--random_genotype", 2, "--save", "along", *COMMON]
     trained = named(run(MAINS[name][2], capsys, *argv), "eval_exp_dir")
     model = torch.load(trained / "best.pt", weights_only=True)["model"]
@@ -115,14 +118,14 @@ def test_encoders_learn_along_as_published(at_work, capsys):
 
 
 @QUICKEST
-def test_a_killed_search_ends_as_a_whole_one(at_work, capsys, monkeypatch):
-    name, data = at_work
+def test_a_killed_search_ends_as_a_whole_one(running, capsys, monkeypatch):
+    name, data = running
     search = MAINS[name][1]
     argv = [data, "--epochs", 2, "--strategy", "evolution", "--rounds", 3, "--population", 2, "--tournament", 2]
     argv += ["--topk", 2, "--topk_weights", "supernet", *COMMON]
     whole = named(run(search, capsys, *argv, "--save", "whole"), "search_exp_dir")
     with monkeypatch.context() as patched:
-        patched.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 5, 15))
+        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 5, 15))
         assert search([str(word) for word in (*argv, "--save", "cut")]) == 3
     capsys.readouterr()
     cut = named(run(search, capsys, *argv, "--save", "cut", "--resume", "auto"), "search_exp_dir")
@@ -132,8 +135,8 @@ def test_a_killed_search_ends_as_a_whole_one(at_work, capsys, monkeypatch):
 
 
 @QUICKEST
-def test_a_training_takes_the_encoder_files_of_its_search(at_work, capsys):
-    name, data = at_work
+def test_a_training_takes_the_encoder_files_of_its_search(running, capsys):
+    name, data = running
     state = torch.load("checkpoints/mmimdb/text_encoder.pth", weights_only=True)
     save(Path("checkpoints/mmimdb/mine.pth"), {k: v + 1 if v.is_floating_point() else v for k, v in state.items()})
     argv = [data, "--epochs", 1, "--cache_features", "ram", *COMMON]
@@ -146,8 +149,8 @@ def test_a_training_takes_the_encoder_files_of_its_search(at_work, capsys):
 
 
 @QUICKEST
-def test_a_cached_test_opens_no_training_file(at_work, capsys, monkeypatch):
-    name, data = at_work
+def test_a_cached_test_opens_no_training_file(running, capsys, monkeypatch):
+    name, data = running
     argv = [data, "--epochs", 1, "--baseline", "text", "--save", "apart", "--cache_features", "ram", *COMMON]
     trained = named(run(MAINS[name][2], capsys, *argv), "eval_exp_dir")
     opened, read = [], mmimdb.read_array
@@ -161,8 +164,8 @@ DAMAGED = {"model": None, "progress": 3, "bad_files": None, "args": {}, "data_se
 
 @QUICKEST
 @pytest.mark.parametrize("field", DAMAGED)
-def test_a_damaged_run_is_refused_in_a_line(at_work, capsys, tmp_path, field):
-    name, data = at_work
+def test_a_damaged_run_is_refused_in_a_line(running, capsys, tmp_path, field):
+    name, data = running
     argv = [data, "--epochs", 1, "--baseline", "text", "--save", "whole", "--cache_features", "ram", *COMMON]
     known = sorted(Path().glob("runs/found-whole-*"))
     whole = known[0] if known else named(run(MAINS[name][2], capsys, *argv), "eval_exp_dir")
@@ -173,10 +176,10 @@ def test_a_damaged_run_is_refused_in_a_line(at_work, capsys, tmp_path, field):
 
 @QUICKEST
 @pytest.mark.parametrize("content", [{"splits": 5}, {"backbone": 3}, {"classes": [1]}])
-def test_a_damaged_record_of_pretraining_is_refused_in_a_line(at_work, capsys, tmp_path, content):
+def test_a_damaged_record_of_pretraining_is_refused_in_a_line(running, capsys, tmp_path, content):
     (tmp_path / "pretrain.json").write_text(json.dumps(content))
     for main in MAINS["mmimdb"][:2]:
-        told = refused(main, capsys, at_work[1], "--checkpointdir", tmp_path, *COMMON)
+        told = refused(main, capsys, running[1], "--checkpointdir", tmp_path, *COMMON)
         assert f"{tmp_path}/pretrain.json: {next(iter(content))}: expected" in told
 
 
@@ -207,6 +210,6 @@ WRONG = [
 
 @QUICKEST
 @pytest.mark.parametrize(("options", "told"), WRONG)
-def test_what_cannot_be_is_refused_in_a_line(at_work, capsys, options, told):
-    name, data = at_work
+def test_what_cannot_be_is_refused_in_a_line(running, capsys, options, told):
+    name, data = running
     assert told in refused(MAINS[name][1], capsys, data, *COMMON, *options)

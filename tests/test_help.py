@@ -6,17 +6,17 @@ import re
 
 import pytest
 
+from commands.options import make_parser
+from tasks.classification.options import parser_of as class_parser_of
+from tasks.classification.presets import DATA_SETS
 from utils.args import Parser
-from utils.classify.data_sets import DATA_SETS
-from utils.classify.options import parser_of as class_parser_of
-from utils.options import make_parser
 
 SECTIONS = ("pretrain", "search", "found")
 TOOLS = (
     "check_data",
     "dataset_stats",
-    "demo",
-    "demo_mmimdb",
+    "demo.__main__",
+    "demo.mmimdb",
     "export",
     "plot_genotype",
     "predict",

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from engine.guard import Guard
-from engine.train import peak_memory_mb
+from engine.epochs import peak_memory_mb
+from engine.nonfinite import Guard
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
@@ -92,7 +92,7 @@ def options(**given: object) -> argparse.Namespace:
 @pytest.mark.parametrize("kind", ["cpu", "mps", "cuda"])
 def test_only_cuda_steps_are_looked_at_later(monkeypatch, kind):
     monkeypatch.setattr(torch, "zeros", lambda size, device: torch.full(size, 0.0))  # MPS is not here
-    assert Guard(torch.device(kind)).at_once == (kind != "cuda")
+    assert Guard(torch.device(kind)).synchronous == (kind != "cuda")
 
 
 @pytest.mark.parametrize("kind", ["cpu", "mps"])

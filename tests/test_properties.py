@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from benchmarks.bad_inputs import OUTCOMES, READERS, RUN, named, outcome
 from benchmarks.bad_inputs import main as measure_all
 from benchmarks.rows import read_rows
-from datasets.annotations import is_file_name
-from datasets.coco_json import parse_coco
-from models.search.genotype_io import genotype_from_json, parse_text
+from datasets.detection.annotations import is_file_name
+from datasets.detection.coco_json import parse_coco
+from models.search.fusion_cells.genotype_file import genotype_from_json, parse_text
 from tests import spoil
 from utils import checkpoint
 from utils.checkpoint import head_classes, stream_sizes

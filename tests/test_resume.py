@@ -6,22 +6,20 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import soak
-from engine.tasks import detection
+from engine import feature_caching as caching
+from engine.checkpointer import Checkpointer
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
+from tasks.detection import task as detection
+from tests import processes
 from tests.run_commands import named, refused, run
-from utils import caching
-from utils.commands import environment
-from utils.keeper import Keeper
 from utils.lock import locked
 
 # The soak's, shorter.
@@ -30,12 +28,20 @@ CONFIG = CONFIG.replace("epochs: 8", "modality_dropout: 0.4, epochs: 3")
 MAINS = {"pretrain": pretrain, "search": search, "found": found}
 
 
+class Place(soak.Place):
+    """The soak's, whose processes are forked."""
+
+    def run(self, kind: str, *more: object, strike: dict | None = None) -> tuple[int, str]:
+        words = ["-m", "benchmarks.soak", "--struck", json.dumps(strike), *self.argv(kind, *more)]
+        return processes.run(words, self.root, self.root / "log.txt")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> soak.Place:
     """A place where each command has run undisturbed, in this process."""
     root = tmp_path_factory.mktemp("soak")
     (root / "config.yaml").write_text(CONFIG)
-    place = soak.Place(root / "whole", soak.make_tiny_flir(root / "flir", num_train=24), root / "config.yaml", 0)
+    place = Place(root / "whole", soak.make_tiny_flir(root / "flir", num_train=24), root / "config.yaml", 0)
     for kind in MAINS:
         if kind == "found":
             shutil.copy(place.folder("search") / "genotype.json", place.root)
@@ -58,7 +64,7 @@ def go(place: soak.Place, kind: str, *more: object) -> int:
 @pytest.fixture
 def place(whole, tmp_path) -> soak.Place:
     """An empty place for the same runs."""
-    return soak.Place(tmp_path / "place", whole.data, whole.config, 0)
+    return Place(tmp_path / "place", whole.data, whole.config, 0)
 
 
 def check_same(whole: soak.Place, place: soak.Place, kind: str) -> None:
@@ -103,11 +109,11 @@ def test_a_signal_saves_at_the_next_step_and_exits_with_3(whole, place, monkeypa
     """Each in another place: a training, a validation, a pass over the logits; handlers are as before."""
     whole.give(place, "search")
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
-    for point, number in {"step": signal.SIGTERM, "validation": signal.SIGINT, "rest": signal.SIGUSR1}.items():
+    for point, number in {"step": signal.SIGTERM, "validation": signal.SIGINT, "step end": signal.SIGUSR1}.items():
         with monkeypatch.context() as patched:
             module, owner, name, *_ = soak.POINTS[point]
             target = getattr(__import__(module, fromlist=["_"]), owner)
-            patched.setattr(target, name, struck_once(getattr(target, name), 4 if point == "rest" else 1, number))
+            patched.setattr(target, name, struck_once(getattr(target, name), 4 if point == "step end" else 1, number))
             assert go(place, "search") == 3
         err = capsys.readouterr().err
         assert f"stopped by {number.name}; " in err
@@ -134,32 +140,38 @@ def test_a_second_ctrl_c_ends_the_process_at_once(whole, place):
     whole.give(place, "search")
     code = """
 import os, signal, sys
-from utils.keeper import Keeper
-def twice(keeper):
+from engine.checkpointer import Checkpointer
+def twice(checkpointer):
     os.kill(os.getpid(), signal.SIGINT)
     print("noted", flush=True)
     os.kill(os.getpid(), signal.SIGINT)
     print("still here", flush=True)
-Keeper.at_rest = twice
+Checkpointer.on_step_end = twice
 from main_darts_searchable_flira import main
 sys.exit(main(sys.argv[1:]))
 """
-    argv = [sys.executable, "-c", code, *place.argv("search")[1:]]
-    options = {"cwd": place.root, "env": environment({"OMP_NUM_THREADS": "1"}), "capture_output": True, "text": True}
-    done = subprocess.run(argv, check=False, timeout=120, **options)
-    assert done.returncode == -signal.SIGINT
-    assert "noted" in done.stdout
-    assert "still here" not in done.stdout
-    assert "Traceback" not in done.stderr
+    exit_code, text = processes.run(["-c", code, *place.argv("search")[1:]], place.root, place.root / "log.txt")
+    assert exit_code == -signal.SIGINT
+    assert "noted" in text
+    assert "still here" not in text
+    assert "Traceback" not in text
+
+
+@pytest.fixture(scope="module")
+def stopped_place(whole, tmp_path_factory) -> Place:
+    """A place with a search that was stopped behind its 15th step, with a checkpoint behind every second."""
+    place = Place(tmp_path_factory.mktemp("stopped") / "place", whole.data, whole.config, 0)
+    whole.give(place, "search")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 15, signal.SIGTERM))
+        assert go(place, "search") == 3
+    return place
 
 
 @pytest.fixture
-def stopped(whole, place, monkeypatch, capsys) -> Path:
-    """A search that was stopped behind its 15th step, with a checkpoint behind every second; gives its folder."""
-    whole.give(place, "search")
-    with monkeypatch.context() as patched:
-        patched.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 15, signal.SIGTERM))
-        assert go(place, "search") == 3
+def stopped(stopped_place, place, monkeypatch, capsys) -> Path:
+    """The folder of a search that was stopped, in a copy of its place."""
+    shutil.copytree(stopped_place.root, place.root, dirs_exist_ok=True)
     monkeypatch.chdir(place.root)
     monkeypatch.setattr(detection.DetectionEvaluator, "compute", soak.mean_confidence)
     capsys.readouterr()
@@ -194,14 +206,14 @@ def test_given_options_must_be_those_of_the_run(place, stopped, capsys):
 
 
 def test_auto_takes_the_newest_of_its_name_or_begins(place, stopped, capsys, monkeypatch):
-    monkeypatch.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 1, signal.SIGTERM))
+    monkeypatch.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 1, signal.SIGTERM))
     older = stopped.with_name("search-EXP-20200101-000000")
     shutil.copytree(stopped, older)
     named_alike = stopped.with_name("search-EXP-2-" + stopped.name[-15:])
     shutil.copytree(stopped, named_alike)
     assert search(place.argv("search")[1:]) == 3
     assert f"resumed: search in {stopped}\n" in capsys.readouterr().out
-    monkeypatch.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 1, signal.SIGTERM))
+    monkeypatch.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 1, signal.SIGTERM))
     assert search(place.argv("search", "--save=other")[1:]) == 3
     assert len(list(Path("runs").glob("search-other-*"))) == 1
 
@@ -328,7 +340,7 @@ def test_files_of_a_run_may_be_spoilt(stopped, capsys, file, changes):
 def test_another_genotype_is_refused(whole, place, monkeypatch, capsys):
     whole.give(place, "found")
     with monkeypatch.context() as patched:
-        patched.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 3, signal.SIGTERM))
+        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 3, signal.SIGTERM))
         assert go(place, "found") == 3
     genotype = json.loads((place.root / "genotype.json").read_text())
     edges = genotype["cells"][0]["edges"]
@@ -359,7 +371,7 @@ def test_features_must_be_of_the_same_kind(whole, place, monkeypatch, capsys):
     place.config = place.root / "auto.yaml"
     whole.give(place, "search")
     with monkeypatch.context() as patched:
-        patched.setattr(Keeper, "at_rest", struck_once(Keeper.at_rest, 3, signal.SIGTERM))
+        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 3, signal.SIGTERM))
         assert go(place, "search") == 3
     with monkeypatch.context() as patched:
         for name in ("free_memory", "free_disk"):

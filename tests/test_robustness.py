@@ -10,8 +10,8 @@ import torch
 from torchvision.io import write_jpeg
 
 from main_darts_found_flira import main as found
+from tasks.detection import robustness
 from tests.run_commands import named, refused, run
-from utils import robustness
 from utils.coco_eval import to_coco_detections
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from commands import several_seeds as seeds
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from tests.run_commands import named, refused, run
-from utils import seeds
 from utils.run_folder import read_json
 
 

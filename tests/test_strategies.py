@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.rate_genotypes import main as rate_genotypes
+from benchmarks.fusion_study.rate_genotypes import main as rate_genotypes
 from datasets.road_scenes import main as road_scenes
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
-from models.search.genotype_io import read_genotype
+from models.search.fusion_cells.genotype_file import read_genotype
 from models.search.strategies import STRATEGIES
 from tests.run_commands import named, refused, run
 from utils.run_folder import read_json
@@ -46,7 +46,7 @@ def test_every_strategy_ends_in_a_valid_genotype_and_repeats(in_work, tiny_flir,
     """In the richer space but for one, with two inputs per node where logits learn."""
     space = "fusion_v1" if strategy == "darts" else "fusion_v2"
     options = ["--strategy", strategy, "--space", space, *SMALL, *OWN.get(strategy, [])]
-    options += ["--pair_inputs"] if STRATEGIES[strategy].learns == "logits" else []
+    options += ["--pair_inputs"] if STRATEGIES[strategy].searcher == "gradient" else []
     ends = [searched(capsys, tiny_flir, tiny_config, *options)[0] for _ in range(2)]
     genotypes = [read_genotype(folder / "genotype.json", TAPS, LEVELS, 16) for folder in ends]
     assert genotypes[0] == genotypes[1]
@@ -206,8 +206,8 @@ def test_brief_trainings_begin_on_the_supernets_weights_and_rate_as_the_benchmar
     in_work, tiny_flir, tiny_config, capsys
 ):
     """On the supernet's weights, and with nothing that learns, a genotype's AP is that of its inherited weights."""
-    at_rest = ["--strategy", "evolution", *OWN["evolution"], *SMALL, "--eta_max", 0, "--eta_min", 0]
-    folder, _ = searched(capsys, tiny_flir, tiny_config, *at_rest, "--topk_weights", "supernet", "--topk_epochs", 2)
+    on_step_end = ["--strategy", "evolution", *OWN["evolution"], *SMALL, "--eta_max", 0, "--eta_min", 0]
+    folder, _ = searched(capsys, tiny_flir, tiny_config, *on_step_end, "--topk_weights", "supernet", "--topk_epochs", 2)
     told = read_json(folder / "discretisation.json")
     rows = [row for row in rows_of(folder) if row.get("phase") == "topk"]
     assert [row["AP_val"] for row in rows[:2]] == [told["AP_val_inherited"]] * 2

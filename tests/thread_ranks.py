@@ -32,10 +32,10 @@ class ThreadRanks(Ranks):
         self.board.barrier.wait(PATIENCE)
         return values
 
-    def total(self, numbers: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, numbers: torch.Tensor) -> torch.Tensor:
         return sum(self.gather(numbers))
 
-    def agree(self, make):
+    def broadcast_from_first(self, make):
         return self.gather(make() if self.first else None)[0]
 
 

@@ -20,13 +20,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datasets.paired_transforms import fill_from_mean
-from models.detection.exported import ExportedDetector, RawDetector, WithLogits
+from datasets.detection.sources import CHANNELS
+from datasets.detection.transforms import fill_from_mean
+from models.detection.export import ExportedDetector, RawDetector, WithLogits
+from tasks.detection.predictor import Predictor
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.files import replace_file
 from utils.found import check_fields, read_run
-from utils.predictor import Predictor
 from utils.run_folder import commit
 from utils.weights import KEY, SUFFIX, save_weights
 
@@ -131,7 +132,7 @@ def facts_of(predictor: Predictor, raw: bool) -> dict[str, object]:
         "sensors": predictor.sensors,
         "classes": predictor.classes,
         "image_size": list(predictor.args.image_size),
-        "fill": fill_from_mean(predictor.normalization),
+        "fill": fill_from_mean(predictor.normalization, CHANNELS),
         "thermal_counts": predictor.thermal_counts,
         "raw": raw,
         "commit": commit(),
@@ -163,7 +164,7 @@ def compare(content: bytes, network: nn.Module, predictor: Predictor, raw: bool)
     for count in BATCHES:
         inputs = make_inputs(network, predictor, count, raw, count)
         theirs = [torch.from_numpy(o) for o in session.run(None, {n: t.numpy() for n, t in inputs.items()})]
-        for name, value in unlike(network(*inputs.values()), theirs).items():
+        for name, value in differing(network(*inputs.values()), theirs).items():
             found[name] = max(found.get(name, 0.0), value)
     words = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
     if any(value > LIMITS[name] for name, value in found.items()):
@@ -171,7 +172,7 @@ def compare(content: bytes, network: nn.Module, predictor: Predictor, raw: bool)
     return words
 
 
-def unlike(ours: tuple[Tensor, ...], theirs: list[Tensor]) -> dict[str, float]:
+def differing(ours: tuple[Tensor, ...], theirs: list[Tensor]) -> dict[str, float]:
     """Return the largest differences of logits, deltas and scores, and the share of boxes without a like one.
 
     A like box has the same label and score. Of candidates with all but equal scores, as of a network that has

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from tools.claims import claim, release
-from utils.commands import environment
+from utils.file_locks import claim, release
 from utils.run_folder import read_json, write_json
+from utils.subprocesses import environment
 
 POLL_SECONDS = 0.05
 WAIT_SECONDS = 0.5  # between two looks at the claims of others, where nothing of ours runs

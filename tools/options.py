@@ -4,10 +4,10 @@ import argparse
 import sys
 from itertools import chain
 
+from commands.options import make_parser
+from tasks.classification.options import parser_of
+from tasks.classification.presets import DATA_SETS
 from utils.args import Parser, command
-from utils.classify.data_sets import DATA_SETS
-from utils.classify.options import parser_of
-from utils.options import make_parser
 
 SECTIONS = ("pretrain", "search", "found")
 HEAD = """# Every option

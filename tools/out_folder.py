@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.claims import lock_alone, opened, release
 from utils.errors import UserError
+from utils.file_locks import lock_alone, opened, release
 from utils.files import faults_named
 from utils.run_folder import read_json, write_json
 

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from models.search.draw import draw_genotype
-from models.search.genotype_io import read_any
+from models.search.fusion_cells.draw import draw_genotype
+from models.search.fusion_cells.genotype_file import read_any
 from utils.args import Parser, command
 from utils.errors import UserError
 

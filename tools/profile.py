@@ -18,18 +18,18 @@ import torch
 from torch import nn
 from tqdm import trange
 
+from commands.options import positive
 from engine.step import move
-from engine.tasks import detection
-from models.fusion_baselines import FUSIONS
-from models.fusion_detector import FusionDetector
+from models.detection.baselines import FUSIONS
+from models.detection.detector import FusionDetector
 from models.search.costs import macs
-from tools.summary import markdown
+from tasks.detection import task as detection
+from tasks.detection.predictor import Predictor
+from tools.demo.summary import markdown
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.experiment import build_head, build_streams
 from utils.found import assemble, needed_modalities
-from utils.options import positive
-from utils.predictor import Predictor
 from utils.reporting import count_parameters
 from utils.run_folder import write_json
 
@@ -106,7 +106,7 @@ def parts_of(model: FusionDetector, batch: dict) -> dict[str, tuple[nn.Module | 
         output = model.head(fused)
     works["fusion"] = model.fusions, lambda: model.fuse(levels)
     works["head"] = model.head, lambda: model.head(fused)
-    works["boxes from scores"] = None, lambda: detection.boxes_of(model, output, batch)
+    works["boxes from scores"] = None, lambda: model.head.detect(output, batch)
     return works
 
 

@@ -3,16 +3,16 @@
 import sys
 from pathlib import Path
 
-from datasets.parts import Parts
-from datasets.registry import is_description
+from commands.options import make_parser
+from datasets.data_module import DataModule
+from datasets.detection.registry import is_description
+from report.comparison import write_comparison
+from report.run import Run
+from report.runs import write_report
 from utils.args import Parser, command, parse
 from utils.errors import UserError
 from utils.experiment import open_data
 from utils.inherit import inherit
-from utils.options import make_parser
-from utils.report.comparison import write_comparison
-from utils.report.run import Run
-from utils.report.runs import write_report
 
 COMPARISON = "comparison.html"
 
@@ -47,7 +47,7 @@ def check(runs: list[Run], out: str | None) -> Path:
     return path
 
 
-def data_of(run: Run, folder: str | None) -> Parts | None:
+def data_of(run: Run, folder: str | None) -> DataModule | None:
     """Open the data of a run whose detections are to be shown; None where it has none.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from utils import distributed
 from utils.errors import UserError, known_faults_named, near, printable, short
-from utils.parallel import Several, launch, start_several
+from utils.launch import RelaunchRequest, launch, start_several
 from utils.plain import read_yaml
 from utils.signals import Stopped
 
@@ -71,9 +71,9 @@ def command(main=None, *, joins: bool = True):
         try:
             with distributed.joined() if joins else contextlib.nullcontext():
                 return ended(main, words)
-        except Several as several:
+        except RelaunchRequest as several:
             return launch(Path(sys.modules[main.__module__].__file__).name, words, several.count)
-        except distributed.Lost as error:
+        except distributed.PeerLostError as error:
             distributed.say_lost(error)
             return 1
 

@@ -29,7 +29,7 @@ LOSSES = ("connection closed", "connection reset", "connection refused", "broken
 SECONDS_FOR_REASONS = 3.0  # until the one that ended first has said why
 
 
-class Lost(Exception):
+class PeerLostError(Exception):
     """Another process of the job has ended, or cannot be reached."""
 
 
@@ -52,16 +52,16 @@ class Ranks:
         """Whether this is the one that writes and speaks."""
         return self.number == 0
 
-    def share(self, items: list[T]) -> list[T]:
+    def shard(self, items: list[T]) -> list[T]:
         """Return this rank's part of some items: neighbours, as many as others have, or one more."""
         size = len(items)
         return items[size * self.number // self.count : size * (self.number + 1) // self.count]
 
-    def turns(self, items: list[T]) -> list[T]:
+    def stride(self, items: list[T]) -> list[T]:
         """Return every count-th of some items, from this rank's number on."""
         return items[self.number :: self.count]
 
-    def total(self, numbers: Tensor) -> Tensor:
+    def all_reduce_sum(self, numbers: Tensor) -> Tensor:
         """Return the sum of the ranks' numbers, in a tensor of its own."""
         numbers = numbers.detach().clone()
         if self.count > 1:
@@ -73,7 +73,7 @@ class Ranks:
         """Return the mean over ranks of each tensor, all of one type, in one exchange."""
         if self.count == 1:
             return tensors
-        flat = self.total(torch.cat([tensor.reshape(-1) for tensor in tensors])) / self.count
+        flat = self.all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors])) / self.count
         parts = flat.split([tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
@@ -86,11 +86,11 @@ class Ranks:
             dist.all_gather_object(values, value, group=self.group)
         return values
 
-    def join(self, items: list[T]) -> list[T]:
+    def all_gather(self, items: list[T]) -> list[T]:
         """Return the items of all ranks, in order of the ranks."""
         return [item for own in self.gather(items) for item in own]
 
-    def agree(self, make: Callable[[], T]) -> T:
+    def broadcast_from_first(self, make: Callable[[], T]) -> T:
         """Return what the first rank makes, on every rank; the others wait. A UserError is raised on each."""
         if self.count == 1:
             return make()
@@ -107,20 +107,20 @@ class Ranks:
             raise UserError(told[1])
         return told[0]
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for all ranks."""
         self.gather(None)
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 @dataclass(frozen=True)
 class _Job:
     """This process's place in what torchrun started; `here`: the ranks of this machine; `store`: to leave word in."""
 
-    everyone: Ranks = ALONE
-    here: Ranks = ALONE
+    everyone: Ranks = SINGLE_PROCESS
+    here: Ranks = SINGLE_PROCESS
     store: Any = None
 
 
@@ -163,13 +163,13 @@ def joined() -> Iterator[None]:
     except RuntimeError as error:
         if _job.everyone.count == 1 or not is_loss(error):
             raise
-        raise Lost(_reason(error)) from error
+        raise PeerLostError(_reason(error)) from error
 
 
 def leave() -> None:
     """Leave the other ranks, once none of them can still ask for something."""
     if _job.everyone.count > 1:
-        _job.everyone.meet()
+        _job.everyone.barrier()
         dist.destroy_process_group()
 
 
@@ -197,7 +197,7 @@ def _losses_named() -> Iterator[None]:
     except RuntimeError as error:
         if not is_loss(error):
             raise
-        raise Lost(_reason(error)) from error
+        raise PeerLostError(_reason(error)) from error
 
 
 def _reason(error: BaseException) -> str:
@@ -227,7 +227,7 @@ def say_stopped(line: str, saved: bool) -> None:
     say_once(line)
 
 
-def say_lost(error: Lost) -> None:
+def say_lost(error: PeerLostError) -> None:
     """Print that a process was lost, once, unless any other has said why it ended."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which torchrun now sends to all that are left
     time.sleep(SECONDS_FOR_REASONS)

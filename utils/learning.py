@@ -11,24 +11,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.guard import Guard
+from commands.discretize import Settling
+from commands.recipe import pretraining_recipe, recipe_of
+from commands.run import finish
+from commands.strategy import Searching, learning_state
+from engine.bilevel import search
+from engine.checkpointer import Checkpointer
+from engine.epochs import train
+from engine.nonfinite import Guard
 from engine.progress import Row
-from engine.search import search
+from engine.recipes import make_optimizer, make_schedule
 from engine.step import Compute, Session, Task
-from engine.train import train, warm_restarts
-from models.search.genotypes import Genotype, genotype_to_json
-from models.search.parameters import parameter_groups, weight_parameters
+from models.search.fusion_cells.genotype import Genotype, genotype_to_json
+from report.wandb_files import track_files
 from utils import checkpoint
 from utils.args import plain
-from utils.keeper import Keeper
 from utils.reporting import Recorder, tracking, validator
-from utils.resume import finish
 from utils.run_folder import ALPHAS, RunFolder, commit
-from utils.searching import Searching, learning_state
 from utils.seed import seed_everything
-from utils.settling import Settling
 from utils.signals import Stop
-from utils.tracked_files import track_files
 from utils.tracking import Tracker
 
 
@@ -50,35 +51,33 @@ class Setting:
     compute: Compute
     facts: dict = field(default_factory=dict)
     cached: Callable[[Callable[[str], None]], Any] | None = None
-    following: Callable[[RunFolder], str] | None = None
+    next_command: Callable[[RunFolder], str] | None = None
 
     def session(self, run: RunFolder) -> Session:
         bad_steps = self.args.max_bad_steps, run.log
         guard = Guard(self.compute.device, *bad_steps, ranks=self.compute.ranks)
         return Session(self.model, self.task, self.compute, guard)
 
-    def keeper(self, run: RunFolder, stop: Stop, kind: str, session: Session, phase: str = "") -> Keeper:
+    def checkpointer(self, run: RunFolder, stop: Stop, kind: str, session: Session, phase: str = "") -> Checkpointer:
         """Return what keeps a phase of a run."""
         facts = {"kind": kind, "args": plain(self.args), "split": self.parts.split.hash}
         facts |= {"protocol": self.parts.split.protocol} | self.facts
         known = facts, self.parts.digest, self.parts.bad_files
-        return Keeper(run, session, *known, self.args.checkpoint_every, stop, phase)
+        return Checkpointer(run, session, *known, self.args.checkpoint_every, stop, phase)
 
 
 def fit(setting: Setting, loader: Any, tracker: Tracker, run: RunFolder, stop: Stop, phase: str, epochs: int) -> dict:
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
-    args, steps = setting.args, epochs * setting.compute.num_steps(loader)
+    args, steps, recipe = setting.args, setting.compute.num_steps(loader), pretraining_recipe(setting.args)
     seed_everything(args.seed)  # so that a modality trained alone equals one of both
-    weights = weight_parameters(setting.model)
-    optimizer = torch.optim.AdamW(weights, lr=args.lr, weight_decay=args.weight_decay, fused=True)
-    rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
+    optimizer = make_optimizer(recipe, setting.model)
+    schedule = make_schedule(recipe, optimizer, steps_per_epoch=steps, epochs=epochs)
     session = setting.session(run)
-    keeper = setting.keeper(run, stop, "pretrain", session, phase)
+    checkpointer = setting.checkpointer(run, stop, "pretrain", session, phase)
     validate, _ = validator(session, setting.parts, "val")
-    with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
-        train(session, optimizer, schedule, loader, validate, epochs, Recorder(keeper, tracker))
-    return setting.compute.ranks.agree(lambda: checkpoint.load(keeper.file("best"))["model"])
+    with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=loader):
+        train(session, optimizer, schedule, loader, validate, epochs, Recorder(checkpointer, tracker))
+    return setting.compute.ranks.broadcast_from_first(lambda: checkpoint.load(checkpointer.file("best"))["model"])
 
 
 def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
@@ -86,12 +85,12 @@ def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
     args, initial = setting.args, {name: tensor.clone() for name, tensor in learning_state(setting.model).items()}
     session, metric = setting.session(run), f"{setting.task.METRIC}_val"
 
-    def make_keeper(session: Session, phase: str = "") -> Keeper:
-        return setting.keeper(run, stop, "search", session, phase)
+    def make_checkpointer(session: Session, phase: str = "") -> Checkpointer:
+        return setting.checkpointer(run, stop, "search", session, phase)
 
-    keeper = make_keeper(session)
+    checkpointer = make_checkpointer(session)
     parts = setting.cached(run.log)
-    keeper.note_features(parts)
+    checkpointer.note_features(parts)
     searching = Searching(args, session, parts, run, initial)
     validate = searching.validation()
 
@@ -102,8 +101,8 @@ def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
 
     with tracking(args, run) as tracker:
         learner = searching.learner()
-        with keeper.at_work(**learner.owners):
-            record = Recorder(keeper, tracker, genotype_files)
+        with checkpointer.running(**learner.stateful):
+            record = Recorder(checkpointer, tracker, genotype_files)
 
             def on_epoch(row: Row, is_best: bool) -> None:
                 if alphas := searching.alphas():
@@ -112,11 +111,11 @@ def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
                 run.log(f"  genotype {row['genotype']}: {row['argmax']}")
                 searching.warn(row)
 
-            reason = search(learner, validate, searching.describe, args.epochs, on_epoch, searching.enough)
+            reason = search(learner, validate, searching.describe, args.epochs, on_epoch, searching.should_stop)
         run.log(f"ended early: {reason}" if reason else f"all {args.epochs} epochs done")
         known = meta(setting, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
-            genotype = Settling(searching, make_keeper, tracker, known).settle()
+            genotype = Settling(searching, make_checkpointer, tracker, known).settle()
         run.write_json("genotype.json", genotype_to_json(genotype))
         track_files(tracker, run, parts, "val")
     end(setting, run, session, f"search_exp_dir: {run.path}")
@@ -136,19 +135,19 @@ def run_training(setting: Setting, genotype: Genotype | None, run: RunFolder, st
     known = genotype_to_json(genotype) if genotype else None
     setting = replace(setting, facts=setting.facts | {"genotype": known})
     session = setting.session(run)
-    keeper = setting.keeper(run, stop, "found", session)
+    checkpointer = setting.checkpointer(run, stop, "found", session)
     if known:
         run.write_json("genotype.json", known)
     parts = setting.cached(run.log)
-    keeper.note_features(parts)
+    checkpointer.note_features(parts)
     loader = parts.loader(*parts.learning, train=True)
-    groups = parameter_groups(setting.model, setting.model.streams, args.stream_lr)
-    optimizer = torch.optim.Adam(groups, lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
-    schedule = warm_restarts(optimizer, setting.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
+    steps, recipe = setting.compute.num_steps(loader), recipe_of(args)
+    optimizer = make_optimizer(recipe, setting.model, streams=setting.model.streams, stream_lr=args.stream_lr)
+    schedule = make_schedule(recipe, optimizer, steps_per_epoch=steps, epochs=args.epochs)
     validate, answers = validator(session, parts, "val")
     with tracking(args, run) as tracker:
-        with keeper.at_work(optimizer=optimizer, schedule=schedule, loader=loader):
-            record = Recorder(keeper, tracker, lambda row: {setting.task.ANSWERS: answers})
+        with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=loader):
+            record = Recorder(checkpointer, tracker, lambda row: {setting.task.ANSWERS: answers})
             train(session, optimizer, schedule, loader, validate, args.epochs, record)
         track_files(tracker, run, parts, "val")
     end(setting, run, session, f"eval_exp_dir: {run.path}")
@@ -156,5 +155,5 @@ def run_training(setting: Setting, genotype: Genotype | None, run: RunFolder, st
 
 def end(setting: Setting, run: RunFolder, session: Session, where: str) -> None:
     """Note that a run is finished, and say its best epoch, its folder and the next command."""
-    said = [session.progress.in_words(setting.task.METRIC), where, setting.following(run)]
+    said = [session.progress.in_words(setting.task.METRIC), where, setting.next_command(run)]
     finish(run, setting.args, setting.parts, said)

@@ -41,7 +41,7 @@ def locked(folder: Path, log: Callable[[str], None] | None, others: str) -> Iter
 def locked_by_first(folder: Path, log: Callable[[str], None] | None, others: str) -> Iterator[None]:
     """Hold the folder as `locked` does; of several ranks the first holds it for all, and the others wait for it."""
     with contextlib.ExitStack() as held:
-        ranks().agree(lambda: held.enter_context(locked(folder, log, others)))
+        ranks().broadcast_from_first(lambda: held.enter_context(locked(folder, log, others)))
         yield
 
 

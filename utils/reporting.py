@@ -11,40 +11,40 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from datasets.parts import Parts
-from datasets.registry import is_description
+from datasets.data_module import DataModule
+from datasets.detection.registry import is_description
+from engine.checkpointer import Checkpointer
 from engine.progress import Row
 from engine.step import Session, evaluate
 from utils.args import plain
 from utils.distributed import ranks, ranks_here
-from utils.keeper import Keeper
-from utils.run_folder import OthersFolder, RunFolder, read_json, write_json
+from utils.run_folder import RunFolder, read_json, write_json
 from utils.saving import save
 from utils.signals import Stopped
 from utils.tracking import Tracker
 
-SHOWN_REMARKS = 5
+SHOWN_WARNINGS = 5
 TRACKED = "wandb.json"  # the id of a run at Weights & Biases
 COMMAND = "command.json"  # of a run: which command, and which of its options were given
 PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
 
 
-def start_run(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str]) -> RunFolder:
+def start_run(kind: str, args: argparse.Namespace, parts: DataModule, warnings: list[str]) -> RunFolder:
     """Create the run folder, write what is known at the start, and log remarks on the options and the data.
 
     Of several ranks, the first does it for all.
     """
-    run = folder_of(ranks().agree(lambda: start_alone(kind, args, parts, remarks).path))
+    run = folder_of(ranks().broadcast_from_first(lambda: start_alone(kind, args, parts, warnings).path))
     parts.bad_files.log = run.log
     return run
 
 
 def folder_of(path: Path) -> RunFolder:
     """Return a run folder that is there, as this rank sees it."""
-    return RunFolder(path) if ranks().first else OthersFolder(path)
+    return RunFolder(path, read_only=not ranks().first)
 
 
-def start_alone(kind: str, args: argparse.Namespace, parts: Parts, remarks: list[str]) -> RunFolder:
+def start_alone(kind: str, args: argparse.Namespace, parts: DataModule, warnings: list[str]) -> RunFolder:
     """Do what `start_run` does, as the one that writes."""
     run = RunFolder.new(kind, args.save)
     run.describe(plain(args))
@@ -58,13 +58,13 @@ def start_alone(kind: str, args: argparse.Namespace, parts: Parts, remarks: list
         run.log(f"{ranks().count} processes, {ranks_here().count} of them here; each has a share of --batchsize")
     elif args.parallel:
         run.log(f"--parallel: {torch.cuda.device_count()} GPUs found, so one process; torchrun starts several on CPUs")
-    for remark in remarks:
+    for remark in warnings:
         run.log(remark)
     sizes = ", ".join(f"{part} {len(names)}" for part, names in parts.split.parts.items())
-    run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} {parts.UNIT}")
-    for remark in parts.data.remarks[:SHOWN_REMARKS]:
+    run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} {parts.unit}")
+    for remark in parts.data.warnings[:SHOWN_WARNINGS]:
         run.log(f"remark: {remark}")
-    if (more := len(parts.data.remarks) - SHOWN_REMARKS) > 0:
+    if (more := len(parts.data.warnings) - SHOWN_WARNINGS) > 0:
         run.log(f"{more} more remarks: python -m tools.check_data lists them")
     for origin, notes in parts.data.notes.items():
         run.log(f"{origin} annotations: {', '.join(f'{name} {value}' for name, value in notes.items())}")
@@ -72,7 +72,7 @@ def start_alone(kind: str, args: argparse.Namespace, parts: Parts, remarks: list
 
 
 def validator(
-    session: Session, parts: Parts, part: str, full: bool = False
+    session: Session, parts: DataModule, part: str, full: bool = False
 ) -> tuple[Callable[[], dict[str, float | None]], list]:
     """Return a function that evaluates the model on a part, and a list that holds the answers of its last call.
 
@@ -83,7 +83,7 @@ def validator(
     def validate() -> dict[str, float | None]:
         evaluator = session.task.make_evaluator(parts, part, full)
         metrics = evaluate(session, loader, evaluator, f"evaluate {part}")
-        parts.bad_files.share(session.compute.ranks)
+        parts.bad_files.merge(session.compute.ranks)
         answers[:] = evaluator.answers
         return metrics
 
@@ -95,9 +95,9 @@ def tracking(args: argparse.Namespace, run: RunFolder) -> Iterator[Tracker]:
     """Log to wandb inside the block where --wandb asks for it; a run that goes on keeps its id."""
     path = run.path / TRACKED
     known = read_json(path).get("id") if path.exists() else None
-    wanted = args.wandb and run.mine
+    wanted = args.wandb and run.is_writer
     tracker = Tracker(wanted, run.path, plain(args), run.log, known if isinstance(known, str) else None)
-    if run.mine and tracker.id != known:
+    if run.is_writer and tracker.id != known:
         write_json(path, {"id": tracker.id})
     try:
         yield tracker
@@ -119,41 +119,46 @@ class Recorder:
     """
 
     def __init__(
-        self, keeper: Keeper, tracker: Tracker, best_files: Callable[[Row], dict[str, object]] = lambda row: {}
+        self,
+        checkpointer: Checkpointer,
+        tracker: Tracker,
+        best_files: Callable[[Row], dict[str, object]] = lambda row: {},
     ):
-        self.keeper, self.run, self.tracker, self.best_files = keeper, keeper.run, tracker, best_files
+        self.checkpointer, self.run, self.tracker, self.best_files = checkpointer, checkpointer.run, tracker, best_files
 
     def __call__(self, row: Row, is_best: bool) -> None:
-        keeper, phase = self.keeper, self.keeper.phase
-        if not self.run.mine:
-            keeper.save()
+        checkpointer, phase = self.checkpointer, self.checkpointer.phase
+        if not self.run.is_writer:
+            checkpointer.save()
             return
-        row = row | {"bad_files": len(keeper.bad_files.names)}
+        row = row | {"bad_files": len(checkpointer.bad_files.names)}
         step = len(self.run.rows())
         self.run.append_row(({"phase": phase} if phase else {}) | row)
         self.run.log(self._line(row, is_best))
-        keeper.save(self._stage(row) if is_best else ())
+        checkpointer.save(self._stage(row) if is_best else ())
         self.tracker.log(row, phase, step)
         earlier = self.run.path / "timing.json"  # of the phases before
         timing = read_json(earlier) if earlier.exists() else {}
         name = f"{phase}_wall_seconds" if phase else "wall_seconds"
-        self.run.write_json("timing.json", timing | {name: round(keeper.elapsed, 3)})
+        self.run.write_json("timing.json", timing | {name: round(checkpointer.elapsed, 3)})
 
     def _stage(self, row: Row) -> tuple[str, ...]:
-        keeper, detector = self.keeper, self.keeper.detector()
-        names = [keeper.stage(keeper.file("best").name, lambda path: save(path, detector))]
+        checkpointer, detector = self.checkpointer, self.checkpointer.detector()
+        names = [checkpointer.stage(checkpointer.file("best").name, lambda path: save(path, detector))]
         for name, content in self.best_files(row).items():
-            names.append(keeper.stage(name, lambda path, content=content: write_json(path, content)))
+            names.append(checkpointer.stage(name, lambda path, content=content: write_json(path, content)))
         return tuple(names)
 
     def _line(self, row: Row, is_best: bool) -> str:
-        names = {"train_loss", "arch_loss", *(f"{n}_val" for n in self.keeper.session.task.SHOWN), "pairs_per_s"}
+        names = {"train_loss", "arch_loss", *(f"{n}_val" for n in self.checkpointer.session.task.SHOWN), "pairs_per_s"}
         shown = {k: v for k, v in row.items() if k in names}
         numbers = "  ".join(f"{k} {v:.4g}" if v is not None else f"{k} none" for k, v in shown.items())
-        return f"{self.keeper.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
+        return f"{self.checkpointer.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()
 
 
-def next_command(script: str, args: argparse.Namespace, options: dict[str, object], carried: tuple[str, ...]) -> str:
+def next_command_line(
+    script: str, args: argparse.Namespace, options: dict[str, object], carried: tuple[str, ...]
+) -> str:
     """Return the next command to paste: its own options, and those typed here that it needs again, quoted."""
     words = ["python", script, args.data]
     for name, value in (options | {n: getattr(args, n) for n in carried if n in args.typed}).items():

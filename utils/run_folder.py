@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from utils import __version__
 from utils.errors import UserError, printable
 from utils.files import append_line, faults_named, replace_file
 from utils.plain import plain_file
@@ -26,12 +27,11 @@ class RunFolder:
 
     Args:
         path: of a folder that is there; `new` makes one.
+        read_only: nothing is written or logged, as in all processes of a job but the first.
     """
 
-    mine = True  # this process writes it
-
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, read_only: bool = False):
+        self.path, self.is_writer = path, not read_only
 
     @classmethod
     def new(cls, kind: str, save: str, root: str = RUNS) -> "RunFolder":
@@ -42,6 +42,8 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Print a line beside any progress bar and append it to log.txt; what cannot be shown is escaped."""
+        if not self.is_writer:
+            return
         line = printable(line)
         tqdm.write(line)
         with faults_named(self.path / "log.txt"), open(self.path / "log.txt", "a", encoding="utf-8") as file:
@@ -66,15 +68,19 @@ class RunFolder:
 
     def append_row(self, row: dict, name: str = METRICS) -> None:
         """Append one object to metrics.jsonl, say."""
-        append_line(self.path / name, json.dumps(row))
+        if self.is_writer:
+            append_line(self.path / name, json.dumps(row))
 
     def keep_rows(self, keep: Callable[[dict], bool], name: str = METRICS) -> None:
         """Drop the rows that are not to be kept, and a line that was cut."""
+        if not self.is_writer:
+            return
         rows = "".join(json.dumps(row) + "\n" for row in self.rows(name) if keep(row))
         replace_file(self.path / name, lambda file: file.write(rows.encode()))
 
     def write_json(self, name: str, data) -> Path:
-        write_json(self.path / name, data)
+        if self.is_writer:
+            write_json(self.path / name, data)
         return self.path / name
 
     def describe(self, args: dict) -> None:
@@ -84,30 +90,14 @@ class RunFolder:
 
     def note_environment(self) -> dict[str, str]:
         """Append machine, versions, commit and command to env.txt; returns what is not as it was before, in words."""
+        if not self.is_writer:
+            return {}
         path, now = self.path / "env.txt", environment()
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         before = dict(line.partition(": ")[::2] for line in text.splitlines())
         with faults_named(path), open(path, "a", encoding="utf-8") as file:
             file.write("\n" * bool(text) + "".join(f"{name}: {value}\n" for name, value in now.items()))
         return {k: f"{before[k]}, now {now[k]}" for k in now if k != "command" and before.get(k, now[k]) != now[k]}
-
-
-class OthersFolder(RunFolder):
-    """The folder of a run as all ranks but the first see it: they write nothing, and say nothing."""
-
-    mine = False
-
-    def log(self, line: str) -> None: ...
-
-    def append_row(self, row: dict, name: str = METRICS) -> None: ...
-
-    def keep_rows(self, keep: Callable[[dict], bool], name: str = METRICS) -> None: ...
-
-    def write_json(self, name: str, data) -> Path:
-        return self.path / name
-
-    def note_environment(self) -> dict[str, str]:
-        return {}
 
 
 def write_json(path: Path, data) -> None:
@@ -152,6 +142,7 @@ def environment() -> dict[str, str]:
 
     return {
         "command": " ".join(sys.argv),
+        "version": __version__,
         "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -46,7 +46,7 @@ _common: dict | None = None  # the states of torch's generators for all ranks, w
 
 
 @contextlib.contextmanager
-def own_draws(ranks: Ranks, device: torch.device, *key: object) -> Iterator[None]:
+def per_rank_rng(ranks: Ranks, device: torch.device, *key: object) -> Iterator[None]:
     """Let torch draw numbers of this rank's own inside the block, as dropout needs; behind it all ranks draw alike.
 
     What all draw alike is what one process would draw. The own draws follow from these, the rank and the key.
@@ -68,7 +68,7 @@ def own_draws(ranks: Ranks, device: torch.device, *key: object) -> Iterator[None
         _common = None
 
 
-def drawn_by_all(draw: Callable[[], Tensor]) -> Tensor:
+def shared_rng(draw: Callable[[], Tensor]) -> Tensor:
     """Return a draw that is the same on all ranks, also where each draws its own: of what they share, as logits."""
     global _common
     if _common is None:

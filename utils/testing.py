@@ -1,26 +1,25 @@
 """The test phase: rebuild finished runs from their best.pt, score them on a part, write results into runs/test-*.
 
-One run is scored as it is; the boxes of two can be fused (utils/box_fusion.py). Nothing is trained.
+One run is scored as it is; the boxes of two can be fused (tasks/detection/box_fusion.py). Nothing is trained.
 """
 
 import argparse
 import time
 from pathlib import Path
 
-from datasets.parts import Parts
-from utils.box_fusion import fuse_detections
-from utils.caching import check_caching
+from datasets.data_module import DataModule
+from report import report
+from report.wandb_files import track_files
+from tasks.detection.box_fusion import fuse_detections
+from tasks.detection.robustness import planned, test_robustness
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.experiment import pick_compute, remarks
+from utils.experiment import check_cache_options, pick_compute, warnings
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
 from utils.profile import macs_per_pair
-from utils.report import report
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking
-from utils.robustness import planned, test_robustness
 from utils.run_folder import RunFolder, commit, read_json, write_json
-from utils.tracked_files import track_files
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
 FOR_TEST += ("pin_mem", "device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")
@@ -37,7 +36,7 @@ def test_found(args: argparse.Namespace) -> None:
     compute = pick_compute(args)
     trained = rebuild(args, args.eval_exp_dir)
     if args.search_exp_dir:
-        ranks().agree(lambda: check_genotype(args, trained.state))
+        ranks().broadcast_from_first(lambda: check_genotype(args, trained.state))
     conditions = {} if args.robustness is None else planned(args, trained)
     if args.dry_run:
         sizes = {"pairs": len(trained.parts.records(args.eval_part))}
@@ -90,8 +89,8 @@ def check_test_options(args: argparse.Namespace) -> None:
         raise UserError("--search_exp_dir: no effect with --box_fusion: both networks come from their runs")
     if args.box_fusion and "robustness" in args.typed:
         raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
-    check_caching(args, learns=False)
-    ranks().agree(lambda: check_results(args))
+    check_cache_options(args)
+    ranks().broadcast_from_first(lambda: check_results(args))
 
 
 def check_results(args: argparse.Namespace) -> None:
@@ -165,9 +164,9 @@ def facts_of_both(first: Trained, second: Trained, how: str, part: str) -> dict[
     }
 
 
-def start_test(args: argparse.Namespace, parts: Parts) -> RunFolder:
+def start_test(args: argparse.Namespace, parts: DataModule) -> RunFolder:
     """Create the run folder and name the options that a test ignores."""
-    run = start_run("test", args, parts, remarks(args, "test"))
+    run = start_run("test", args, parts, warnings(args, "test"))
     ignored = sorted(args.typed - set(FOR_TEST))
     if ignored:
         run.log(f"ignored, since a test trains nothing: {', '.join('--' + name for name in ignored)}")
@@ -183,7 +182,7 @@ def finish(
     started: float,
 ) -> None:
     """Write detections and results, with the metrics by scene where the data has them; of several ranks one does."""
-    if not run.mine:
+    if not run.is_writer:
         return
     run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - started, 3)})
     args, parts = trained.args, trained.parts
@@ -200,7 +199,7 @@ def finish(
     run.log(f"results: {results}")
 
 
-def truth(parts: Parts, part: str, detections: list[dict]) -> tuple:
+def truth(parts: DataModule, part: str, detections: list[dict]) -> tuple:
     """Return the arguments of the metrics of utils/coco_eval.py for a part."""
     ids = [record.image_id for record in parts.records(part)]
-    return parts.ground_truth(part), detections, ids, parts.data.category_ids, parts.data.classes
+    return parts.data.ground_truth[parts.list_of(part)], detections, ids, parts.data.category_ids, parts.data.classes

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from datasets.ego_gesture import ANNOTATIONS
+from datasets.classification.ego_gesture import ANNOTATIONS
 from datasets.generated import check_numbers, deal, factors, new_folder, used_labels
 from datasets.generated.moving import MOTIONS, depth_map, moving_disc
 from utils.args import Parser, command

@@ -18,9 +18,9 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
+from datasets.classification.mmimdb import IMAGE, LISTS, TEXT
 from datasets.generated import check_numbers, new_folder
 from datasets.generated.posters import MARKS, draw_poster
-from datasets.mmimdb import IMAGE, LISTS, TEXT
 from datasets.prepare_mmimdb import MEANS
 from utils.args import Parser, command
 from utils.files import faults_named

@@ -13,11 +13,11 @@ import av
 import numpy as np
 from tqdm import tqdm
 
-from datasets.clips import write_video
+from datasets.classification.clips import write_video
+from datasets.classification.ntu import ACTIONS, ENDINGS, FOLDERS, MISSING, SUBJECTS
 from datasets.generated import check_numbers, deal, factors, new_folder, used_labels
 from datasets.generated.bodies import AXES, bodies, skeleton_text
 from datasets.generated.moving import moving_disc
-from datasets.ntu import ACTIONS, ENDINGS, FOLDERS, MISSING, SUBJECTS
 from datasets.prepare_ntu import RATE
 from utils.args import Parser, command
 from utils.errors import UserError

@@ -1,22 +1,10 @@
-"""What the operations of a space cost, and the expected cost of a supernet as a differentiable number.
-
-Multiply-accumulates are counted by torch's FlopCounterMode, parameters by hand, seconds measured here and now.
-
-Letters: E edges, O operations, S steps, K inner steps, P mixtures per node, L levels.
-"""
+"""Measures of what a module costs: multiply-accumulates, parameters, or seconds on this machine."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-
-from models.search.blocks import MAPS
-from models.search.cells import SearchableFusion
-from models.search.found_cells import edge_op
-from models.search.operations import fusion_op
-from models.search.relaxations import EVALUATION
-from models.search.spaces import Space
 
 MIN_SECONDS = 0.05  # that each operation is timed for; the median counts
 Maps = Sequence[Tensor]
@@ -44,68 +32,4 @@ def latency(module: nn.Module, inputs: Maps) -> float:
         return Timer("module(*inputs)", globals=names).blocked_autorange(min_run_time=MIN_SECONDS).median
 
 
-COSTS: dict[str, Measure] = {"macs": macs, "params": parameters, "latency": latency}
-
-
-def cost_table(
-    space: Space, sizes: list[tuple[int, ...]], measure: Measure, device: torch.device
-) -> list[dict[str, dict[str, float]]]:
-    """Return, per level, what each operation of an edge ("edges") and each fusion ("fusions") costs, for one pair.
-
-    Args:
-        sizes: (height, width) of each level's maps, or (length,) of sequences.
-    """
-    with torch.random.fork_rng(devices=[]):  # their weights are no draws of the run
-        edges = {name: edge_op(name, space.channels) for name in space.learned_edges}
-        fusions = {name: fusion_op(name, space.features) for name in space.op_names}
-    free = {name: 0.0 for name in space.edge_ops if name not in edges}
-    table = []
-    for size in sizes:
-        maps = torch.zeros(2, 1, space.channels, *size, device=device)  # or sequences
-        priced = free | {name: _cost(op, maps[:1], measure) for name, op in edges.items()}
-        table.append({"edges": priced, "fusions": {name: _cost(op, maps, measure) for name, op in fusions.items()}})
-    return table
-
-
-def _cost(op: nn.Module, maps: Tensor, measure: Measure) -> float:
-    layout = torch.channels_last if maps[0].dim() == MAPS else torch.contiguous_format
-    op = op.to(maps.device, memory_format=layout).eval()
-    return measure(op, [one.contiguous(memory_format=layout) for one in maps])
-
-
-class ExpectedCost:
-    """The expected cost of the genotype that is derived, relative to that of even weights.
-
-    A step's inputs are weighed so that two edges are counted, as many as derivation keeps.
-
-    Args:
-        fusions: supernets, one per level.
-        table: of `cost_table`.
-    """
-
-    def __init__(self, fusions: list[SearchableFusion], table: list[dict[str, dict[str, float]]], device: torch.device):
-        self.fusions = fusions
-        self.prices = [
-            tuple(torch.tensor(list(level[kind].values()), device=device) for kind in ("edges", "fusions"))
-            for level in table
-        ]
-        with torch.no_grad():
-            self.even = max(float(self._total(even=True)), 1e-12)
-
-    def __call__(self) -> Tensor:
-        return self._total(even=False) / self.even
-
-    def _total(self, even: bool) -> Tensor:
-        total = 0
-        for fusion, (edge_prices, op_prices) in zip(self.fusions, self.prices, strict=True):
-            edges, _, ops = fusion.weights(stage=EVALUATION)  # an expectation, not a draw
-            if even:
-                edges, ops = (torch.full_like(w, 1 / w.shape[-1]) for w in (edges, ops))
-            total = total + (ops * op_prices).sum() + self._edges(edges, edge_prices, fusion.space)
-        return total
-
-    @staticmethod
-    def _edges(edges: Tensor, prices: Tensor, space: Space) -> Tensor:
-        """Return the expected price of two edges per step: edges (P, E, O)."""
-        of_step = edges.split([space.num_inputs + i for i in range(space.steps)], dim=1)
-        return sum(2 * (part * prices).sum() / part[..., 1:].sum().clamp(min=1e-6) for part in of_step)
+MEASURES: dict[str, Measure] = {"macs": macs, "params": parameters, "latency": latency}

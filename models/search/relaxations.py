@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.seed import drawn_by_all
+from utils.seed import shared_rng
 
 HOTTEST, COLDEST = 10.0, 0.1  # temperatures of GDAS, falling linearly
 LEAST_NOISE, MOST_NOISE = 0.03, 0.3  # half width of SDARTS-RS' uniform noise, growing linearly
@@ -48,7 +48,7 @@ def gumbel(logits: Tensor, stage: Stage = EVALUATION) -> Tensor:
     if not stage.learning:
         return logits.softmax(dim=-1)
     temperature = HOTTEST + (COLDEST - HOTTEST) * stage.share
-    return drawn_by_all(lambda: F.gumbel_softmax(logits.log_softmax(dim=-1), temperature, hard=True))
+    return shared_rng(lambda: F.gumbel_softmax(logits.log_softmax(dim=-1), temperature, hard=True))
 
 
 def dirichlet(logits: Tensor, stage: Stage = EVALUATION) -> Tensor:
@@ -56,7 +56,7 @@ def dirichlet(logits: Tensor, stage: Stage = EVALUATION) -> Tensor:
     concentration = concentrations(logits)
     if not stage.learning:
         return concentration / concentration.sum(dim=-1, keepdim=True)
-    return drawn_by_all(torch.distributions.Dirichlet(concentration, validate_args=False).rsample)
+    return shared_rng(torch.distributions.Dirichlet(concentration, validate_args=False).rsample)
 
 
 def concentrations(logits: Tensor) -> Tensor:
@@ -75,6 +75,15 @@ def noisy_softmax(logits: Tensor, stage: Stage = EVALUATION) -> Tensor:
     if stage.learning != "weights":
         return weights
     width = LEAST_NOISE + (MOST_NOISE - LEAST_NOISE) * stage.share
-    noise = drawn_by_all(lambda: torch.empty_like(weights).uniform_(-width, width))
+    noise = shared_rng(lambda: torch.empty_like(weights).uniform_(-width, width))
     noisy = (weights + noise).clamp(min=1e-6, max=1)
     return noisy / noisy.sum(dim=-1, keepdim=True)
+
+
+RELAXATIONS: dict[str, Relaxation] = {
+    "softmax": softmax,
+    "gumbel": gumbel,
+    "dirichlet": dirichlet,
+    "sigmoid": sigmoid,
+    "noisy_softmax": noisy_softmax,
+}

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import transfer
+from commands.options import make_parser
 from datasets.road_scenes import parse as parse_scenes
 from tools.jobs import Done
 from utils.args import parse
-from utils.options import make_parser
 
 
 @pytest.fixture

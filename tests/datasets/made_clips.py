@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.clips import write_video
+from datasets.classification.clips import write_video
 from datasets.generated.bodies import skeleton_text
 
 BITS = 8  # bars of a video's frame, light where the number has the bit

@@ -142,11 +142,11 @@ def test_ranks_fill_a_store_together(place, tmp_path):
     def work(ranks: Ranks):
         store = MemoryStore(SHAPES, torch.float32) if place == "memory" else DiskStore(SHAPES, torch.float32, tmp_path)
         with store.writing(6, [].append, ranks):
-            own = ranks.turns([1, 2, 3, 4, 5])
+            own = ranks.stride([1, 2, 3, 4, 5])
             store.add({f"image{key}": record(key) for key in own})
             others = [key for key in range(1, 6) if key not in own]
             assert not any(f"image{key}" in store for key in others)
-            store.note(ranks.join([f"image{key}" for key in own]))
+            store.note(ranks.all_gather([f"image{key}" for key in own]))
             assert all(f"image{key}" in store for key in others)
         return store
 

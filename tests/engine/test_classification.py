@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine.tasks.classification import THRESHOLD, Classification
+from tasks.classification.task import THRESHOLD, Classification
 
 PARTS = SimpleNamespace(data=SimpleNamespace(classes=["a", "b", "c"]))
 

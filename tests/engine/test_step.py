@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 
+from engine.bilevel import Bilevel, search
+from engine.epochs import run_epochs, train
 from engine.progress import Meters
-from engine.search import Bilevel, search
+from engine.recipes import Recipe, make_schedule
 from engine.step import Compute, evaluate, move
-from engine.train import run_epochs, train, warm_restarts
 from tests.engine.toy import Batches, Toy, parts, session_of, step, task_losses, validate
 
 
@@ -107,20 +107,21 @@ def make_training(alternate: str | None, second_order: bool = False):
     torch.manual_seed(0)
     model = Toy()
     weights, logits = (torch.optim.Adam(p, lr=0.05, fused=True) for p in parts(model))
-    schedule = warm_restarts(weights, 3, Ti=1, Tm=2, eta_min=1e-4)
+    recipe = Recipe("adam_restarts", lr=0.05, weight_decay=0.0, lr_min=1e-4, cycle_epochs=1)
+    schedule = make_schedule(recipe, weights, steps_per_epoch=3, epochs=4)
     session, loaders, rows = session_of(model), [Batches(1), Batches(2, num=2)], []
-    owners = {"model": model, "weights": weights, "logits": logits, "schedule": schedule, "guard": session.guard}
-    owners |= {"progress": session.progress, "train": loaders[0], "arch": loaders[1]}
+    stateful = {"model": model, "weights": weights, "logits": logits, "schedule": schedule, "guard": session.guard}
+    stateful |= {"progress": session.progress, "train": loaders[0], "arch": loaders[1]}
 
     def go(epochs: int, kill_at: int | None = None) -> None:
         def on_epoch(row, _):
             rows.append(row)
 
-        def at_rest():
+        def on_step_end():
             if session.progress.steps == kill_at:
                 raise Killed
 
-        session.at_rest = at_rest
+        session.on_step_end = on_step_end
         with suppress(Killed):
             if alternate is None:
                 train(session, weights, schedule, loaders[0], validate, epochs, on_epoch)
@@ -128,7 +129,7 @@ def make_training(alternate: str | None, second_order: bool = False):
                 sides = Bilevel(session, weights, logits, schedule, *loaders, alternate, second_order, epochs)
                 search(sides, validate, dict, epochs, on_epoch)
 
-    return SimpleNamespace(model=model, owners=owners, rows=rows, go=go, session=session)
+    return SimpleNamespace(model=model, stateful=stateful, rows=rows, go=go, session=session)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +142,10 @@ def test_killed_after_any_step_and_taken_up_equals_whole(alternate, second_order
     for kill_at in range(1, whole.session.progress.steps + 1):
         first = make_training(alternate, second_order)
         first.go(4, kill_at)
-        torch.save({name: owner.state_dict() for name, owner in first.owners.items()}, tmp_path / "state.pt")
+        torch.save({name: owner.state_dict() for name, owner in first.stateful.items()}, tmp_path / "state.pt")
         second = make_training(alternate, second_order)
         for name, state in torch.load(tmp_path / "state.pt", weights_only=True).items():
-            second.owners[name].load_state_dict(state)
+            second.stateful[name].load_state_dict(state)
         second.go(4)
         assert second.session.progress.steps == whole.session.progress.steps
         for name, value in whole.model.state_dict().items():
@@ -165,18 +166,3 @@ def test_alternations_differ_and_both_move_the_logits():
         ends.append(run.model.alpha_mix.detach())
     assert not torch.equal(*ends)
     assert all((end - torch.tensor([0.1, -0.1])).abs().max() > 1e-3 for end in ends)
-
-
-def test_warm_restarts_follow_the_published_schedule():
-    """Cosine per iteration from eta_max to eta_min over Ti epochs, then over Ti * Tm."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=3e-3)
-    schedule, rates = warm_restarts(optimizer, 4, Ti=5, Tm=2, eta_min=1e-6), []
-    for _ in range(4 * 15 + 1):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates[0] == rates[20] == rates[60] == 3e-3
-    assert rates[10] == pytest.approx((3e-3 + 1e-6) / 2)
-    assert rates[40] == pytest.approx((3e-3 + 1e-6) / 2)
-    assert rates[19] < 1e-4
-    assert min(rates) > 1e-6

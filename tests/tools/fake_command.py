@@ -29,7 +29,7 @@ def main(script: str, argv: list[str]) -> None:
         shutil.copytree(os.environ["FAKE_SCENES"], argv[0])
         return
     assert Path(argv[0]).is_dir()
-    if script == "benchmarks.rate_genotypes":
+    if script == "benchmarks.fusion_study.rate_genotypes":
         numbers = range(int(options["--genotypes"]))
         assert options["--epochs"] == "2"
         scores = [{"number": n, "genotype": f"drawn{n}", "weights": -1 - 0.1 * n, "brief": 0.1 * n} for n in numbers]

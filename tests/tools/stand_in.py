@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.search.genotypes import genotype_to_json
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space
+from models.search.fusion_cells.genotype import genotype_to_json
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
 
 FAKE = str(Path(__file__).parent / "fake_command.py")
 
@@ -23,7 +23,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Non
     monkeypatch.setenv("FAKE_SCENES", str(scenes))
     monkeypatch.chdir(folder)
     fake = lambda script, *options: [sys.executable, FAKE, script, *map(str, options)]  # noqa: E731
-    monkeypatch.setattr("tools.demo_jobs.command_line", fake)
+    monkeypatch.setattr("tools.demo.jobs.command_line", fake)
 
 
 def commands() -> list[str]:

@@ -7,14 +7,14 @@ import sys
 import pytest
 import torch
 
-from engine.tasks import detection
 from main_darts_found_flira import main as found
-from models.detection.exported import ExportedDetector
+from models.detection.export import ExportedDetector
+from tasks.detection import task as detection
+from tasks.detection.predictor import Predictor
 from tests.run_commands import named, refused, run
+from tools.export import differing
 from tools.export import main as export
-from tools.export import unlike
-from utils.commands import ROOT
-from utils.predictor import Predictor
+from utils.subprocesses import ROOT
 from utils.weights import load_weights
 
 RGB, THERMAL = "images_rgb_test/data", "images_thermal_test/data"
@@ -108,11 +108,11 @@ def test_what_onnxruntime_computes_otherwise_is_seen():
     boxes, scores, labels = torch.rand(1, 3, 4) * 50, torch.tensor([[0.9, 0.5, 0.0]]), torch.tensor([[0, 1, 0]])
     logits, deltas = torch.randn(1, 5, 2), torch.randn(1, 5, 4)
     ours = boxes, scores, labels, logits, deltas
-    assert set(unlike(ours, [t.clone() for t in ours]).values()) == {0.0}
-    far = unlike(ours, [boxes + torch.tensor([0.6, 0, 0, 0]), scores, labels, logits + 0.01, deltas])
+    assert set(differing(ours, [t.clone() for t in ours]).values()) == {0.0}
+    far = differing(ours, [boxes + torch.tensor([0.6, 0, 0, 0]), scores, labels, logits + 0.01, deltas])
     assert far["boxes without a like one"] == 1.0
     assert far["logits"] == pytest.approx(0.01, rel=1e-3)
-    other = unlike(ours, [boxes, scores, 1 - labels, logits, deltas - 0.5])
+    other = differing(ours, [boxes, scores, 1 - labels, logits, deltas - 0.5])
     assert other["boxes without a like one"] == 1.0
     assert other["deltas"] == pytest.approx(0.5, rel=1e-3)
-    assert unlike((logits, deltas), [logits, deltas + 1])["deltas"] == pytest.approx(1, rel=1e-3)
+    assert differing((logits, deltas), [logits, deltas + 1])["deltas"] == pytest.approx(1, rel=1e-3)

@@ -5,9 +5,9 @@ import json
 import pytest
 from torchvision.io import decode_image
 
-from models.search.genotypes import genotype_to_json
-from models.search.random_genotypes import random_genotype
-from models.search.spaces import Space
+from models.search.fusion_cells.genotype import genotype_to_json
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
 from tools.plot_genotype import main
 
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
+from datasets.classification.video import Video, VideoWriter, side_by_side
 from datasets.images import read_rgb, read_thermal
 from main_darts_found_flira import main as found
+from tasks.detection.predictor import Predictor, read_facts
 from tests.run_commands import named, refused, run
 from tools.predict import OF_SENSOR
 from tools.predict import main as predict
 from utils.errors import UserError
-from utils.predictor import Predictor, read_facts
-from utils.video import Video, VideoWriter, side_by_side
 
 FOLDERS = {"rgb": "images_rgb_test/data", "thermal": "images_thermal_test/data"}
 

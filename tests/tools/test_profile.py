@@ -3,7 +3,7 @@
 import json
 
 from main_darts_found_flira import main as found
-from models.fusion_baselines import FUSIONS
+from models.detection.baselines import FUSIONS
 from tests.run_commands import named, refused, run
 from tools.profile import WHOLE
 from tools.profile import main as profile

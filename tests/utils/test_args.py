@@ -2,10 +2,10 @@
 
 import pytest
 
+from commands.options import make_parser
 from utils.args import command, parse, plain
 from utils.errors import UserError
 from utils.inherit import inherit
-from utils.options import make_parser
 
 PUBLISHED = {  # search | found where they differ; None: derived from the data or the streams when not given
     "seed": 2, "save": "EXP", "checkpointdir": "checkpoints/flira", "dataset": "flir_aligned", "parallel": False,

@@ -1,26 +1,29 @@
 """Ranks: what they divide, exchange, decide and say."""
 
 import argparse
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import distributed as dist
 
+from tests import processes
 from tests.thread_ranks import together
 from utils import distributed
-from utils.distributed import ALONE, Lost, Ranks
+from utils.distributed import SINGLE_PROCESS, PeerLostError, Ranks
 from utils.errors import UserError
 from utils.experiment import device_of_rank, pick_compute
-from utils.parallel import Several, launch, start_several
-from utils.run_folder import OthersFolder
+from utils.launch import RelaunchRequest, launch, start_several
+from utils.run_folder import RunFolder
+from utils.subprocesses import ROOT
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 @pytest.mark.parametrize("num", [0, 1, 5, 7, 12])
 def test_shares_and_turns_divide_everything_evenly(count, num):
     items, each = list(range(num)), [Ranks(number, count) for number in range(count)]
-    shares, turns = [rank.share(items) for rank in each], [rank.turns(items) for rank in each]
+    shares, turns = [rank.shard(items) for rank in each], [rank.stride(items) for rank in each]
     assert [item for share in shares for item in share] == items
     assert sorted(item for turn in turns for item in turn) == items
     for parts in (shares, turns):
@@ -35,7 +38,7 @@ def test_means_are_those_over_ranks():
         assert matrix.tolist() == [[1.0] * 3] * 2
         assert number.item() == 10.0
     given = [torch.ones(2)]
-    assert ALONE.mean(given) is given
+    assert SINGLE_PROCESS.mean(given) is given
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_a_loss_is_said_where_nobody_said_why(store, told, capsys):
         distributed.say_once("error: the reason")
         capsys.readouterr()
     for address in ("[::1]:1", "[::1]:2"):
-        distributed.say_lost(Lost(f"Connection closed by peer {address}"))
+        distributed.say_lost(PeerLostError(f"Connection closed by peer {address}"))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (0 if told else 1)
     assert told or ("another process of the job has ended" in lines[0] and "--resume" in lines[0])
@@ -104,7 +107,7 @@ def test_a_process_is_told_its_ranks(monkeypatch):
 
 
 def test_other_ranks_write_nothing(tmp_path):
-    run = OthersFolder(tmp_path)
+    run = RunFolder(tmp_path, read_only=True)
     run.log("a line")
     run.append_row({"epoch": 0})
     run.keep_rows(lambda row: True)
@@ -123,7 +126,7 @@ def test_parallel_asks_for_a_process_per_gpu(device, gpus, expected, monkeypatch
     if expected is None:
         start_several(args)
         return
-    with pytest.raises(Several) as raised:
+    with pytest.raises(RelaunchRequest) as raised:
         start_several(args)
     assert raised.value.count == expected
     start_several(SimpleNamespace(parallel=False, device=device))
@@ -132,8 +135,18 @@ def test_parallel_asks_for_a_process_per_gpu(device, gpus, expected, monkeypatch
     start_several(args)  # torchrun has started us already
 
 
-def test_several_processes_end_with_the_code_of_one_and_one_line(capfd, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert launch("main_darts_found_flira.py", ["nowhere", "--baseline", "sum", "--device", "cpu"], 2) == 2
-    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
+def test_several_processes_end_with_one_line(tmp_path):
+    words = [ROOT / "main_darts_found_flira.py", "nowhere", "--baseline", "sum", "--device", "cpu"]
+    job = processes.start_ranks(2, words, tmp_path, tmp_path / "log.txt")
+    assert [rank.wait() for rank in job] == [2, 2]
+    lines = [line for rank in job for line in rank.output().splitlines() if line.startswith("error:")]
     assert lines == ["error: nowhere: no such data folder: expected the folder of the data set, found nothing"]
+
+
+def test_several_processes_end_with_the_code_of_the_first_that_fails(capfd, monkeypatch):
+    """Launched for real, of a script that needs no torch: both know their places, the second fails."""
+    code = "import os, sys; rank = int(os.environ['RANK']); print('rank', rank, sys.argv[1]); sys.exit(5 * rank)"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("utils.launch.command_line", lambda script, *argv: [sys.executable, "-c", code, script, *argv])
+    assert launch("main_darts_found_flira.py", ["--parallel"], 2) == 5
+    assert sorted(capfd.readouterr().out.split("\n"))[-2:] == [f"rank {n} main_darts_found_flira.py" for n in (0, 1)]

@@ -1,19 +1,21 @@
 """Search, and training, of a data set's classifier: what main_darts_{searchable,found}_NAME.py do."""
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from models.fusion_classifier import FusionClassifier
-from models.search.blocks import SEQUENCES
-from models.search.derive import in_words
-from models.search.genotype_io import read_genotype
-from models.search.genotypes import Genotype
-from models.search.random_genotypes import random_genotype
-from utils.args import parse
-from utils.classify import pooling
-from utils.classify.building import (
+from commands.recipe import check_recipe
+from commands.run import is_finished, resume_options, running
+from commands.several_seeds import each_seed
+from commands.strategy import CACHED_PARTS, check_combinations
+from engine.feature_caching import cached
+from models.classification.fused_classifier import FusionClassifier
+from models.search.fusion_cells.choices import SEQUENCES
+from models.search.fusion_cells.derive import in_words
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.genotype_file import read_genotype
+from models.search.fusion_cells.random_genotypes import random_genotype
+from tasks.classification.build import (
     check_encoders,
     check_taps,
     found_classifier,
@@ -24,20 +26,18 @@ from utils.classify.building import (
     supernet,
     task_of,
 )
-from utils.classify.data_sets import DataSet
-from utils.classify.options import parser_of
+from tasks.classification.options import parser_of
+from tasks.classification.presets import DataSet
+from utils.args import parse
 from utils.classify.testing import test_classifier
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.experiment import pick_compute
+from utils.experiment import cache_options, check_cache_options, pick_compute
 from utils.inherit import inherit
 from utils.learning import Setting, run_search, run_training
-from utils.reporting import count_parameters, next_command, print_dry_run
-from utils.resume import running, say_if_finished, take_up
+from utils.reporting import count_parameters, next_command_line, print_dry_run
 from utils.run_folder import RunFolder, read_json
-from utils.searching import check_combinations
 from utils.seed import seed_everything
-from utils.seeds import each_seed
 
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 SPACE = ("space", "predecessors", "steps", "multiplier", "node_steps", "node_multiplier", "max_parameter_free")
@@ -50,8 +50,8 @@ def search(data_set: DataSet, argv: list[str]) -> None:
     """Search; writes RUN/genotype.json."""
     make_parser = parser_of(data_set)
     for args in each_seed(parse(make_parser, argv, "search"), "search"):
-        args = take_up(args, "search", make_parser)
-        if not say_if_finished(args.resume):
+        args = resume_options(args, "search", make_parser)
+        if not is_finished(args.resume):
             search_once(data_set, args)
 
 
@@ -59,10 +59,10 @@ def search_once(data_set: DataSet, args: argparse.Namespace) -> None:
     if not args.resume:  # whose options are all there
         inherit_backbone(args)
     check_combinations(args)
-    pooling.check_caching(args)
     seed_everything(args.seed)
     compute, modalities = pick_compute(args), tuple(data_set.files)
-    parts = open_examples(data_set, args, modalities).without_rest()
+    parts = open_examples(data_set, args, modalities).for_search()
+    check_cache_options(args, parts)
     checkpoint_split = check_encoders(args, parts)
     model = compute.place(supernet(args, load_encoders(data_set, args, modalities)))
     if args.dry_run:
@@ -70,23 +70,23 @@ def search_once(data_set: DataSet, args: argparse.Namespace) -> None:
         print_dry_run(sizes(model) | steps)
         return
 
-    def following(run: RunFolder) -> str:
+    def next_command(run: RunFolder) -> str:
         carried = (*CARRIED, *data_set.files.values())
-        return next_command(f"main_darts_found_{data_set.name}.py", args, {"search_exp_dir": run.path}, carried)
+        return next_command_line(f"main_darts_found_{data_set.name}.py", args, {"search_exp_dir": run.path}, carried)
 
-    cache = partial(pooling.cached, args, parts, model, compute, wanted=("train", "arch", "val"))
+    cache = partial(cached, parts, model=model, compute=compute, **CACHED_PARTS, **cache_options(args))
     facts = {"checkpoint_split": checkpoint_split, "data_set": data_set.name}
     with running("search", args, parts, []) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}")
-        run_search(Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, following), run, stop)
+        run_search(Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, next_command), run, stop)
 
 
 def found(data_set: DataSet, argv: list[str]) -> None:
     """Train a genotype or a baseline, or test a trained one."""
     make_parser = parser_of(data_set)
     for args in each_seed(parse(make_parser, argv, "found"), "found"):
-        args = take_up(args, "found", make_parser)
-        if say_if_finished(args.resume):
+        args = resume_options(args, "found", make_parser)
+        if is_finished(args.resume):
             continue
         if args.num_keep_edges != 2:
             raise UserError(f"--num_keep_edges: expected 2 (a genotype has two per node), found {args.num_keep_edges}")
@@ -95,19 +95,20 @@ def found(data_set: DataSet, argv: list[str]) -> None:
 
 
 def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
+    check_recipe(args)
     source = pick_source(args)
     if not args.resume:
-        args = ranks().agree(lambda: inherit_sizes(data_set, args, source))
+        args = ranks().broadcast_from_first(lambda: inherit_sizes(data_set, args, source))
     if args.cache_features != "off" and "stream_lr" not in args.given:
         args.stream_lr = 0.0  # cached features are of frozen encoders
-    pooling.check_caching(args)
     compute = pick_compute(args)
     modalities = (args.baseline,) if args.baseline in data_set.files else tuple(data_set.files)
     parts = open_examples(data_set, args, modalities)
+    check_cache_options(args, parts)
     checkpoint_split = check_encoders(args, parts)
     streams = load_encoders(data_set, args, modalities)
     check_taps(args, streams)
-    genotype = ranks().agree(lambda: load_genotype(args, source, streams))
+    genotype = ranks().broadcast_from_first(lambda: load_genotype(args, source, streams))
     if args.stream_lr:
         streams.unfreeze()
     model = compute.place(found_classifier(args, streams, genotype))
@@ -116,16 +117,18 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
         print_dry_run(sizes(model) | {"steps_per_epoch": compute.num_steps(loader), "epochs": args.epochs})
         return
 
-    def following(run: RunFolder) -> str:
-        return next_command(f"main_darts_found_{data_set.name}.py", args, {"eval_exp_dir": run.path}, TO_TEST)
+    def next_command(run: RunFolder) -> str:
+        return next_command_line(f"main_darts_found_{data_set.name}.py", args, {"eval_exp_dir": run.path}, TO_TEST)
 
-    cache: Callable = partial(pooling.cached, args, parts, model, compute, wanted=(*parts.learning, "val"))
+    cache = partial(
+        cached, parts, model=model, compute=compute, learning=parts.learning, plain=("val",), **cache_options(args)
+    )
     facts = {"checkpoint_split": checkpoint_split, "data_set": data_set.name, "classes": parts.data.classes}
     with running("found", args, parts, []) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}")
         if genotype:
             run.log(f"genotype {genotype.id}: {in_words(genotype)}")
-        setting = Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, following)
+        setting = Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, next_command)
         run_training(setting, genotype, run, stop)
 
 

@@ -3,24 +3,23 @@
 import argparse
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from datasets.labelled_parts import LabelledParts
-from models.fusion_classifier import normalised
+from commands.run import finish, is_finished, resume_options, running
+from datasets.data_module import DataModule
+from models.classification.fused_classifier import SingleClassifier
+from tasks.classification.build import build_encoder, encoder_file, open_examples, pretraining, task_of
+from tasks.classification.options import parser_of
+from tasks.classification.presets import DataSet
 from utils import checkpoint
 from utils.args import parse
-from utils.classify.building import build_encoder, encoder_file, open_examples, pretraining, task_of
-from utils.classify.data_sets import DataSet
-from utils.classify.options import parser_of
 from utils.distributed import ranks
 from utils.errors import UserError, short
 from utils.experiment import PRETRAINED, pick_compute
 from utils.learning import Setting, fit
 from utils.lock import locked
 from utils.pretrained import make_folder
-from utils.reporting import count_parameters, next_command, print_dry_run, tracking
-from utils.resume import finish, running, say_if_finished, take_up
+from utils.reporting import count_parameters, next_command_line, print_dry_run, tracking
 from utils.run_folder import write_json
 from utils.saving import save
 from utils.seed import seed_everything
@@ -30,28 +29,11 @@ CARRIED += ("device",)
 BACKBONED = {"image", "rgb", "depth"}  # modalities whose network --backbone names
 
 
-class SingleClassifier(nn.Module):
-    """One modality's encoder with its own class scores."""
-
-    memory_format = torch.contiguous_format
-
-    def __init__(self, modality: str, encoder: nn.Module):
-        super().__init__()
-        self.modality, self.encoder = modality, encoder
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return self.encoder(normalised(inputs[self.modality]))
-
-    def blocks(self) -> list[nn.Module]:
-        """Return the modules that torch.compile takes one by one."""
-        return [self.encoder]
-
-
 def pretrain(data_set: DataSet, argv: list[str]) -> None:
     """Train the encoders that --modality names; writes their files, split.json and pretrain.json into checkpointdir."""
     make_parser = parser_of(data_set)
-    args = take_up(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
-    if say_if_finished(args.resume):
+    args = resume_options(parse(make_parser, argv, "pretrain"), "pretrain", make_parser)
+    if is_finished(args.resume):
         return
     modalities = tuple(data_set.files) if args.modality == "both" else (args.modality,)
     compute = pick_compute(args)
@@ -69,7 +51,7 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
         print_dry_run(sizes | {"steps_per_epoch": steps, "epochs": args.epochs})
         return
 
-    ranks().agree(lambda: make_folder(args.checkpointdir))
+    ranks().broadcast_from_first(lambda: make_folder(args.checkpointdir))
     with running("pretrain", args, parts, []) as (run, stop), tracking(args, run) as tracker:
         for modality, model in models.items():
             own = parts.of(modality)
@@ -77,26 +59,26 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
             loader = own.loader("train", train=True)
             models[modality].load_state_dict(fit(setting, loader, tracker, run, stop, modality, args.epochs))
             model.cpu()
-        ranks().agree(lambda: publish(data_set, args, parts, models))
-        following = next_command(
+        ranks().broadcast_from_first(lambda: publish(data_set, args, parts, models))
+        next_command = next_command_line(
             f"main_darts_searchable_{data_set.name}.py", args, {}, (*CARRIED, *data_set.files.values())
         )
-        finish(run, args, parts, [f"checkpointdir: {args.checkpointdir}", following])
+        finish(run, args, parts, [f"checkpointdir: {args.checkpointdir}", next_command])
 
 
-def check_others(args: argparse.Namespace, parts: LabelledParts) -> None:
+def check_others(args: argparse.Namespace, parts: DataModule) -> None:
     """Refuse another backbone, or other classes, than those of the encoders that stay in checkpointdir."""
     known, path = pretraining(args), Path(args.checkpointdir) / PRETRAINED
-    others = sorted(set(known.get("splits", {})) - set(parts.modalities))
+    others = sorted(set(known.get("splits", {})) - set(parts.data.modalities))
     ours = {"classes": parts.data.classes}
-    ours |= {"backbone": args.backbone} if BACKBONED & set(others) and BACKBONED & set(parts.modalities) else {}
+    ours |= {"backbone": args.backbone} if BACKBONED & set(others) and BACKBONED & set(parts.data.modalities) else {}
     for name, value in ours.items():
         if others and known.get(name) != value:
             told = f"{short(known.get(name))} as for {', '.join(others)} in {path}"
             raise UserError(f"{name}: expected {told}, found {short(value)}; name another --checkpointdir")
 
 
-def publish(data_set: DataSet, args: argparse.Namespace, parts: LabelledParts, models: dict[str, nn.Module]) -> None:
+def publish(data_set: DataSet, args: argparse.Namespace, parts: DataModule, models: dict[str, nn.Module]) -> None:
     """Write the finished encoders, the split and the options, all at the end; replaced files are kept as NAME.bak."""
     folder = Path(args.checkpointdir)
     with locked(folder, print, "another pretraining"):

@@ -38,8 +38,8 @@ def test_shares_count_the_boxes_from_iou_a_half_on():
     shares = anchor_shares(boxes, (128, 160), 4)
     assert tuple(shares) == SCALES
     for scale, share in shares.items():
-        owners = box_iou(boxes, make_anchors((128, 160), 4, scale)).amax(dim=1) >= 0.5
-        assert share == pytest.approx(owners.double().mean().item())
+        owned = box_iou(boxes, make_anchors((128, 160), 4, scale)).amax(dim=1) >= 0.5
+        assert share == pytest.approx(owned.double().mean().item())
     anchor = make_anchors((128, 160), 4, 4.0)[400:401]
     assert anchor_shares(anchor, (128, 160), 4, (4.0,)) == {4.0: 1.0}
 

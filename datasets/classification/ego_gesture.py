@@ -1,0 +1,153 @@
+"""EgoGesture (Zhang et al. 2018): 83 hand gestures in first-person RGB and depth frames.
+
+FOLDER has `SubjectXX/SceneY/Color/rgbN/%06d.jpg`, `SubjectXX/SceneY/Depth/depthN/%06d.jpg` and an annotation file,
+`egogestureall.json` or the only one: `labels`, and in `database` for each gesture `subset` (training, validation or
+testing), `label`, `start_frame` and `end_frame`, the last of its frames, all in the entry or in its `annotations`. The
+frames' folder is the entry's `path`, or what its name begins with.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from datasets.classification.clips import IN_PICTURE, generator, segment_frames
+from datasets.classification.examples import Example, LabelledData, first_of_each
+from datasets.images import read_rgb, read_thermal
+from datasets.resize import resize_grey
+from utils.errors import UserError, near, short
+from utils.run_folder import read_json
+
+MODALITIES = ("rgb", "depth")
+ANNOTATIONS = "egogestureall.json"
+SUBSETS = {"training": "train", "validation": "dev", "testing": "test"}
+PLACE = re.compile(r"((Subject\d+)/Scene\d+)/(?:Color/rgb|Depth/depth)(\d+)(?!\d)")
+FRAMES, SIDE = 32, 112
+MAX_FRAME = 999_999  # that a name of six digits can have
+MIDDLE = (0.5, 0.5)
+
+
+def open_ego(folder: str, small: bool = False) -> LabelledData:
+    """Index the folder: the annotation file is read, folders of frames are looked up.
+
+    Args:
+        folder: that of the subjects' folders.
+        small: the first examples of each list alone.
+    Raises:
+        UserError: no annotation file or a malformed one, names the entry and field; or a folder of frames is missing.
+    """
+    root = Path(folder)
+    path = _annotation_file(root)
+    data = read_json(path)
+    classes = _classes(path, data.get("labels"))
+    if not isinstance(data.get("database"), dict) or not data["database"]:
+        raise UserError(f"{path}: field database: expected gestures by name, found {short(data.get('database'))}")
+    lists = {name: [] for name in SUBSETS.values()}
+    for name, entry in data["database"].items():
+        subset, example = _example(root, f"{path}: {short(name)}", name, entry, classes)
+        lists[subset].append(example)
+    examples = first_of_each(lists, small)
+    _check_folders(examples)
+    return LabelledData("ego_gesture", classes, False, MODALITIES, examples, load)
+
+
+def load(example: Example, modalities: tuple[str, ...], seed: int | None) -> dict[str, Tensor]:
+    """Read "rgb", uint8 (3, 32, 112, 112), and "depth", uint8 (1, 32, 112, 112).
+
+    The short side becomes 112 px, then the middle is cut out; with a seed, a drawn place and drawn frames within their
+    segments, the same for both.
+    """
+    place = MIDDLE if seed is None else tuple(generator(seed, IN_PICTURE).random(2))
+    numbers = segment_frames(range(*example.span), FRAMES, seed)
+    read = {}
+    for modality in modalities:
+        folder = Path(example.paths[modality])
+        frames = {n: _square(_read(folder / f"{n:06d}.jpg", modality), place) for n in set(numbers)}
+        read[modality] = torch.stack([frames[n] for n in numbers], dim=1)
+    return read
+
+
+def _read(path: Path, modality: str) -> Tensor:
+    return read_rgb(str(path)) if modality == "rgb" else read_thermal(str(path))
+
+
+def _square(image: Tensor, place: tuple[float, float]) -> Tensor:
+    """Resize uint8 (C, h, w) with antialiasing, and cut out (C, SIDE, SIDE), `place` from the top and the left."""
+    height, width = image.shape[-2:]
+    size = [max(SIDE, round(side * SIDE / min(height, width))) for side in (height, width)]
+    image = resize_grey(image, size) if len(image) == 1 else F.resize_image(image, size, antialias=True)
+    top, left = (min(int(share * (side - SIDE + 1)), side - SIDE) for share, side in zip(place, size))
+    return image[:, top : top + SIDE, left : left + SIDE]
+
+
+def _annotation_file(root: Path) -> Path:
+    if (root / ANNOTATIONS).is_file():
+        return root / ANNOTATIONS
+    found = sorted(root.glob("*.json"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found[:6]) or "none"
+        raise UserError(f"{root}: expected EgoGesture's {ANNOTATIONS}, or one other *.json, found {names}")
+    return found[0]
+
+
+def _classes(path: Path, labels: Any) -> list[str]:
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, (str, int)) for label in labels):
+        raise UserError(f"{path}: field labels: expected names of gestures, found {short(labels)}")
+    classes = [str(label) for label in labels]
+    if len(set(classes)) < len(classes):
+        raise UserError(f"{path}: field labels: expected each name once, found {short(classes)}")
+    return classes
+
+
+def _example(root: Path, place: str, name: str, entry: Any, classes: list[str]) -> tuple[str, Example]:
+    """Return the list that an entry belongs to, and its example."""
+    inner = entry.get("annotations", {}) if isinstance(entry, dict) else None
+    if not isinstance(inner, dict):
+        raise UserError(f"{place}: expected subset and annotations, found {short(entry)}")
+    fields = entry | inner
+    subset, label = fields.get("subset"), str(fields.get("label"))
+    if subset not in SUBSETS:
+        raise UserError(f"{place}: field subset: expected {', '.join(SUBSETS)}, found {short(subset)}")
+    if label not in classes:
+        raise UserError(f"{place}: field label: expected one of labels, found {short(label)}{near(label, classes)}")
+    files, subject = _files(root, place, fields.get("path", name))
+    span = _span(place, fields)
+    return SUBSETS[subset], Example(name, files, (classes.index(label),), subject, span)
+
+
+def _files(root: Path, place: str, path: Any) -> tuple[dict[str, str], str]:
+    """Return both folders of frames, and the subject."""
+    found = PLACE.match(path) if isinstance(path, str) else None
+    if not found:
+        raise UserError(f"{place}: field path: expected SubjectXX/SceneY/Color/rgbN, found {short(path)}")
+    scene, subject, number = found.groups()
+    folders = {"rgb": f"Color/rgb{number}", "depth": f"Depth/depth{number}"}
+    return {modality: str(root / scene / folder) for modality, folder in folders.items()}, subject
+
+
+def _span(place: str, fields: dict) -> tuple[int, int]:
+    first, last = (_frame(place, fields, key) for key in ("start_frame", "end_frame"))
+    if last < first:
+        raise UserError(f"{place}: field end_frame: expected at least start_frame, {first}, found {last}")
+    return first, last + 1
+
+
+def _frame(place: str, fields: dict, key: str) -> int:
+    text = str(fields.get(key))  # the public file has numbers as texts
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= MAX_FRAME):
+        raise UserError(
+            f"{place}: field {key}: expected a frame's number, 0 to {MAX_FRAME}, found {short(fields.get(key))}"
+        )
+    return int(text)
+
+
+def _check_folders(examples: dict[str, list[Example]]) -> None:
+    folders = {path: None for listed in examples.values() for example in listed for path in example.paths.values()}
+    missing = [path for path in folders if not Path(path).is_dir()]
+    if missing:
+        raise UserError(
+            f"{missing[0]}: expected a folder of frames, found none (as of {len(missing)} of {len(folders)})"
+        )

@@ -1,0 +1,117 @@
+"""MM-IMDB: film posters and word vectors of plots, each film with any of 23 genres (Arevalo et al., 1702.01992).
+
+Reads what `python -m datasets.prepare_mmimdb` writes: `FOLDER/{train,dev,test}/image_000000.npy`, `text_000000.npy`
+and `label_000000.npy`, and `FOLDER/mmimdb.json`, which names the genres and, in the order of the numbers, the films.
+
+Shapes: K genres.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from datasets.classification.examples import SMALL, Example, LabelledData
+from datasets.images import read_rgb
+from utils.errors import UserError, short
+from utils.plain import plain_file
+from utils.run_folder import read_json
+
+INDEX = "mmimdb.json"
+LISTS = ("train", "dev", "test")
+MODALITIES = ("image", "text")
+IMAGE, TEXT = (3, 256, 160), (300,)
+DTYPES = {"image": ("uint8",), "text": ("float32",), "label": ("int32", "int64", "uint8")}
+
+
+def open_mmimdb(folder: str, small: bool = False) -> LabelledData:
+    """Index the prepared folder; labels are read, images and vectors only looked up.
+
+    Args:
+        folder: that of `mmimdb.json`.
+        small: the first examples of each list alone.
+    Raises:
+        UserError: no such folder, a file is missing, or a label is wrong; names the file.
+    """
+    root = Path(folder)
+    classes, ids = _read_index(root / INDEX)
+    kept = {name: listed[: SMALL if small else None] for name, listed in ids.items()}
+    examples = {name: _examples(root / name, listed, len(classes)) for name, listed in kept.items()}
+    return LabelledData("mmimdb", classes, True, MODALITIES, examples, load)
+
+
+def load(example: Example, modalities: tuple[str, ...], seed: int | None) -> dict[str, Tensor]:
+    """Read "image", uint8 RGB (3, 256, 160), and "text", float32 (300,); nothing is drawn."""
+    shapes = {"image": IMAGE, "text": TEXT}
+    return {m: torch.from_numpy(read_array(Path(example.paths[m]), m, shapes[m])) for m in modalities}
+
+
+def read_poster(path: str) -> Tensor:
+    """Decode a picture and resize it with antialiasing, as uint8 RGB (3, 256, 160); UserError where it is none."""
+    return F.resize_image(read_rgb(path), list(IMAGE[1:]), antialias=True)
+
+
+def file_name(kind: str, number: int) -> str:
+    return f"{kind}_{number:06d}.npy"
+
+
+def read_array(path: Path, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Read one of the three kinds of files.
+
+    Args:
+        kind: "image", "text" or "label".
+    Raises:
+        UserError: missing, cut, or of another type or shape.
+    """
+    try:
+        # A mapping takes no memory before the shape is known to be right.
+        array = np.load(plain_file(path), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: expected an array of numpy, found none to read ({error})") from error
+    if array.dtype.name not in DTYPES[kind] or array.shape != shape:
+        wanted = " or ".join(DTYPES[kind])
+        raise UserError(f"{path}: expected {wanted} {shape}, found {array.dtype} {array.shape}")
+    return np.array(array)
+
+
+def _read_index(path: Path) -> tuple[list[str], dict[str, list[str]]]:
+    if not path.is_file():
+        made = "python -m datasets.prepare_mmimdb HDF5 SPLIT_JSON OUT"
+        raise UserError(f"{path.parent}: expected {INDEX} in it, as `{made}` writes it, found none")
+    data = read_json(path)
+    ids = data.get("ids")
+    if not _is_names(data.get("classes")):
+        raise UserError(f"{path}: field classes: expected names of genres, found {short(data.get('classes'))}")
+    if not isinstance(ids, dict) or not all(_is_names(ids.get(name)) for name in LISTS):
+        raise UserError(f"{path}: field ids: expected lists of film ids {', '.join(LISTS)}, found {short(ids)}")
+    every = [film for name in LISTS for film in ids[name]]
+    if len(set(every)) < len(every):
+        raise UserError(f"{path}: field ids: expected each film once, found {len(every) - len(set(every))} again")
+    return data["classes"], {name: ids[name] for name in LISTS}
+
+
+def _is_names(value) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def _examples(folder: Path, ids: list[str], num_classes: int) -> list[Example]:
+    try:
+        there = set(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: expected a folder of arrays, found none to read ({error.strerror})") from error
+    wanted = (file_name(kind, number) for number in range(len(ids)) for kind in MODALITIES)
+    if missing := next((name for name in wanted if name not in there), None):
+        raise UserError(f"{folder / missing}: expected one for each film of {INDEX}, found none")
+    return [_example(folder, number, film, num_classes) for number, film in enumerate(ids)]
+
+
+def _example(folder: Path, number: int, film: str, num_classes: int) -> Example:
+    files = {modality: str(folder / file_name(modality, number)) for modality in MODALITIES}
+    path = folder / file_name("label", number)
+    label = read_array(path, "label", (num_classes,))
+    if not np.isin(label, (0, 1)).all():
+        raise UserError(f"{path}: expected 0 or 1 for each genre, found {short(label.tolist())}")
+    return Example(film, files, tuple(label.nonzero()[0].tolist()))

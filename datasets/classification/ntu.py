@@ -1,0 +1,163 @@
+"""NTU RGB+D (Shahroudy et al., 1604.02808): clips of 60 actions, as video and as skeletons; cross-subject lists.
+
+FOLDER has `nturgb+d_rgb_256x256_30/*_rgb.avi`, which `python -m datasets.prepare_ntu` makes, and
+`nturgb+d_skeletons/*.skeleton`. A name is SsssCcccPpppRrrrAaaa: subject P, action A. The search's lists are BM-NAS'
+(2104.09379, section 4.2). Differs from its public code in that video and skeleton are paired by name, not by their
+places in sorted lists, and that both are cut in time alike.
+"""
+
+import os
+import re
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from datasets.classification.clips import cropped, draw_crop, frame_size, read_frames, segment_frames
+from datasets.classification.examples import Example, LabelledData, first_of_each
+from datasets.classification.skeletons import read_skeletons
+from utils.errors import UserError, short
+from utils.plain import plain_file
+
+MODALITIES = ("rgb", "skeleton")
+FOLDERS = {"rgb": "nturgb+d_rgb_256x256_30", "skeleton": "nturgb+d_skeletons"}
+ENDINGS = {"rgb": "_rgb.avi", "skeleton": ".skeleton"}
+MISSING = ("missing_skeletons.txt", *(f"NTU_RGBD{n}_samples_with_missing_skeletons.txt" for n in ("", "120")))
+LABELS = "label_map.txt"
+ACTIONS = 60
+NAME = re.compile(r"S\d{3}C\d{3}P(\d{3})R\d{3}A(\d{3})")
+# Subjects; the official training subjects that a search leaves out are "rest", all others "test".
+SUBJECTS = {"train": {1, 8, 15, 17, 19, 27, 31, 35}, "dev": {2, 5, 9, 14}, "rest": {4, 13, 16, 18, 25, 28, 34, 38}}
+FRAMES = {"rgb": 8, "skeleton": 32}
+SHOWN = 3  # names in a remark
+
+
+def open_ntu(folder: str, small: bool = False) -> LabelledData:
+    """Index the folder; of the files only the size of one video is read.
+
+    Args:
+        folder: that of the two folders; `missing_skeletons.txt` in it, or the list under its public name, names clips
+            that are left out, `label_map.txt` the 60 actions, one a line.
+        small: the first examples of each list alone.
+    Raises:
+        UserError: a folder is missing, there are no pairs, or a list is malformed.
+    """
+    root = Path(folder)
+    files = {modality: _files(root / FOLDERS[modality], ENDINGS[modality]) for modality in MODALITIES}
+    missing = _missing(root)
+    names, warnings = _pairs(files, missing)
+    if not names:
+        raise UserError(f"{root}: expected clips with video and skeleton of one name, found {'; '.join(warnings)}")
+    lists = {"train": [], "dev": [], "rest": [], "test": []}
+    for name in names:
+        example = _example(name, {modality: files[modality][name] for modality in MODALITIES})
+        lists[list_of(int(example.group[1:]))].append(example)
+    load = partial(load_clip, _side(files["rgb"][names[0]]))
+    return LabelledData(
+        "ntu", _classes(root), False, MODALITIES, first_of_each(lists, small), load, warnings=tuple(warnings)
+    )
+
+
+def list_of(subject: int) -> str:
+    """Return the list that a subject's clips are in."""
+    return next((name for name, subjects in SUBJECTS.items() if subject in subjects), "test")
+
+
+def load_clip(side: int, example: Example, modalities: tuple[str, ...], seed: int | None) -> dict[str, Tensor]:
+    """Read "rgb", uint8 (3, 8, side, side), and "skeleton", float32 (3, 32, 25, 2) in metres.
+
+    With a seed a crop in time is drawn, the same for both, and the frames of the video within its segments.
+    """
+    crop, read = draw_crop(seed), {}
+    if "rgb" in modalities:
+        path = example.paths["rgb"]
+        read["rgb"] = read_frames(path, lambda num: segment_frames(cropped(num, crop), FRAMES["rgb"], seed))
+        if read["rgb"].shape[2:] != (side, side):
+            raise UserError(f"{path}: expected {side}x{side} px, as the first video, found {_size(read['rgb'])}")
+    if "skeleton" in modalities:
+        read["skeleton"] = read_skeletons(example.paths["skeleton"], FRAMES["skeleton"], crop)
+    return read
+
+
+def _size(frames: Tensor) -> str:
+    return f"{frames.shape[3]}x{frames.shape[2]}"
+
+
+def _side(path: str) -> int:
+    height, width = frame_size(path)
+    if height != width:
+        raise UserError(
+            f"{path}: expected a square video, as `python -m datasets.prepare_ntu` makes it, found {width}x{height}"
+        )
+    return height
+
+
+def _files(folder: Path, ending: str) -> dict[str, str]:
+    """Return the paths by clip."""
+    try:
+        there = sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: expected a folder of *{ending}, found none to read ({error.strerror})") from error
+    names = {file.removesuffix(ending): str(folder / file) for file in there if file.endswith(ending)}
+    return {name: path for name, path in names.items() if NAME.fullmatch(name)}
+
+
+def _missing(root: Path) -> set[str]:
+    """Return the clips that the lists name; what stands before the first of them are words."""
+    names = set()
+    for path in (root / file for file in MISSING if (root / file).exists()):
+        lines = _lines(path)
+        first = next((n for n, line in enumerate(lines) if NAME.fullmatch(line)), len(lines))
+        for number, line in enumerate(lines[first:], first + 1):
+            if line and not NAME.fullmatch(line):
+                raise UserError(f"{path}: line {number}: expected a clip, as S001C002P005R002A008, found {short(line)}")
+            names.add(line)
+    return names
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in plain_file(path).read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: expected a text file, found none to read ({error})") from error
+
+
+def _pairs(files: dict[str, dict[str, str]], missing: set[str]) -> tuple[list[str], list[str]]:
+    """Return the clips to be read, in order, and remarks on the others."""
+    videos, skeletons = set(files["rgb"]), set(files["skeleton"])
+    known = {name for name in videos | skeletons if 1 <= _numbers(name)[1] <= ACTIONS}
+    left_out = {
+        f"actions behind A{ACTIONS:03d}": (videos | skeletons) - known,
+        "listed as missing skeletons": known & missing,
+        "video without skeleton": (known & videos) - skeletons - missing,
+        "skeleton without video": (known & skeletons) - videos - missing,
+    }
+    warnings = [f"left out, {why}: {_some(names)}" for why, names in left_out.items() if names]
+    return sorted((known & videos & skeletons) - missing), warnings or ["no files of clips"] * (not known)
+
+
+def _some(names: set[str]) -> str:
+    return f"{len(names)} ({', '.join(sorted(names)[:SHOWN])}{', ...' * (len(names) > SHOWN)})"
+
+
+def _numbers(name: str) -> tuple[int, int]:
+    """Return subject and action."""
+    subject, action = NAME.fullmatch(name).groups()
+    return int(subject), int(action)
+
+
+def _example(name: str, files: dict[str, str]) -> Example:
+    subject, action = _numbers(name)
+    return Example(name, files, (action - 1,), group=f"P{subject:03d}")
+
+
+def _classes(root: Path) -> list[str]:
+    path = root / LABELS
+    if not path.exists():
+        return [f"A{action:03d}" for action in range(1, ACTIONS + 1)]
+    names = [line for line in _lines(path) if line]
+    if len(set(names)) != ACTIONS or len(names) != ACTIONS:
+        raise UserError(
+            f"{path}: expected {ACTIONS} different names of actions, found {len(set(names))} of {len(names)}"
+        )
+    return names

@@ -1,0 +1,215 @@
+"""What every annotation reader gives, whatever the format: images with clipped boxes, and the boxes evaluation uses.
+
+A reader (`coco_json.py`, `voc_xml.py`) checks its own fields and yields `Box`es; `collect` checks the boxes themselves.
+Every fault a user can mend is one line: file, entry, expected, found; a reader hands it to `report` and goes on.
+
+Shapes: N boxes of one image. `bbox` is [x, y, width, height], boxes_xyxy are corners; pixels of the original image.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import PureWindowsPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from utils.errors import Report, UserError, refuse, reported, short
+
+MAX_OUTSIDE_PX = 2.0  # a box may reach out of the image by this, or by the share below, whichever is more
+MAX_OUTSIDE_SHARE = 0.01
+MAX_SIDE = 65535  # pixels; JPEG's own limit
+MAX_NAME_BYTES = 255  # of a file or folder; the systems' own limit
+FILE_NAME = "a file name below the image folder, with / between folders"  # what `is_file_name` takes, in words
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """One image; `boxes_xyxy` (N, 4) float32, clipped, without crowds; `labels` (N,) int64 class channels."""
+
+    image_id: str | int
+    file_name: str
+    width: int
+    height: int
+    boxes_xyxy: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedAnnotations:
+    """What a reader found.
+
+    Attributes:
+        images: in the file's order.
+        category_ids: `category_ids[k]` is the file's id of class channel k.
+        ground_truth: COCO dict restricted to the classes, with the file's own boxes and areas (w * h where there is no
+            area), crowds included, and annotation ids 1, 2, ...; its images keep "scene" where they have one, its
+            "info" is the file's, or {} where that is no object.
+        notes: counts to log: images, boxes, clipped and crowd boxes, `empty` ones (no width or height) and
+            `dropped_NAME` of categories outside the class list.
+        remarks: what was left out or is odd without being wrong, one line each.
+    """
+
+    images: list[AnnotatedImage]
+    category_ids: list[int]
+    ground_truth: dict
+    notes: dict[str, int]
+    warnings: list[str] = field(default_factory=list)
+
+
+class Box(NamedTuple):
+    """One box as a file has it: `place` names file and entry, `key` the entry's field that holds the box."""
+
+    place: str
+    key: str
+    image_id: str | int
+    name: str
+    bbox: list[float]
+    crowd: bool
+    area: float | None
+
+
+def collect(
+    images: dict[str | int, dict],
+    boxes: Iterable[Box],
+    classes: list[str],
+    category_ids: list[int],
+    info: dict,
+    report: Report = refuse,
+) -> ParsedAnnotations:
+    """Check the boxes of one list and sort them by image.
+
+    Args:
+        images: {image id: {"id", "file_name", "width", "height", perhaps "scene"}}, with ids of one type.
+        boxes: of these images.
+        classes: names of the class channels, in order.
+        category_ids: the file's id of each class.
+        info: what the file says of itself.
+        report: gets a UserError for each box that is wrong.
+    Returns:
+        The images with what is right of their boxes.
+    """
+    notes = Counter(images=len(images), boxes=0, clipped=0, crowd=0)
+    kept = {image_id: ([], []) for image_id in images}
+    annotations, warnings, seen = [], [], set()
+    for box in boxes:
+        if box.name not in classes:
+            notes[f"dropped_{box.name}"] += 1
+            continue
+        image, channel = images[box.image_id], classes.index(box.name)
+        if _is_empty(box.bbox):
+            notes["empty"] += 1
+            warnings.append(f"{_given(box, image)}: no width or height: left out")
+            continue
+        clipped = None
+        with reported(report):
+            clipped = _clip(box, image)
+        if clipped is None:
+            continue
+        if (twice := (box.image_id, channel, tuple(box.bbox))) in seen:
+            warnings.append(f"{_given(box, image)}: the same {box.name} again: kept")
+        seen.add(twice)
+        annotations.append(_evaluated(box, category_ids[channel], len(annotations) + 1))
+        changed = clipped != _corners(box.bbox)
+        notes.update(boxes=1, clipped=int(changed), crowd=int(box.crowd))
+        if not box.crowd:
+            kept[box.image_id][0].append(clipped)
+            kept[box.image_id][1].append(channel)
+    ground_truth = {
+        "info": info,
+        "images": list(images.values()),
+        "annotations": annotations,
+        "categories": [{"id": i, "name": name} for i, name in zip(category_ids, classes)],
+    }
+    annotated = [_annotated(image, *kept[image_id]) for image_id, image in images.items()]
+    return ParsedAnnotations(annotated, category_ids, ground_truth, dict(notes), warnings)
+
+
+def checked(place: str, item: dict, key: str, check: Callable[[Any], bool], expected: str) -> Any:
+    """Return a field of an entry; UserError where `check` refuses it."""
+    if not check(item.get(key)):
+        found = short(item[key]) if key in item else "no such field"
+        raise UserError(f"{place}.{key}: expected {expected}, found {found}")
+    return item[key]
+
+
+def is_int(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**53  # what JSON's readers agree on
+
+
+def is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def is_file_name(value: Any) -> bool:
+    """Tell whether a name stays below the folder that it is looked up in, whatever the system.
+
+    It has folders parted by / alone, none of which begins with two points, no drive, and can be a file's name at all.
+    """
+    if not is_name(value) or any(c in value for c in "\0\\") or PureWindowsPath(value).anchor:
+        return False
+    try:
+        parts = [part.encode() for part in value.split("/")]
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return all(len(part) <= MAX_NAME_BYTES and not part.startswith(b"..") for part in parts)
+
+
+def is_side(value: Any) -> bool:
+    return is_int(value) and 0 < value <= MAX_SIDE
+
+
+def is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 2**53  # not true of infinity or NaN
+
+
+def _is_empty(bbox: list[float]) -> bool:
+    """Tell whether nothing is left of a box in float32, as training sees it; a negative size is another fault."""
+    x1, y1, x2, y2 = map(np.float32, _corners(bbox))
+    return min(bbox[2:]) >= 0 and bool(x1 == x2 or y1 == y2)
+
+
+def _clip(box: Box, image: dict) -> tuple[float, ...]:
+    """Give the box inside the image as xyxy."""
+    if min(box.bbox[2:]) < 0:
+        raise UserError(f"{box.place}.{box.key}: expected a width and height above 0, found {_in_words(box, image)}")
+    corners, inside = _corners(box.bbox), []
+    for low, high, side in ((corners[0], corners[2], image["width"]), (corners[1], corners[3], image["height"])):
+        if high <= 0 or low >= side:
+            raise UserError(
+                f"{box.place}.{box.key}: expected a box that overlaps its image, found {_in_words(box, image)}"
+            )
+        allowed = max(MAX_OUTSIDE_PX, MAX_OUTSIDE_SHARE * side)
+        if max(-low, high - side) > allowed:
+            raise UserError(
+                f"{box.place}.{box.key}: expected at most {allowed:g} px outside the image, "
+                f"found {_in_words(box, image)}"
+            )
+        inside.append((max(low, 0), min(high, side)))
+    return inside[0][0], inside[1][0], inside[0][1], inside[1][1]
+
+
+def _corners(bbox: list[float]) -> tuple[float, ...]:
+    x, y, width, height = bbox
+    return x, y, x + width, y + height
+
+
+def _in_words(box: Box, image: dict) -> str:
+    return f"{box.bbox} in {image['file_name']} of {image['width']}x{image['height']} px"
+
+
+def _given(box: Box, image: dict) -> str:
+    return f"{box.place}.{box.key}: {_in_words(box, image)}"
+
+
+def _evaluated(box: Box, category_id: int, number: int) -> dict:
+    """Give the annotation as evaluation reads it; ids are ours, as pycocotools takes a match with id 0 for none."""
+    area = box.bbox[2] * box.bbox[3] if box.area is None else box.area
+    known = {"id": number, "image_id": box.image_id, "category_id": category_id}
+    return {**known, "bbox": box.bbox, "area": area, "iscrowd": int(box.crowd)}
+
+
+def _annotated(image: dict, boxes: list, labels: list) -> AnnotatedImage:
+    boxes_xyxy = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+    labels = np.asarray(labels, dtype=np.int64)
+    return AnnotatedImage(image["id"], image["file_name"], image["width"], image["height"], boxes_xyxy, labels)

@@ -1,0 +1,190 @@
+"""Reader of one COCO detection file.
+
+Differs from `pycocotools.coco.COCO` in that it checks what it reads and matches classes by name, so that stray
+categories can be renamed or dropped.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from datasets.detection.annotations import (
+    FILE_NAME,
+    Box,
+    ParsedAnnotations,
+    checked,
+    collect,
+    is_file_name,
+    is_int,
+    is_name,
+    is_number,
+    is_side,
+)
+from utils.errors import Report, UserError, refuse, reported, short
+from utils.plain import check_plain, plain_file
+
+SHOWN_NAMES = 20  # of a file's categories, in messages
+
+
+def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: Report = refuse) -> ParsedAnnotations:
+    """Read and check one COCO detection file.
+
+    Args:
+        path: the JSON file.
+        classes: names of the class channels, in order; the file must list each of them.
+        aliases: other names of classes, as {"bicycle": "bike"}.
+        report: gets a UserError for each entry that is wrong; that entry is left out.
+    Returns:
+        The images in the file's order, with the boxes of `classes`.
+    Raises:
+        UserError: the file cannot be read, or its lists or categories are not as they must be.
+    """
+    data = read_coco(path)
+    items = _entries(path, data, "annotations")
+    images, faulty = _read_images(path, _entries(path, data, "images"), report)
+    names = _read_categories(path, _entries(path, data, "categories"), aliases)
+    category_ids = _match_classes(path, names, classes)
+    info = data["info"] if isinstance(data.get("info"), dict) else {}
+    check_plain(info, f"{path}: info")
+    boxes = _boxes(path, items, images, faulty, names, report)
+    return collect(images, boxes, classes, category_ids, info, report)
+
+
+def read_coco(path: Path) -> dict:
+    """Read a JSON file that holds an object; UserError where it does not."""
+    try:
+        text = plain_file(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: expected a COCO annotation file, found none to read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: expected JSON in UTF-8, found other bytes at position {error.start}") from error
+    except ValueError as error:  # a path that no file can have
+        raise UserError(f"{path}: expected a COCO annotation file, found none to read ({error})") from error
+    if not text.strip():
+        raise UserError(f"{path}: expected COCO JSON, found an empty file")
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: expected whole COCO JSON, found text that stops making sense at line {error.lineno}, "
+                        f"column {error.colno} of {len(text)} characters ({error.msg})") from error  # fmt: skip
+    except (RecursionError, ValueError) as error:  # lists nested too deeply, numbers of thousands of digits
+        raise UserError(f"{path}: expected COCO JSON, found what cannot be read ({error})") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected a JSON object with images, annotations and categories, found {short(data)}")
+    return data
+
+
+def _entries(path: Path, data: dict, key: str) -> list[dict]:
+    value = data.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        found = short(value) if key in data else "no such field"
+        raise UserError(f"{path}: {key}: expected a list of objects, found {found}")
+    return value
+
+
+def _read_images(path: Path, items: list[dict], report: Report) -> tuple[dict[str | int, dict], set]:
+    """Give {image id: {"id", "file_name", "width", "height"}}, with unique ids of one type and unique file names.
+
+    An image with a "scene" keeps it. The second result holds ids of faulty images, whose boxes have no place.
+    """
+    images, file_names, faulty = {}, set(), set()
+    for number, item in enumerate(items):
+        image = None
+        with reported(report):
+            image = _read_image(f"{path}: images[{number}]", item, images, file_names)
+        if image is not None:
+            file_names.add(image["file_name"])
+            images[image["id"]] = image
+        else:
+            # Boxes of it may name it by its id, or, where that is what is wrong, by its file.
+            faulty |= {i for i in (item.get("id"), _stem(item)) if _is_id(i) and i not in images}
+    if not items:
+        raise UserError(f"{path}: images: expected at least one image, found none")
+    return images, faulty
+
+
+def _read_image(place: str, item: dict, images: dict, file_names: set[str]) -> dict:
+    image_id = checked(place, item, "id", _is_id, "a string or an integer")
+    kind = type(next(iter(images), image_id))
+    if type(image_id) is not kind:
+        raise UserError(f"{place}.id: expected {kind.__name__} like those before, found {short(image_id)}")
+    file_name = checked(place, item, "file_name", is_file_name, FILE_NAME)
+    if image_id in images or file_name in file_names:
+        key, value = ("id", image_id) if image_id in images else ("file_name", file_name)
+        raise UserError(f"{place}.{key}: expected each {key} once, found {short(value)} again")
+    sides = {k: checked(place, item, k, is_side, "a positive integer (pixels)") for k in ("width", "height")}
+    scene = {"scene": checked(place, item, "scene", is_name, "a non-empty string")} if "scene" in item else {}
+    return {"id": image_id, "file_name": file_name, **sides, **scene}
+
+
+def _read_categories(path: Path, items: list[dict], aliases: dict[str, str]) -> dict[int, str]:
+    """Give {category id: class name}, aliases replaced."""
+    names = {}
+    for number, item in enumerate(items):
+        place = f"{path}: categories[{number}]"
+        category_id = checked(place, item, "id", is_int, "an integer")
+        name = checked(place, item, "name", is_name, "a name")
+        if category_id in names:
+            raise UserError(f"{place}.id: expected each id once, found {category_id} again")
+        names[category_id] = aliases.get(name, name)
+    return names
+
+
+def _match_classes(path: Path, names: dict[int, str], classes: list[str]) -> list[int]:
+    ids = {}
+    for category_id, name in names.items():
+        ids.setdefault(name, category_id)
+    if any(name not in ids for name in classes):
+        found = ", ".join(list(ids)[:SHOWN_NAMES]) + ", ..." * (len(ids) > SHOWN_NAMES)
+        raise UserError(f"{path}: categories: expected {', '.join(classes)}, found {found or 'none'}")
+    return [ids[name] for name in classes]
+
+
+def _boxes(
+    path: Path, items: list[dict], images: dict, faulty: set, names: dict[int, str], report: Report
+) -> Iterator[Box]:
+    told = set(faulty)
+    lost = Counter(i["image_id"] for i in items if _is_id(i.get("image_id")) and i["image_id"] not in images)
+    for number, item in enumerate(items):
+        image_id = item.get("image_id")
+        if _is_id(image_id) and image_id in lost:
+            if image_id not in told:
+                told.add(image_id)  # so that many boxes of one image that is not listed are one fault
+                place = f"{path}: annotations[{number}].image_id"
+                boxes = f"{lost[image_id]} box{'es' * (lost[image_id] > 1)}"
+                expected = f"expected the id of a listed image, found {short(image_id)} ({boxes})"
+                report(UserError(f"{place}: {expected}"))
+            continue
+        box = None
+        with reported(report):
+            box = _read_box(f"{path}: annotations[{number}]", item, names)
+        if box is not None:
+            yield box
+
+
+def _read_box(place: str, item: dict, names: dict[int, str]) -> Box:
+    image_id = checked(place, item, "image_id", _is_id, "an image id")
+    category_id = checked(place, item, "category_id", is_int, "a category id")
+    if category_id not in names:
+        raise UserError(f"{place}.category_id: expected one of {short(list(names))}, found {category_id}")
+    bbox = checked(place, item, "bbox", _is_bbox, "[x, y, width, height] in finite numbers")
+    area, crowd = item.get("area"), item.get("iscrowd", 0)
+    if area is not None:
+        checked(place, item, "area", lambda value: is_number(value) and value >= 0, "a number from 0, or none")
+    if crowd not in (0, 1) or type(crowd) not in (int, bool):
+        raise UserError(f"{place}.iscrowd: expected 0 or 1, found {short(crowd)}")
+    return Box(place, "bbox", image_id, names[category_id], bbox, bool(crowd), area)
+
+
+def _stem(item: dict) -> str | None:
+    return PurePosixPath(item["file_name"]).stem if is_name(item.get("file_name")) else None
+
+
+def _is_id(value: Any) -> bool:
+    return is_int(value) or is_name(value)
+
+
+def _is_bbox(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))

@@ -1,0 +1,161 @@
+"""Finding files by name: the lists of a data set, and the image of each modality of a record.
+
+Image suffixes are not compared, since they differ between modalities and from the annotations. No file is opened.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from datasets.detection.annotations import FILE_NAME, AnnotatedImage, is_file_name
+from datasets.detection.dataset import DetectionRecord
+from datasets.detection.sources import Source
+from datasets.images import SUFFIXES
+from utils.errors import Report, UserError, refuse, reported, short
+
+
+class MissingImage(UserError):
+    """An image, or a folder of images, that is not there."""
+
+
+def spelled(modality: str) -> str:
+    """Return the name of a modality as messages have it."""
+    return {"rgb": "RGB"}.get(modality, modality)
+
+
+def find_lists(folders: list[Path]) -> dict[str, Path]:
+    """Find the COCO files of the lists by the words train, val and test in their names.
+
+    Args:
+        folders: where to look; what is below them is not. A name with two of the words is passed over.
+    Returns:
+        Those that are there, by our name of the list. Where there is no test list, val is tested on.
+    Raises:
+        UserError: two files are named alike.
+    """
+    lists = {}
+    for path in [path for folder in folders for path in sorted(folder.glob("*.json"))]:
+        words = {"train", "val", "test"} & set(re.split(r"[^a-z]+", path.stem.lower()))
+        if len(words) != 1:  # train_val.json is no list of ours: it holds two of them
+            continue
+        (origin,) = words
+        if origin in lists:
+            raise UserError(f"{path}: expected one list of {origin} images, found {lists[origin]} as well")
+        lists[origin] = path
+    if "val" in lists and "test" not in lists:
+        lists["test"] = lists.pop("val")
+    return lists
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the names, without suffix, of the images in a folder, at least one."""
+    names = sorted(images_in(folder))
+    if not names:
+        raise UserError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
+    return names
+
+
+def find_images(
+    source: Source, origin: str, images: list[AnnotatedImage], report: Report = refuse
+) -> list[DetectionRecord]:
+    """Find the files of each annotated image by name.
+
+    Args:
+        source: says where they lie, and how they are named.
+        origin: the name of the list.
+        images: the annotated images of the list; their file names may have folders, below those of the list.
+        report: gets a UserError for each image of which a file is missing, or belongs to another one.
+    Returns:
+        The records, in the order of `images`.
+    Raises:
+        UserError: one of the folders cannot be read.
+    """
+    folders = source.lists[origin].folders
+    missing = [modality for modality in source.modalities if not is_folder(folders[modality])]
+    for modality in missing:
+        report(MissingImage(f"{folders[modality]}: expected the folder of the {spelled(modality)} images, found none"))
+    if missing:
+        return []
+    look_up, owners, records = cache(_images_below), {}, []
+    for image in images:
+        with reported(report):
+            found = {m: _find(source, m, folders[m], image.file_name, look_up) for m in source.modalities}
+            _check_paths(owners, found, image.file_name)
+            file_name = source.prefix(origin) + _with_suffix(image.file_name, found[source.modalities[0]])
+            paths = {modality: found[modality] for modality in source.channels}
+            boxes = {"boxes_xyxy": image.boxes_xyxy, "labels": image.labels}
+            records.append(DetectionRecord(image.image_id, file_name, paths, image.width, image.height, **boxes))
+    return records
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a folder is there; names that no file can have, or folders that are closed to us, are none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def without_suffix(file_name: str) -> PurePosixPath:
+    """Return the name without its image suffix; another dot in it is no suffix."""
+    path = PurePosixPath(file_name)
+    return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+
+
+def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) -> None:
+    """Refuse one image in two modalities or two records: folders are missing, or the rule of names is wrong."""
+    if len(set(paths.values())) < len(paths):
+        same = [modality for modality, path in paths.items() if list(paths.values()).count(path) > 1][::-1]
+        found = " and as ".join(spelled(modality) for modality in same)
+        raise UserError(
+            f"{paths[same[0]]}: expected {len(paths)} images of {annotated}, found this one as {found}: "
+            "which part of the name tells them apart (names in the YAML)?"
+        )
+    for modality, path in paths.items():
+        owner = owners.setdefault(path, annotated)
+        if owner != annotated:
+            unit = "pair" if len(paths) > 1 else "annotated image"
+            raise UserError(
+                f"{path}: expected one {spelled(modality)} image per {unit}, found it for {owner} and {annotated}"
+            )
+
+
+def _with_suffix(annotated: str, path: str) -> str:
+    """Give the annotated name with the suffix of its image where it has none, as splits go by whole names."""
+    return annotated if str(without_suffix(annotated)) != annotated else annotated + Path(path).suffix
+
+
+def _find(source: Source, modality: str, folder: Path, annotated: str, look_up: Callable[..., dict]) -> str:
+    name = source.image_name(modality, str(without_suffix(annotated)))
+    if not is_file_name(name):  # as the rule of names made it
+        raise UserError(f"{annotated}: expected {FILE_NAME}, of its {spelled(modality)} image, found {short(name)}")
+    wanted = PurePosixPath(name)
+    found = look_up(folder, wanted.parent).get(wanted.name, [])
+    exact = [path for path in found if Path(path).name == PurePosixPath(annotated).name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    names = ", ".join(Path(path).name for path in found[:5]) or "none"
+    pattern = f"{wanted}{{{','.join(SUFFIXES)}}}"
+    raise MissingImage(f"{folder}: expected the {spelled(modality)} image {pattern} of {annotated}, found {names}")
+
+
+def _images_below(folder: Path, inner: PurePosixPath) -> dict[str, list[str]]:
+    """Give the images of an inner folder, or of the folder itself: some sets name folders of where they were made."""
+    below = folder / inner
+    return images_in(below if is_folder(below) else folder)
+
+
+def images_in(folder: Path) -> dict[str, list[str]]:
+    """Give {name without suffix: paths} of the images in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            paths = sorted((entry.name, entry.path) for entry in entries)
+    except OSError as error:
+        raise UserError(f"{folder}: expected a folder of images, found none to read ({error.strerror})") from error
+    images = {}
+    for name, path in paths:
+        if Path(name).suffix.lower() in SUFFIXES and name[0] != ".":  # macOS leaves ._NAME beside NAME
+            images.setdefault(str(without_suffix(name)), []).append(path)
+    return images

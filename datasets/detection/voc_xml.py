@@ -1,0 +1,126 @@
+"""Reader of Pascal VOC annotations (Everingham et al. 2010): one XML file per image, and a list of names.
+
+A box is xmin, ymin, xmax, ymax; its width is xmax - xmin, as in the COCO copies of such sets, without VOC's own + 1 and
+its count from 1: only so are FLIR-Aligned's boxes the same in all its layouts. "difficult" objects are boxes as any.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from datasets.detection.annotations import FILE_NAME, Box, ParsedAnnotations, collect, is_file_name, is_number, is_side
+from utils.errors import Report, UserError, refuse, reported, short
+from utils.plain import plain_file
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def parse_voc(
+    files: dict[str, Path], classes: list[str], aliases: dict[str, str], report: Report = refuse
+) -> ParsedAnnotations:
+    """Read and check the XML files of one list.
+
+    Args:
+        files: at least one, by the image's name without suffix, which may have folders.
+        classes: names of the class channels, in order.
+        aliases: other names of classes, as {"bicycle": "bike"}.
+        report: gets a UserError for each file or object that is wrong; that image or box is left out.
+    Returns:
+        The images in the order of `files`, with the boxes of `classes`. Image ids are the keys of `files`; class
+        channel k has category id k + 1.
+    """
+    images, boxes = {}, []
+    for name, path in files.items():
+        with reported(report):
+            root = read_root(path)
+            images[name] = _read_image(path, root, PurePosixPath(name))
+            boxes += _boxes(path, root, name, aliases, report)
+    return collect(images, boxes, classes, list(range(1, len(classes) + 1)), {}, report)
+
+
+def read_names(path: Path, name_of: Callable[[str], str] = str) -> list[str]:
+    """Read a list of image names, one a line.
+
+    Args:
+        path: the list.
+        name_of: gives the name that a line stands for.
+    Raises:
+        UserError: the file cannot be read, is empty, or has a name twice or one that leads elsewhere.
+    """
+    try:
+        lines = plain_file(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: expected a list of image names, found none to read ({error})") from None
+    names = {}
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise UserError(f"{path}: line {number}: expected a name, found a NUL character: no text file")
+        if not line.strip():
+            continue
+        if not is_file_name(line.strip()):
+            raise UserError(f"{path}: line {number}: expected {FILE_NAME}, found {short(line)}")
+        name = name_of(line.strip())
+        if name in names:
+            raise UserError(f"{path}: line {number}: expected each name once, found {name} of line {names[name]} again")
+        names[name] = number
+    if not names:
+        raise UserError(f"{path}: expected a list of image names, found an empty file")
+    return list(names)
+
+
+class _Builder(ElementTree.TreeBuilder):
+    """Refuses definitions of entities, with which a few lines can stand for any length of text."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        raise ValueError("a DOCTYPE, which is not read")
+
+
+def read_root(path: Path) -> Element:
+    """Parse an annotation file; UserError where it cannot be read."""
+    try:
+        root = ElementTree.parse(plain_file(path), ElementTree.XMLParser(target=_Builder())).getroot()
+    except OSError as error:
+        raise UserError(f"{path}: expected a Pascal VOC file, found none to read ({error.strerror})") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: an encoding that expat lacks
+        found = "an empty file" if path.stat().st_size == 0 else f"text that stops making sense ({error})"
+        raise UserError(f"{path}: expected whole Pascal VOC XML, found {found}") from error
+    if root.tag != "annotation":
+        raise UserError(f"{path}: expected an <annotation>, found <{root.tag[:60]}>")
+    return root
+
+
+def _read_image(path: Path, root: Element, name: PurePosixPath) -> dict:
+    sides = {side: _number(f"{path}: size", root.find("size"), side) for side in ("width", "height")}
+    for side, value in sides.items():
+        if value != int(value) or not is_side(int(value)):
+            raise UserError(f"{path}: size.{side}: expected a positive integer (pixels), found {value:g}")
+    # Many sets have wrong file names in it (copied, renamed), so it is believed where the rest of the name fits.
+    said = PurePosixPath((root.findtext("filename") or "").strip())
+    file_name = name.with_name(said.name) if said.stem == name.name else name
+    return {"id": str(name), "file_name": str(file_name), **{side: int(value) for side, value in sides.items()}}
+
+
+def _boxes(path: Path, root: Element, image_id: str, aliases: dict[str, str], report: Report) -> Iterator[Box]:
+    for number, item in enumerate(root.iter("object")):
+        with reported(report):
+            place = f"{path}: object[{number}]"
+            name = (item.findtext("name") or "").strip()
+            if not name:
+                raise UserError(f"{place}.name: expected a name, found none")
+            x1, y1, x2, y2 = (_number(f"{place}.bndbox", item.find("bndbox"), key) for key in CORNERS)
+            bbox = [x1, y1, x2 - x1, y2 - y1]
+            yield Box(place, "bndbox", image_id, aliases.get(name, name), bbox, crowd=False, area=None)
+
+
+def _number(place: str, parent: Element | None, key: str) -> float:
+    text = None if parent is None else parent.findtext(key)
+    try:
+        value = float(text) if text is not None else math.nan
+    except ValueError:
+        value = math.nan
+    if not is_number(value):
+        found = "no such field" if text is None else short(text.strip())
+        raise UserError(f"{place}.{key}: expected a finite number, found {found}")
+    return value

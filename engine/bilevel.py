@@ -1,0 +1,170 @@
+"""Bilevel search: weights on the `train` part, architecture logits on the `arch` part (DARTS, 1806.09055, algorithm 1).
+
+Published NAS-DSF schedule: one epoch of weights, then one of logits (`alternate="epoch"`); per-step alternation is
+`alternate="step"`. The genotype that counts is that of the epoch whose supernet has the best AP on `val`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Protocol
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from engine.epochs import run_epochs
+from engine.progress import Row
+from engine.step import Session, move, optimisation_step, parameters_of, run_pass
+from models.search.relaxations import EVALUATION, Stage
+from models.search.second_order import second_order_backward
+from utils.seed import per_rank_rng
+
+
+@dataclass(frozen=True)
+class Bilevel:
+    """The two sides of a search by gradients.
+
+    Args:
+        weight_optimizer, arch_optimizer: own disjoint sets of parameters; a step moves only its own.
+        schedule: learning rate of the weights, moved once per weight step.
+        train_loader, arch_loader: the parts that weights and logits learn on.
+        alternate: "epoch" or "step".
+        second_order: logits by DARTS' second-order gradient, each step with a batch of `train`; not with `accum`.
+        epochs: of the whole search, for the share of it that is over.
+        warmup: epochs in which the logits do not learn.
+        on_stage: told who learns next, and "" before an evaluation; relaxations depend on it.
+        penalty: added to the loss of the logits: of a strategy, and of costs.
+    """
+
+    session: Session
+    weight_optimizer: Optimizer
+    arch_optimizer: Optimizer
+    schedule: LRScheduler
+    train_loader: DataLoader
+    arch_loader: DataLoader
+    alternate: str
+    second_order: bool
+    epochs: int
+    warmup: int = 0
+    on_stage: Callable[[Stage], None] = lambda stage: None
+    penalty: Callable[[], Tensor] | None = None
+
+    @property
+    def stateful(self) -> dict:
+        """What a checkpoint keeps beside the session."""
+        sides = {"weights": self.weight_optimizer, "logits": self.arch_optimizer, "schedule": self.schedule}
+        return sides | {"train": self.train_loader, "arch": self.arch_loader}
+
+    def start_epoch(self, epoch: int) -> Row:
+        """Choose the draws of an epoch; returns the learning rates at its start."""
+        for loader in (self.train_loader, self.arch_loader):
+            loader.set_epoch(epoch)
+        return {"lr": self.schedule.get_last_lr()[0], "arch_lr": self.arch_optimizer.param_groups[0]["lr"]}
+
+    def train_epoch(self) -> Row:
+        """Do, or end, the passes of an epoch; returns losses and speed."""
+        (self._epoch_by_epoch if self.alternate == "epoch" else self._step_by_step)()
+        self.on_stage(EVALUATION)
+        both = trained, arched = [self.session.progress.meters(name) for name in ("weights", "logits")]
+        speed = {"pairs_per_s": sum(m.samples for m in both) / sum(m.seconds for m in both)}
+        counts = {"pairs": sum(m.samples for m in both), "bad_steps": self.session.guard.seen}
+        return trained.means("train") | arched.means("arch") | speed | counts
+
+    def _epoch_by_epoch(self) -> None:
+        run_pass(self.session, self.train_loader, self._weight_step, "weights")
+        if self._warm:
+            return
+        beside = cycle_batches(self.train_loader) if self.second_order else cycle([None])
+        run_pass(self.session, self.arch_loader, lambda batches: self._arch_step(batches, next(beside)), "logits")
+
+    def _step_by_step(self) -> None:
+        arch_batches = cycle_batches(self.arch_loader)
+
+        def both(batches: list[dict]) -> None:
+            if not self._warm:
+                self._arch_step(list(islice(arch_batches, self.session.compute.accum)), batches[0])
+            self._weight_step(batches)
+
+        run_pass(self.session, self.train_loader, both, "weights")
+
+    @property
+    def _warm(self) -> bool:
+        """Whether the logits still rest."""
+        return self.session.progress.epochs_done < self.warmup
+
+    def _begin_step(self, learning: str) -> None:
+        self.on_stage(Stage(self.session.progress.epochs_done / self.epochs, learning))
+
+    def _weight_step(self, batches: list[dict]) -> None:
+        self._begin_step("weights")
+        optimisation_step(self.session, batches, self.weight_optimizer, "weights")
+        self.schedule.step()
+
+    def _arch_step(self, batches: list[dict], train_batch: dict | None) -> None:
+        self._begin_step("logits")
+        model, compute = self.session.model, self.session.compute
+
+        def losses_of(one: dict) -> dict[str, Tensor]:
+            with compute.autocast():
+                return self.session.task.losses(model, one, compute.ranks)
+
+        def arch_losses(one: dict) -> dict[str, Tensor]:
+            losses = losses_of(one)
+            more = 0 if self.penalty is None else self.penalty()
+            return losses | {"loss": losses["loss"] + more, "plain": losses["loss"]}
+
+        def backward() -> dict[str, Tensor]:
+            (arch_batch,) = batches
+            trained, arched = (move(batch, compute.device) for batch in (train_batch, arch_batch))
+            sides = (lambda: losses_of(trained)), (lambda: arch_losses(arched))
+            weights, logits = (parameters_of(o) for o in (self.weight_optimizer, self.arch_optimizer))
+            known = weights, logits, self.schedule.get_last_lr()[0], compute.ranks.mean
+            with per_rank_rng(compute.ranks, compute.device, "logits", self.session.progress.steps):
+                losses = second_order_backward(model, *sides, *known)
+            plain = losses.pop("plain")  # meters count the loss without the penalty
+            return losses | {"loss": plain}
+
+        own = backward if self.second_order else None
+        optimisation_step(self.session, batches, self.arch_optimizer, "logits", own, self.penalty)
+
+
+class Learner(Protocol):
+    """What learns in the epochs of a search: `Bilevel`, or `Sampled` (engine/sampled.py)."""
+
+    session: Session
+
+    @property
+    def stateful(self) -> dict: ...
+
+    def start_epoch(self, epoch: int) -> Row: ...
+
+    def train_epoch(self) -> Row: ...
+
+
+def search(
+    sides: Learner,
+    validate: Callable[[], dict[str, float | None]],
+    describe: Callable[[], Row],
+    epochs: int,
+    on_epoch: Callable[[Row, bool], None],
+    should_stop: Callable[[], str] = lambda: "",
+) -> str:
+    """Search until `epochs` epochs are done, or the search is to end early; returns why it did, or nothing.
+
+    Args:
+        describe: what the logits say after an epoch (entropy, arg-max, operation counts).
+        validate, on_epoch, enough: as `run_epochs`.
+    """
+
+    def train_epoch() -> Row:
+        return sides.train_epoch() | describe()
+
+    return run_epochs(sides.session, epochs, sides.start_epoch, train_epoch, validate, on_epoch, should_stop)
+
+
+def cycle_batches(loader: DataLoader):
+    """Yield the loader's batches, from the start again when they run out."""
+    while True:
+        yield from loader

@@ -1,0 +1,307 @@
+"""Keeps a phase of a run: its whole state goes into last.pt, so that killed and resumed ends as not killed.
+
+last.pt holds what best.pt holds (the detector and the facts of the run) and, under "resume", all the rest: optimisers,
+schedule, random generators, the place in the data, counts. The one before is last.previous.pt. What an epoch writes
+beside (best.pt, genotype.json, ...) waits as NAME.nextEPOCH until last.pt knows of it.
+"""
+
+import argparse
+import contextlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from datasets.data_module import DataModule
+from datasets.loader import BadFiles
+from engine.step import Session, do_nothing
+from utils import checkpoint
+from utils.errors import UserError, short
+from utils.run_folder import ALPHAS, METRICS, RunFolder
+from utils.saving import save, snapshot
+from utils.seed import random_state, set_random_state
+from utils.signals import Stop, Stopped
+
+# Options that cannot change what a run computes, or whose content is compared: a run may go on with others.
+FREE = (
+    "data",
+    "config",
+    "workers",
+    "pin_mem",
+    "checkpoint_every",
+    "max_bad_files",
+    "max_bad_steps",
+    "wandb",
+    "dry_run",
+    "no_report",
+)
+FREE += ("resume", "checkpointdir", "cache_dir", "search_exp_dir", "genotype", "parallel")
+UNITS = {"s": 1, "m": 60, "h": 3600}
+NEXT = ".next"
+OF_A_PHASE = re.compile(r"(last|best)_\w+\.pt")
+
+
+class Stateful(Protocol):
+    """Something with a state: a model, an optimiser, a schedule, a loader."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+def interval(text: str) -> str:
+    """Check the text of --checkpoint_every: `200` steps, or a time as `10m`, `30s`, `2h`."""
+    if not re.fullmatch(r"[1-9]\d{0,8}[smh]?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected a number of steps, or a time as 30s, 10m or 2h, found {text!r}")
+    return text
+
+
+class Checkpointer:
+    """Saves a phase between steps, each so many steps or minutes and when a signal asks for it, and takes it up again.
+
+    Where several ranks learn, the first one writes and reads for all, and a signal to any stops all, behind one step.
+
+    Args:
+        session: its model, progress and guard are kept. The model is taken up at once, since features that are computed
+            beforehand depend on it, the rest by `running`.
+        facts: plain values that every checkpoint carries beside the model.
+        data: what says which pairs and boxes are learned from; a run cannot go on with others.
+        bad_files: of the run's data.
+        every: as --checkpoint_every has it.
+        stop: says which signal came.
+        phase: put into file names where a run has several phases.
+
+    Raises:
+        UserError: both checkpoints are damaged, or they are of other data.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        session: Session,
+        facts: dict,
+        data: str,
+        bad_files: BadFiles,
+        every: str,
+        stop: Stop,
+        phase: str = "",
+    ):
+        self.run, self.session, self.facts, self.data, self.bad_files = run, session, facts, data, bad_files
+        self.stateful: dict[str, Stateful] = {"progress": session.progress, "guard": session.guard}
+        self.stop, self.phase = stop, phase
+        self.steps = int(every) if every.isdecimal() else None
+        self.seconds = None if self.steps else int(every[:-1]) * UNITS[every[-1]]
+        self.saved_at, self.saved_step = time.monotonic(), 0
+        self.writer, self.pending = ThreadPoolExecutor(1), None
+        self.started, self.before = time.monotonic(), 0.0
+        self.features = "off"
+        self.ranks = session.compute.ranks
+        self.found = self.ranks.broadcast_from_first(self._read_last)
+        if self.found is not None:
+            checkpoint.load_state(session.model, self.found["model"], str(self.file("last")))
+
+    def file(self, name: str) -> Path:
+        """Return the phase's file `last`, `last.previous` or `best`."""
+        first, dot, rest = name.partition(".")
+        return self.run.path / f"{first}{'_' * bool(self.phase)}{self.phase}{dot}{rest}.pt"
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the phase took, in all of its processes."""
+        return self.before + time.monotonic() - self.started
+
+    def on_step_end(self) -> None:
+        """Save if it is time to, or if a signal asked to stop; then end.
+
+        Raises:
+            Stopped: a signal came.
+        """
+        progress = self.session.progress
+        if self.pending is not None and self.pending.done():
+            self.wait()
+        due = progress.steps - self.saved_step >= self.steps if self.steps else self._late()
+        stopped, due = self._agreed(bool(self.stop.came), due)
+        if stopped:
+            self.save()
+            self.wait()
+            self.ranks.barrier()  # torchrun gives the others little time, once one has ended
+            raise Stopped(
+                f"stopped by {self.stop.came or 'a signal'}; {self.file('last')} holds epoch {progress.epochs_done} up "
+                f"to step {progress.steps}: --resume {self.run.path} goes on",
+                saved=True,
+            )
+        if due and progress.steps > self.saved_step:
+            self.save()
+
+    def _agreed(self, stopped: bool, due: bool) -> tuple[bool, bool]:
+        """Return whether any rank is to stop, and whether the first one is to save."""
+        if self.ranks.count == 1:
+            return stopped, due
+        both = self.ranks.all_reduce_sum(torch.tensor([stopped, due and self.ranks.first], dtype=torch.int64))
+        return bool(both[0]), bool(both[1])
+
+    def _late(self) -> bool:
+        return time.monotonic() - self.saved_at >= self.seconds
+
+    def save(self, staged: tuple[str, ...] = ()) -> None:
+        """Write last.pt; once it is on the disk, staged files of these names get their names.
+
+        Training goes on meanwhile; what goes wrong is raised behind a later step, by the next `save` at the latest, or
+        at the end of the phase.
+        """
+        self.wait()
+        self.session.guard.check_pending()
+        self.saved_at, self.saved_step = time.monotonic(), self.session.progress.steps
+        if not self.run.is_writer:
+            return
+        state = {name: item.state_dict() for name, item in self.stateful.items()}
+        state |= {"random": random_state(self.session.compute.device), "data": self.data}
+        state |= {"staged": list(staged), "seconds": self.elapsed, "features": self.features}
+        whole = self.detector() | {"resume": state}
+        names = [(self._waiting(name), self.run.path / name) for name in staged]
+        self.pending = self.writer.submit(self._write, snapshot(whole), names)
+
+    def _write(self, whole: dict, names: list[tuple[Path, Path]]) -> None:
+        save(self.file("last"), whole, keep=self.file("last.previous"))
+        _rename(names)
+
+    def wait(self) -> None:
+        """Wait until what was saved is on the disk; raises what kept it from there."""
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            pending.result()
+
+    def detector(self) -> dict:
+        """Return what best.pt holds."""
+        facts = self.facts | {"format": checkpoint.FORMAT, "bad_files": list(self.bad_files.names)}
+        return facts | {"model": self.session.model.state_dict(), "progress": self.session.progress.scores()}
+
+    def stage(self, name: str, write: Callable[[Path], object]) -> str:
+        """Have a file written that is to count with the next `save`; returns its name."""
+        write(self._waiting(name))
+        return name
+
+    def _waiting(self, name: str) -> Path:
+        """Return where a file waits: the number tells it from one that a later, lost epoch left."""
+        return self.run.path / f"{name}{NEXT}{self.session.progress.epochs_done}"
+
+    def note_features(self, parts: DataModule) -> None:
+        """Note what the run learns from: a run that goes on must do the same, as the last digits differ."""
+        self.features = parts.cache.kind if parts.cache else "off"
+
+    @contextlib.contextmanager
+    def running(self, **stateful: Stateful) -> Iterator[None]:
+        """Take up the phase where its last checkpoint left it, or afresh where there is none, and keep it in the block.
+
+        Inside, signals wait for a step to end.
+
+        Args:
+            owners: what has a state beside the session.
+
+        Raises:
+            UserError: the checkpoint holds the state of others.
+        """
+        self.stateful |= stateful
+        self._restore()
+        self.session.on_step_end, self.stop.waits = self.on_step_end, True
+        try:
+            yield
+            self.wait()
+        finally:
+            self.writer.shutdown()
+            # Without the circle of references, loaders end their workers as soon as nobody needs them.
+            self.session.on_step_end, self.stop.waits = do_nothing, False
+
+    def _restore(self) -> None:
+        state, self.found = self.found, None
+        if state is not None:
+            self._load(state)
+        if self.run.is_writer:
+            self._tidy(state)
+
+    def _tidy(self, state: dict | None) -> None:
+        """Drop what a later, lost epoch left, and give their names to the files of the one that is taken up."""
+        done = self.session.progress.epochs_done
+        for name in (METRICS, ALPHAS):
+            if name == METRICS or (self.run.path / name).exists():
+                self.run.keep_rows(
+                    lambda row: row.get("phase", "") != self.phase or row.get("epoch") in range(done), name
+                )
+        staged = [Path(name).name for name in state["resume"]["staged"]] if state else ()
+        _rename([(self._waiting(name), self.run.path / name) for name in staged])
+        for lost in self.run.path.glob(f"*_{self.phase}.pt{NEXT}*" if self.phase else f"*{NEXT}*"):
+            if self.phase or not OF_A_PHASE.match(lost.name):  # whose own keeper has yet to look at it
+                lost.unlink()
+        if state is not None:
+            self.run.log(f"{self.phase} goes on behind epoch {done}, step {self.session.progress.steps}".lstrip())
+
+    def _read_last(self) -> dict | None:
+        faults = []
+        paths = self.file("last"), self.file("last.previous")
+        for path in paths:
+            try:
+                if path.exists():
+                    state = self._checked(checkpoint.load(path), path)
+                    break
+            except UserError as error:
+                faults.append(str(error))
+        else:
+            if faults:
+                raise UserError("; ".join(faults))
+            return None
+        if path is paths[1]:
+            self.run.log(f"{faults[0] if faults else f'{paths[0]}: not there'}; goes on from {path}")
+            path.replace(paths[0])  # so that the next one keeps this one, not the damaged one
+        return state
+
+    def _checked(self, state: dict, path: Path) -> dict:
+        """Refuse what is no checkpoint of such a phase."""
+        ours, theirs = (_comparable(facts) for facts in (self.facts | {"format": checkpoint.FORMAT}, state))
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                raise UserError(
+                    f"{path}: {name}: expected {short(value)} as the run is to go on with, found "
+                    f"{short(theirs.get(name, 'nothing'))}"
+                )
+        inner = state.get("resume")
+        kinds = {"progress": dict, "random": dict, "data": str, "staged": list, "seconds": float, "features": str}
+        if not isinstance(inner, dict) or not all(isinstance(inner.get(k), kind) for k, kind in kinds.items()):
+            raise UserError(f"{path}: resume: expected the state of a run, found something else")
+        if inner["data"] != self.data:
+            raise UserError(f"{path}: data: expected the pairs and boxes of this run's start, found others in the data")
+        return state
+
+    def _load(self, state: dict) -> None:
+        own = state["resume"]
+        if own["features"] != self.features:
+            raise UserError(
+                f"{self.file('last')}: cached features: expected {self.features}, as there is room for now, found "
+                f"{short(own['features'])}: --cache_features ram or disk, and --cache_level, make it the same"
+            )
+        try:
+            for name, item in self.stateful.items():
+                item.load_state_dict(own[name])
+            set_random_state(own["random"], self.session.compute.device)
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise UserError(f"{self.file('last')}: resume: expected the state of this run, found: {error!r}") from None
+        self.bad_files.names[:] = state["bad_files"]
+        self.before, self.saved_step = own["seconds"], self.session.progress.steps
+
+
+def _comparable(facts: dict) -> dict:
+    """Return facts as JSON has them, without options that may change."""
+    args = facts.get("args") if isinstance(facts.get("args"), dict) else {}
+    inner = {f"args.{name}": value for name, value in args.items() if name not in FREE}
+    known = {"kind", "format", "split", "protocol", "checkpoint_split", "genotype"} & facts.keys()
+    return json.loads(json.dumps({name: facts[name] for name in known} | inner))
+
+
+def _rename(names: list[tuple[Path, Path]]) -> None:
+    for waiting, path in names:
+        if waiting.exists():
+            waiting.replace(path)

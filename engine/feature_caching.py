@@ -1,0 +1,236 @@
+"""--cache_features: loaders that give the features of frozen streams, which are computed once.
+
+What fits, where, and how much room it takes is decided before anything is computed.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from datasets.data_module import DataModule
+from datasets.feature_cache import FeatureCache, digests_of
+from datasets.feature_store import DiskStore, MemoryStore, Shapes, Store
+from engine.feature_fill import CacheableModel, Inputs, Sources, fill_stream, record_shapes, store_key
+from engine.free_space import free_disk, free_memory
+from engine.step import Compute
+from utils.distributed import ranks_here
+from utils.errors import UserError
+
+GIB = 2**30
+# The share of free room that `auto` takes, and the share beyond which a mode is refused: training needs memory, too.
+AUTO = {"ram": 0.5, "disk": 0.5}
+MOST = {"ram": 0.9, "disk": 1.0}
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
+KIND_WORDS = {"taps": "taps of every BiFPN repeat", "encoder": "encoder maps", "pooled": "pooled taps"}
+OPTIONS = ("cache_level", "cache_dtype", "cache_dir")
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to cache, in "ram" or on "disk"; by stream, all `wanted` records, and those that are `missing`."""
+
+    place: str
+    cache: FeatureCache
+    wanted: dict[str, Sources]
+    missing: dict[str, Sources]
+
+    @property
+    def bytes(self) -> int:
+        return sum(store.record_bytes * len(self.missing[stream]) for stream, store in self.cache.stores.items())
+
+    def in_words(self) -> str:
+        """Say what is kept where, and how much room it takes."""
+        folders = {str(s.folder) if isinstance(s, DiskStore) else "memory" for s in self.cache.stores.values()}
+        counts = " + ".join(f"{len(missing)} {stream}" for stream, missing in self.missing.items())
+        kept = f"{KIND_WORDS[self.cache.kind]}, in {', '.join(sorted(folders))}"
+        return f"{kept}: {counts} records to compute, {self.bytes / GIB:.2f} GiB"
+
+
+def check_caching(
+    mode: str, typed: Collection[str] = (), dry_run: bool = False, changing: str = "", trains: bool = True
+) -> None:
+    """Refuse options without effect, and a cache of inputs that training changes.
+
+    Args:
+        mode: of --cache_features: off, ram, disk or auto.
+        typed: the options that the command line has.
+        dry_run: a dry run of a training shows the sizes of a cache.
+        changing: why the inputs of the training change in each epoch, see `why_changing`; "": they do not.
+        trains: whether the command trains.
+    """
+    used = {"off": ("cache_dtype",) if trains and dry_run else (), "ram": ("cache_level", "cache_dtype")}
+    unused = [name for name in OPTIONS if name in typed and name not in used.get(mode, OPTIONS)]
+    if unused:
+        raise UserError(f"--{unused[0]}: no effect with --cache_features {mode}")
+    if trains and mode in ("ram", "disk") and changing:
+        raise UserError(f"--cache_features {mode}: {changing}")
+
+
+def why_changing(data_module: DataModule, stream_lr: float = 0.0) -> str:
+    """Return why no cached features could stand for an input throughout a training; "" where they can."""
+    if data_module.data.changing:
+        return data_module.data.changing
+    return f"--stream_lr {stream_lr:g} trains the streams, so their features change: expected 0" if stream_lr else ""
+
+
+def cached(
+    data_module: DataModule,
+    *,
+    model: CacheableModel,
+    compute: Compute,
+    log: Log,
+    learning: Sequence[str] = (),
+    plain: Sequence[str] = (),
+    mode: str = "off",
+    level: str | None = None,
+    dtype: str = "float32",
+    folder: str = "cache",
+    stream_lr: float = 0.0,
+) -> DataModule:
+    """Return the data with loaders that give cached features, after computing what is missing.
+
+    Args:
+        data_module: the data.
+        model: on its device, in its memory layout.
+        compute: the device and type of the computation.
+        log: gets a line on what is cached where.
+        learning: parts that are trained on, with the variants of training.
+        plain: parts that are read as they are.
+        mode: of --cache_features: off, ram, disk or auto.
+        level: the kind of features, one of the model's; None: the first one, or of auto the first that fits.
+        dtype: of the features, one of DTYPES.
+        folder: of the files.
+        stream_lr: learning rate of the streams; 0: frozen.
+
+    Raises:
+        UserError: there is no room, or a file cannot be read.
+    """
+    changing = why_changing(data_module, stream_lr) if learning else ""
+    if mode == "off" or changing:
+        hint = "; --cache_features auto computes the streams once, not in every epoch"
+        log(f"feature cache: off{f'; {changing}' if mode != 'off' else hint if learning and not changing else ''}")
+        return data_module
+    inputs = _inputs(data_module, learning, plain)
+    options = {"mode": mode, "level": level, "dtype": dtype, "folder": folder}
+    plans = {(p.place, p.cache.kind): p for p in make_plans(data_module, model, compute, inputs, **options)}
+
+    def pick() -> tuple[str, str] | None:
+        # Where each input is read once, caching saves time only if the cache is complete.
+        usable = [plan for plan in plans.values() if learning or mode != "auto" or not plan.bytes]
+        plan = choose(mode, usable, folder, log)
+        return (plan.place, plan.cache.kind) if plan else None
+
+    chosen = compute.ranks.broadcast_from_first(pick)
+    return fill_all(plans[chosen], data_module, model, compute, log) if chosen else data_module
+
+
+def _inputs(data_module: DataModule, learning: Sequence[str], plain: Sequence[str]) -> Inputs:
+    """Return every input that will be read, once."""
+    inputs = data_module.data.variants(data_module.records(*learning), train=True)
+    inputs += data_module.data.variants(data_module.records(*plain), train=False)
+    return list({(record.name, variant): (record, variant) for record, variant in inputs}.values())
+
+
+def cache_sizes(
+    data_module: DataModule,
+    *,
+    model: CacheableModel,
+    compute: Compute,
+    learning: Sequence[str] = (),
+    plain: Sequence[str] = (),
+    dtype: str = "float32",
+    stream_lr: float = 0.0,
+) -> dict[str, float]:
+    """Return the size of a whole cache of each kind in MiB, for a dry run; arguments as of `cached`."""
+    if why_changing(data_module, stream_lr):
+        return {}
+    inputs, sizes = _inputs(data_module, learning, plain), {}
+    records = [record for record, _ in inputs]
+    for kind in model.feature_kinds:
+        shapes = [record_shapes(data_module, model, s, kind, records, compute) for s in model.stream_inputs]
+        room = sum(Store(s, DTYPES[dtype]).record_bytes for s in shapes)
+        sizes[f"cache_{kind}_mib"] = round(len(inputs) * room / 2**20, 1)
+    return sizes
+
+
+def make_plans(
+    data_module: DataModule,
+    model: CacheableModel,
+    compute: Compute,
+    inputs: Inputs,
+    mode: str,
+    level: str | None,
+    dtype: str,
+    folder: str,
+) -> Iterator[Plan]:
+    """Give the plans that the options leave open, the preferred one first."""
+    kinds = (level,) if level else model.feature_kinds[: None if mode == "auto" else 1]
+    records, streams = list({record.name: record for record, _ in inputs}.values()), model.stream_inputs
+    shapes = {(s, k): record_shapes(data_module, model, s, k, records, compute) for s in streams for k in kinds}
+    digests = digests_of(records)
+
+    def store(stream: str, kind: str, place: str) -> MemoryStore | DiskStore:
+        shape: Shapes = shapes[stream, kind]
+        if place == "ram":
+            return MemoryStore(shape, DTYPES[dtype])
+        key = store_key(data_module, model, stream, kind, dtype, compute)
+        return DiskStore(shape, DTYPES[dtype], Path(folder) / key)
+
+    for place in ("ram", "disk") if mode == "auto" else (mode,):
+        for kind in kinds:
+            cache = FeatureCache(kind, streams, {s: store(s, kind, place) for s in streams}, digests)
+            wanted = {stream: _sources(cache, stream, inputs) for stream in streams}
+            missing = {s: {k: v for k, v in wanted[s].items() if k not in cache.stores[s]} for s in streams}
+            yield Plan(place, cache, wanted, missing)
+
+
+def _sources(cache: FeatureCache, stream: str, inputs: Inputs) -> Sources:
+    """Return the records of a stream; inputs of equal content share one."""
+    sources: Sources = {}
+    for record, variant in inputs:
+        sources.setdefault(cache.key(stream, record, variant), []).append((record, variant))
+    return sources
+
+
+def choose(mode: str, plans: list[Plan], folder: str, log: Log) -> Plan | None:
+    """Return the first plan for which there is room; a cache that is complete on disk is taken before all others.
+
+    Raises:
+        UserError: there is no room, and `mode` is not "auto".
+    """
+    free = {"ram": free_memory(), "disk": free_disk(Path(folder))}
+    complete = [plan for plan in plans if plan.place == "disk" and not plan.bytes]
+    share = AUTO if mode == "auto" else MOST
+    fitting = complete + [plan for plan in plans if plan.bytes <= share[plan.place] * free[plan.place]]
+    if fitting:
+        return fitting[0]
+    if not plans:
+        log("feature cache: off; none on disk is complete, and each input is read once")
+        return None
+    room = f"{free['ram'] / GIB:.1f} GiB of memory and {free['disk'] / GIB:.1f} GiB on the disk of {folder} are free"
+    if mode != "auto":
+        raise UserError(
+            f"--cache_features {mode}: expected room for {plans[0].bytes / GIB:.1f} GiB, found: {room}; "
+            "--cache_level encoder and --cache_dtype bfloat16 take less"
+        )
+    log(f"feature cache: off; {room}, and no level fits into half of either")
+    return None
+
+
+def fill_all(plan: Plan, data_module: DataModule, model: CacheableModel, compute: Compute, log: Log) -> DataModule:
+    """Compute what is missing and return data that use it; the ranks of each machine take turns at the batches."""
+    log(f"feature cache: {plan.in_words()}")
+    here, started, stores = ranks_here(), time.perf_counter(), plan.cache.stores
+    left = here.broadcast_from_first(lambda: [stream for stream, missing in plan.missing.items() if missing])
+    while left:  # first a stream that no other process computes at the moment
+        stream = here.broadcast_from_first(lambda left=left: min(left, key=lambda name: stores[name].busy))
+        fill_stream(plan.cache, stream, plan.wanted[stream], data_module, model, compute, log)
+        left.remove(stream)
+    data_module.bad_files.merge(compute.ranks)
+    if plan.bytes:
+        log(f"feature cache: computed in {time.perf_counter() - started:.0f} s")
+    return data_module.with_cache(plan.cache)

@@ -1,1 +1,0 @@
-"""Tasks: what engine/step.py calls a `Task`."""

@@ -1,0 +1,63 @@
+"""Any timm encoder in place of VGG-19: its four deepest maps are the taps.
+
+Shapes: B batch, K classes.
+"""
+
+from typing import ClassVar
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from models.classification.encoders.statistics import IMAGENET, Statistics
+from utils.errors import UserError
+
+NUM_TAPS = 4
+PROBE = 256, 160  # pixels of a poster
+
+
+def counts_of(features: nn.Module) -> list[int]:
+    return features.feature_info.channels()
+
+
+class TimmEncoder(nn.Module):
+    """Four maps of an image, and class scores of the mean of the last.
+
+    Args:
+        name: of a timm model with feature maps.
+        num_classes: K.
+        imagenet: start from timm's ImageNet weights, from its cache or from the network.
+
+    Raises:
+        UserError: timm has no such encoder, or it has fewer maps.
+    """
+
+    statistics: ClassVar[Statistics] = IMAGENET
+
+    def __init__(self, name: str, num_classes: int, imagenet: bool = False):
+        super().__init__()
+        try:
+            with torch.device("meta"):
+                count = len(timm.create_model(name, features_only=True).feature_info)
+            indices = tuple(range(count - NUM_TAPS, count))
+            self.features = timm.create_model(name, imagenet, features_only=True, out_indices=indices)
+            with torch.no_grad():
+                maps = self.features.eval()(torch.zeros(1, 3, *PROBE))
+            assert all(m.dim() == 4 and m.shape[1] == c for m, c in zip(maps, counts_of(self.features), strict=True))
+        except (RuntimeError, ValueError, OSError, AssertionError) as error:
+            reason = (str(error).splitlines() or ["other shapes"])[0]
+            raise UserError(
+                f"--backbone {name}: expected vgg19 or a timm encoder with four maps, found: {reason}"
+            ) from None
+        self.features.train()
+        counts = counts_of(self.features)
+        self.channels = {f"stage{n + 1}": channels for n, channels in enumerate(counts)}
+        self.classifier = nn.Linear(counts[-1], num_classes)
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Return (B, C_i, h, w) four times, of normalised images (B, 3, H, W)."""
+        return self.features(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class scores (B, K)."""
+        return self.classifier(self.taps(images)[-1].mean(dim=(2, 3)))

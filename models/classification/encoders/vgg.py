@@ -1,0 +1,46 @@
+"""VGG-19 (1409.1556) for posters, torchvision's, as BM-NAS reads it (2104.09379, section 4.1).
+
+Shapes: B batch, K classes.
+"""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torchvision.models import VGG19_Weights, vgg19
+
+from models.classification.encoders.statistics import IMAGENET, Statistics
+
+TAPS = {20: "relu4_1", 26: "relu4_4", 33: "relu5_3", 36: "pool5"}  # by place in torchvision's list of layers
+CHANNELS = {"relu4_1": 512, "relu4_4": 512, "relu5_3": 512, "pool5": 512}
+HIDDEN = 512  # of our classifier; torchvision's has 120 million parameters for 1,000 classes
+
+
+class PosterEncoder(nn.Module):
+    """Four maps of an image, and class scores of the mean of the last.
+
+    Args:
+        num_classes: K.
+        imagenet: start from torchvision's ImageNet weights, from its cache or from the network.
+    """
+
+    channels: ClassVar[dict[str, int]] = CHANNELS
+    statistics: ClassVar[Statistics] = IMAGENET
+
+    def __init__(self, num_classes: int, imagenet: bool = False):
+        super().__init__()
+        self.features = vgg19(weights=VGG19_Weights.IMAGENET1K_V1 if imagenet else None).features
+        self.classifier = nn.Sequential(
+            nn.Linear(512, HIDDEN), nn.ReLU(), nn.Dropout(0.5), nn.Linear(HIDDEN, num_classes)
+        )
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Return (B, 512, h, w) four times, of normalised images (B, 3, H, W)."""
+        taps, x = [], images
+        for place, layer in enumerate(self.features):
+            x = layer(x)
+            taps += [x] if place in TAPS else []
+        return taps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class scores (B, K)."""
+        return self.classifier(self.taps(images)[-1].mean(dim=(2, 3)))

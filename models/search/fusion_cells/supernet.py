@@ -1,0 +1,311 @@
+"""Searchable fusion network of one level: the supernet of NAS-DSF.
+
+Every edge is a mixture of what its space allows ({none, skip} as published) and every inner step a mixture of all
+fusion operations; the architecture logits are parameters named `alpha_*`. Both inputs of a node are the one mixture of
+all states before it, as published, or one mixture each (`Space.pair_inputs`), as the found network has it
+(found_cells.py). A supernet can also run as the found network of one genotype, on its own weights (`path`).
+
+Partial channels (PC-DARTS, 1907.05737): mixtures act on the first C / `partial` channels, the others pass by, and
+channels are shuffled; each edge of a node has a further weight, a softmax over the node's edges.
+
+Shapes: states (B, C, H, W); B batch, C channels; P mixtures per node (1 or 2), E edges, O operations, S steps, K inner
+steps of a node.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.search.fusion_cells.choices import MAPS, SEQUENCES, SKIP
+from models.search.fusion_cells.found import FoundFusion, FoundNode, add_output, edge_op, normed_concat, share_output
+from models.search.fusion_cells.genotype import CellGenotype
+from models.search.fusion_cells.layers import conv_of_concat
+from models.search.fusion_cells.operations import fusion_op
+from models.search.fusion_cells.space import Space
+from models.search.relaxations import EVALUATION, RELAXATIONS, Stage
+from utils.errors import UserError
+
+
+class Weights(NamedTuple):
+    """Relaxed logits: edges (P, E, O), inner edges (S, P, E', 2), operations (S, K, O)."""
+
+    edges: Tensor
+    inner_edges: Tensor
+    ops: Tensor
+
+
+class SearchableNode(nn.Module):
+    """Mix fusion operations over inner states x, y and the inner steps before."""
+
+    def __init__(self, space: Space, dropout: float, partial: int = 1):
+        super().__init__()
+        self.num_out, self.mixed = space.node_multiplier, space.channels // partial
+        features, self.relu = space.features, space.rank == SEQUENCES
+        mixed = features._replace(channels=self.mixed)
+        self.steps = nn.ModuleList(
+            nn.ModuleList(fusion_op(name, mixed, dropout) for name in space.op_names) for _ in range(space.node_steps)
+        )
+        if self.num_out > 1:
+            self.out_conv = features.conv(self.num_out)
+            self.out_bn = features.norm()
+            self.dropout = nn.Dropout(dropout)
+        self.bn = features.end_norm()
+
+    def forward(
+        self, x: Tensor, y: Tensor, edge_weights: Tensor, op_weights: Tensor, shares: Tensor | None, drawn: bool
+    ) -> Tensor:
+        """Mix.
+
+        Args:
+            x, y: (B, C, H, W) or (B, C, L).
+            edge_weights: (P, E', 2).
+            op_weights: (K, O).
+            shares: (P, E') under partial channels.
+            drawn: operations of weight 0 were not drawn and do not run.
+
+        Returns:
+            As x.
+        """
+        states, edge = [x, y], 0
+        for ops, weights in zip(self.steps, op_weights, strict=True):
+            rows = slice(edge, edge + len(states))
+            edge += len(states)
+            pair = mix_skips(states, edge_weights[:, rows], None if shares is None else shares[:, rows], self.mixed)
+            states.append(self._mix(ops, weights, pair[0], pair[-1], drawn))
+        out = states[-1]
+        if self.num_out > 1:
+            out = self.out_bn(conv_of_concat(self.out_conv, states[-self.num_out :]))
+            out = self.dropout(torch.relu(out) if self.relu else out)
+        return self.bn(out + x)
+
+    def _mix(self, ops: nn.ModuleList, weights: Tensor, a: Tensor, b: Tensor, drawn: bool) -> Tensor:
+        first = a[:, : self.mixed]
+        second = first if b is a else b[:, : self.mixed]
+        runs = running(weights, drawn)
+        mixed = sum(w * op(first, second) for w, op, run in zip(weights, ops, runs, strict=True) if run)
+        return mixed if self.mixed == a.shape[1] else join(mixed, (a if b is a else a + b)[:, self.mixed :])
+
+
+class SearchableFusion(nn.Module):
+    """Supernet of one level: F maps to one.
+
+    Args:
+        space: sizes of the search space.
+        dropout: probability inside the nodes.
+        relaxation: name in RELAXATIONS of what turns logits (..., O) into mixture weights (..., O).
+        partial: mixtures act on one in `partial` channels.
+    """
+
+    def __init__(self, space: Space, dropout: float = 0.0, relaxation: str = "softmax", partial: int = 1):
+        super().__init__()
+        if space.channels % (2 * partial) and partial > 1:
+            raise UserError(f"C: expected a multiple of {2 * partial} for partial channels, found {space.channels}")
+        self.space, self.dropout, self.partial = space, dropout, partial
+        self.relaxation, self.draws = RELAXATIONS[relaxation], relaxation == "gumbel"
+        self.width = space.channels // partial  # channels that are mixed
+        self.stage: Stage = EVALUATION
+        self._path: list[FoundFusion] = []  # a list, so that its modules are not registered twice
+        self.nodes = nn.ModuleList(SearchableNode(space, dropout, partial) for _ in range(space.steps))
+        add_output(self, space.features, space.multiplier)
+        self.alpha_edges = _logits(*self._ports(), space.num_edges, len(space.edge_ops))
+        self.alpha_inner_edges = _logits(space.steps, *self._ports(), space.num_inner_edges, 2)
+        self.alpha_ops = _logits(space.steps, space.node_steps, len(space.op_names))
+        # Added to the logits: minus infinity where selection has removed an alternative.
+        edges = torch.zeros(space.ports, space.num_edges, len(space.edge_ops))
+        self.register_buffer("mask_edges", edges, persistent=False)
+        self.register_buffer("mask_ops", torch.zeros_like(self.alpha_ops.detach()), persistent=False)
+        if partial > 1:
+            self.alpha_states = _logits(*self._ports(), space.num_edges)
+            self.alpha_inner_states = _logits(space.steps, *self._ports(), space.num_inner_edges)
+        learned = space.learned_edges
+        # One list per state, for all steps that read it: each learns often and runs once. None if none can learn.
+        count = space.num_inputs + space.steps - 1 if learned else 0
+        self.edges = nn.ModuleList(nn.ModuleList(edge_op(name, self.width) for name in learned) for _ in range(count))
+
+    def _ports(self) -> tuple[int, ...]:
+        return (2,) if self.space.pair_inputs else ()
+
+    def weights(self, double: bool = False, stage: Stage | None = None) -> Weights:
+        """Return the relaxed logits.
+
+        Args:
+            double: detached, in float64 on the CPU, for derivation.
+            stage: of the search; None: the present one.
+        """
+        space, stage = self.space, stage or self.stage
+
+        def relax(alpha: Tensor) -> Tensor:
+            return self.relaxation(alpha.detach().cpu().double() if double else alpha, stage)
+
+        edges = relax(self.alpha_edges.reshape(self.mask_edges.shape) + self.mask_edges)
+        inner = relax(self.alpha_inner_edges).reshape(space.steps, space.ports, space.num_inner_edges, 2)
+        return Weights(edges, inner, relax(self.alpha_ops + self.mask_ops))
+
+    def shares(self, double: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the further weights of edges under partial channels: (P, E) and (S, P, E'), summing to 1 per node."""
+        space, ports = self.space, self.space.ports
+
+        def share(alpha: Tensor, sizes: list[int]) -> Tensor:
+            alpha = alpha.detach().cpu().double() if double else alpha
+            return torch.cat([part.softmax(dim=-1) for part in alpha.split(sizes, dim=-1)], dim=-1)
+
+        outer = share(self.alpha_states, [space.num_inputs + i for i in range(space.steps)])
+        inner = share(self.alpha_inner_states, [2 + k for k in range(space.node_steps)])
+        return outer.reshape(ports, -1), inner.reshape(space.steps, ports, -1)
+
+    def forward(self, inputs: list[Tensor] | Tensor) -> Tensor:
+        """Fuse F features, a list of (B, C, H, W) or (B, C, L), or one tensor of them stacked.
+
+        Returns:
+            (B, C, H, W), or (B, multiplier x C, L).
+        """
+        if self._path:
+            return self._path[0](inputs)
+        edges, inner, ops = self.weights()
+        outer_shares, inner_shares = self.shares() if self.partial > 1 else (None, [None] * len(self.nodes))
+        count = [len(inputs) + i for i in range(len(self.nodes))]
+        of_node = edges.split(count, dim=1)
+        shares = [None] * len(count) if outer_shares is None else outer_shares.split(count, dim=1)
+        from_inputs = self._from_inputs(inputs, of_node, shares)
+        states, made, drawn = list(inputs), {}, self.draws and self.stage.learning != ""
+        for i, node in enumerate(self.nodes):
+            pair = from_inputs[i]
+            if i:
+                own = slice(len(inputs), None)
+                own_shares = None if shares[i] is None else shares[i][:, own]
+                later = mix_skips(states[own], of_node[i][:, own], own_shares, self.width)
+                pair = [u + more for u, more in zip(pair, later, strict=True)]
+            if len(self.edges):
+                pair = self._add_convs(pair, states, of_node[i], shares[i], made, drawn)
+            states.append(node(pair[0], pair[-1], inner[i], ops[i], inner_shares[i], drawn))
+        last = states[-self.space.multiplier :]
+        return conv_of_concat(self.out_conv, last) if self.space.rank == MAPS else normed_concat(self.out_norm, last)
+
+    def _from_inputs(
+        self, inputs: list[Tensor] | Tensor, of_node: tuple[Tensor, ...], shares: list[Tensor | None]
+    ) -> list[list[Tensor]]:
+        """Return, per step, the P sums of the inputs by their skip weights: one matrix product for all."""
+        num, ports = len(inputs), self.space.ports
+        rows = torch.stack([weights[:, :num, SKIP] for weights in of_node]).flatten(0, 1)  # (S P, F)
+        if self.partial == 1:
+            mixed = mix_all(inputs, rows)
+        else:
+            by_edge = torch.stack([share[:, :num] for share in shares]).flatten(0, 1)
+            fronts = mix_all([state[:, : self.width] for state in inputs], rows * by_edge)
+            backs = mix_all([state[:, self.width :] for state in inputs], by_edge)
+            mixed = [join(*both) for both in zip(fronts, backs, strict=True)]
+        return [mixed[i : i + ports] for i in range(0, len(mixed), ports)]
+
+    def _add_convs(
+        self,
+        pair: list[Tensor],
+        states: list[Tensor],
+        weights: Tensor,
+        shares: Tensor | None,
+        made: dict[tuple[int, int], Tensor],
+        drawn: bool,
+    ) -> list[Tensor]:
+        """Add what the learned operations of a step's edges make of its states.
+
+        Args:
+            weights: (P, edges of the step, O).
+            made: what operations have made of states in earlier steps, by state and operation; added to.
+        """
+        weights, more = weights if shares is None else weights * shares[..., None], [[] for _ in pair]
+        runs = [running(own, drawn) for own in weights]
+        for j, state in enumerate(states):
+            for o, op in enumerate(self.edges[j], start=SKIP + 1):
+                used = [p for p in range(len(pair)) if runs[p][j][o]]
+                if used and (j, o) not in made:
+                    made[j, o] = op(state[:, : self.width])
+                for p in used:
+                    more[p].append(weights[p, j, o] * made[j, o])
+        return [u + self._widened(sum(own)) if own else u for u, own in zip(pair, more, strict=True)]
+
+    def _widened(self, front: Tensor) -> Tensor:
+        """Return a sum on the mixed channels as one on all, 0 where nothing was mixed."""
+        if self.partial == 1:
+            return front
+        return join(front, front.new_zeros(len(front), self.space.channels - self.width, *front.shape[2:]))
+
+    def path(self, cell: CellGenotype) -> FoundFusion:
+        """Return the found network of a cell of this space; its modules are the supernet's own.
+
+        Raises:
+            UserError: the supernet's operations see a part of the channels only, so they are not the found network's.
+        """
+        if self.partial > 1:
+            raise UserError("partial channels: expected whole operations to inherit, found those of a part of C")
+        with torch.device("meta"):  # nothing is allocated or drawn
+            found = FoundFusion(cell, self.space.features, self.dropout)
+        share_output(self, found)
+        for i, (ours, node, step) in enumerate(zip(self.nodes, found.nodes, cell.steps, strict=True)):
+            for port, (name, state) in enumerate(cell.edges[2 * i : 2 * i + 2]):
+                if name != "skip":
+                    found.edges[2 * i + port] = self.edges[state][self.space.edge_ops.index(name) - SKIP - 1]
+            _share_node(ours, node, [self.space.op_names.index(name) for name in step.inner_steps])
+        return found.train(self.training)
+
+    def take(self, cell: CellGenotype | None) -> None:
+        """Run as the found network of a cell from now on; None: as the mixture again."""
+        self._path = [self.path(cell)] if cell else []
+
+    def train(self, mode: bool = True) -> "SearchableFusion":
+        super().train(mode)
+        for found in self._path:
+            found.train(mode)
+        return self
+
+
+def _share_node(ours: SearchableNode, node: FoundNode, ops: list[int]) -> None:
+    """Put a supernet node's modules into a found one's place."""
+    node.ops = nn.ModuleList(step[op] for step, op in zip(ours.steps, ops, strict=True))
+    node.bn = ours.bn
+    if ours.num_out > 1:
+        node.out_conv, node.out_bn = ours.out_conv, ours.out_bn
+
+
+def running(weights: Tensor, drawn: bool) -> list:
+    """Tell which operations run, as nested lists: all, or those that were drawn, the others having a weight of 0."""
+    if drawn:
+        return (weights.detach() != 0).tolist()
+    return [running(row, False) for row in weights] if weights.dim() > 1 else [True] * len(weights)
+
+
+def mix_skips(states: list[Tensor], weights: Tensor, shares: Tensor | None = None, width: int = 0) -> list[Tensor]:
+    """Sum the states by each of P sets of skip weights; the share of `none` is lost.
+
+    Args:
+        states: (B, C, H, W) each.
+        weights: (P, len(states), O).
+        shares: (P, len(states)) under partial channels, of which the first `width` are mixed.
+    """
+    if shares is None:
+        return [sum(w * state for w, state in zip(own[:, SKIP], states, strict=True)) for own in weights]
+    rows = zip((weights[..., SKIP] * shares), shares, strict=True)
+    return [
+        join(
+            sum(w * state[:, :width] for w, state in zip(front, states, strict=True)),
+            sum(w * state[:, width:] for w, state in zip(back, states, strict=True)),
+        )
+        for front, back in rows
+    ]
+
+
+def join(front: Tensor, back: Tensor) -> Tensor:
+    """Concatenate mixed channels and those that passed by, and shuffle them, so that the next mixture sees others."""
+    both = torch.cat((front, back), dim=1)
+    return both.unflatten(1, (both.shape[1] // front.shape[1], front.shape[1])).transpose(1, 2).flatten(1, 2)
+
+
+def mix_all(states: list[Tensor] | Tensor, weights: Tensor) -> list[Tensor]:
+    """Sum the states by each of N sets of weights (N, len(states)), in one matrix product."""
+    # Channels are last in memory, so that nothing is copied but the states of a list into one tensor.
+    stacked = states.movedim(2, -1) if isinstance(states, Tensor) else torch.stack([s.movedim(1, -1) for s in states])
+    mixed = weights @ stacked.flatten(1)  # (N, B H W C)
+    return [one.movedim(-1, 1) for one in mixed.reshape(-1, *stacked.shape[1:])]
+
+
+def _logits(*shape: int) -> nn.Parameter:
+    return nn.Parameter(1e-3 * torch.randn(shape))

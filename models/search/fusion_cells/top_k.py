@@ -1,0 +1,110 @@
+"""The likeliest genotypes under the final weights of a search: what top-k selection trains briefly.
+
+A genotype's probability is the product over its choices: a step's two edges as derivation rates them (the product of
+their weights, over all pairs that may be taken), and each inner step's operation. Inner edges are those of derivation.
+
+Shapes: P mixtures per node, E edges, O operations, S steps, K inner steps.
+"""
+
+import heapq
+import math
+from dataclasses import replace
+from itertools import combinations, permutations, product
+
+from torch import Tensor
+
+from models.search.fusion_cells.derive import cap_parameter_free, derive_cell, final_weights
+from models.search.fusion_cells.genotype import CellGenotype, Edge, Genotype
+from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion, Weights
+
+Ranked = list[tuple[float, tuple]]  # log probability (up to a constant) and what is chosen, the likeliest first
+
+
+def top_k_genotypes(
+    fusions: list[SearchableFusion],
+    inputs: tuple[str, ...],
+    levels: tuple[str, ...],
+    count: int,
+    most_parameter_free: int | None = None,
+) -> list[Genotype]:
+    """Return the `count` likeliest genotypes, the likeliest first; fewer where there are no more or caps make equals.
+
+    Args:
+        most_parameter_free: as in `derive`.
+    """
+    weights, space = [final_weights(f) for f in fusions], fusions[0].space
+    choices = [ranked for own in weights for ranked in _choices(own, space, count)]
+    starts = [derive_cell(own, space) for own in weights]
+    found = []
+    for picked in _best_combinations(choices, count):
+        per_level = len(picked) // len(fusions)
+        parts = [picked[n : n + per_level] for n in range(0, len(picked), per_level)]
+        cells = tuple(_cell(start, part, space) for start, part in zip(starts, parts, strict=True))
+        if most_parameter_free is not None:
+            cells = cap_parameter_free(cells, weights, space, most_parameter_free)
+        found.append(Genotype(tuple(inputs), tuple(levels), space.channels, cells, {}, space.name))
+    return list(dict.fromkeys(found))
+
+
+def _choices(weights: Weights, space: Space, count: int) -> list[Ranked]:
+    """Return what one level chooses from: first its edges, all in one, then each inner step's operation."""
+    ops = [row for step in weights.ops.tolist() for row in step]
+    names = [sorted(((_log(w), (name,)) for w, name in zip(row, space.op_names)), key=lambda c: -c[0]) for row in ops]
+    return [_ranked_edges(weights.edges, space, count), *(ranked[:count] for ranked in names)]
+
+
+def _ranked_edges(edges: Tensor, space: Space, count: int) -> Ranked:
+    """Return the likeliest edges of a cell, by a beam over its steps: edges (P, E, O)."""
+    beam, first = [(0.0, ())], 0
+    for i in range(space.steps):
+        rows = edges[:, first : first + space.candidates(i)]
+        longer = []
+        for log, chosen in beam:
+            taken = [(a, b) for (_, a), (_, b) in zip(chosen[::2], chosen[1::2], strict=True)]
+            longer += [(log + more, (*chosen, *pair)) for more, pair in _ranked_pairs(rows, taken, space)[:count]]
+        beam = sorted(longer, key=lambda one: -one[0])[:count]
+        first += space.num_inputs + i
+    return beam
+
+
+def _ranked_pairs(rows: Tensor, taken: list[tuple[int, int]], space: Space) -> list[tuple[float, tuple[Edge, Edge]]]:
+    """Return every pair of edges that a step may take, the likeliest first, ties as in derivation."""
+    table = [[[_log(w) for w in row] for row in port] for port in rows.tolist()]
+    states = range(rows.shape[1])
+    pairs = combinations(states, 2) if len(table) == 1 else permutations(states, 2)
+    ops = range(1, len(space.edge_ops))
+    scored = [
+        (table[0][j][a] + table[-1][k][b], ((space.edge_ops[a], j), (space.edge_ops[b], k)))
+        for j, k in pairs
+        if space.allows((j, k), taken)
+        for a, b in product(ops, ops)
+    ]
+    return sorted(scored, key=lambda one: -one[0])
+
+
+def _best_combinations(choices: list[Ranked], count: int) -> list[list[tuple]]:
+    """Return the combinations of one entry per list of the largest sums, by a heap over steps down the lists."""
+    total = sum(ranked[0][0] for ranked in choices)
+    heap, seen, best = [(-total, (0,) * len(choices))], {(0,) * len(choices)}, []
+    while heap and len(best) < count:
+        cost, places = heapq.heappop(heap)
+        best.append([ranked[place][1] for ranked, place in zip(choices, places, strict=True)])
+        for n, ranked in enumerate(choices):
+            successor = (*places[:n], places[n] + 1, *places[n + 1 :])
+            if successor[n] < len(ranked) and successor not in seen:
+                seen.add(successor)
+                step = ranked[places[n]][0] - ranked[successor[n]][0]
+                heapq.heappush(heap, (cost + (step if math.isfinite(step) else math.inf), successor))
+    return best
+
+
+def _cell(start: CellGenotype, picked: list[tuple], space: Space) -> CellGenotype:
+    edges, names = picked[0], [name for (name,) in picked[1:]]
+    ops = [tuple(names[i : i + space.node_steps]) for i in range(0, len(names), space.node_steps)]
+    steps = tuple(replace(step, inner_steps=own) for step, own in zip(start.steps, ops, strict=True))
+    return replace(start, edges=tuple(edges), steps=steps)
+
+
+def _log(weight: float) -> float:
+    return math.log(weight) if weight > 0 else -math.inf

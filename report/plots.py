@@ -1,0 +1,297 @@
+"""Pictures of runs: curves over epochs, and a gallery of detections on both sensors' images.
+
+matplotlib's object-oriented API alone, so there is no global state; nothing else imports matplotlib for these.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import NoneType
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.patches import Rectangle
+
+from datasets.detection.dataset import DetectionRecord, load_images
+from datasets.detection.sources import CHANNELS
+from engine.progress import metric_of
+from utils.box_matching import Matched, match
+from utils.errors import UserError, printable, short
+from utils.run_folder import METRICS, RunFolder
+
+# Okabe and Ito's palette: colour-blind readers can tell these apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+BOX_COLOURS = ("#FFB000", "#00E0B0", "#FF7AD9", "#6FC3FF", "#F0E442", "#FFFFFF")  # bright: they lie on pictures
+STYLES = ("-", "--", ":", "-.")
+ENTROPIES = {"entropy_edges": "edges", "entropy_inner_edges": "inner edges", "entropy_ops": "operations"}
+DRAWN = ("train_loss", "arch_loss", *ENTROPIES)  # of a row of metrics.jsonl, beside the number that chooses an epoch
+DPI = 110
+
+
+def plot_curves(runs: dict[str, Path], path: str | Path) -> Path:
+    """Write a PNG of loss and AP on val over epochs, and of the logits' entropy where a run is a search.
+
+    Args:
+        runs: run folders by the label to show; the phases of a pretraining become one curve each.
+        path: the picture to write; its folder must exist.
+
+    Raises:
+        UserError: there is no run, or a run has no metrics.jsonl or an unreadable one.
+    """
+    if not runs:
+        raise UserError("curves: expected at least one run, found none")
+    curves = {label: rows for name, folder in runs.items() for label, rows in phases(name, Path(folder)).items()}
+    panels = panels_of(curves)
+    figure = new_figure(4.6 * len(panels) + 2.4, 4.2)
+    figure.set_layout_engine("constrained")
+    for place, draw in enumerate(panels, 1):
+        draw(figure.add_subplot(1, len(panels), place))
+    lines = {line.get_label(): line for axes in figure.axes[:2] for line in axes.get_lines()}
+    as_text(figure.legend(lines.values(), lines, loc="outside right upper", fontsize=9, frameon=False))
+    figure.savefig(path)
+    return Path(path)
+
+
+def panels_of(curves: dict[str, list[dict]]) -> list[Callable[[Axes], None]]:
+    """Return what draws each panel on axes of its own: loss, AP on val and, of searches, entropy.
+
+    Args:
+        curves: rows of metrics.jsonl by the label to show, as from `phases`.
+    """
+    colours = {label: (COLOURS[i % 8], STYLES[i // 8 % 4]) for i, label in enumerate(curves)}
+    searches = {label: rows for label, rows in curves.items() if any(key in rows[0] for key in ENTROPIES)}
+    panels = [(_plot_losses, curves), (_plot_scores, curves)] + ([(_plot_entropies, searches)] if searches else [])
+    return [partial(_over_epochs, draw, shown, colours) for draw, shown in panels]
+
+
+def _over_epochs(draw: Callable, shown: dict, colours: dict, axes: Axes) -> None:
+    axes.set_xlabel("epoch")
+    tidy(axes)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    draw(axes, shown, colours)
+
+
+def tidy(axes: Axes) -> None:
+    """Give axes a faint grid and no lines where there is no scale."""
+    axes.grid(color="#E5E5E5")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """Return the epochs of a run: the objects of its metrics.jsonl, at least one.
+
+    Raises:
+        UserError: the file is missing, empty or no JSON lines, or what is drawn of them is no number.
+    """
+    file, rows = Path(folder) / METRICS, RunFolder(Path(folder)).rows()
+    if not rows or not all("epoch" in row for row in rows):
+        raise UserError(f"{file}: expected one JSON object with the field epoch per line, found another or none")
+    for number, row in enumerate(rows, 1):
+        for key in ("epoch", *DRAWN, f"{metric_of(row)}_val"):
+            if type(row.get(key)) not in (int, float, *(() if key == "epoch" else (NoneType,))):
+                raise UserError(f"{file}: line {number}: {key}: expected a number, found {short(row[key])}")
+    return rows
+
+
+def phases(name: str, folder: Path) -> dict[str, list[dict]]:
+    """Return the rows of a run's metrics.jsonl by the label to show: the name, with the phase where it has several."""
+    curves: dict[str, list[dict]] = {}
+    for row in read_metrics(folder):
+        curves.setdefault(as_shown(f"{name} {row['phase']}" if "phase" in row else name), []).append(row)
+    return curves
+
+
+def _plot_losses(axes: Axes, curves: dict, colours: dict) -> None:
+    axes.set(title="loss in training", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    for label, rows in curves.items():
+        colour, style = colours[label]
+        _plot(axes, rows, "train_loss", color=colour, linestyle=style, label=label)
+        if "arch_loss" in rows[0]:
+            words = f"{label}: on the logits' part".removeprefix(": ")
+            _plot(axes, rows, "arch_loss", color=colour, linestyle=":", label=words)
+
+
+def _plot_scores(axes: Axes, curves: dict, colours: dict) -> None:
+    metrics = dict.fromkeys(metric_of(rows[0]) for rows in curves.values())
+    axes.set(title=f"{', '.join(metrics)} on val")
+    for label, rows in curves.items():
+        colour, style = colours[label]
+        _plot(axes, rows, f"{metric_of(rows[0])}_val", color=colour, linestyle=style, label=label)
+
+
+def _plot_entropies(axes: Axes, curves: dict, colours: dict) -> None:
+    axes.set(title="entropy of the search's weights, nats")
+    for label, rows in curves.items():
+        for (key, name), style in zip(ENTROPIES.items(), STYLES):
+            words = name if len(curves) == 1 else f"{label}: {name}"
+            _plot(axes, rows, key, color=colours[label][0], linestyle=style, label=words)
+    as_text(axes.legend(fontsize=9, frameon=False))
+
+
+def as_shown(name: str) -> str:
+    """Return a name as pictures show it; of one that begins with _ matplotlib would leave out the legend."""
+    name = printable(name)
+    return f" {name}" if name.startswith("_") else name
+
+
+def as_text(legend: Legend) -> None:
+    """Show names as they are: what lies between two $ is no formula."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _plot(axes: Axes, rows: list[dict], key: str, **style) -> None:
+    values = [np.nan if row.get(key) is None else row[key] for row in rows]
+    axes.plot([row["epoch"] for row in rows], values, marker="o", markersize=3, **style)
+
+
+@dataclass(frozen=True)
+class View:
+    """One column of the gallery: what it shows (`title`), on which sensor's image, with whose detections.
+
+    `detections` is a COCO list as in detections.json; `method` tells which views are of one method.
+    """
+
+    title: str
+    modality: str
+    method: str
+    detections: list[dict]
+
+
+def draw_detections(
+    records: list[DetectionRecord],
+    ground_truth: dict,
+    views: list[View],
+    path: str | Path,
+    min_score: float = 0.3,
+    num_pairs: int = 8,
+    view_width: int = 384,
+) -> Path:
+    """Write a gallery: one row per pair, one column per view, with objects, detections, misses and false alarms.
+
+    The pairs are those on which the methods differ most (objects found minus false alarms, whoever is ahead): one per
+    scene where images have a scene, else the first of all.
+
+    Args:
+        records: the pairs to choose from.
+        ground_truth: COCO dict of their annotations.
+        views: the columns.
+        path: the PNG to write; its folder must exist.
+        min_score: detections below are not shown nor counted.
+        num_pairs: rows at most.
+        view_width: of each picture in the gallery, pixels.
+
+    Raises:
+        UserError: there is no pair or no view, or a detection has no place in the ground truth.
+    """
+    if not records or not views:
+        raise UserError(f"gallery: expected pairs and views, found {len(records)} pairs and {len(views)} views")
+    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    scenes = {image["id"]: image.get("scene") for image in ground_truth["images"]}
+    by_method = {view.method: match_all(ground_truth, view.detections, min_score) for view in views}
+    chosen = _choose(records, scenes, by_method, num_pairs)
+    width, height = view_width / DPI, max(r.height / r.width for r in chosen) * view_width / DPI
+    caption, head = 0.24, 0.95
+    figure = new_figure(len(views) * (width + 0.06) + 0.3, len(chosen) * (height + caption) + head)
+    grid = figure.add_gridspec(len(chosen), len(views), left=0.3 / figure.get_figwidth(), right=0.999)
+    grid.update(top=1 - head / figure.get_figheight(), bottom=0.003, hspace=caption / height, wspace=0.06 / width)
+    for row, record in enumerate(chosen):
+        images = load_images(record, CHANNELS)
+        images = {m: image.expand(3, -1, -1).permute(1, 2, 0).numpy() for m, image in images.items()}
+        for column, view in enumerate(views):
+            axes = figure.add_subplot(grid[row, column])
+            axes.imshow(images[view.modality], interpolation="bicubic")
+            axes.set(xticks=[], yticks=[], xlim=(-0.5, record.width - 0.5), ylim=(record.height - 0.5, -0.5))
+            matched = by_method[view.method][record.image_id]
+            draw_boxes(axes, matched, names)
+            _caption(axes, matched, view.title if row == 0 else "", scenes.get(record.image_id), column == 0)
+    _legend(figure, names, min_score, 6 if len(views) > 1 else 3)
+    figure.savefig(path)
+    return Path(path)
+
+
+def match_all(ground_truth: dict, detections: list[dict], min_score: float) -> dict[object, Matched]:
+    """Return by image what of its objects the detections of at least a score find, and which of these are right."""
+    truth: dict = {image["id"]: [] for image in ground_truth["images"]}
+    found: dict = {image["id"]: [] for image in ground_truth["images"]}
+    for item in ground_truth["annotations"]:
+        truth[item["image_id"]].append(item)
+    for item in detections:
+        if item["image_id"] not in found:
+            raise UserError(f"gallery: expected detections on the annotated images, found image {item['image_id']!r}")
+        if item["score"] >= min_score:
+            found[item["image_id"]].append(item)
+    return {image: match(truth[image], found[image]) for image in truth}
+
+
+def _choose(
+    records: list[DetectionRecord], scenes: dict, by_method: dict[str, dict], num_pairs: int
+) -> list[DetectionRecord]:
+    """Return the pairs on which methods differ most, the one with more objects on a tie, then the earlier one."""
+
+    def difference(record: DetectionRecord) -> tuple[int, int]:
+        matched = [of[record.image_id] for of in by_method.values()]
+        scores = [m.score for m in matched]
+        return max(scores) - min(scores), len(matched[0].truth)
+
+    ranked = sorted(records, key=difference, reverse=True)  # stable, also when reversed
+    if not any(scenes.get(r.image_id) for r in records):
+        return ranked[:num_pairs]
+    first: dict = {}
+    for record in ranked:
+        first.setdefault(scenes.get(record.image_id), record)
+    return sorted(first.values(), key=lambda r: str(scenes.get(r.image_id)))[:num_pairs]
+
+
+def draw_boxes(axes: Axes, matched: Matched, names: dict[int, str]) -> None:
+    """Draw objects thin and white (missed ones dashed red), detections in their class's colour, false ones dotted."""
+    for item, found in zip(matched.truth, matched.found):
+        _rectangle(axes, item["bbox"], *(("white", "-", 0.8) if found else ("#FF3030", (0, (4, 2)), 1.8)))
+    for item, right in zip(matched.detections, matched.right):
+        colour = BOX_COLOURS[list(names).index(item["category_id"]) % len(BOX_COLOURS)]
+        _rectangle(axes, item["bbox"], colour, "-" if right else ":", 1.6)
+        x, y = item["bbox"][0], max(item["bbox"][1], 5)
+        box = {"facecolor": colour, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+        axes.text(x, y, f"{item['score']:.2f}", size=5.5, color="black", va="bottom", bbox=box, clip_on=True)
+
+
+def _rectangle(axes: Axes, bbox: list[float], colour: str, style, width: float) -> None:
+    x, y, w, h = bbox
+    axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linestyle=style, linewidth=width))
+
+
+def _caption(axes: Axes, matched: Matched, title: str, scene: str | None, first: bool) -> None:
+    false = matched.right.count(False)
+    text = f"{sum(matched.found)} of {len(matched.found)} found" + (f", {false} false" if false else "")
+    axes.set_title(text, fontsize=8, pad=2.5)
+    if title:
+        place, style = ((0.5, 1), (0, 16), "axes fraction", "offset points"), {"weight": "bold", "parse_math": False}
+        axes.annotate(as_shown(title), *place, ha="center", size=10, **style)
+    if first and scene:
+        axes.set_ylabel(as_shown(scene), fontsize=9, weight="bold", labelpad=3, parse_math=False)
+
+
+def _legend(figure: Figure, names: dict[int, str], min_score: float, columns: int) -> None:
+    """Say what the lines mean, at the top."""
+    kinds = {"object": ("#999999", "-"), "missed object": ("#FF3030", "--")}
+    kinds |= {as_shown(name): (BOX_COLOURS[i % len(BOX_COLOURS)], "-") for i, name in enumerate(names.values())}
+    kinds |= {"false alarm": ("#444444", ":")}
+    lines = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=c, linestyle=s, linewidth=1.8) for c, s in kinds.values()]
+    style = {"fontsize": 10, "frameon": False, "borderpad": 0.2}
+    as_text(figure.legend(lines, list(kinds), loc="upper left", ncols=columns, **style))
+    title = f"score at least {min_score:g}; per row the pair on which the methods differ most"
+    figure.text(0.06 / figure.get_figwidth(), 1 - 0.42 / figure.get_figheight(), title, size=10, va="center")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure; inches."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure

@@ -1,0 +1,118 @@
+"""The picture of robustness.json: AP against severity, a panel per kind, and bars for dead sensors and shifts.
+
+matplotlib's object-oriented API alone, as in plots.py.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from datasets.detection.corruptions import DEAD_KINDS, GRADED, WORST
+from report.plots import COLOURS, DPI
+from utils.errors import printable
+
+LINES = {"thermal": (COLOURS[1], "o"), "rgb": (COLOURS[0], "s"), "both": (COLOURS[6], "^")}  # colour, marker
+NAMES = {"thermal": "thermal", "rgb": "RGB", "both": "both"}
+COLUMNS = 5
+WIDTH, HEIGHT = 2.3, 2.2  # of a panel, inches
+EDGE = 0.9  # above and below the panels, inches
+
+
+def plot_robustness(facts: dict[str, object], rows: list[dict], path: str | Path) -> Path:
+    """Write the picture as a PNG; its folder must exist. Other arguments as of `draw`."""
+    draw(facts, rows).savefig(path)
+    return Path(path)
+
+
+def draw(facts: dict[str, object], rows: list[dict]) -> Figure:
+    """Return the picture of the rows of robustness.json.
+
+    Args:
+        facts: "method" and "part" are shown.
+        rows: the first is the clean test.
+    """
+    clean, *others = rows
+    panels = panels_of(others)
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(max(columns * WIDTH, 4.6), lines * HEIGHT + EDGE), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine("constrained")
+    top = max([row["AP"] for row in rows if row["AP"] is not None], default=0) or 1
+    for place, (title, fill, own) in enumerate(panels):
+        axes = figure.add_subplot(lines, columns, place + 1)
+        axes.set_title(title, fontsize=10)
+        axes.set_ylim(0, 1.08 * top)
+        axes.grid(axis="y", color="#E5E5E5")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8, labelleft=place % columns == 0)
+        if place % columns == 0:
+            axes.set_ylabel("AP", fontsize=9)
+        axes.axhline(_number(clean), color="#777777", linestyle="--", linewidth=1)
+        fill(axes, own, clean)
+    _legend(figure, [sensor for sensor in LINES if any(row["sensor"] == sensor for row in others)])
+    title = f"{printable(str(facts['method']))}, {facts['part']} pairs: which sensor suffers what"
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    return figure
+
+
+def panels_of(rows: list[dict]) -> list[tuple[str, Callable[[Axes, list[dict], dict], None], list[dict]]]:
+    """Return title, drawing function and rows of each panel that has rows: dead sensors, each graded kind, shifts."""
+    kinds = {"dead sensor": (_bars_of_kinds, DEAD_KINDS)}
+    kinds |= {kind.replace("_", " "): (_lines, (kind,)) for kind in GRADED} | {"shift": (_bars_of_shifts, ("shift",))}
+    panels = [(title, fill, [r for r in rows if r["kind"] in own]) for title, (fill, own) in kinds.items()]
+    return [panel for panel in panels if panel[2]]
+
+
+def _lines(axes: Axes, rows: list[dict], clean: dict) -> None:
+    """Draw a line per sensor from the clean test, severity 0, on."""
+    for sensor, (colour, marker) in LINES.items():
+        own = [row for row in rows if row["sensor"] == sensor]
+        if own:
+            places = [0, *(row["severity"] for row in own)]
+            style = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.4, "clip_on": False}
+            axes.plot(places, [_number(row) for row in (clean, *own)], **style)
+    axes.set_xticks(range(WORST + 1))
+    axes.set_xlim(-0.2, WORST + 0.2)
+    axes.set_xlabel("severity", fontsize=8, labelpad=1)
+
+
+def _bars_of_kinds(axes: Axes, rows: list[dict], clean: dict) -> None:
+    kinds = [kind for kind in DEAD_KINDS if any(row["kind"] == kind for row in rows)]
+    _bars(axes, rows, [kind.replace("_", "\n") for kind in kinds], lambda row: kinds.index(row["kind"]))
+
+
+def _bars_of_shifts(axes: Axes, rows: list[dict], clean: dict) -> None:
+    shifts = sorted({row["severity"] for row in rows})
+    _bars(axes, rows, [str(shift) for shift in shifts], lambda row: shifts.index(row["severity"]))
+    axes.set_xlabel("px, RGB against thermal", fontsize=8, labelpad=1)
+
+
+def _bars(axes: Axes, rows: list[dict], names: list[str], place: Callable[[dict], int]) -> None:
+    """Draw a group of bars per name, one for each sensor."""
+    sensors = [sensor for sensor in LINES if any(row["sensor"] == sensor for row in rows)]
+    width = 0.7 / len(sensors)
+    for number, sensor in enumerate(sensors):
+        own = [row for row in rows if row["sensor"] == sensor]
+        places = [place(row) + (number - (len(sensors) - 1) / 2) * width for row in own]
+        axes.bar(places, [_number(row) for row in own], width, color=LINES[sensor][0])
+    axes.set_xticks(range(len(names)), names)
+    margin = max(0.6, 1.5 - len(names) / 2)  # a single group is as wide as one of three
+    axes.set_xlim(-margin, len(names) - 1 + margin)
+
+
+def _legend(figure: Figure, sensors: list[str]) -> None:
+    handles = [Line2D([], [], color="#777777", linestyle="--", linewidth=1)]
+    handles += [Line2D([], [], color=LINES[s][0], marker=LINES[s][1], markersize=4, linewidth=1.6) for s in sensors]
+    names = ["clean", *(NAMES[sensor] for sensor in sensors)]
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9, frameon=False)
+
+
+def _number(row: dict) -> float:
+    return np.nan if row["AP"] is None else row["AP"]

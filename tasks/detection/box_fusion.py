@@ -1,0 +1,93 @@
+"""Late fusion: the boxes of two detectors put together per image and class, nothing trained.
+
+nms: both lists in one, non-maximum suppression per class at the detector's own threshold.
+wbf: weighted boxes fusion (Solovyev et al., 1910.13302), by the library ensemble-boxes with its defaults: boxes of IoU
+above 0.55 become their mean weighted by score; the score is the mean times min(boxes, 2) / 2, so a box that one
+detector alone found keeps half of its score. Both detectors weigh the same.
+
+Shapes: n boxes of one image. Boxes are xyxy pixels of the original image; COCO dicts hold [x, y, width, height].
+"""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms, box_convert
+
+from datasets.detection.dataset import DetectionRecord
+from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU
+from utils.coco_eval import to_coco_detections
+
+WBF_IOU = 0.55
+Found = dict[str, Tensor]  # boxes_xyxy (n, 4), scores (n,), labels (n,) places in the category ids; float64, int64
+
+
+def fuse_detections(
+    how: str, detections: list[list[dict[str, Any]]], records: list[DetectionRecord], category_ids: list[int]
+) -> list[dict[str, Any]]:
+    """Fuse the detections of several detectors on the same images.
+
+    Args:
+        how: "nms" or "wbf".
+        detections: per detector, in COCO form; all of `records` and `category_ids`, in any order.
+        records: the images, in the order of the result.
+        category_ids: the data's id of each class channel.
+
+    Returns:
+        Detections in COCO form, at most 100 per image, best first.
+    """
+    fuse = {"nms": _suppress, "wbf": _weighted}[how]
+    by_image = [_by_image(own) for own in detections]
+    results = []
+    for record in records:
+        found = [_to_tensors(own.get(record.image_id, []), category_ids) for own in by_image]
+        results.append(_best(fuse(found, record)))
+    return to_coco_detections(results, [record.image_id for record in records], category_ids)
+
+
+def _by_image(detections: list[dict[str, Any]]) -> dict[str | int, list[dict[str, Any]]]:
+    images = defaultdict(list)
+    for item in detections:
+        images[item["image_id"]].append(item)
+    return images
+
+
+def _to_tensors(detections: list[dict[str, Any]], category_ids: list[int]) -> Found:
+    boxes = torch.tensor([item["bbox"] for item in detections], dtype=torch.float64).reshape(-1, 4)
+    return {
+        "boxes_xyxy": box_convert(boxes, "xywh", "xyxy"),
+        "scores": torch.tensor([item["score"] for item in detections], dtype=torch.float64),
+        "labels": torch.tensor([category_ids.index(item["category_id"]) for item in detections], dtype=torch.int64),
+    }
+
+
+def _suppress(found: list[Found], record: DetectionRecord) -> Found:
+    both = {name: torch.cat([own[name] for own in found]) for name in found[0]}
+    kept = batched_nms(both["boxes_xyxy"], both["scores"], both["labels"], NMS_IOU)
+    return {name: values[kept] for name, values in both.items()}
+
+
+def _weighted(found: list[Found], record: DetectionRecord) -> Found:
+    from ensemble_boxes import weighted_boxes_fusion  # here, since it takes numba and pandas with it
+
+    size = torch.tensor([record.width, record.height] * 2, dtype=torch.float64)
+    shares = [(own["boxes_xyxy"] / size).clamp(0, 1) for own in found]  # the library wants 0..1
+    solid = [((box[:, 2:] > box[:, :2]).all(dim=1)) for box in shares]  # and drops boxes without area, loudly
+    boxes, scores, labels = weighted_boxes_fusion(
+        [box[keep].numpy() for box, keep in zip(shares, solid, strict=True)],
+        *([own[name][keep].numpy() for own, keep in zip(found, solid, strict=True)] for name in ("scores", "labels")),
+        iou_thr=WBF_IOU,
+    )
+    return {
+        "boxes_xyxy": torch.from_numpy(np.asarray(boxes, dtype=np.float64)).reshape(-1, 4) * size,
+        "scores": torch.from_numpy(np.asarray(scores, dtype=np.float64)),
+        "labels": torch.from_numpy(np.asarray(labels)).long(),
+    }
+
+
+def _best(found: Found) -> Found:
+    """Keep the best, equal scores in the order that they have."""
+    order = found["scores"].argsort(descending=True, stable=True)[:MAX_DETECTIONS]
+    return {name: values[order] for name, values in found.items()}

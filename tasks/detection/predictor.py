@@ -1,0 +1,181 @@
+"""A trained detector for pictures of no data set: loaded from its run folder alone, fed with files or tensors.
+
+    from tasks.detection.predictor import Predictor
+    predictor = Predictor("runs/found-EXP-TIME")
+    objects = predictor("a_rgb.jpg", "a_thermal.jpg")
+
+Shapes: h, w size of a picture; boxes are xyxy pixels.
+"""
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from datasets.detection.collate import collate
+from datasets.detection.sources import CHANNELS
+from datasets.detection.transforms import DetectionTransform, fill_from_mean
+from datasets.images import read_rgb, read_thermal
+from engine.step import move
+from tasks.detection import task as detection
+from utils.errors import UserError, short
+from utils.experiment import pick_compute
+from utils.found import OPTIONS, check_fields, check_model_sizes, detector_of, needed_modalities, read_run
+from utils.inherit import inherit
+from utils.weights import SUFFIX, load_weights
+
+SENSORS = ("rgb", "thermal")
+Picture = str | Path | Tensor
+FILE = (str, Path)
+MAX_SKEW = 0.02  # by which the shapes of the two pictures of a pair may differ: beyond, they show different fields
+UNREAD = {"given": frozenset(), "drpt": 0.0, "norm_momentum": 0.1}  # of options, where nothing is trained
+COMPUTE = {"deterministic": False, "amp": False, "clip_grad": None, "accum": 1, "compile": False}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The pictures of one moment, uint8: rgb (3, h, w), thermal (1, h, w); None: the sensor gives none."""
+
+    rgb: Tensor | None
+    thermal: Tensor | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture that boxes lie on: thermal where it is there."""
+        return tuple((self.rgb if self.thermal is None else self.thermal).shape[-2:])
+
+
+class Predictor:
+    """A detector of RGB-thermal pairs.
+
+    Boxes are in pixels of the thermal picture, or of the RGB picture where there is no thermal one. An RGB picture of
+    another size is resized onto the thermal one, which it must be aligned with. A missing picture is black, as of
+    `--modality_dropout`. A picture that the network does not read is passed over.
+
+    Args:
+        run: a run folder of main_darts_found_flira.py, or a .safetensors file of tools/export.py.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        UserError: no such run or device, or a checkpoint that is not whole.
+    """
+
+    def __init__(self, run: str | Path, device: str = "auto"):
+        self.compute = pick_compute(argparse.Namespace(device=device, **COMPUTE))
+        path = Path(run)
+        path, state = (path, load_weights(path)) if path.suffix == SUFFIX else read_run(path)
+        check_fields(state, path)
+        args = argparse.Namespace(**dict.fromkeys(OPTIONS), **UNREAD)
+        inherit(args, state["args"], OPTIONS, source=f"{path}: args")
+        check_model_sizes(args, state["model"], str(path))
+        facts = read_facts(state["data"], args.num_classes, f"{path}: data")
+        model, genotype = detector_of(args, state, str(path), facts["normalization"])
+        self.args, self.normalization, self.sensors = args, facts["normalization"], needed_modalities(args)
+        self.model = self.compute.place(model).eval()
+        self.classes, self.thermal_counts = facts["classes"], facts["thermal_counts"]
+        self.method = f"genotype {genotype.id}" if genotype else args.baseline
+        self.transform = DetectionTransform(
+            args.image_size, fill_from_mean(facts["normalization"], CHANNELS), train=False
+        )
+
+    def __call__(
+        self, rgb: Picture | None = None, thermal: Picture | None = None, score: float = 0.3
+    ) -> list[dict[str, Any]]:
+        """Return the objects of one pair, the most certain first.
+
+        Args:
+            rgb, thermal: a file, or uint8 (3, h, w) and (1, h, w); None: there is none.
+            score: the least of an object, 0..1.
+
+        Returns:
+            A list of {"class": name, "score": 0..1, "box_xyxy": [x1, y1, x2, y2]}.
+
+        Raises:
+            UserError: a picture cannot be read, or is none that the network can use.
+        """
+        return self.detect([self.pair(rgb, thermal)], score)[0]
+
+    def pair(self, rgb: Picture | None, thermal: Picture | None) -> Pair:
+        """Return a pair of equal sizes; arguments and errors as of a call."""
+        names = {"rgb": rgb, "thermal": thermal}
+        rgb, thermal = (names[sensor] if sensor in self.sensors else None for sensor in SENSORS)
+        if rgb is None and thermal is None:
+            raise UserError(f"expected a picture of {' or '.join(self.sensors)}, which the network reads, found none")
+        rgb = read_rgb(str(rgb)) if isinstance(rgb, FILE) else rgb
+        thermal = read_thermal(str(thermal), self.thermal_counts) if isinstance(thermal, FILE) else thermal
+        for sensor, image, channels in (("rgb", rgb, 3), ("thermal", thermal, 1)):
+            if image is not None and (image.dtype != torch.uint8 or image.dim() != 3 or len(image) != channels):
+                found = f"{image.dtype} {tuple(image.shape)}"
+                raise UserError(f"{sensor}: expected a uint8 picture ({channels}, height, width), found {found}")
+        if rgb is not None and thermal is not None:
+            rgb = _fit(rgb, thermal, names)
+        return Pair(rgb, thermal)
+
+    def detect(self, pairs: list[Pair], score: float) -> list[list[dict[str, Any]]]:
+        """Return the objects of each pair of a batch, as of a call."""
+        batch = move(collate([self.sample(pair) for pair in pairs]), self.compute.device)
+        with torch.no_grad():
+            found = detection.predict(self.model, batch)
+        return [self._in_words(one, score) for one in found]
+
+    def sample(self, pair: Pair) -> dict[str, Any]:
+        """Return a pair as the network sees it, as of `DetectionDataset`, without boxes."""
+        rgb = torch.zeros(3, *pair.size, dtype=torch.uint8) if pair.rgb is None else pair.rgb
+        thermal = torch.zeros(1, *pair.size, dtype=torch.uint8) if pair.thermal is None else pair.thermal
+        sample = self.transform({"rgb": rgb, "thermal": thermal}, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+        return {**sample, "image_id": 0, "file_name": "", "original_size": pair.size}
+
+    def _in_words(self, found: dict[str, Tensor], score: float) -> list[dict[str, Any]]:
+        rows = zip(found["labels"].tolist(), found["scores"].tolist(), found["boxes_xyxy"].tolist(), strict=True)
+        known = [(self.classes[label], number, box) for label, number, box in rows if label < len(self.classes)]
+        return [{"class": name, "score": number, "box_xyxy": box} for name, number, box in known if number >= score]
+
+
+def _fit(rgb: Tensor, thermal: Tensor, names: dict[str, Any]) -> Tensor:
+    """Return the RGB picture in the size of the thermal one."""
+    size, wanted = tuple(rgb.shape[-2:]), tuple(thermal.shape[-2:])
+    if size == wanted:
+        return rgb
+    skew = size[1] / size[0] * wanted[0] / wanted[1]
+    if not 1 - MAX_SKEW <= skew <= 1 + MAX_SKEW:
+        shown = [f"{names[m]} of " if isinstance(names[m], FILE) else f"{m} of " for m in ("rgb", "thermal")]
+        raise UserError(
+            f"{shown[0]}{size[1]}x{size[0]} px: expected an aligned pair, whose pictures are of one shape, found "
+            f"{shown[1]}{wanted[1]}x{wanted[0]} px"
+        )
+    return F.resize_image(rgb, list(wanted))
+
+
+def read_facts(data: dict, num_classes: int, source: str) -> dict[str, Any]:
+    """Return classes, normalization and thermal counts as a checkpoint tells them; anyone may have written it.
+
+    Raises:
+        UserError: a field is not what it must be; names it.
+    """
+    classes, counts = data.get("classes"), data.get("thermal_counts")
+    texts = isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
+    if not texts or not 0 < len(classes) <= num_classes:
+        raise UserError(f"{source}.classes: expected 1 to {num_classes} names, found {short(classes)}")
+    if counts is not None and not (_numbers(counts, 2) and counts[0] < counts[1]):
+        raise UserError(f"{source}.thermal_counts: expected two numbers, dark and bright, found {short(counts)}")
+    both = data.get("normalization")
+    fits = isinstance(both, dict) and all(isinstance(both.get(m), list) and len(both[m]) == 2 for m in SENSORS)
+    if (
+        not fits
+        or not all(_numbers(n, 3) for m in SENSORS for n in both[m])
+        or min(both[m][1] for m in SENSORS)[0] <= 0
+    ):
+        expected = "mean and standard deviation, three numbers each, of rgb and thermal"
+        raise UserError(f"{source}.normalization: expected {expected}, found {short(both)}")
+    normalization = {m: tuple(tuple(numbers) for numbers in both[m]) for m in SENSORS}
+    return {"classes": classes, "normalization": normalization, "thermal_counts": tuple(counts) if counts else None}
+
+
+def _numbers(value: Any, count: int) -> bool:
+    plain = isinstance(value, list) and len(value) == count
+    return plain and all(type(n) in (int, float) and math.isfinite(n) for n in value)
