@@ -18,7 +18,6 @@ from engine.pretrained import PRETRAINED, check_split, pretrained_with
 from engine.task import Pretraining, Stage, Task
 from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
 from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.space import Space
 from tasks.classification import build
 from tasks.classification.options import F1_TYPES
 from tasks.classification.presets import DataSet
@@ -43,7 +42,7 @@ class Classification(Task):
 
     predictions_file = "predictions.json"
     from_pretraining = ("backbone",)
-    agreeing = ()
+    space = staticmethod(build.make_space)
 
     def __init__(self, preset: DataSet, f1_type: str = "weighted"):
         self.preset, self.f1_type = preset, f1_type
@@ -109,9 +108,6 @@ class Classification(Task):
             return build.load_encoders(self.preset, options, data.data.modalities)
         encoders = {m: build.build_encoder(self.preset, options, m) for m in data.data.modalities}
         return build.assemble_encoders(self.preset, options, encoders)
-
-    def space(self, options: Options, streams: Encoders) -> Space:
-        return build.make_space(options, streams)
 
     def build_supernet(self, options: Options, data: DataModule) -> FusionClassifier:
         return build.supernet(options, self.build_streams(options, data))
