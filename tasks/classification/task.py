@@ -91,7 +91,8 @@ class Classification(Task):
         if record.get("classes", data.data.classes) != data.data.classes:
             found = short(json.dumps(record["classes"]))
             raise UserError(f"{path}: classes: expected those of the data, {len(data.data.classes)}, found {found}")
-        return check_split(options, data.split, data.data.modalities, data.unit)
+        allowed = options.allow_split_mismatch
+        return check_split(path.parent, data.split, data.data.modalities, unit=data.unit, allow_mismatch=allowed)
 
     def check_trained(self, options: Options, state: dict, source: str) -> None:
         if options.baseline not in (None, "sum", "concat", *self.preset.files):

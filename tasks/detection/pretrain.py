@@ -181,7 +181,7 @@ def check_others(options: Options, data: DataModule, detectors: dict[str, Single
     if more or modality not in MODALITIES or not (folder / options.fullbb_path).exists():
         return
     (other,) = (m for m in MODALITIES if m != modality)
-    check_split(options, data.split, (other,), data.unit)
+    check_split(folder, data.split, (other,), unit=data.unit, allow_mismatch=options.allow_split_mismatch)
     half = streams_of(checkpoint.load(folder / options.fullbb_path), [other])
     expected = {other + name[len(modality) :]: value for name, value in detector.stream_state().items()}
     if half:

@@ -151,7 +151,8 @@ class Detection(Task):
 
     def check_pretrained(self, options: Options, data: DataModule) -> str:
         modalities = build.needed_modalities(options.baseline)
-        text = check_split(options, data.split, modalities, data.unit)
+        folder, allowed = options.checkpointdir, options.allow_split_mismatch
+        text = check_split(folder, data.split, modalities, unit=data.unit, allow_mismatch=allowed)
         build.check_facts(options, data)
         return text
 
