@@ -4,8 +4,6 @@ import contextlib
 import io
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from models.detection.baselines import BASELINES
 from models.search.fusion_cells.genotype_file import read_genotype
+from tests import processes
 from tests.run_commands import named, refused, run
 from tests.tiny_data import make_tiny_flir
 
@@ -65,9 +64,10 @@ def test_search_train_test(searched, in_work, tiny_flir, capsys):
         named(run(found, capsys, tiny_flir, *options, "--eval_part", part), "results").parent
         for part in ("test", "val")
     )
-    command = [sys.executable, str(REPO / "main_darts_found_flira.py"), str(tiny_flir), *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=in_work)
-    second = in_work / named(done.stdout, "results").parent  # in a new process
+    words = [REPO / "main_darts_found_flira.py", tiny_flir, *options]
+    code, text = processes.run(words, in_work, in_work / "log.txt")  # in a new process
+    assert code == 0, text
+    second = in_work / named(text, "results").parent
     assert first.resolve() != second.resolve()
     assert (first / "detections.json").read_bytes() == (second / "detections.json").read_bytes()
     assert (first / "results.json").read_bytes() == (second / "results.json").read_bytes()
