@@ -10,22 +10,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from commands.options import make_parser
+from commands.recipe import check_recipe
 from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
-from datasets.parts import Parts
-from engine.feature_caching import cache_sizes, cached, check_caching
+from datasets.data_module import DataModule
+from engine.feature_caching import cache_sizes, cached
 from engine.memory_estimate import memory_estimate
+from models.search.fusion_cells.choices import input_names
 from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import read_genotype
 from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space, input_names
+from models.search.fusion_cells.space import Space
 from tasks.detection import task as detection
 from utils.args import command, parse
 from utils.distributed import ranks
 from utils.errors import UserError
 from utils.experiment import (
+    cache_options,
     check_batch,
+    check_cache_options,
     check_facts,
     check_split,
     inherit_pretrained,
@@ -83,13 +87,14 @@ def run_once(args: argparse.Namespace) -> None:
 def train_found(args: argparse.Namespace) -> None:
     """Train what one of the four sources says; writes last.pt, best.pt and the best epoch's detections on `val`."""
     source = pick_source(args)
+    check_recipe(args)
     check_widening(args)
     check_dropout(args)
-    check_caching(args, trains=True)
     if not args.resume:  # whose options are all there
         args = ranks().broadcast_from_first(lambda: inherit_sizes(args, source))
     compute = pick_compute(args)
     parts = open_data(args)
+    check_cache_options(args, parts)
     modalities = needed_modalities(args)
     checkpoint_split = check_split(args, parts.split, modalities)
     check_facts(args, parts.data)
@@ -104,12 +109,14 @@ def train_found(args: argparse.Namespace) -> None:
     if args.dry_run:
         steps = {"steps_per_epoch": compute.num_steps(parts.loader(*parts.learning, train=True)), "epochs": args.epochs}
         sizes = memory_estimate(model, modalities, args.image_size, args.batchsize, compute)
-        sizes |= cache_sizes(args, parts, model, compute, parts.learning, ("val",))
+        where = {"learning": parts.learning, "plain": ("val",), "stream_lr": args.stream_lr}
+        sizes |= cache_sizes(parts, model=model, compute=compute, dtype=args.cache_dtype, **where)
         print_dry_run(describe(model, genotype) | steps | sizes)
         return
 
-    def cache(log: Callable[[str], None]) -> Parts:
-        return cached(args, parts, model, compute, log, parts.learning, ("val",))
+    def cache(log: Callable[[str], None]) -> DataModule:
+        where = {"learning": parts.learning, "plain": ("val",)}
+        return cached(parts, model=model, compute=compute, log=log, **where, **cache_options(args))
 
     def next_command(run: RunFolder) -> str:
         options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from commands.strategy import Searching
-from datasets.loader import PairLoader
+from datasets.loader import SampleLoader
 from engine.bilevel import cycle_batches, search
 from engine.checkpointer import Checkpointer
 from engine.evolution import evolve
@@ -125,7 +125,7 @@ class Settling:
         if args.topk_weights == "supernet":
             sides, validate = searching.fine_tuned_in_turn(session, *how)
         else:
-            loader: PairLoader = self.parts.loader(*self.parts.learning, train=True)
+            loader: SampleLoader = self.parts.loader(*self.parts.learning, train=True)
             sides = searching.candidates_in_turn(session, searching.weight_optimizer(), loader, *how)
             validate, _ = validator(session, self.parts, "val")
         space = self.model.fusions[0].space

@@ -12,26 +12,28 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from datasets.loader import PairLoader
-from datasets.parts import Parts
+from commands.recipe import check_recipe, recipe_of
+from datasets.data_module import DataModule
+from datasets.loader import SampleLoader
 from engine.bilevel import Bilevel, Learner
 from engine.collapse import alarm, reason_to_stop
-from engine.epochs import warm_restarts
 from engine.perturbation import fresh_statistics, mean_loss
 from engine.progress import Row
+from engine.recipes import Recipe, make_optimizer, make_schedule
 from engine.sampled import Sampled
 from engine.step import Session, move
 from models.detection.anchors import level_sizes
 from models.detection.detector import FusionDetector
-from models.search.fusion_cells.costs import COSTS, ExpectedCost, cost_table
+from models.search.costs import MEASURES
+from models.search.fusion_cells.choices import MAPS, input_names, level_inputs
+from models.search.fusion_cells.costs import ExpectedCost, cost_table
 from models.search.fusion_cells.derive import derive, describe, describe_genotype, named_weights
 from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.layers import MAPS
 from models.search.fusion_cells.random_genotypes import draw_genotype, limit_parameter_free, mutated
-from models.search.fusion_cells.space import input_names, level_inputs
 from models.search.hessian import dominant_eigenvalue
-from models.search.parameters import arch_parameters, weight_parameters
-from models.search.relaxations import EVALUATION, Stage, gumbel
+from models.search.parameters import arch_parameters
+from models.search.penalties import PENALTIES
+from models.search.relaxations import EVALUATION, Stage
 from models.search.strategies import STRATEGIES, Strategy
 from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
@@ -41,6 +43,8 @@ from utils.run_folder import RunFolder, read_json
 HESSIAN_BATCHES, HESSIAN_ITERATIONS = 2, 10
 STATISTICS_BATCHES = 16
 COSTS_FILE = "costs.json"
+# Parts of a feature cache: statistics and eigenvalues also read those that are trained on as they are.
+CACHED_PARTS = {"learning": ("train", "arch"), "plain": ("val", "train", "arch")}
 Metrics = dict[str, float | None]
 UNREAD = {  # options that other strategies do not read
     "candidates": ("random",),
@@ -59,11 +63,12 @@ def check_combinations(args: argparse.Namespace) -> None:
     if args.num_keep_edges != 2:
         told = f"expected 2 (derivation keeps two edges per node), found {args.num_keep_edges}"
         raise UserError(f"--num_keep_edges: {told}")
+    check_recipe(args)
     if args.amp and strategy.second_order:
         raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
     if args.accum > 1 and strategy.second_order:
         raise UserError(f"--strategy darts2: expected --accum 1 (its gradient is of one batch), found {args.accum}")
-    if args.compile and (strategy.searcher != "gradient" or strategy.relaxation is gumbel):
+    if args.compile and (strategy.searcher != "gradient" or strategy.relaxation == "gumbel"):
         raise UserError(f"--strategy {args.strategy}: expected no --compile, as another network runs in each step")
     unread = [name for name, readers in UNREAD.items() if args.strategy not in readers]
     unread += OF_LOGITS if strategy.searcher != "gradient" else []
@@ -91,15 +96,6 @@ def candidates(args: argparse.Namespace) -> int:
     return args.candidates or args.epochs
 
 
-def cached_parts(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the parts whose pairs are met mirrored as --hflip says, and those that are met as they are.
-
-    Statistics and eigenvalues take pairs of the first as they are, which a cache else lacks where all are mirrored.
-    """
-    learning = ("train", "arch")
-    return learning, ("val", *(learning if args.hflip == 1 else ()))
-
-
 def learning_state(model: FusionDetector) -> dict[str, Tensor]:
     """Return the state of what learns in a search, under its names: all but the frozen streams."""
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("streams.")}
@@ -115,7 +111,7 @@ class Searching:
 
     args: argparse.Namespace
     session: Session
-    parts: Parts
+    parts: DataModule
     run: RunFolder
     initial: dict[str, Tensor]
 
@@ -170,9 +166,16 @@ class Searching:
         """Return a session of the same model at the start of another phase."""
         return Session(self.model, self.session.task, self.session.compute, self.session.guard)
 
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_of(self.args)
+
     def weight_optimizer(self) -> Optimizer:
-        rates = {"lr": self.args.eta_max, "weight_decay": self.args.weight_decay}
-        return torch.optim.Adam(weight_parameters(self.model), fused=True, **rates)
+        return make_optimizer(self.recipe, self.model)
+
+    def schedule(self, weights: Optimizer, loader: SampleLoader, epochs: int, repeat: bool = False) -> LRScheduler:
+        steps = self.session.compute.num_steps(loader)
+        return make_schedule(self.recipe, weights, steps_per_epoch=steps, epochs=epochs, repeat=repeat)
 
     def take(self, genotype: Genotype | None) -> None:
         """Make the supernets run as a genotype, on their own weights; None: as mixtures again."""
@@ -191,7 +194,7 @@ class Searching:
         loader = self.parts.loader(*self.parts.learning, train=True)
         if self.strategy.searcher == "random":
             return self.candidates_in_turn(self.session, weights, loader, self.drawn, self.epochs_each)
-        schedule = warm_restarts(weights, self.session.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
+        schedule = self.schedule(weights, loader, args.epochs)
         how = self.take, self.drawn, lambda number: self.drawn(f"step {number}")
         return Sampled(self.session, weights, schedule, loader, *how)
 
@@ -199,7 +202,7 @@ class Searching:
         self,
         session: Session,
         weights: Optimizer,
-        loader: PairLoader,
+        loader: SampleLoader,
         candidate: Callable[[int], Genotype],
         epochs_each: int,
         supernet: dict[str, Tensor] | None = None,
@@ -208,7 +211,7 @@ class Searching:
 
         Each starts where the search began, or from the supernet's weights, and then all meet the pairs alike.
         """
-        schedule = warm_restarts(weights, session.compute.num_steps(loader), epochs_each, 1, self.args.eta_min)
+        schedule = self.schedule(weights, loader, epochs_each, repeat=True)
         start = self.initial if supernet is None else supernet
         how = self.take, candidate, None, lambda: self.restart(weights, start), epochs_each, supernet is not None
         return Sampled(session, weights, schedule, loader, *how)
@@ -227,8 +230,7 @@ class Searching:
         loaders = [self.parts.loader(part, train=True) for part in ("train", "arch")]
         rates = {"lr": args.arch_learning_rate, "weight_decay": args.arch_weight_decay}
         logits = torch.optim.Adam(arch_parameters(self.model), betas=(0.5, 0.999), fused=True, **rates)
-        steps = self.session.compute.num_steps(loaders[0])
-        schedule: LRScheduler = warm_restarts(weights, steps, args.Ti, args.Tm, args.eta_min)
+        schedule = self.schedule(weights, loaders[0], args.epochs)
         how = args.alternate, self.strategy.second_order, args.epochs, args.arch_warmup
         return Bilevel(self.session, weights, logits, schedule, *loaders, *how, self.on_stage, self._penalty())
 
@@ -239,7 +241,7 @@ class Searching:
 
     def _penalty(self) -> Callable[[], Tensor] | None:
         """Return what is added to the loss of the logits, if anything is."""
-        own, args = self.strategy.penalty, self.args
+        own, args = PENALTIES.get(self.strategy.penalty), self.args
         logits = arch_parameters(self.model)
         cost = self._expected_cost() if args.lambda_cost else None
         if own is None and cost is None:
@@ -261,7 +263,7 @@ class Searching:
                 space = self.model.fusions[0].space
                 maps = space.rank == MAPS
                 sizes = level_sizes(args.image_size, args.fusion_levels) if maps else [(space.length,)]
-                table = cost_table(space, sizes, COSTS[args.cost], device)
+                table = cost_table(space, sizes, MEASURES[args.cost], device)
                 self.run.write_json(COSTS_FILE, {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
             return read_json(path)["levels"]
 

@@ -4,6 +4,7 @@ import argparse
 import ast
 import copy
 import importlib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
 from commands.options import make_parser
-from models.detection.detector import FusionDetector, Streams, found_fusions, searchable_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import found_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import Streams
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
@@ -31,7 +34,7 @@ def detector(found: bool = False) -> FusionDetector:
         fusions = found_fusions(random_genotype(Space(4, 16), streams.tap_names, streams.level_names, 0), 0.0)
     else:
         fusions = searchable_fusions(Space(4, 16), 3, 0.0)
-    return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=3), NORMALIZATION, 2.0)
+    return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=3, anchor_scale=2.0), NORMALIZATION)
 
 
 def images():
@@ -132,14 +135,15 @@ def test_weights_and_logits_partition_what_is_trainable():
 
 def images_read(monkeypatch) -> set[str]:
     """Record the name of every image file that is decoded from now on."""
-    module, seen = importlib.import_module("datasets.detection.paired_detection"), set()
-    original = module.load_pair
+    module, seen = importlib.import_module("datasets.detection.dataset"), set()
+    originals = {name: getattr(module, name) for name in ("read_rgb", "read_thermal")}
 
-    def spy(record, counts):
-        seen.update({Path(record.rgb_path).parent.parent.name, Path(record.thermal_path).parent.parent.name})
-        return original(record, counts)
+    def spy(name, path, *counts):
+        seen.add(Path(path).parent.parent.name)
+        return originals[name](path, *counts)
 
-    monkeypatch.setattr(module, "load_pair", spy)
+    for name in originals:
+        monkeypatch.setattr(module, name, partial(spy, name))
     return seen
 
 

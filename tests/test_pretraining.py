@@ -10,7 +10,9 @@ import torch
 
 import main_pretrain_flira
 from commands.options import make_parser
-from datasets.parts import LoaderOptions, open_parts
+from datasets.data_module import LoaderOptions
+from datasets.detection.detection_data import ImageOptions
+from datasets.detection.opening import open_data
 from main_darts_found_flira import main as found
 from main_pretrain_flira import build_detector, check_sizes
 from main_pretrain_flira import main as pretrain
@@ -148,8 +150,7 @@ def test_what_appears_during_training_is_checked_again(tiny_flir, tiny_config, t
 def detector(data: Path, config: Path, *options: str):
     args = parse(make_parser, [str(data), "--config", str(config), "--num-classes", "3", *options], "pretrain")
     check_sizes(args)
-    loading = LoaderOptions(args.image_size, 1, 0, 0, False, 0.0, (1.0, 1.0), 0.0, 0)
-    parts = open_parts(str(data), "flir_aligned", 0, False, loading)
+    parts = open_data(str(data), "flir_aligned", ImageOptions(args.image_size), LoaderOptions(batch_size=1))
     return build_detector(args, args.modality, parts.data.normalization)
 
 

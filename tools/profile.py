@@ -22,7 +22,7 @@ from commands.options import positive
 from engine.step import move
 from models.detection.baselines import FUSIONS
 from models.detection.detector import FusionDetector
-from models.search.fusion_cells.costs import macs
+from models.search.costs import macs
 from tasks.detection import task as detection
 from tasks.detection.predictor import Predictor
 from tools.demo.summary import markdown
@@ -106,7 +106,7 @@ def parts_of(model: FusionDetector, batch: dict) -> dict[str, tuple[nn.Module | 
         output = model.head(fused)
     works["fusion"] = model.fusions, lambda: model.fuse(levels)
     works["head"] = model.head, lambda: model.head(fused)
-    works["boxes from scores"] = None, lambda: detection.boxes_of(model, output, batch)
+    works["boxes from scores"] = None, lambda: model.head.detect(output, batch)
     return works
 
 

@@ -12,24 +12,26 @@ from types import NoneType
 
 from torch import Tensor, nn
 
-from datasets.detection.paired_detection import Normalization
+from datasets.data_module import DataModule
 from datasets.detection.registry import LOCATE, is_description
-from datasets.parts import Parts
+from datasets.detection.transforms import Normalization
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.step import Compute, Session
 from models.detection.baselines import BASELINES, FUSIONS
-from models.detection.detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import baseline_fusions, found_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import MODALITIES, Streams
+from models.search.fusion_cells.choices import num_neighbours
 from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import genotype_from_json, read_genotype
-from models.search.fusion_cells.space import num_neighbours
 from tasks.detection import task as detection
 from utils import checkpoint
 from utils.distributed import ranks
 from utils.errors import UserError, short
-from utils.experiment import build_head, build_streams, differing, open_data
+from utils.experiment import build_head, build_streams, cache_options, differing, open_data
 from utils.inherit import check_inherited, inherit
 from utils.plain import check_plain
 from utils.reporting import count_parameters, validator
@@ -49,7 +51,7 @@ class Trained:
     path: Path
     state: dict
     args: argparse.Namespace
-    parts: Parts
+    parts: DataModule
     model: FusionDetector
     genotype: Genotype | None
 
@@ -65,7 +67,7 @@ class Trained:
     ) -> tuple[dict[str, float | None], list[dict]]:
         """Return metrics and detections (COCO form) on a part."""
         model = compute.place(self.model)
-        parts = cached(self.args, self.parts, model, compute, log, (), (part,))
+        parts = cached(self.parts, model=model, compute=compute, log=log, plain=(part,), **cache_options(self.args))
         session = Session(model, detection, compute, Guard(compute.device))
         validate, detections = validator(session, parts, part, full=True)
         return validate(), detections
@@ -89,7 +91,7 @@ def assemble(
     else:
         fusions = found_fusions(genotype, args.drpt)
     neighbours = num_neighbours(genotype.space, args.fusion_levels) if genotype else 0
-    return FusionDetector(streams, fusions, head, normalization, args.anchor_scale, neighbours)
+    return FusionDetector(streams, fusions, head, normalization, neighbours)
 
 
 def describe(model: FusionDetector, genotype: Genotype | None) -> dict[str, object]:

@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-from models.detection.detector import INPUTS, FusionDetector
-from models.search.fusion_cells.costs import macs
+from models.detection.detector import FusionDetector
+from models.detection.streams import INPUTS
+from models.search.costs import macs
 
 
 class _OfImages(nn.Module):

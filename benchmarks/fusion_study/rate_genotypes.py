@@ -13,7 +13,7 @@ from pathlib import Path
 
 from commands.options import make_parser, positive
 from commands.run import resume_options
-from commands.strategy import Searching, cached_parts
+from commands.strategy import CACHED_PARTS, Searching
 from engine.bilevel import search
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
@@ -26,7 +26,7 @@ from models.search.relaxations import EVALUATION
 from tasks.detection import task as detection
 from utils import checkpoint
 from utils.args import Parser, command, parse
-from utils.experiment import open_data, pick_compute
+from utils.experiment import cache_options, open_data, pick_compute
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 
@@ -72,7 +72,7 @@ def finished_search(folder: str) -> Searching:
     compute, parts = pick_compute(args), open_data(args)
     model = compute.place(build_model(args, parts))
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
-    parts = cached(args, parts, model, compute, print, *cached_parts(args))
+    parts = cached(parts, model=model, compute=compute, log=print, **CACHED_PARTS, **cache_options(args))
     session, run = Session(model, detection, compute, Guard(compute.device)), RunFolder(Path(folder))
     searching = Searching(args, session, parts, run, {})
     searching.on_stage(EVALUATION)

@@ -13,8 +13,7 @@ from commands.options import (
     probability,
     seed,
 )
-from models.search.fusion_cells.layers import SEQUENCES
-from models.search.fusion_cells.space import spaces_of
+from models.search.fusion_cells.choices import SEQUENCES, spaces_of
 from tasks.classification.presets import DataSet, Weights
 from tasks.classification.task import F1_TYPES
 from utils.args import Parser

@@ -3,12 +3,11 @@
 import argparse
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from commands.run import finish, is_finished, resume_options, running
-from datasets.labelled_parts import LabelledParts
-from models.classification.fused_classifier import normalised
+from datasets.data_module import DataModule
+from models.classification.fused_classifier import SingleClassifier
 from tasks.classification.build import build_encoder, encoder_file, open_examples, pretraining, task_of
 from tasks.classification.options import parser_of
 from tasks.classification.presets import DataSet
@@ -28,23 +27,6 @@ from utils.seed import seed_everything
 CARRIED = ("config", "checkpointdir", "split_seed", "paper_protocol", "small_dataset", "max_bad_files", "workers")
 CARRIED += ("device",)
 BACKBONED = {"image", "rgb", "depth"}  # modalities whose network --backbone names
-
-
-class SingleClassifier(nn.Module):
-    """One modality's encoder with its own class scores."""
-
-    memory_format = torch.contiguous_format
-
-    def __init__(self, modality: str, encoder: nn.Module):
-        super().__init__()
-        self.modality, self.encoder = modality, encoder
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return self.encoder(normalised(inputs[self.modality]))
-
-    def blocks(self) -> list[nn.Module]:
-        """Return the modules that torch.compile takes one by one."""
-        return [self.encoder]
 
 
 def pretrain(data_set: DataSet, argv: list[str]) -> None:
@@ -84,19 +66,19 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
         finish(run, args, parts, [f"checkpointdir: {args.checkpointdir}", next_command])
 
 
-def check_others(args: argparse.Namespace, parts: LabelledParts) -> None:
+def check_others(args: argparse.Namespace, parts: DataModule) -> None:
     """Refuse another backbone, or other classes, than those of the encoders that stay in checkpointdir."""
     known, path = pretraining(args), Path(args.checkpointdir) / PRETRAINED
-    others = sorted(set(known.get("splits", {})) - set(parts.modalities))
+    others = sorted(set(known.get("splits", {})) - set(parts.data.modalities))
     ours = {"classes": parts.data.classes}
-    ours |= {"backbone": args.backbone} if BACKBONED & set(others) and BACKBONED & set(parts.modalities) else {}
+    ours |= {"backbone": args.backbone} if BACKBONED & set(others) and BACKBONED & set(parts.data.modalities) else {}
     for name, value in ours.items():
         if others and known.get(name) != value:
             told = f"{short(known.get(name))} as for {', '.join(others)} in {path}"
             raise UserError(f"{name}: expected {told}, found {short(value)}; name another --checkpointdir")
 
 
-def publish(data_set: DataSet, args: argparse.Namespace, parts: LabelledParts, models: dict[str, nn.Module]) -> None:
+def publish(data_set: DataSet, args: argparse.Namespace, parts: DataModule, models: dict[str, nn.Module]) -> None:
     """Write the finished encoders, the split and the options, all at the end; replaced files are kept as NAME.bak."""
     folder = Path(args.checkpointdir)
     with locked(folder, print, "another pretraining"):
