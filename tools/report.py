@@ -1,18 +1,19 @@
-"""Rebuild reports, and compare runs: python -m tools.report RUN... [--out FILE.html] [--data DIR]."""
+"""Rebuilds reports and compares runs: python -m tools.report RUN... [--out FILE.html] [--data DIR]."""
 
 import sys
 from pathlib import Path
 
-from commands.options import make_parser
+from commands.options import parser_of
 from datasets.data_module import DataModule
-from datasets.detection.registry import is_description
+from datasets.detection.names import is_description
 from report.comparison import write_comparison
 from report.run import Run
-from report.runs import write_report
+from report.run_page import write_report
+from tasks import TASKS
+from tasks.detection.build import open_data
 from utils.args import Parser, command, parse
 from utils.errors import UserError
-from utils.experiment import open_data
-from utils.inherit import inherit
+from utils.untrusted import options_from_run
 
 COMPARISON = "comparison.html"
 
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
 
 
 def check(runs: list[Run], out: str | None) -> Path:
-    """Refuse, before anything is written, what is no run, several kinds, and a page that cannot be written."""
+    """Check the kinds of the runs and --out, before anything is written."""
     kinds = {run.kind: run.path for run in runs}
     if len(kinds) > 1:
         raise UserError(f"expected runs of one kind, found {', '.join(f'{path} of {k}' for k, path in kinds.items())}")
@@ -48,19 +49,20 @@ def check(runs: list[Run], out: str | None) -> Path:
 
 
 def data_of(run: Run, folder: str | None) -> DataModule | None:
-    """Open the data of a run whose detections are to be shown; None where it has none.
+    """Open the data of a run that has detections; None if it has none.
 
     Raises:
-        UserError: the data are not there.
+        UserError: the data folder does not exist.
     """
     if not (run.path / "detections.json").exists():
         return None
-    args = parse(make_parser, [folder or run.args["data"]], "found")
-    inherit(args, run.args, ("dataset", "split_seed", "paper_protocol", "overfit"), source=f"{run.path / 'args.json'}")
-    if is_description(args.dataset):
-        args.dataset = str(run.path / "dataset.yaml")
+    options = parse(parser_of(TASKS["flira"]), [folder or run.args["data"]], "found")
+    names = ("dataset", "split_seed", "paper_protocol", "overfit")
+    options = options_from_run(options, run.args, names, source=f"{run.path / 'args.json'}")
+    if is_description(options.dataset):
+        options = options.with_values("run", dataset=str(run.path / "dataset.yaml"))
     try:
-        return open_data(args)
+        return open_data(options)
     except UserError as error:
         raise UserError(f"{run.path}: data: {error} (--data DIR names a folder that has moved)") from None
 

@@ -1,32 +1,34 @@
-"""Rate random genotypes by a supernet, in two ways: as they are on its weights, and after brief training from these.
+"""Rates random genotypes by a supernet: on its weights as they are, and after brief training from these weights.
 
     python -m benchmarks.fusion_study.rate_genotypes RUN --genotypes 20 --out FILE
 
 RUN is a search run; genotype N is that of `main_darts_found_flira.py --random_genotype N`. FILE gets a JSON list of
-{"number", "genotype", "weights", "brief"}: minus the loss on `val` on the supernet's weights, by which evolution rates;
-and AP on `val` after --epochs of training from them, by which a search with `--topk_weights supernet` picks.
-What the ratings are worth: benchmarks/fusion_study/__main__.py.
+objects with "number", "genotype", "weights" and "brief". "weights" is minus the loss on `val` on the supernet's
+weights, the fitness of evolution. "brief" is AP on `val` after --epochs of training from these weights, by which a
+search with `--topk_weights supernet` chooses.
 """
 
 import sys
 from pathlib import Path
 
-from commands.options import make_parser, positive
-from commands.run import resume_options
-from commands.strategy import CACHED_PARTS, Searching
+from commands.options import parser_of
+from commands.resume import options_of_run
+from commands.run import cache_options, compute_of
+from commands.search import CACHED_PARTS
+from commands.strategy import Searching
 from engine.bilevel import search
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.progress import Row
 from engine.step import Session
-from main_darts_searchable_flira import build_model
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.relaxations import EVALUATION
-from tasks.detection import task as detection
+from tasks import TASKS
+from tasks.detection.flira import FLIRA
 from utils import checkpoint
 from utils.args import Parser, command, parse
-from utils.experiment import cache_options, open_data, pick_compute
+from utils.option_types import positive
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 
@@ -38,17 +40,17 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--genotypes", type=positive, default=20, help="rate genotypes 0 to N - 1 (20)")
     parser.add_argument("--epochs", type=positive, default=1, help="epochs of the brief training of each (1)")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON to write")
-    own = parser.parse_args(argv)
-    searching = finished_search(own.run)
+    args = parser.parse_args(argv)
+    searching = finished_search(args.run)
     space, names = searching.model.fusions[0].space, searching.names
     most = searching.args.max_parameter_free
-    genotypes = [random_genotype(space, *names, number, most) for number in range(own.genotypes)]
+    genotypes = [random_genotype(space, *names, number, most) for number in range(args.genotypes)]
     scored = zip(genotypes, map(searching.fitness, genotypes), strict=True)
     rows = [{"number": n, "genotype": genotype.id, "weights": score} for n, (genotype, score) in enumerate(scored)]
-    for row, score in zip(rows, after_brief_training(searching, genotypes, own.epochs), strict=True):
+    for row, score in zip(rows, after_brief_training(searching, genotypes, args.epochs), strict=True):
         row["brief"] = score
         print(f"genotype {row['number']}: loss {-row['weights']:.4f}, AP after brief training {score:.4f}")
-    write_json(Path(own.out), rows)
+    write_json(Path(args.out), rows)
 
 
 def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs: int) -> list[float]:
@@ -58,7 +60,7 @@ def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs
     scores = []
 
     def on_epoch(row: Row, is_best: bool) -> None:
-        scores.append(row[f"{detection.METRIC}_val"])
+        scores.append(row[f"{FLIRA.metric}_val"])
         print(f"epoch {len(scores)} of {epochs * len(genotypes)}: AP_val {scores[-1]:.4f}", flush=True)
 
     search(sides, validate, dict, epochs * len(genotypes), on_epoch)
@@ -66,15 +68,16 @@ def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs
 
 
 def finished_search(folder: str) -> Searching:
-    """Return a finished search, its best supernet in place."""
-    args = resume_options(parse(make_parser, ["--resume", folder], "search"), "search", make_parser)
-    seed_everything(args.seed)
-    compute, parts = pick_compute(args), open_data(args)
-    model = compute.place(build_model(args, parts))
+    """Return a finished search with the weights of its best supernet."""
+    make_parser = parser_of(TASKS["flira"])
+    options = options_of_run(parse(make_parser, [], "search"), "search", Path(folder), make_parser)
+    seed_everything(options.seed)
+    compute, data = compute_of(options), FLIRA.open_data(options)
+    model = compute.place(FLIRA.build_supernet(options, data))
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
-    parts = cached(parts, model=model, compute=compute, log=print, **CACHED_PARTS, **cache_options(args))
-    session, run = Session(model, detection, compute, Guard(compute.device)), RunFolder(Path(folder))
-    searching = Searching(args, session, parts, run, {})
+    data = cached(data, model=model, compute=compute, log=print, **CACHED_PARTS, **cache_options(options))
+    session, run = Session(model, FLIRA, compute, Guard(compute.device)), RunFolder(Path(folder))
+    searching = Searching(options, session, data, run, {})
     searching.on_stage(EVALUATION)
     return searching
 
