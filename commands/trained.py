@@ -13,6 +13,7 @@ from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.step import Session, validator
 from engine.task import Metrics, Task
+from models.search.fusion_cells.choices import SPACES
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import genotype_from_json
 from models.search.parameters import count_parameters
@@ -101,8 +102,7 @@ def rebuild(task: Task, options: Options, folder: str) -> Trained:
     streams = task.build_streams(options, data, pretrained=False)
     genotype = None
     if state["genotype"]:
-        rank = task.space(options, streams).rank
-        names = streams.tap_names, streams.level_names
+        names, rank = (streams.tap_names, streams.level_names), SPACES[options.space].rank
         genotype = genotype_from_json(state["genotype"], str(path), *names, options.C, rank)
     model = task.build_network(options, data, streams, genotype, pretrained=False)
     checkpoint.load_state(model, state["model"], str(path))

@@ -128,14 +128,14 @@ class Classification(Task):
 
     def pretraining(self, options: Options, data: DataModule) -> Pretraining:
         """Return a stage per encoder, each trained as a classifier by itself, on the train list."""
-        stages = []
-        for modality in data.data.modalities:
+
+        def model(modality: str) -> SingleClassifier:
             seed_everything(options.seed)  # so that a modality trained alone equals one of both
             encoder = build.build_encoder(self.preset, options, modality, not options.no_imagenet)
-            model, own = SingleClassifier(modality, encoder), data.of(modality)
-            stages.append(Stage(modality, lambda models, log, m=model: m, own, options.epochs))
+            return SingleClassifier(modality, encoder)
+
         return Pretraining(
-            stages,
+            [Stage(m, lambda models, log, m=m: model(m), data.of(m), options.epochs) for m in data.data.modalities],
             modalities=tuple(self.preset.files),
             files=lambda models: {
                 build.encoder_file(self.preset, options, m).name: model.encoder.state_dict()
