@@ -20,17 +20,20 @@ import torch
 from torch.optim import Optimizer
 
 from benchmarks.rows import append_row
-from datasets.feature_cache import join_features
+from datasets.detection.collate import join_features
 from datasets.feature_store import MemoryStore
+from engine.compute import Compute
 from engine.epochs import peak_memory_mb
-from engine.features import per_image
+from engine.feature_fill import encode
 from engine.nonfinite import Guard
-from engine.step import Compute, Session, optimisation_step
-from models.detection.detector import MODALITIES, FusionDetector, Streams, searchable_fusions
+from engine.step import Session, optimisation_step
+from models.detection.detector import FusionDetector
+from models.detection.fusions import searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import MODALITIES, Streams
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
 from utils.allocator import keep_freed_memory
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, CLASSES = "efficientnetv2_rw_t", 128, 5, 5, 90  # as published
@@ -83,7 +86,7 @@ def make_model(compute: Compute) -> FusionDetector:
     streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
     fusions = searchable_fusions(Space(len(streams.tap_names), CHANNELS), LEVELS, 0.0)
     normalization = dict.fromkeys(MODALITIES, STATISTICS)
-    return compute.place(FusionDetector(streams, fusions, DetectionHead(CHANNELS, CLASSES), normalization, 4.0)).train()
+    return compute.place(FusionDetector(streams, fusions, DetectionHead(CHANNELS, CLASSES), normalization)).train()
 
 
 def make_steps(batch: dict, compute: Compute) -> dict[str, Callable[[], None]]:
@@ -111,13 +114,13 @@ def cached_samples(batch: dict, model: FusionDetector, compute: Compute, kind: s
     """Return what a feature cache in memory gives for each image of the batch."""
     stores, size = {}, len(batch["image_ids"])
     for stream in MODALITIES:
-        maps = per_image(model, batch["images"], stream, kind, compute)
+        maps = encode(model, batch["images"], stream, kind, compute)
         stores[stream] = MemoryStore(tuple(tuple(m.shape[1:]) for m in maps), torch.float32)
         with stores[stream].writing(size, print):
             stores[stream].add({str(i): [m[i] for m in maps] for i in range(size)})
     model.train()
     shared = {"kind": kind, "image_size": batch["image_size"]}
-    return [{"features": [store[str(i)] for store in stores.values()], **shared} for i in range(size)]
+    return [{"features": {s: store[str(i)] for s, store in stores.items()}, **shared} for i in range(size)]
 
 
 def make_batch(size: int, side: int) -> dict:

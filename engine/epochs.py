@@ -45,7 +45,7 @@ def run_epochs(
         metrics = validate()
         row |= {f"{name}_val": value for name, value in metrics.items()}
         row |= {"val_seconds": time.perf_counter() - learned, "memory_mb": peak_memory_mb()}
-        on_epoch(row, progress.update(epoch, metrics[session.task.METRIC]))
+        on_epoch(row, progress.update(epoch, metrics[session.task.metric]))
     return ""
 
 
@@ -75,11 +75,6 @@ def train(
         return meters.means("train") | speed
 
     run_epochs(session, epochs, start_epoch, train_epoch, validate, on_epoch)
-
-
-def warm_restarts(optimizer: Optimizer, steps_per_epoch: int, Ti: int, Tm: int, eta_min: float) -> LRScheduler:
-    """Return cosine annealing with warm restarts per step (SGDR, 1608.03983): first cycle Ti epochs, then times Tm."""
-    return torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, Ti * steps_per_epoch, Tm, eta_min)
 
 
 def peak_memory_mb() -> float:

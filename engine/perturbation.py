@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.step import Session, move
-from models.search.fusion_cells.space import SKIP
+from models.search.fusion_cells.choices import SKIP
 from models.search.fusion_cells.supernet import SearchableFusion
 from utils.errors import UserError
 from utils.progress_bar import bar

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from datasets.detection.corrupted_pairs import CLEAN
+from datasets.detection.corrupted import CLEAN
 from datasets.detection.corruptions import DEAD_KINDS, severities
-from engine.step import Compute, Task, move, without_inputs
-from models.detection.detector import INPUTS, FusionDetector
+from engine.compute import Compute
+from engine.step import Task, move, without_inputs
+from models.detection.detector import FusionDetector
+from models.detection.streams import INPUTS
 from utils.progress_bar import bar
 
 Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them
@@ -51,7 +53,7 @@ def detect_under(
     """Run the model over all batches under each of the conditions, which are of one kind.
 
     Args:
-        batches: with "versions", from `datasets.detection.corrupted_pairs`.
+        batches: with "versions", from `datasets.detection.corrupted`.
 
     Returns:
         What `task.predict` gave of each batch, on the CPU; ranks take turns at the batches, and each gets all answers.

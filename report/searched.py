@@ -1,16 +1,16 @@
 """Sections of a search: its genotype, how the logits moved, and what became of the supernet."""
 
+from models.search.fusion_cells.choices import SPACES, level_inputs
 from models.search.fusion_cells.derive import operation_counts
 from models.search.fusion_cells.draw import colours_in_words, draw_level
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import Features
-from models.search.fusion_cells.space import SPACES, level_inputs
+from models.search.parameters import count_parameters
 from models.search.strategies import STRATEGIES
 from report import drawings
 from report.page import Block, Facts, Pictures, Section, Table, Words
 from report.run import Run, counted, number, points
-from utils.reporting import count_parameters
 
 SHOWN_GENOTYPES = 10  # of an evolution
 

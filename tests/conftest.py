@@ -4,21 +4,54 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-from main_pretrain_flira import main as pretrain
-from tests.tiny_data import NETWORK, make_tiny_flir
+from tests import processes
 
-torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+# The controller of `-n 2` runs no test: what imports torch is imported where it is needed.
+# What `-n 2` gives to one process, the longest first: tests that share what is made once, or forked processes. Any
+# other file is a group of its own.
+GROUPS = (
+    ("tests/test_resume.py", "tests/test_ranks.py", "tests/benchmarks/test_speed.py"),
+    ("tests/test_mains.py", "tests/test_pretraining.py", "tests/test_bad_input.py"),
+    ("tests/test_classification.py",),
+    ("tests/report/",),
+)
 
-CONFIG = f"""{NETWORK}batchsize: 3
-workers: 0
-device: cpu
-no_report: true
-pretrain: {{no-imagenet: true, epochs: 1, head_epochs: 1, drop_path: 0}}
-search: {{epochs: 2}}
-found: {{epochs: 2}}
-"""
+
+def group_of(file: str) -> int:
+    """Return the number of a file's group, `len(GROUPS)` where it is in none."""
+    found = [number for number, starts in enumerate(GROUPS) if file.startswith(starts)]
+    return found[0] if found else len(GROUPS)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: group_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            number = group_of(file)
+            return file if number == len(GROUPS) else f"group {number}"
+
+    config.option.loadscopereorder = False  # the order is that of the tests
+    return ByGroup(config, log)
+
+
+def pytest_sessionfinish():
+    processes.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny tensors: more threads only wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -34,18 +67,24 @@ def gpus_as_before():
 @pytest.fixture(scope="session")
 def tiny_flir(tmp_path_factory) -> Path:
     """A readable FLIR-Aligned folder (layout 2) of 12 training and 4 test pairs."""
+    from tests.tiny_data import make_tiny_flir
+
     return make_tiny_flir(tmp_path_factory.mktemp("flir"))
 
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
     """What stands for rendered scenes: three parts, by day and by night."""
+    from tests.tiny_data import make_tiny_flir
+
     folder = tmp_path_factory.mktemp("scenes") / "flir"
     return make_tiny_flir(folder, layout="1 in three", scenes=("day", "night"), info={"hash": "abc123"})
 
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory) -> Path:
+    from tests.tiny_data import CONFIG
+
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
     path.write_text(CONFIG)
     return path
@@ -54,6 +93,8 @@ def tiny_config(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def pretrained(tmp_path_factory, tiny_flir, tiny_config) -> Path:
     """A working folder in which `main_pretrain_flira.py` has run: checkpoints/flira is filled."""
+    from main_pretrain_flira import main as pretrain
+
     folder, before = tmp_path_factory.mktemp("work"), Path.cwd()
     os.chdir(folder)
     try:

@@ -9,18 +9,22 @@ import runpy
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from main_darts_found_flira import main as found
+from models.search.fusion_cells.choices import OUR_FUSIONS, PUBLISHED_FUSIONS, SPACES
 from models.search.fusion_cells.derive import derive
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.operations import FUSION_OPS
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from tools.options import page
+from utils import __version__
 
 REPO = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -132,13 +136,28 @@ def test_the_page_of_options_is_as_made():
     assert (REPO / "docs/options.md").read_text(encoding="utf-8") == page()
 
 
+def test_the_version_is_the_newest_of_the_changelog():
+    headings = re.findall(r"^## (.*)$", (REPO / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == __version__
+    assert headings == sorted(headings, key=lambda version: [int(n) for n in version.split(".")], reverse=True)
+
+
+def test_the_citation_is_yaml_of_the_format():
+    citation = yaml.safe_load((REPO / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)  # the fields that the format requires
+    assert "version" not in citation  # it stands in one place
+
+
 def test_an_operation_is_added_as_the_page_says(monkeypatch):
-    """Its class and its entry are all: the supernet mixes it, derivation takes it, the found network runs it."""
+    """A class, an entry and a name are all: the supernet mixes it, derivation takes it, the found network has it."""
     monkeypatch.setitem(FUSION_OPS, 4, dict(FUSION_OPS[4]))
     blocks = re.findall(r"```python\n(.*?)```", (REPO / "docs/extending.md").read_text(encoding="utf-8"), re.DOTALL)
-    names = {"nn": torch.nn, "Tensor": torch.Tensor, "FUSION_OPS": FUSION_OPS}
+    names = {"nn": torch.nn, "Tensor": torch.Tensor, "FUSION_OPS": FUSION_OPS, "OUR_FUSIONS": OUR_FUSIONS}
     for block in blocks:
         exec(block, names)
+    richer = replace(SPACES["fusion_v2"], fusions=PUBLISHED_FUSIONS + names["OUR_FUSIONS"])
+    monkeypatch.setitem(SPACES, "fusion_v2", richer)
     space = Space(4, 8, name="fusion_v2")
     assert space.op_names[-1] == "Difference"
     fusion = SearchableFusion(space)
@@ -179,3 +198,14 @@ def test_the_example_of_python_detects(work, monkeypatch, capsys):
         run_example("predict.py", monkeypatch, "nowhere", *pictures)
     assert ended.value.code == 2
     assert all(re.fullmatch(r"(person|bike|car) 0\.\d\d at x -?\d+ to \d+, y -?\d+ to \d+ px", line) for line in lines)
+
+
+def test_a_module_of_ones_own_is_searched(monkeypatch, capsys):
+    """In 40 lines; what the module learns needs both of its inputs, and the derived cell reads both."""
+    run_example("search_your_own_module.py", monkeypatch)
+    (line,) = capsys.readouterr().out.splitlines()
+    first, second = re.fullmatch(r"cell: (\d\+\d) \w+, (\d\+\d) \w+", line).groups()
+    read = {int(number) for number in (*first.split("+"), *second.split("+"))}
+    assert read & {0, 1}
+    assert read & {2, 3}
+    assert len((REPO / "examples/search_your_own_module.py").read_text().splitlines()) <= 40

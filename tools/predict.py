@@ -16,23 +16,31 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.io import write_jpeg
+from torchvision.utils import draw_bounding_boxes
 from tqdm import tqdm
 
-from commands.options import positive, probability
 from datasets.classification.video import Video, VideoWriter, is_video, side_by_side
 from datasets.detection.pairing import images_in, without_suffix
 from datasets.images import SUFFIXES
+from report.plots import BOX_COLOURS
 from tasks.detection.predictor import SENSORS, Pair, Predictor
-from tools.annotate import annotated
 from utils.args import Parser, command
 from utils.errors import UserError, printable
+from utils.option_types import positive, probability
 from utils.run_folder import write_json
 
 OF_SENSOR = re.compile(r"[_-](rgb|visible|vis|thermal|infrared|ir|lwir|previewdata)$", re.IGNORECASE)
 SHOWN = 5  # names in a message
 QUALITY = 90  # of JPEG
+FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+LINES_PER_PICTURE = 32  # text lines that would fill the height of a picture
+MIN_TEXT_SIZE = 9  # pixels
 Named = tuple[str, Pair]
 Paths = dict[str, Path]  # by sensor, those that are there
 Found = dict[str, list[dict[str, Any]]]  # COCO: images, annotations, categories
@@ -151,10 +159,6 @@ def read_all(predictor: Predictor, files: dict[str, Paths], faults: list[UserErr
             faults.append(error)
 
 
-def save(out: Path, name: str, shown: Tensor) -> None:
-    write_jpeg(shown, str(out / f"{name}.jpg"), QUALITY)
-
-
 def predict_video(predictor: Predictor, given: Paths, args: argparse.Namespace, out: Path) -> Found:
     """Detect in each frame of a video, or pair of frames of two; writes what is shown as a video."""
     videos = {sensor: Video(path, sensor == "thermal", predictor.thermal_counts) for sensor, path in given.items()}
@@ -190,9 +194,37 @@ def predict(
             annotations += [
                 as_coco(one, len(images), len(annotations) + n, categories) for n, one in enumerate(found, 1)
             ]
-            keep(name, annotated(pair, found, predictor.classes))
+            keep(name, draw_pair(pair, found, predictor.classes))
     named = [{"id": number, "name": name} for name, number in categories.items()]
     return {"images": images, "annotations": annotations, "categories": named}
+
+
+def draw_pair(pair: Pair, found: list[dict[str, Any]], classes: list[str]) -> Tensor:
+    """Draw boxes, classes and scores on a pair; returns uint8 (3, h, w), or (3, h, 2 w) where both pictures exist.
+
+    Args:
+        found: detections as `Predictor.detect` returns them, in pixels of the pair.
+        classes: names of all classes; each gets a colour.
+    """
+    images = [image.expand(3, -1, -1) for image in (pair.thermal, pair.rgb) if image is not None]
+    return torch.cat([_draw_boxes(image, found, classes) for image in images], dim=2)
+
+
+def _draw_boxes(image: Tensor, found: list[dict[str, Any]], classes: list[str]) -> Tensor:
+    if not found:
+        return image
+    size = max(image.shape[-2] // LINES_PER_PICTURE, MIN_TEXT_SIZE)
+    boxes = torch.tensor([detection["box_xyxy"] for detection in found])
+    colours = [BOX_COLOURS[classes.index(detection["class"]) % len(BOX_COLOURS)] for detection in found]
+    boxed = draw_bounding_boxes(image, boxes, colors=colours, width=max(round(size / 8), 1))
+    picture = Image.fromarray(np.ascontiguousarray(boxed.permute(1, 2, 0).numpy()))
+    draw, font = ImageDraw.Draw(picture), ImageFont.truetype(str(FONT), size)
+    for detection, colour in zip(found, colours, strict=True):
+        left, top = detection["box_xyxy"][:2]
+        position = (left, top - 1.3 * size if top > 1.3 * size else top)  # above the box where there is room
+        text = f"{detection['class']} {detection['score']:.2f}"
+        draw.text(position, text, fill=colour, font=font, stroke_width=max(size // 8, 1), stroke_fill="black")
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def as_coco(found: dict[str, Any], image: int, number: int, categories: dict[str, int]) -> dict[str, Any]:

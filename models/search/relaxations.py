@@ -78,3 +78,12 @@ def noisy_softmax(logits: Tensor, stage: Stage = EVALUATION) -> Tensor:
     noise = shared_rng(lambda: torch.empty_like(weights).uniform_(-width, width))
     noisy = (weights + noise).clamp(min=1e-6, max=1)
     return noisy / noisy.sum(dim=-1, keepdim=True)
+
+
+RELAXATIONS: dict[str, Relaxation] = {
+    "softmax": softmax,
+    "gumbel": gumbel,
+    "dirichlet": dirichlet,
+    "sigmoid": sigmoid,
+    "noisy_softmax": noisy_softmax,
+}

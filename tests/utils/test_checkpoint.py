@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.detection.detector import Streams
 from models.detection.heads.efficientdet import DetectionHead
-from utils.checkpoint import head_classes, keep_backup, load, load_state, stream_sizes
+from models.detection.streams import Streams
+from tasks.detection.stream_files import head_classes, stream_sizes
+from utils.checkpoint import keep_backup, load, load_state, save
 from utils.errors import UserError
-from utils.saving import save
 
 
 class Evil:

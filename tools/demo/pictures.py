@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from datasets.detection.paired_detection import PairedData
+from datasets.detection.detection_data import DetectionData
 from models.search.fusion_cells.draw import draw_genotype
 from models.search.fusion_cells.genotype_file import read_any
 from report.plots import View, draw_detections, plot_curves
@@ -15,7 +15,7 @@ TITLES = {"thermal": "thermal", "rgb": "RGB"}
 MIN_SCORE = 0.3
 
 
-def draw_pictures(out: Path, data: PairedData, summary: dict, done: Finished, methods: tuple[str, ...]) -> None:
+def draw_pictures(out: Path, data: DetectionData, summary: dict, done: Finished, methods: tuple[str, ...]) -> None:
     """Write OUT/genotype.png, curves.png and detections.png.
 
     Args:

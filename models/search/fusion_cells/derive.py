@@ -18,9 +18,10 @@ from itertools import combinations, permutations
 import torch
 from torch import Tensor
 
+from models.search.fusion_cells.choices import INNER_EDGES
 from models.search.fusion_cells.genotype import CellGenotype, Edge, Genotype, StepGenotype
 from models.search.fusion_cells.operations import is_parameter_free
-from models.search.fusion_cells.space import INNER_EDGES, Space
+from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion, Weights
 
 

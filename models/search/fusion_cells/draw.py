@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
+from models.search.fusion_cells.choices import MAPS, SPACES, level_inputs
 from models.search.fusion_cells.genotype import CellGenotype, Genotype, StepGenotype
-from models.search.fusion_cells.layers import MAPS
-from models.search.fusion_cells.space import SPACES, level_inputs
 from utils.errors import printable, short
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart: cool for what a camera sees, warm for the other.

@@ -10,8 +10,9 @@ Shapes: states (B, C, H, W) or (B, C, L); B batch, C channels.
 import torch
 from torch import Tensor, nn
 
+from models.search.fusion_cells.choices import MAPS
 from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
-from models.search.fusion_cells.layers import MAPS, Features
+from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.operations import EDGE_OPS, fusion_op
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
-from models.search.fusion_cells.space import PUBLISHED
+from models.search.fusion_cells.choices import PUBLISHED
 
 FORMAT = 1
 Edge = tuple[str, int]  # operation and index of the state that it reads

@@ -8,20 +8,19 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from models.search.fusion_cells.genotype import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
-from models.search.fusion_cells.layers import MAPS
-from models.search.fusion_cells.space import (
+from models.search.fusion_cells.choices import (
     INNER_EDGES,
+    MAPS,
     PUBLISHED,
     SPACES,
-    fusion_names,
     input_names,
     is_neighbour,
     spaces_of,
 )
+from models.search.fusion_cells.genotype import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
 from utils.errors import UserError, short
-from utils.plain import check_plain, plain_file
 from utils.run_folder import read_json
+from utils.untrusted import check_plain, plain_file
 
 MAX_BYTES = 100_000  # of a file; the published text form has some 2,000
 MAX_STEPS = 64  # of a cell, and inside of a step
@@ -36,7 +35,7 @@ class Allowed(NamedTuple):
 
     @classmethod
     def of(cls, space: str) -> "Allowed":
-        return cls(SPACES[space].edges[1:], fusion_names(space))
+        return cls(SPACES[space].edges[1:], SPACES[space].fusions)
 
 
 def read_genotype(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MAPS, SEQUENCES = 4, 3  # ranks of features: (B, C, H, W) and (B, C, L)
+from models.search.fusion_cells.choices import MAPS
 
 
 class Features(NamedTuple):

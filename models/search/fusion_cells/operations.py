@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.search.fusion_cells.choices import MAPS, SEQUENCES
 from models.search.fusion_cells.extended_operations import (
     CBAM,
     GLU,
@@ -28,7 +29,7 @@ from models.search.fusion_cells.extended_operations import (
     SepConv,
     SpatialAttn,
 )
-from models.search.fusion_cells.layers import MAPS, SEQUENCES, Features, SpatialGate, conv_of_concat
+from models.search.fusion_cells.layers import Features, SpatialGate, conv_of_concat
 from models.search.fusion_cells.sequence_operations import ConcatFC, LinearGLU, ScaleDotAttn
 
 

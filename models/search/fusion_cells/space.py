@@ -1,45 +1,15 @@
-"""The search spaces: which operations, and sizes of one fusion network.
+"""Sizes of the search space of one fusion cell, and its rules for the states that a step may read.
 
-fusion_v1 is the published space of NAS-DSF. fusion_v2 is ours: convolutions on edges, more fusion operations, and taps
-of the two nearest other levels beside a level's own, so that a cell can also look across levels.
-
-Letters: F inputs of a cell, S steps, K inner steps of a node, R taps of a stream, L levels.
+Letters: F inputs of a cell, S steps, K inner steps of a node.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from models.search.fusion_cells.layers import MAPS, SEQUENCES, Features
-from models.search.fusion_cells.operations import EDGE_OPS, FUSION_OPS
+from models.search.fusion_cells.choices import PUBLISHED, SKIP, SPACES
+from models.search.fusion_cells.layers import Features
 from utils.errors import UserError
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a space lets a search choose from.
-
-    Args:
-        edges: what an edge of the cell may do, `none` first.
-        fusions: operations of a node; None: all of the rank.
-        neighbours: how many other levels' last taps are inputs as well.
-        rank: of the features.
-    """
-
-    edges: tuple[str, ...]
-    fusions: tuple[str, ...] | None
-    neighbours: int
-    rank: int = MAPS
-
-
-SPACES = {
-    "fusion_v1": Choices(("none", "skip"), ("Sum", "ECAAttn", "ShuffleAttn", "ConcatConv"), 0),
-    "fusion_v2": Choices(tuple(EDGE_OPS), None, 2),
-    "bmnas": Choices(("none", "skip"), ("Sum", "ScaleDotAttn", "LinearGLU", "ConcatFC"), 0, SEQUENCES),
-}
-PUBLISHED = "fusion_v1"
-INNER_EDGES = ("none", "skip")  # inside of a node, in every space
-SKIP = INNER_EDGES.index("skip")
 
 
 @dataclass(frozen=True)
@@ -96,7 +66,7 @@ class Space:
 
     @property
     def op_names(self) -> tuple[str, ...]:
-        return fusion_names(self.name)
+        return SPACES[self.name].fusions
 
     @property
     def learned_edges(self) -> tuple[str, ...]:
@@ -146,48 +116,3 @@ class Space:
 def _at_most(name: str, value: int, limit: int, why: str) -> None:
     if value > limit:
         raise UserError(f"{name}: expected at most {limit} ({why}), found {value}")
-
-
-def spaces_of(rank: int) -> list[str]:
-    """Return the names of the spaces for features of a rank."""
-    return [name for name, choices in SPACES.items() if choices.rank == rank]
-
-
-def fusion_names(space: str) -> tuple[str, ...]:
-    """Return the fusion operations of a space, in the order of its logits."""
-    return SPACES[space].fusions or tuple(FUSION_OPS[SPACES[space].rank])
-
-
-def num_neighbours(space: str, num_levels: int) -> int:
-    """Return how many other levels' last taps a level of a pyramid gets."""
-    return min(SPACES[space].neighbours, num_levels - 1)
-
-
-def level_inputs(inputs: tuple[str, ...], number: int, levels: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a cell's inputs with the taps of other levels named by these: MODALITY/nearN is MODALITY/P4, say."""
-    others = nearest_levels(number, len(levels), len(levels))
-    near = {f"near{n + 1}": levels[other] for n, other in enumerate(others)}
-    parts = [name.partition("/") for name in inputs]
-    return tuple(f"{modality}{slash}{near.get(rest, rest)}" for modality, slash, rest in parts)
-
-
-def input_names(space: str, taps: tuple[str, ...], num_levels: int) -> tuple[str, ...]:
-    """Return the names of a cell's inputs: the level's own taps, then the last ones of its nearest other levels.
-
-    Args:
-        taps: MODALITY/bifpnREPEAT, in order.
-    """
-    modalities = dict.fromkeys(name.partition("/")[0] for name in taps)
-    near = [f"{m}/near{n + 1}" for n in range(num_neighbours(space, num_levels)) for m in modalities]
-    return (*taps, *near)
-
-
-def nearest_levels(level: int, num_levels: int, count: int) -> list[int]:
-    """Return the levels nearest to one, the finer first where two are equally near."""
-    others = [other for other in range(num_levels) if other != level]
-    return sorted(others, key=lambda other: (abs(other - level), other))[:count]
-
-
-def is_neighbour(name: str) -> bool:
-    """Tell whether an input of a cell is a tap of another level."""
-    return name.partition("/")[2].startswith("near")

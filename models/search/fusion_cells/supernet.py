@@ -17,12 +17,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.search.fusion_cells.choices import MAPS, SEQUENCES, SKIP
 from models.search.fusion_cells.found import FoundFusion, FoundNode, add_output, edge_op, normed_concat, share_output
 from models.search.fusion_cells.genotype import CellGenotype
-from models.search.fusion_cells.layers import MAPS, SEQUENCES, conv_of_concat
+from models.search.fusion_cells.layers import conv_of_concat
 from models.search.fusion_cells.operations import fusion_op
-from models.search.fusion_cells.space import SKIP, Space
-from models.search.relaxations import EVALUATION, Relaxation, Stage, gumbel, softmax
+from models.search.fusion_cells.space import Space
+from models.search.relaxations import EVALUATION, RELAXATIONS, Stage
 from utils.errors import UserError
 
 
@@ -92,15 +93,16 @@ class SearchableFusion(nn.Module):
     Args:
         space: sizes of the search space.
         dropout: probability inside the nodes.
-        relaxation: logits (..., O) to mixture weights (..., O), by the stage of the search.
+        relaxation: name in RELAXATIONS of what turns logits (..., O) into mixture weights (..., O).
         partial: mixtures act on one in `partial` channels.
     """
 
-    def __init__(self, space: Space, dropout: float = 0.0, relaxation: Relaxation = softmax, partial: int = 1):
+    def __init__(self, space: Space, dropout: float = 0.0, relaxation: str = "softmax", partial: int = 1):
         super().__init__()
         if space.channels % (2 * partial) and partial > 1:
             raise UserError(f"C: expected a multiple of {2 * partial} for partial channels, found {space.channels}")
-        self.space, self.dropout, self.relaxation, self.partial = space, dropout, relaxation, partial
+        self.space, self.dropout, self.partial = space, dropout, partial
+        self.relaxation, self.draws = RELAXATIONS[relaxation], relaxation == "gumbel"
         self.width = space.channels // partial  # channels that are mixed
         self.stage: Stage = EVALUATION
         self._path: list[FoundFusion] = []  # a list, so that its modules are not registered twice
@@ -166,7 +168,7 @@ class SearchableFusion(nn.Module):
         of_node = edges.split(count, dim=1)
         shares = [None] * len(count) if outer_shares is None else outer_shares.split(count, dim=1)
         from_inputs = self._from_inputs(inputs, of_node, shares)
-        states, made, drawn = list(inputs), {}, self.relaxation is gumbel and self.stage.learning != ""
+        states, made, drawn = list(inputs), {}, self.draws and self.stage.learning != ""
         for i, node in enumerate(self.nodes):
             pair = from_inputs[i]
             if i:

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from models.detection.neighbour_taps import pooled, resized, with_neighbours
-from models.search.fusion_cells.space import input_names, nearest_levels, num_neighbours
+from models.search.fusion_cells.choices import input_names, nearest_levels, num_neighbours
 
 SIZES = [(8, 10), (4, 5), (2, 3)]
 TAPS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")

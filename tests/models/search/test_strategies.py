@@ -1,9 +1,16 @@
 """Penalties of strategies against their formulas, and the table."""
 
+import subprocess
+import sys
+
 import torch
 
-from models.search.fusion_cells.space import SPACES
-from models.search.strategies import KL_WEIGHT, STRATEGIES, ZERO_ONE_WEIGHT, pull_to_start, zero_one
+from models.search.costs import MEASURES
+from models.search.fusion_cells.choices import MAPS, SPACES
+from models.search.fusion_cells.operations import EDGE_OPS, FUSION_OPS
+from models.search.penalties import KL_WEIGHT, PENALTIES, ZERO_ONE_WEIGHT, pull_to_start, zero_one
+from models.search.relaxations import RELAXATIONS
+from models.search.strategies import COSTS, STRATEGIES
 
 
 def test_fair_pushes_every_weight_off_one_half():
@@ -29,3 +36,17 @@ def test_the_published_space_and_strategies_are_there():
     assert list(STRATEGIES) == names
     assert SPACES["fusion_v1"].edges == ("none", "skip")
     assert SPACES["fusion_v1"].fusions == ("Sum", "ECAAttn", "ShuffleAttn", "ConcatConv")
+
+
+def test_names_that_options_read_without_torch_are_those_of_the_tables():
+    assert all(s.relaxation in RELAXATIONS and (not s.penalty or s.penalty in PENALTIES) for s in STRATEGIES.values())
+    assert tuple(MEASURES) == COSTS
+    assert SPACES["fusion_v2"].edges == tuple(EDGE_OPS)
+    for space in SPACES.values():
+        assert set(space.fusions) <= set(FUSION_OPS[space.rank])
+    assert SPACES["fusion_v2"].fusions == tuple(FUSION_OPS[MAPS])
+
+
+def test_the_tables_of_options_import_no_torch():
+    code = "import sys, models.search.strategies, models.search.fusion_cells.choices; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

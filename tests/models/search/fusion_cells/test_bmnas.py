@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from models.search.fusion_cells.choices import SEQUENCES
 from models.search.fusion_cells.derive import derive_cell, final_weights
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import CellGenotype, StepGenotype, genotype_to_json
 from models.search.fusion_cells.genotype_file import genotype_from_json
-from models.search.fusion_cells.layers import SEQUENCES, Features
+from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.random_genotypes import draw_genotype, mutated
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.search.fusion_cells.costs import COSTS, ExpectedCost, cost_table
+from models.search.costs import MEASURES
+from models.search.fusion_cells.costs import ExpectedCost, cost_table
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 
@@ -13,24 +14,24 @@ SPACE = Space(4, 8, name="fusion_v2", pair_inputs=True)
 
 
 def test_a_convolution_costs_what_its_definition_says():
-    for (height, width), level in zip(SIZES, cost_table(SPACE, SIZES, COSTS["macs"], CPU), strict=True):
+    for (height, width), level in zip(SIZES, cost_table(SPACE, SIZES, MEASURES["macs"], CPU), strict=True):
         assert level["fusions"]["ConcatConv"] == height * width * 16 * 8
         assert level["fusions"]["ConcatConv3x3"] == height * width * 16 * 8 * 9
         assert level["edges"]["sep_conv_3x3"] == height * width * (8 * 9 + 8 * 8)
         assert level["fusions"]["Sum"] == level["edges"]["skip"] == level["edges"]["none"] == 0
-    (level,) = cost_table(SPACE, SIZES[:1], COSTS["params"], CPU)
+    (level,) = cost_table(SPACE, SIZES[:1], MEASURES["params"], CPU)
     assert level["fusions"]["ConcatConv"] == 16 * 8 + 8
     assert level["edges"]["dil_conv_3x3"] == 8 * 9 + 8 * 8 + 8
 
 
 def test_latency_is_measured():
     space = Space(4, 8)
-    (level,) = cost_table(space, SIZES[:1], COSTS["latency"], CPU)
+    (level,) = cost_table(space, SIZES[:1], MEASURES["latency"], CPU)
     assert all(0 < seconds < 1 for seconds in level["fusions"].values())
 
 
 def test_the_expected_cost_of_settled_logits_is_that_of_their_operations():
-    table = cost_table(SPACE, SIZES, COSTS["macs"], CPU)
+    table = cost_table(SPACE, SIZES, MEASURES["macs"], CPU)
     fusions = [SearchableFusion(SPACE) for _ in SIZES]
     cost = ExpectedCost(fusions, table, CPU)
     with torch.no_grad():
@@ -48,7 +49,7 @@ def test_the_expected_cost_of_settled_logits_is_that_of_their_operations():
 
 def test_the_cost_pulls_logits_to_what_is_cheap():
     fusion = SearchableFusion(Space(4, 8))
-    cost = ExpectedCost([fusion], cost_table(fusion.space, SIZES[:1], COSTS["params"], CPU), CPU)
+    cost = ExpectedCost([fusion], cost_table(fusion.space, SIZES[:1], MEASURES["params"], CPU), CPU)
     assert float(cost().detach()) == pytest.approx(1, abs=0.01)
     cost().backward()
     grad = fusion.alpha_ops.grad

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.search.fusion_cells.layers import MAPS, SEQUENCES, Features, conv_of_concat
+from models.search.fusion_cells.choices import MAPS, SEQUENCES
+from models.search.fusion_cells.layers import Features, conv_of_concat
 from models.search.fusion_cells.operations import FUSION_OPS, ConcatConv, ECAAttn, ShuffleAttn, fusion_op
 
 SHAPES = {MAPS: [(2, 32, 6, 5), (2, 48, 3, 4), (3, 20, 2, 1)], SEQUENCES: [(2, 32, 8), (3, 20, 1), (4, 12, 3)]}

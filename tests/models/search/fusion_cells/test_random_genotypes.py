@@ -6,11 +6,12 @@ from collections import Counter
 
 import pytest
 
+from models.search.fusion_cells.choices import input_names
 from models.search.fusion_cells.derive import describe_genotype
 from models.search.fusion_cells.genotype import genotype_to_json
 from models.search.fusion_cells.genotype_file import genotype_from_json
 from models.search.fusion_cells.random_genotypes import draw_genotype, mutated, random_genotype
-from models.search.fusion_cells.space import Space, input_names
+from models.search.fusion_cells.space import Space
 
 INPUTS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
 LEVELS = ("P3", "P4")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.search.fusion_cells.choices import MAPS
 from models.search.fusion_cells.derive import derive_cell
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype_file import parse_text
-from models.search.fusion_cells.layers import MAPS, Features
+from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.operations import fusion_op
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion, Weights

@@ -5,14 +5,15 @@ import random
 import pytest
 import torch
 
+from models.search.fusion_cells.choices import MAPS, SKIP
 from models.search.fusion_cells.derive import derive_cell, final_weights
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
-from models.search.fusion_cells.layers import MAPS, Features
+from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.random_genotypes import draw_cell
-from models.search.fusion_cells.space import SKIP, Space
+from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion, mix_all, mix_skips
-from models.search.relaxations import Stage, gumbel
+from models.search.relaxations import Stage
 from utils.errors import UserError
 
 SPACE = Space(num_inputs=4, channels=8, steps=2, multiplier=2, node_steps=1, node_multiplier=1)
@@ -165,7 +166,7 @@ def test_a_states_convolutions_run_once_for_all_steps_that_read_it():
 
 def test_one_drawn_operation_alone_runs_in_gdas():
     space = Space(6, 8, name="fusion_v2", pair_inputs=True)
-    fusion = SearchableFusion(space, relaxation=gumbel)
+    fusion = SearchableFusion(space, relaxation="gumbel")
     fusion.stage = Stage(0.5, "weights")
     ran = []
     for step in fusion.nodes:

@@ -1,0 +1,48 @@
+"""From options to the recipe that weights learn by (engine/recipes.py)."""
+
+from engine.recipes import Recipe
+from utils.args import Options
+from utils.errors import UserError
+
+SGD = ("sgd_steps", "sgd_cosine")
+READ_BY = {  # option -> the recipes that read it; all read the others
+    "Ti": ("adam_restarts",),
+    "Tm": ("adam_restarts",),
+    "eta_min": ("adam_restarts", "sgd_cosine"),
+    "marks": ("sgd_steps",),
+    "momentum": SGD,
+    "warmup_steps": SGD,
+    "warmup_kind": SGD,
+}
+
+
+def recipe_of(options: Options) -> Recipe:
+    """Return the recipe of a search or of a training."""
+    return Recipe(
+        options.recipe,
+        lr=options.eta_max,
+        weight_decay=options.weight_decay,
+        lr_min=options.eta_min,
+        cycle_epochs=options.Ti,
+        cycle_factor=options.Tm,
+        momentum=options.momentum,
+        marks=tuple(options.marks or ()),
+        warmup_steps=options.warmup_steps,
+        warmup=options.warmup_kind,
+        biases_apart=options.biases_apart,
+    )
+
+
+def pretraining_recipe(options: Options) -> Recipe:
+    """Return the recipe of a pretraining."""
+    return Recipe("adamw_onecycle", lr=options.lr, weight_decay=options.weight_decay, warmup_share=options.warmup)
+
+
+def check_recipe(options: Options) -> None:
+    """Refuse options that were typed and that the recipe does not read."""
+    unread = [name for name, recipes in READ_BY.items() if options.is_typed(name) and options.recipe not in recipes]
+    if unread:
+        names = ", ".join("--" + name for name in unread)
+        raise UserError(f"{names}: no effect with --recipe {options.recipe}: remove it, or choose another recipe")
+    if options.marks and list(options.marks) != sorted(options.marks):
+        raise UserError(f"--marks: expected epochs in rising order, found {' '.join(map(str, options.marks))}")
