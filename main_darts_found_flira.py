@@ -15,12 +15,10 @@ from commands.several_seeds import each_seed
 from datasets.parts import Parts
 from engine.feature_caching import cache_sizes, cached, check_caching
 from engine.memory_estimate import memory_estimate
-from models.search.fusion_cells.choices import input_names
+from models.search.architecture import Architecture, read_architecture
 from models.search.fusion_cells.derive import in_words
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.genotype_file import read_genotype
-from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.fusion_cells.space import fusion_space, random_genotype
 from tasks.detection import task as detection
 from utils.args import command, parse
 from utils.distributed import ranks
@@ -121,7 +119,7 @@ def train_found(args: argparse.Namespace) -> None:
     with running("found", args, parts, warnings(args, "found")) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}; head from {head_file(args)}")
         if genotype:
-            run.log(f"genotype {genotype.id}: {in_words(genotype)}")
+            run.log(f"genotype {genotype.id}: {in_words(genotype.parts['fusion'])}")
         run_training(Setting(args, parts, model, detection, compute, facts, cache, next_command), genotype, run, stop)
 
 
@@ -154,16 +152,16 @@ def inherit_sizes(args: argparse.Namespace, source: str) -> argparse.Namespace:
 
 def load_genotype(
     args: argparse.Namespace, source: str, inputs: tuple[str, ...], levels: tuple[str, ...]
-) -> Genotype | None:
+) -> Architecture | None:
     """Return the genotype that the source names; None for a baseline."""
     if source == "baseline":
         return None
     if source == "random_genotype":
-        names = input_names(args.space, inputs, len(levels))
-        space = Space(len(names), args.C, *(getattr(args, n) for n in SPACE[1:]), name=args.space)
-        return random_genotype(space, names, levels, args.random_genotype, args.max_parameter_free)
+        sizes = {name: getattr(args, name) for name in (*SPACE[1:], "max_parameter_free")}
+        space = fusion_space(inputs, levels, args.C, name=args.space, **sizes)
+        return Architecture({"fusion": random_genotype(space, args.random_genotype)})
     path = args.genotype or Path(args.search_exp_dir) / "genotype.json"
-    return read_genotype(path, inputs, levels, args.C)
+    return read_architecture(path, {"fusion": FusionReader(inputs, levels, args.C)})
 
 
 def head_file(args: argparse.Namespace) -> Path:

@@ -10,19 +10,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from commands.combinations import cached_parts, check_combinations
 from commands.options import make_parser
 from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
-from commands.strategy import cached_parts, check_combinations
 from datasets.parts import Parts
 from engine.feature_caching import cache_sizes, cached, check_caching
 from engine.memory_estimate import memory_estimate
+from models.detection.anchors import level_sizes
 from models.detection.detector import FusionDetector, searchable_fusions
-from models.search.fusion_cells.choices import input_names, num_neighbours
-from models.search.fusion_cells.random_genotypes import draw_cell
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.choices import num_neighbours
+from models.search.fusion_cells.space import fusion_space
 from models.search.parameters import arch_parameters
 from models.search.relaxations import Stage
+from models.search.space import JointSpace
 from models.search.strategies import STRATEGIES
 from tasks.detection import task as detection
 from utils.args import command, parse
@@ -90,9 +91,19 @@ def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:
     """Build the supernet on the pretrained streams, with the pretrained shared head."""
     streams = load_streams(args)
     head = load_head(args, Path(args.checkpointdir) / args.head_path)
-    sizes = args.steps, args.multiplier, args.node_steps, args.node_multiplier
-    inputs = len(input_names(args.space, streams.tap_names, args.fusion_levels))
-    space = Space(inputs, args.C, *sizes, name=args.space, pair_inputs=args.pair_inputs)
+    space = fusion_space(
+        streams.tap_names,
+        streams.level_names,
+        args.C,
+        name=args.space,
+        steps=args.steps,
+        multiplier=args.multiplier,
+        node_steps=args.node_steps,
+        node_multiplier=args.node_multiplier,
+        pair_inputs=args.pair_inputs,
+        max_parameter_free=args.max_parameter_free,
+        feature_sizes=tuple(level_sizes(args.image_size, args.fusion_levels)),
+    )
     strategy = STRATEGIES[args.strategy]
     fusions = searchable_fusions(space, args.fusion_levels, args.drpt, strategy.relaxation, strategy.partial)
     neighbours = num_neighbours(args.space, args.fusion_levels)
@@ -100,11 +111,11 @@ def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:
 
 
 def as_in_a_step(model: FusionDetector, args: argparse.Namespace) -> None:
-    """Let the supernets run what a step runs: one genotype where it trains one, what is drawn where it draws."""
-    for fusion in model.fusions:
-        if STRATEGIES[args.strategy].searcher != "gradient":
-            fusion.take(draw_cell(fusion.space, random.Random(args.seed)))
-        fusion.stage = Stage(0.0, "weights")
+    """Set the supernets to what a step runs: one architecture where it trains one, drawn operations where it draws."""
+    space = JointSpace.of(model.searchables())
+    if STRATEGIES[args.strategy].searcher != "gradient":
+        space.activate(space.sample(random.Random(args.seed)))
+    space.set_stage(Stage(0.0, "weights"))
 
 
 def sizes(model: FusionDetector) -> dict[str, int]:

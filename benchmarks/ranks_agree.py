@@ -25,7 +25,7 @@ from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from models.detection.detector import FusionDetector, Streams, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection import task as detection
 from utils.distributed import joined, leave, ranks
@@ -98,7 +98,7 @@ def options_of(args: argparse.Namespace) -> LoaderOptions:
 def build(args: argparse.Namespace, parts: Parts, dtype: torch.dtype) -> Session:
     """Return a session of the supernet that the seed gives."""
     seed_everything(args.seed)
-    fusions = searchable_fusions(Space(2 * REPEATS, CHANNELS), LEVELS, 0.0)
+    fusions = searchable_fusions(CellSpace(2 * REPEATS, CHANNELS), LEVELS, 0.0)
     head = DetectionHead(CHANNELS, len(parts.data.classes), num_levels=LEVELS)
     streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
     model = FusionDetector(streams, fusions, head, parts.data.normalization, anchor_scale=2.0)

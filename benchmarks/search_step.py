@@ -28,7 +28,7 @@ from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from models.detection.detector import MODALITIES, FusionDetector, Streams, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection import task as detection
 from utils.allocator import keep_freed_memory
@@ -81,7 +81,7 @@ def make_unit(batch: dict, image_size: int) -> Callable[[], None]:
 def make_model(compute: Compute) -> FusionDetector:
     """Return the supernet at published sizes."""
     streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
-    fusions = searchable_fusions(Space(len(streams.tap_names), CHANNELS), LEVELS, 0.0)
+    fusions = searchable_fusions(CellSpace(len(streams.tap_names), CHANNELS), LEVELS, 0.0)
     normalization = dict.fromkeys(MODALITIES, STATISTICS)
     return compute.place(FusionDetector(streams, fusions, DetectionHead(CHANNELS, CLASSES), normalization, 4.0)).train()
 

@@ -10,7 +10,7 @@ from typing import Any
 from datasets.splits import Split
 from engine.progress import metric_of
 from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.genotype_file import read_any
+from models.search.parts import read_any
 from report.plots import read_metrics
 from utils import checkpoint
 from utils.errors import UserError, short
@@ -139,7 +139,7 @@ class Run:
     def genotype(self) -> Genotype | None:
         """The genotype that was found or trained; of a test that of the trained run, where its folder is there."""
         path = self.trained.path / "genotype.json" if self.trained and not self.fused else None
-        return read_any(path) if path and path.exists() else None
+        return read_any(path).parts.get("fusion") if path and path.exists() else None
 
     @cached_property
     def bad_files(self) -> list[str]:

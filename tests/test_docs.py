@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from main_darts_found_flira import main as found
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import derive
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.operations import FUSION_OPS
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from tools.options import page
 
@@ -139,7 +139,7 @@ def test_an_operation_is_added_as_the_page_says(monkeypatch):
     names = {"nn": torch.nn, "Tensor": torch.Tensor, "FUSION_OPS": FUSION_OPS}
     for block in blocks:
         exec(block, names)
-    space = Space(4, 8, name="fusion_v2")
+    space = CellSpace(4, 8, name="fusion_v2")
     assert space.op_names[-1] == "Difference"
     fusion = SearchableFusion(space)
     with torch.no_grad():

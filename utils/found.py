@@ -21,10 +21,10 @@ from engine.step import Compute, Session
 from models.detection.baselines import BASELINES, FUSIONS
 from models.detection.detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.search.architecture import Architecture, architecture_from_json, read_architecture
 from models.search.fusion_cells.choices import num_neighbours
 from models.search.fusion_cells.derive import in_words
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.genotype_file import genotype_from_json, read_genotype
+from models.search.fusion_cells.genotype_file import FusionReader
 from tasks.detection import task as detection
 from utils import checkpoint
 from utils.distributed import ranks
@@ -51,7 +51,7 @@ class Trained:
     args: argparse.Namespace
     parts: Parts
     model: FusionDetector
-    genotype: Genotype | None
+    genotype: Architecture | None
 
     @property
     def method(self) -> str:
@@ -80,23 +80,23 @@ def assemble(
     args: argparse.Namespace,
     streams: Streams,
     head: DetectionHead,
-    genotype: Genotype | None,
+    genotype: Architecture | None,
     normalization: Normalization,
 ) -> FusionDetector:
     """Build the detector around the fusion networks of a genotype or baseline."""
     if genotype is None:
         fusions = baseline_fusions(args.baseline, args.C, args.fusion_levels, args.widen)
     else:
-        fusions = found_fusions(genotype, args.drpt)
-    neighbours = num_neighbours(genotype.space, args.fusion_levels) if genotype else 0
+        fusions = found_fusions(genotype.parts["fusion"], args.drpt)
+    neighbours = num_neighbours(genotype.parts["fusion"].space, args.fusion_levels) if genotype else 0
     return FusionDetector(streams, fusions, head, normalization, args.anchor_scale, neighbours)
 
 
-def describe(model: FusionDetector, genotype: Genotype | None) -> dict[str, object]:
+def describe(model: FusionDetector, genotype: Architecture | None) -> dict[str, object]:
     """Return what a dry run prints of a detector."""
     parts = {"streams": model.streams, "fusion": model.fusions, "head": model.head}
     sizes = {f"parameters_{name}": count_parameters(part) for name, part in parts.items()}
-    return sizes | ({"genotype": genotype.id, "in_words": in_words(genotype)} if genotype else {})
+    return sizes | ({"genotype": genotype.id, "in_words": in_words(genotype.parts["fusion"])} if genotype else {})
 
 
 def rebuild(args: argparse.Namespace, folder: str) -> Trained:
@@ -129,11 +129,11 @@ def read_run(folder: str | Path) -> tuple[Path, dict]:
 
 def detector_of(
     args: argparse.Namespace, state: dict, source: str, normalization: Normalization
-) -> tuple[FusionDetector, Genotype | None]:
+) -> tuple[FusionDetector, Architecture | None]:
     """Return the detector that a checkpoint holds, and its genotype, if any; sizes must be those of `args`."""
     streams = build_streams(args, needed_modalities(args))
-    names = streams.tap_names, streams.level_names
-    genotype = genotype_from_json(state["genotype"], source, *names, args.C) if state["genotype"] else None
+    readers = {"fusion": FusionReader(streams.tap_names, streams.level_names, args.C)}
+    genotype = architecture_from_json(state["genotype"], source, readers) if state["genotype"] else None
     model = assemble(args, streams, build_head(args), genotype, normalization)
     checkpoint.load_state(model, state["model"], source)
     return model, genotype
@@ -218,7 +218,8 @@ def matching_width(args: argparse.Namespace, streams: Streams) -> int | None:
         return None
     path = Path(args.match_parameters)
     path = path / "genotype.json" if path.is_dir() else path
-    genotype = read_genotype(path, streams.tap_names, streams.level_names, args.C)
+    readers = {"fusion": FusionReader(streams.tap_names, streams.level_names, args.C)}
+    genotype = read_architecture(path, readers).parts["fusion"]
     wanted = count_parameters(nn.ModuleList(found_fusions(genotype, 0.0)))
     plain, one, two = (_fusion_parameters(args, widen) for widen in (None, 1, 2))
     width = max(round((wanted - one) / (two - one)) + 1, 1)

@@ -11,17 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from commands.discretize import Settling
+from commands.discretize import discretize
 from commands.run import finish
-from commands.strategy import Searching, learning_state
+from commands.strategy import StrategyRunner, learning_state
 from engine.bilevel import search
 from engine.checkpointer import Checkpointer
 from engine.epochs import train, warm_restarts
 from engine.nonfinite import Guard
 from engine.progress import Row
 from engine.step import Compute, Session, Task
-from models.search.fusion_cells.genotype import Genotype, genotype_to_json
-from models.search.parameters import parameter_groups, weight_parameters
+from models.search.architecture import Architecture
+from models.search.parameters import check_searchables, parameter_groups, weight_parameters
+from models.search.space import JointSpace
 from report.wandb_files import track_files
 from utils import checkpoint
 from utils.args import plain
@@ -92,32 +93,32 @@ def run_search(setting: Setting, run: RunFolder, stop: Stop) -> None:
     checkpointer = make_checkpointer(session)
     parts = setting.cached(run.log)
     checkpointer.note_features(parts)
-    searching = Searching(args, session, parts, run, initial)
-    validate = searching.validation()
+    check_searchables(setting.model)
+    runner = StrategyRunner(args, session, parts, run, JointSpace.of(setting.model.searchables()), initial)
+    validate = runner.validation()
 
     def genotype_files(row: Row) -> dict[str, object]:
-        return {
-            "genotype.json": genotype_to_json(searching.derived(meta(setting, row["epoch"], row[metric]), row["epoch"]))
-        }
+        facts = meta(setting, row["epoch"], row[metric])
+        return {"genotype.json": runner.architecture(row["epoch"]).with_meta(facts).to_json()}
 
     with tracking(args, run) as tracker:
-        learner = searching.learner()
+        learner = runner.learner()
         with checkpointer.running(**learner.stateful):
             record = Recorder(checkpointer, tracker, genotype_files)
 
             def on_epoch(row: Row, is_best: bool) -> None:
-                if alphas := searching.alphas():
+                if alphas := runner.alphas():
                     run.append_row({"epoch": row["epoch"], "levels": alphas}, ALPHAS)
                 record(row, is_best)
                 run.log(f"  genotype {row['genotype']}: {row['argmax']}")
-                searching.warn(row)
+                runner.warn(row)
 
-            reason = search(learner, validate, searching.describe, args.epochs, on_epoch, searching.should_stop)
+            reason = search(learner, validate, runner.describe, args.epochs, on_epoch, runner.should_stop)
         run.log(f"ended early: {reason}" if reason else f"all {args.epochs} epochs done")
         known = meta(setting, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
-            genotype = Settling(searching, make_checkpointer, tracker, known).settle()
-        run.write_json("genotype.json", genotype_to_json(genotype))
+            architecture = discretize(runner, make_checkpointer, tracker, known)
+        run.write_json("genotype.json", architecture.to_json())
         track_files(tracker, run, parts, "val")
     end(setting, run, session, f"search_exp_dir: {run.path}")
 
@@ -130,10 +131,10 @@ def meta(setting: Setting, epoch: int, score: float | None) -> dict:
     return facts | {"args": plain(args), "commit": commit()}
 
 
-def run_training(setting: Setting, genotype: Genotype | None, run: RunFolder, stop: Stop) -> None:
+def run_training(setting: Setting, architecture: Architecture | None, run: RunFolder, stop: Stop) -> None:
     """Train a network; writes last.pt, best.pt and what the best epoch answers on `val`."""
     args = setting.args
-    known = genotype_to_json(genotype) if genotype else None
+    known = architecture.to_json() if architecture else None
     setting = replace(setting, facts=setting.facts | {"genotype": known})
     session = setting.session(run)
     checkpointer = setting.checkpointer(run, stop, "found", session)

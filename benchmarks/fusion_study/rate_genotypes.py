@@ -8,21 +8,23 @@ and AP on `val` after --epochs of training from them, by which a search with `--
 What the ratings are worth: benchmarks/fusion_study/__main__.py.
 """
 
+import random
 import sys
 from pathlib import Path
 
+from commands.combinations import cached_parts
 from commands.options import make_parser, positive
 from commands.run import resume_options
-from commands.strategy import Searching, cached_parts
+from commands.strategy import StrategyRunner
 from engine.bilevel import search
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.progress import Row
 from engine.step import Session
 from main_darts_searchable_flira import build_model
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.architecture import Architecture
 from models.search.relaxations import EVALUATION
+from models.search.space import JointSpace
 from tasks.detection import task as detection
 from utils import checkpoint
 from utils.args import Parser, command, parse
@@ -39,22 +41,20 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--epochs", type=positive, default=1, help="epochs of the brief training of each (1)")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON to write")
     own = parser.parse_args(argv)
-    searching = finished_search(own.run)
-    space, names = searching.model.fusions[0].space, searching.names
-    most = searching.args.max_parameter_free
-    genotypes = [random_genotype(space, *names, number, most) for number in range(own.genotypes)]
-    scored = zip(genotypes, map(searching.fitness, genotypes), strict=True)
+    runner = finished_search(own.run)
+    genotypes = [runner.space.sample(random.Random(number)) for number in range(own.genotypes)]
+    scored = zip(genotypes, map(runner.fitness, genotypes), strict=True)
     rows = [{"number": n, "genotype": genotype.id, "weights": score} for n, (genotype, score) in enumerate(scored)]
-    for row, score in zip(rows, after_brief_training(searching, genotypes, own.epochs), strict=True):
+    for row, score in zip(rows, after_brief_training(runner, genotypes, own.epochs), strict=True):
         row["brief"] = score
         print(f"genotype {row['number']}: loss {-row['weights']:.4f}, AP after brief training {score:.4f}")
     write_json(Path(own.out), rows)
 
 
-def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs: int) -> list[float]:
+def after_brief_training(runner: StrategyRunner, genotypes: list[Architecture], epochs: int) -> list[float]:
     """Return the AP on `val` of each genotype after epochs of training from the supernet's weights."""
-    session = searching.new_session()
-    sides, validate = searching.fine_tuned_in_turn(session, genotypes.__getitem__, epochs)
+    session = runner.new_session()
+    sides, validate = runner.fine_tuned_in_turn(session, genotypes.__getitem__, epochs)
     scores = []
 
     def on_epoch(row: Row, is_best: bool) -> None:
@@ -65,7 +65,7 @@ def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs
     return scores[epochs - 1 :: epochs]
 
 
-def finished_search(folder: str) -> Searching:
+def finished_search(folder: str) -> StrategyRunner:
     """Return a finished search, its best supernet in place."""
     args = resume_options(parse(make_parser, ["--resume", folder], "search"), "search", make_parser)
     seed_everything(args.seed)
@@ -74,9 +74,9 @@ def finished_search(folder: str) -> Searching:
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
     parts = cached(args, parts, model, compute, print, *cached_parts(args))
     session, run = Session(model, detection, compute, Guard(compute.device)), RunFolder(Path(folder))
-    searching = Searching(args, session, parts, run, {})
-    searching.on_stage(EVALUATION)
-    return searching
+    runner = StrategyRunner(args, session, parts, run, JointSpace.of(model.searchables()), {})
+    runner.space.set_stage(EVALUATION)
+    return runner
 
 
 if __name__ == "__main__":

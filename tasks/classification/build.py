@@ -11,9 +11,11 @@ from datasets.labelled_parts import ExampleOptions, LabelledParts, cut
 from datasets.loader import BadFiles
 from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
+from models.search.architecture import Architecture
+from models.search.fusion_cells.choices import SPACES
 from models.search.fusion_cells.found import FoundFusion
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.layers import Features
+from models.search.fusion_cells.space import FusionSpace, fusion_space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.strategies import STRATEGIES
 from tasks.classification.presets import DataSet
@@ -153,13 +155,24 @@ def check_taps(args: argparse.Namespace, streams: Encoders) -> None:
         raise UserError(f"--num_input_nodes: expected {found}, the taps of the encoders, found {args.num_input_nodes}")
 
 
-def space_of(args: argparse.Namespace, streams: Encoders) -> Space:
+def space_of(args: argparse.Namespace, streams: Encoders) -> FusionSpace:
     """Return the search space."""
     check_taps(args, streams)
-    found = len(streams.tap_names)
-    sizes = args.steps, args.multiplier, args.node_steps, args.node_multiplier
-    own = {"name": args.space, "length": args.L, "predecessors": args.predecessors}
-    return Space(found, args.C, *sizes, pair_inputs=getattr(args, "pair_inputs", False), **own)
+    return fusion_space(
+        streams.tap_names,
+        streams.level_names,
+        args.C,
+        name=args.space,
+        steps=args.steps,
+        multiplier=args.multiplier,
+        node_steps=args.node_steps,
+        node_multiplier=args.node_multiplier,
+        pair_inputs=getattr(args, "pair_inputs", False),
+        length=args.L,
+        predecessors=args.predecessors,
+        max_parameter_free=args.max_parameter_free,
+        feature_sizes=((args.L,),),
+    )
 
 
 def supernet(args: argparse.Namespace, streams: Encoders) -> FusionClassifier:
@@ -169,14 +182,17 @@ def supernet(args: argparse.Namespace, streams: Encoders) -> FusionClassifier:
     return FusionClassifier(streams, fusion, space.multiplier, args.C, args.num_classes, args.drpt)
 
 
-def found_classifier(args: argparse.Namespace, streams: Encoders, genotype: Genotype | None) -> FusionClassifier:
+def found_classifier(
+    args: argparse.Namespace, streams: Encoders, architecture: Architecture | None
+) -> FusionClassifier:
     """Build the classifier of a genotype, or of the baseline that the options name."""
-    if genotype is None:
+    if architecture is None:
         fusion = LateFusion(last_taps(streams), args.baseline == "concat")
         sizes = fusion.width, args.C, args.num_classes, args.drpt
         return FusionClassifier(streams, fusion, *sizes, set(fusion.taps))
+    genotype = architecture.parts["fusion"]
     (cell,) = genotype.cells
-    features = Space(len(streams.tap_names), args.C, name=genotype.space, length=args.L).features
+    features = Features(SPACES[genotype.space].rank, args.C, args.L)
     used = {state for _, state in cell.edges} | set(cell.concat)
     sizes = len(cell.concat), args.C, args.num_classes, args.drpt
     return FusionClassifier(streams, FoundFusion(cell, features, args.drpt), *sizes, used)

@@ -16,7 +16,7 @@ from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from models.detection.detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection import task as detection
 
@@ -31,7 +31,7 @@ def detector(parts: Parts, fusion: str = "search", seed: int = 0) -> FusionDetec
     for norm in streams.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.running_var.uniform_(0.5, 2)
-    fusions = searchable_fusions(Space(4, 16), 3, 0.0) if fusion == "search" else baseline_fusions(fusion, 16, 3)
+    fusions = searchable_fusions(CellSpace(4, 16), 3, 0.0) if fusion == "search" else baseline_fusions(fusion, 16, 3)
     head = DetectionHead(16, 3, num_levels=3)
     return CPU.place(FusionDetector(streams, fusions, head, parts.data.normalization, 2.0)).train()
 

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from datasets.detection.paired_detection import PairedData
-from models.search.fusion_cells.draw import draw_genotype
-from models.search.fusion_cells.genotype_file import read_any
+from models.search.parts import draw_architecture, read_any
 from report.plots import View, draw_detections, plot_curves
 from tools.demo.jobs import searched_in, tested_in, trained_in
 from tools.demo.options import BOX_FUSIONS, HAND_MADE, SINGLE
@@ -22,7 +21,7 @@ def draw_pictures(out: Path, data: PairedData, summary: dict, done: Finished, me
         methods: that were run, also those without a row of their own.
     """
     if "search" in done:
-        draw_genotype(read_any(Path(searched_in(done)) / "genotype.json"), out / "genotype.png")
+        draw_architecture(read_any(Path(searched_in(done)) / "genotype.json"), out / "genotype.png")
     runs = {m: Path(trained_in(done, m)) for m in methods if m not in BOX_FUSIONS}
     searches = {"search": Path(searched_in(done))} if "search" in done else {}
     plot_curves(searches | runs, out / "curves.png")

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from commands.combinations import check_combinations
 from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
-from commands.strategy import check_combinations
 from models.classification.fused_classifier import FusionClassifier
+from models.search.architecture import Architecture, read_architecture
 from models.search.fusion_cells.choices import SEQUENCES
 from models.search.fusion_cells.derive import in_words
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.genotype_file import read_genotype
-from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.fusion_cells.space import random_genotype
 from tasks.classification.build import (
     check_encoders,
     check_taps,
@@ -124,7 +124,7 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
     with running("found", args, parts, []) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}")
         if genotype:
-            run.log(f"genotype {genotype.id}: {in_words(genotype)}")
+            run.log(f"genotype {genotype.id}: {in_words(genotype.parts['fusion'])}")
         setting = Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, next_command)
         run_training(setting, genotype, run, stop)
 
@@ -153,15 +153,15 @@ def pick_source(args: argparse.Namespace) -> str:
     return named[0]
 
 
-def load_genotype(args: argparse.Namespace, source: str, streams) -> Genotype | None:
+def load_genotype(args: argparse.Namespace, source: str, streams) -> Architecture | None:
     """Return the genotype that the source names; None for a baseline."""
     if source == "baseline":
         return None
     names, levels = streams.tap_names, streams.level_names
     if source == "random_genotype":
-        return random_genotype(space_of(args, streams), names, levels, args.random_genotype, args.max_parameter_free)
+        return Architecture({"fusion": random_genotype(space_of(args, streams), args.random_genotype)})
     path = args.genotype or Path(args.search_exp_dir) / "genotype.json"
-    return read_genotype(path, names, levels, args.C, SEQUENCES)
+    return read_architecture(path, {"fusion": FusionReader(names, levels, args.C, SEQUENCES)})
 
 
 def sizes(model: FusionClassifier) -> dict[str, object]:

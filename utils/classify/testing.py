@@ -7,8 +7,9 @@ from types import NoneType
 
 from engine.nonfinite import Guard
 from engine.step import Session
+from models.search.architecture import architecture_from_json
 from models.search.fusion_cells.choices import SEQUENCES
-from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.fusion_cells.genotype_file import FusionReader
 from report import report
 from tasks.classification.build import assemble_encoders, build_encoder, found_classifier, open_examples, task_of
 from tasks.classification.presets import DataSet
@@ -49,8 +50,8 @@ def test_classifier(data_set: DataSet, args: argparse.Namespace) -> None:
     encoders = {m: build_encoder(data_set, args, m) for m in modalities}
     streams = assemble_encoders(data_set, args, encoders)
     known = state["genotype"]
-    sizes = str(path), streams.tap_names, streams.level_names, args.C
-    genotype = genotype_from_json(known, *sizes, SEQUENCES) if known else None
+    readers = {"fusion": FusionReader(streams.tap_names, streams.level_names, args.C, SEQUENCES)}
+    genotype = architecture_from_json(known, str(path), readers) if known else None
     model = found_classifier(args, streams, genotype)
     checkpoint.load_state(model, state["model"], str(path))
     model = compute.place(model)

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from models.search.costs import Measure
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS
 from models.search.fusion_cells.found import edge_op
 from models.search.fusion_cells.operations import fusion_op
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.relaxations import EVALUATION
 
 
 def cost_table(
-    space: Space, sizes: list[tuple[int, ...]], measure: Measure, device: torch.device
+    space: CellSpace, sizes: list[tuple[int, ...]], measure: Measure, device: torch.device
 ) -> list[dict[str, dict[str, float]]]:
     """Return, per level, what each operation of an edge ("edges") and each fusion ("fusions") costs, for one pair.
 
@@ -73,7 +73,7 @@ class ExpectedCost:
         return total
 
     @staticmethod
-    def _edges(edges: Tensor, prices: Tensor, space: Space) -> Tensor:
+    def _edges(edges: Tensor, prices: Tensor, space: CellSpace) -> Tensor:
         """Return the expected price of two edges per step: edges (P, E, O)."""
         of_step = edges.split([space.num_inputs + i for i in range(space.steps)], dim=1)
         return sum(2 * (part * prices).sum() / part[..., 1:].sum().clamp(min=1e-6) for part in of_step)

@@ -2,9 +2,9 @@
 
 The only reader of logits outside the supernet itself. Steps (NAS-DSF, after DARTS 1806.09055 section 2.4):
 outer steps take the pair of inputs with the largest product of best non-none weights, at least one of the two not
-taken before (or of inputs and earlier steps, no pair twice: `Space.predecessors`); inner steps the two inner states
+taken before (or of inputs and earlier steps, no pair twice: `CellSpace.predecessors`); inner steps the two inner states
 with the largest best non-none weight and the best operation. Where the supernet has one mixture per input of a node
-(`Space.pair_inputs`), the first of a pair is rated by the first mixture, the second by the second. Under partial
+(`CellSpace.pair_inputs`), the first of a pair is rated by the first mixture, the second by the second. Under partial
 channels a weight counts times its edge's own (PC-DARTS, 1907.05737).
 
 Shapes: P mixtures per node, E edges, O operations, S steps, K inner steps.
@@ -18,10 +18,10 @@ from itertools import combinations, permutations
 import torch
 from torch import Tensor
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import INNER_EDGES
 from models.search.fusion_cells.genotype import CellGenotype, Edge, Genotype, StepGenotype
 from models.search.fusion_cells.operations import is_parameter_free
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion, Weights
 
 
@@ -55,7 +55,7 @@ def final_weights(fusion: SearchableFusion) -> Weights:
     return weights._replace(edges=weights.edges * outer[..., None], inner_edges=weights.inner_edges * inner[..., None])
 
 
-def derive_cell(weights: Weights, space: Space) -> CellGenotype:
+def derive_cell(weights: Weights, space: CellSpace) -> CellGenotype:
     """Return the cell of relaxed logits."""
     kept, taken, first = [], [], 0
     for i in range(space.steps):
@@ -83,7 +83,7 @@ def rated_pairs(
     return sorted(scored, key=lambda one: -one[0])  # stable: lexicographic order on a tie
 
 
-def _derive_step(edges: Tensor, ops: Tensor, space: Space) -> StepGenotype:
+def _derive_step(edges: Tensor, ops: Tensor, space: CellSpace) -> StepGenotype:
     kept, first = [], 0
     for k in range(space.node_steps):
         rows = edges[:, first : first + 2 + k]
@@ -107,7 +107,7 @@ def _keep(rows: Tensor, edge: int, names: tuple[str, ...]) -> Edge:
 
 
 def cap_parameter_free(
-    cells: tuple[CellGenotype, ...], weights: list[Weights], space: Space, most: int
+    cells: tuple[CellGenotype, ...], weights: list[Weights], space: CellSpace, most: int
 ) -> tuple[CellGenotype, ...]:
     """Keep the strongest `most` choices without parameters; the others give way to the best that learns."""
     free = [
@@ -125,7 +125,7 @@ def cap_parameter_free(
 
 
 def choices(
-    cell: CellGenotype, weights: Weights, space: Space
+    cell: CellGenotype, weights: Weights, space: CellSpace
 ) -> dict[tuple[int, ...], tuple[list[float], tuple[str, ...], int]]:
     """Return where a cell chose between what learns and what does not: weights, names, and which one was chosen.
 
@@ -207,7 +207,7 @@ def describe(fusions: list[SearchableFusion], genotype: Genotype) -> dict[str, f
     return mean_entropy(fusions) | describe_genotype(genotype, fusions[0].space)
 
 
-def describe_genotype(genotype: Genotype, space: Space) -> dict[str, float | int | str]:
+def describe_genotype(genotype: Genotype, space: CellSpace) -> dict[str, float | int | str]:
     """Return the operation counts of a genotype, how many learn nothing, and the genotype in words, flat."""
     found = operation_counts(genotype) + (edge_counts(genotype) if space.learned_edges else Counter())
     counts = {

@@ -2,7 +2,7 @@
 
 Every edge is a mixture of what its space allows ({none, skip} as published) and every inner step a mixture of all
 fusion operations; the architecture logits are parameters named `alpha_*`. Both inputs of a node are the one mixture of
-all states before it, as published, or one mixture each (`Space.pair_inputs`), as the found network has it
+all states before it, as published, or one mixture each (`CellSpace.pair_inputs`), as the found network has it
 (found_cells.py). A supernet can also run as the found network of one genotype, on its own weights (`path`).
 
 Partial channels (PC-DARTS, 1907.05737): mixtures act on the first C / `partial` channels, the others pass by, and
@@ -17,12 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS, SEQUENCES, SKIP
 from models.search.fusion_cells.found import FoundFusion, FoundNode, add_output, edge_op, normed_concat, share_output
 from models.search.fusion_cells.genotype import CellGenotype
 from models.search.fusion_cells.layers import conv_of_concat
 from models.search.fusion_cells.operations import fusion_op
-from models.search.fusion_cells.space import Space
 from models.search.relaxations import EVALUATION, RELAXATIONS, Stage
 from utils.errors import UserError
 
@@ -38,7 +38,7 @@ class Weights(NamedTuple):
 class SearchableNode(nn.Module):
     """Mix fusion operations over inner states x, y and the inner steps before."""
 
-    def __init__(self, space: Space, dropout: float, partial: int = 1):
+    def __init__(self, space: CellSpace, dropout: float, partial: int = 1):
         super().__init__()
         self.num_out, self.mixed = space.node_multiplier, space.channels // partial
         features, self.relu = space.features, space.rank == SEQUENCES
@@ -97,7 +97,7 @@ class SearchableFusion(nn.Module):
         partial: mixtures act on one in `partial` channels.
     """
 
-    def __init__(self, space: Space, dropout: float = 0.0, relaxation: str = "softmax", partial: int = 1):
+    def __init__(self, space: CellSpace, dropout: float = 0.0, relaxation: str = "softmax", partial: int = 1):
         super().__init__()
         if space.channels % (2 * partial) and partial > 1:
             raise UserError(f"C: expected a multiple of {2 * partial} for partial channels, found {space.channels}")
@@ -247,7 +247,7 @@ class SearchableFusion(nn.Module):
             _share_node(ours, node, [self.space.op_names.index(name) for name in step.inner_steps])
         return found.train(self.training)
 
-    def take(self, cell: CellGenotype | None) -> None:
+    def activate(self, cell: CellGenotype | None) -> None:
         """Run as the found network of a cell from now on; None: as the mixture again."""
         self._path = [self.path(cell)] if cell else []
 

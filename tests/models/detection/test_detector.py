@@ -19,8 +19,8 @@ from models.detection.detector import (
 )
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
 from tasks.detection.task import losses, predict
 
 STATISTICS = {"rgb": ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2)), "thermal": ((0.5,) * 3, (0.25,) * 3)}
@@ -31,9 +31,9 @@ def detector(kind: str) -> FusionDetector:
     torch.manual_seed(0)
     streams = Streams("lcnet_050", 16, 2, 4, BASELINES[kind][0] if kind in BASELINES else MODALITIES)
     if kind == "search":
-        fusions = searchable_fusions(Space(4, 16), 4, 0.0)
+        fusions = searchable_fusions(CellSpace(4, 16), 4, 0.0)
     elif kind == "found":
-        fusions = found_fusions(random_genotype(Space(4, 16), streams.tap_names, streams.level_names, 1), 0.2)
+        fusions = found_fusions(random_genotype(CellSpace(4, 16), streams.tap_names, streams.level_names, 1), 0.2)
     else:
         fusions = baseline_fusions(kind, 16, 4)
     return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=4), STATISTICS, 2.0).eval()

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.genotype import Genotype, genotype_to_json
 from models.search.fusion_cells.genotype_file import genotype_from_json, parse_text, read_genotype
 from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
 from utils.errors import UserError
 
 INPUTS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
@@ -22,7 +22,7 @@ TEXT = (
 
 
 def genotype(seed: int = 0) -> Genotype:
-    return random_genotype(Space(4, 8), INPUTS, LEVELS, seed)
+    return random_genotype(CellSpace(4, 8), INPUTS, LEVELS, seed)
 
 
 def read(data) -> Genotype:
@@ -142,4 +142,4 @@ def test_bad_files_are_one_clear_error_and_nothing_runs(tmp_path, monkeypatch, t
 )
 def test_impossible_spaces_are_refused(sizes, message):
     with pytest.raises(UserError, match=message):
-        Space(channels=8, **sizes)
+        CellSpace(channels=8, **sizes)

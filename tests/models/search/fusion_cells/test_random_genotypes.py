@@ -6,20 +6,20 @@ from collections import Counter
 
 import pytest
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import input_names
 from models.search.fusion_cells.derive import describe_genotype
 from models.search.fusion_cells.genotype import genotype_to_json
 from models.search.fusion_cells.genotype_file import genotype_from_json
 from models.search.fusion_cells.random_genotypes import draw_genotype, mutated, random_genotype
-from models.search.fusion_cells.space import Space
 
 INPUTS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
 LEVELS = ("P3", "P4")
 
 
 def test_random_genotypes_are_seeded_valid_and_uniform():
-    drawn = [random_genotype(Space(4, 8), INPUTS, LEVELS, seed) for seed in range(600)]
-    assert drawn[3] == random_genotype(Space(4, 8), INPUTS, LEVELS, 3)
+    drawn = [random_genotype(CellSpace(4, 8), INPUTS, LEVELS, seed) for seed in range(600)]
+    assert drawn[3] == random_genotype(CellSpace(4, 8), INPUTS, LEVELS, 3)
     for g in drawn[:50]:
         assert genotype_from_json(genotype_to_json(g), "g", INPUTS, LEVELS, 8) == g
     first_pairs = Counter(tuple(i for _, i in g.cells[0].edges[:2]) for g in drawn)
@@ -35,7 +35,7 @@ def test_random_genotypes_are_seeded_valid_and_uniform():
 def test_a_mutation_changes_one_place_and_keeps_the_rules(name):
     levels, rng = ("P3", "P4", "P5"), random.Random(1)
     names = input_names(name, INPUTS, len(levels))
-    space = Space(len(names), 8, name=name)
+    space = CellSpace(len(names), 8, name=name)
     parent = draw_genotype(space, names, levels, rng)
     kinds = set()
     for _ in range(200):
@@ -58,7 +58,7 @@ def test_a_mutation_changes_one_place_and_keeps_the_rules(name):
 
 def test_random_genotypes_of_the_published_space_are_those_of_earlier_versions():
     """The draws of a seed must not change: published numbers name them."""
-    genotype = random_genotype(Space(4, 8), INPUTS, ("P3",), 7)
+    genotype = random_genotype(CellSpace(4, 8), INPUTS, ("P3",), 7)
     rng = random.Random(7)
     pairs = list(itertools.combinations(range(4), 2))
     first = rng.choice(pairs)
@@ -68,7 +68,7 @@ def test_random_genotypes_of_the_published_space_are_those_of_earlier_versions()
 
 @pytest.mark.parametrize("most", [0, 2, 99])
 def test_drawn_genotypes_are_capped_and_keep_all_else(most):
-    space = Space(6, 8, steps=3, multiplier=3, name="fusion_v2")
+    space = CellSpace(6, 8, steps=3, multiplier=3, name="fusion_v2")
     names = tuple("abcdef"), LEVELS
     for seed in range(10):
         drawn = random_genotype(space, *names, seed)

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import derive, describe_genotype, final_weights
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.fusion_cells.top_k import top_k_genotypes
 
@@ -42,7 +42,7 @@ def all_logs(fusion) -> list[float]:
 @pytest.mark.parametrize(("name", "pair"), [("fusion_v1", False), ("fusion_v2", False), ("fusion_v2", True)])
 def test_against_brute_force(name, pair):
     torch.manual_seed(3)
-    fusion = SearchableFusion(Space(3, 8, steps=1, multiplier=1, name=name, pair_inputs=pair))
+    fusion = SearchableFusion(CellSpace(3, 8, steps=1, multiplier=1, name=name, pair_inputs=pair))
     for p in (fusion.alpha_edges, fusion.alpha_ops):
         torch.nn.init.normal_(p)
     found = top_k_genotypes([fusion], ("a", "b", "c"), LEVELS, 30)
@@ -53,7 +53,7 @@ def test_against_brute_force(name, pair):
 
 def test_the_first_is_the_derived_one_and_levels_are_combined():
     torch.manual_seed(4)
-    fusions = [SearchableFusion(Space(4, 8)) for _ in range(2)]
+    fusions = [SearchableFusion(CellSpace(4, 8)) for _ in range(2)]
     for fusion in fusions:
         for p in (fusion.alpha_edges, fusion.alpha_ops):
             torch.nn.init.normal_(p)
@@ -67,7 +67,7 @@ def test_the_first_is_the_derived_one_and_levels_are_combined():
 
 def test_choices_without_parameters_are_capped_in_all_of_them():
     torch.manual_seed(5)
-    fusion = SearchableFusion(Space(4, 8, name="fusion_v2"))
+    fusion = SearchableFusion(CellSpace(4, 8, name="fusion_v2"))
     with torch.no_grad():
         fusion.alpha_ops[..., 0] += 5  # Sum
         fusion.alpha_edges[..., 1] += 5  # skip
