@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from main_darts_found_flira import main as found
 from models.search.fusion_cells.cell_space import CellSpace
@@ -21,6 +22,7 @@ from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.operations import FUSION_OPS
 from models.search.fusion_cells.supernet import SearchableFusion
 from tools.options import page
+from utils import __version__
 
 REPO = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -132,6 +134,19 @@ def test_the_page_of_options_is_as_made():
     assert (REPO / "docs/options.md").read_text(encoding="utf-8") == page()
 
 
+def test_the_version_is_the_newest_of_the_changelog():
+    headings = re.findall(r"^## (.*)$", (REPO / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == __version__
+    assert headings == sorted(headings, key=lambda version: [int(n) for n in version.split(".")], reverse=True)
+
+
+def test_the_citation_is_yaml_of_the_format():
+    citation = yaml.safe_load((REPO / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)  # the fields that the format requires
+    assert "version" not in citation  # it stands in one place
+
+
 def test_an_operation_is_added_as_the_page_says(monkeypatch):
     """Its class and its entry are all: the supernet mixes it, derivation takes it, the found network runs it."""
     monkeypatch.setitem(FUSION_OPS, 4, dict(FUSION_OPS[4]))
@@ -179,3 +194,14 @@ def test_the_example_of_python_detects(work, monkeypatch, capsys):
         run_example("predict.py", monkeypatch, "nowhere", *pictures)
     assert ended.value.code == 2
     assert all(re.fullmatch(r"(person|bike|car) 0\.\d\d at x -?\d+ to \d+, y -?\d+ to \d+ px", line) for line in lines)
+
+
+def test_a_module_of_ones_own_is_searched(monkeypatch, capsys):
+    """In 40 lines; what the module learns needs both of its inputs, and the derived cell reads both."""
+    run_example("search_your_own_module.py", monkeypatch)
+    (line,) = capsys.readouterr().out.splitlines()
+    first, second = re.fullmatch(r"cell: (\d\+\d) \w+, (\d\+\d) \w+", line).groups()
+    read = {int(number) for number in (*first.split("+"), *second.split("+"))}
+    assert read & {0, 1}
+    assert read & {2, 3}
+    assert len((REPO / "examples/search_your_own_module.py").read_text().splitlines()) <= 40

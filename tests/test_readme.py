@@ -87,9 +87,14 @@ def test_shipped_configs_are_read():
 
 
 def test_links_lead_somewhere():
-    for page in (REPO / "README.md", *(REPO / "docs").glob("*.md"), REPO / "CONTRIBUTING.md"):
+    for page in (*REPO.glob("*.md"), *(REPO / "docs").glob("*.md"), REPO / "checkpoints/README.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_manual_lists_every_page():
+    listed = set(re.findall(r"\]\(([a-z_]+\.md)\)", text_of("docs/README.md")))
+    assert listed == {path.name for path in (REPO / "docs").glob("*.md")} - {"README.md"}
 
 
 def test_the_scenes_command_is_accepted():
@@ -98,15 +103,19 @@ def test_the_scenes_command_is_accepted():
     assert parse_scenes(shlex.split(line)).folder == "DIR"
 
 
+def text_of(page: str) -> str:
+    return (REPO / page).read_text(encoding="utf-8")
+
+
 def rows_of(name: str) -> list[dict[str, str]]:
     with open(REPO / f"results/{name}.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def test_results_are_those_of_the_rows():
-    """Every number of the README's table is the mean over the seeds of results/flir_mini.csv."""
-    rows = rows_of("flir_mini")
-    table = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$", README, flags=re.MULTILINE)
+    """Every number of the table of docs/flir_aligned.md is the mean over the seeds of results/flir_mini.csv."""
+    rows, page = rows_of("flir_mini"), text_of("docs/flir_aligned.md")
+    table = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$", page, flags=re.MULTILINE)
     assert {line[0] for line in table} == {row["method"] for row in rows}
     for method, *numbers, runs in table:
         own = [row for row in rows if row["method"] == method]
@@ -114,6 +123,67 @@ def test_results_are_those_of_the_rows():
         for name, number in zip(("AP_val", "AP", "AP50"), numbers, strict=True):
             mean = statistics.mean(float(row[name]) for row in own)
             assert float(number) == pytest.approx(mean, abs=5.1e-4), (method, name)
+
+
+def in_points(values: list[float]) -> str:
+    """Return the mean, and of several values the standard deviation, in points of 100."""
+    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.2f}{spread}"
+
+
+def random_of_the_richer_space() -> list[float]:
+    """Return the AP of each of the ten random genotypes of fusion_v2 on seed 11, the mean of its two trainings."""
+    rows = [row for row in rows_of("fusion_ranking") if row["config_hash"] == "5ee32e08"]
+    assert {(row["seed"], row["dataset"]) for row in rows} == {("11", "road_scenes")}
+    return [(float(row["AP_1"]) + float(row["AP_2"])) / 2 for row in rows]
+
+
+def test_the_table_of_the_readme_is_of_the_rows():
+    """Seed 11 of the study; the random genotypes of the richer space are those of the ranking on that seed."""
+    study = [row for row in rows_of("fusion_study") if (row["dataset"], row["seed"]) == ("road_scenes", "11")]
+    handmade = [row for row in study if row["kind"] in ("handmade", "widened")]
+    values = {row["method"]: [float(row["AP"])] for row in study if row["kind"] != "random"}
+    best = max(handmade, key=lambda row: float(row["AP"]))["method"]
+    expected = {
+        "thermal alone": values["thermal"],
+        "RGB alone": values["rgb"],
+        "`sum` of": values["sum"],
+        "`concat_conv` of": values["concat_conv"],
+        f"`{best}` to": values[best],
+        "random, published": [float(row["AP"]) for row in study if row["method"].startswith("random v1")],
+        "random, richer": random_of_the_richer_space(),
+        "searched, richer": values["evolution v2"],
+    }
+    table = re.findall(r"^\| (.*) \| ([\d.]+(?: ± [\d.]+)?) \| (\d+) \|$", README, flags=re.MULTILINE)
+    assert len(table) == len(expected)
+    for (name, number, count), (start, numbers) in zip(table, expected.items(), strict=True):
+        assert name.startswith(start)
+        assert (number, int(count)) == (in_points(numbers), len(numbers)), name
+
+
+def test_what_the_pages_say_of_the_search_is_of_the_rows():
+    rows = [row for row in rows_of("fusion_ranking") if row["config_hash"] == "5ee32e08"]
+    single = [float(row[name]) for row in rows for name in ("AP_1", "AP_2")]
+    (searched,) = [
+        float(row["AP"])
+        for row in rows_of("fusion_study")
+        if (row["method"], row["dataset"], row["seed"]) == ("evolution v2", "road_scenes", "11")
+    ]
+    gain = 100 * (searched - statistics.mean(random_of_the_richer_space()))
+    assert f"{gain:.1f} above their mean" in README
+    assert f"reached {100 * max(single):.2f}" in README
+    demo = " ".join(text_of("docs/demo.md").split())
+    assert f"have {in_points(random_of_the_richer_space())} AP" in demo
+    assert f"single trainings have {in_points(single)}, the best {100 * max(single):.2f}" in demo
+    study = text_of("docs/results.md")  # made from the rows, tests/benchmarks/fusion_study
+    for text, cell in (("7.3 ± 1.5 AP above the better", "| +7.3 ± 1.5 |"), ("0.7 ± 0.3 above", "| +0.7 ± 0.3 |")):
+        assert text in " ".join(README.split())
+        assert cell in study
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 1500
+    assert len(README.splitlines()) <= 150
 
 
 NUMBER = r"([\d.]+(?: ± [\d.]+)?|-)"
@@ -130,9 +200,10 @@ def test_results_on_road_scenes_are_those_of_the_rows(recipe):
     config, line = ROAD_SCENES[recipe]
     rows = [row for row in rows_of("road_scenes") if row["config_hash"] == config]
     assert {row["scenes"] for row in rows} == {scenes_hash()}
-    table = re.findall(line, README, flags=re.MULTILINE)
+    page = text_of("docs/demo.md")
+    table = re.findall(line, page, flags=re.MULTILINE)
     assert {found[0] for found in table} == {row["method"] for row in rows}
-    assert recipe == "now" or config in README
+    assert recipe == "now" or config in page
     for method, *numbers, params, runs in [found if recipe == "earlier" else (*found, "1") for found in table]:
         own = [row for row in rows if row["method"] == method]
         assert len(own) == int(runs)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from utils import __version__
 from utils.errors import UserError, printable
 from utils.files import append_line, faults_named, replace_file
 from utils.plain import plain_file
@@ -141,6 +142,7 @@ def environment() -> dict[str, str]:
 
     return {
         "command": " ".join(sys.argv),
+        "version": __version__,
         "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
