@@ -16,7 +16,6 @@ from datasets.parts import Parts
 from engine.feature_caching import cache_sizes, cached, check_caching
 from engine.memory_estimate import memory_estimate
 from models.search.architecture import Architecture, read_architecture
-from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype_file import FusionReader
 from models.search.fusion_cells.space import fusion_space, random_genotype
 from tasks.detection import task as detection
@@ -119,7 +118,7 @@ def train_found(args: argparse.Namespace) -> None:
     with running("found", args, parts, warnings(args, "found")) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}; head from {head_file(args)}")
         if genotype:
-            run.log(f"genotype {genotype.id}: {in_words(genotype.parts['fusion'])}")
+            run.log(f"genotype {genotype.id}: {genotype.words}")
         run_training(Setting(args, parts, model, detection, compute, facts, cache, next_command), genotype, run, stop)
 
 

@@ -86,8 +86,7 @@ def _evolve(runner: StrategyRunner) -> list[Architecture]:
         tournament=options.tournament,
         rounds=options.rounds,
     )
-    words = [space.describe(architecture)["argmax"] for _, architecture in scored]
-    rows = [{"loss_val": -score, "genotype": a.id, "argmax": text} for (score, a), text in zip(scored, words)]
+    rows = [{"loss_val": -score, "genotype": found.id, "argmax": found.words} for score, found in scored]
     runner.run.write_json("evolution.json", rows)
     runner.run.log(f"evolution: {len(scored)} genotypes, loss on val {-scored[0][0]:.4f} to {-scored[-1][0]:.4f}")
     return [architecture for _, architecture in scored]

@@ -1,8 +1,8 @@
 """Searches that draw architectures in place of learning logits.
 
-Random search (1902.07638) trains every architecture on its own for a share of the epochs. Evolution (evolution.py) first
-trains the supernets' weights, with another architecture in each step, and then ranks architectures on them. Weights
-learn on `train` and `arch`, as many samples per epoch as in a search by gradients; `val` rates architectures.
+Random search (1902.07638) trains every architecture on its own for a share of the epochs. Evolution (evolution.py)
+first trains the supernets' weights, with another architecture in each step, and then ranks architectures on them.
+Weights learn on `train` and `arch`, as many samples per epoch as in a search by gradients; `val` rates architectures.
 """
 
 from collections.abc import Callable

@@ -190,7 +190,7 @@ GENOTYPES = {
 def test_wrong_genotypes(genotype, tmp_path, tiny_flir, tiny_config, capsys, fault):
     change, word = GENOTYPES[fault]
     data = json.loads(genotype.read_text())
-    change(data)
+    change(data["parts"]["fusion"])
     path = tmp_path / "wrong.json"
     path.write_text(json.dumps(data))
     line = refused(found, capsys, tiny_flir, "--config", tiny_config, "--genotype", path)

@@ -22,7 +22,7 @@ from datasets.generated.ntu import write_ntu
 from datasets.prepare_mmimdb import prepare_mmimdb
 from engine.checkpointer import Checkpointer
 from models.classification.encoders import DEPTHS, ENCODERS
-from models.search.fusion_cells.genotype_file import read_any
+from models.search.parts import read_any
 from tasks.classification.build import load_encoder
 from tests.run_commands import named, refused, run
 from tests.test_resume import struck_once

@@ -16,7 +16,8 @@ from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from models.detection.baselines import BASELINES
-from models.search.fusion_cells.genotype_file import read_genotype
+from models.search.architecture import read_architecture
+from models.search.fusion_cells.genotype_file import FusionReader
 from tests.run_commands import named, refused, run
 from tests.tiny_data import make_tiny_flir
 
@@ -47,7 +48,7 @@ def test_search_train_test(searched, in_work, tiny_flir, capsys):
 
     text = run(found, capsys, tiny_flir, f"--search_exp_dir={searched}", "--epochs=2", *small)
     trained = named(text, "eval_exp_dir")
-    assert json.loads((trained / "genotype.json").read_text())["cells"] == genotype["cells"]
+    assert json.loads((trained / "genotype.json").read_text())["parts"] == genotype["parts"]
     assert not (trained / "results.json").exists()  # the test pairs are not read by training
 
     options = [f"--search_exp_dir={searched}", f"--eval_exp_dir={trained}", *small]
@@ -124,7 +125,10 @@ def test_random_and_given_genotypes(in_work, tiny_flir, tiny_config, capsys):
     first = named(run(found, capsys, tiny_flir, "--random_genotype", 5, *config), "eval_exp_dir")
     given = named(run(found, capsys, tiny_flir, "--genotype", first / "genotype.json", *config), "eval_exp_dir")
     names = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2)), ("P3", "P4", "P5")
-    genotypes = [read_genotype(folder / "genotype.json", *names, 16) for folder in (first, given)]
+    genotypes = [
+        read_architecture(folder / "genotype.json", {"fusion": FusionReader(*names, 16)}).parts["fusion"]
+        for folder in (first, given)
+    ]
     assert genotypes[0] == genotypes[1]
 
 

@@ -331,7 +331,7 @@ def test_another_genotype_is_refused(whole, place, monkeypatch, capsys):
         patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 3, signal.SIGTERM))
         assert go(place, "found") == 3
     genotype = json.loads((place.root / "genotype.json").read_text())
-    edges = genotype["cells"][0]["edges"]
+    edges = genotype["parts"]["fusion"]["cells"][0]["edges"]
     edges[0][1], edges[1][1] = edges[1][1], edges[0][1]
     del genotype["id"]
     (place.root / "genotype.json").write_text(json.dumps(genotype))

@@ -23,7 +23,6 @@ from models.detection.detector import MODALITIES, FusionDetector, Streams, basel
 from models.detection.heads.efficientdet import DetectionHead
 from models.search.architecture import Architecture, architecture_from_json, read_architecture
 from models.search.fusion_cells.choices import num_neighbours
-from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype_file import FusionReader
 from tasks.detection import task as detection
 from utils import checkpoint
@@ -96,7 +95,7 @@ def describe(model: FusionDetector, genotype: Architecture | None) -> dict[str, 
     """Return what a dry run prints of a detector."""
     parts = {"streams": model.streams, "fusion": model.fusions, "head": model.head}
     sizes = {f"parameters_{name}": count_parameters(part) for name, part in parts.items()}
-    return sizes | ({"genotype": genotype.id, "in_words": in_words(genotype.parts["fusion"])} if genotype else {})
+    return sizes | ({"genotype": genotype.id, "in_words": genotype.words} if genotype else {})
 
 
 def rebuild(args: argparse.Namespace, folder: str) -> Trained:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from datasets.parts import Parts
 from engine.feature_caching import check_caching
+from models.search.architecture import Architecture
+from models.search.parts import read_any
 from report import report
 from report.wandb_files import track_files
 from tasks.detection.box_fusion import fuse_detections
@@ -20,7 +22,7 @@ from utils.experiment import pick_compute, warnings
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
 from utils.profile import macs_per_pair
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking
-from utils.run_folder import RunFolder, commit, read_json, write_json
+from utils.run_folder import RunFolder, commit, write_json
 
 FOR_TEST = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
 FOR_TEST += ("pin_mem", "device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir")
@@ -37,7 +39,7 @@ def test_found(args: argparse.Namespace) -> None:
     compute = pick_compute(args)
     trained = rebuild(args, args.eval_exp_dir)
     if args.search_exp_dir:
-        ranks().broadcast_from_first(lambda: check_genotype(args, trained.state))
+        ranks().broadcast_from_first(lambda: check_genotype(args, trained.genotype))
     conditions = {} if args.robustness is None else planned(args, trained)
     if args.dry_run:
         sizes = {"pairs": len(trained.parts.records(args.eval_part))}
@@ -100,14 +102,13 @@ def check_results(args: argparse.Namespace) -> None:
         raise UserError(f"--results {args.results}: expected a file in a folder that exists")
 
 
-def check_genotype(args: argparse.Namespace, state: dict) -> None:
+def check_genotype(args: argparse.Namespace, trained: Architecture | None) -> None:
     """Refuse a search run whose genotype is not the one that was trained."""
-    searched = read_json(Path(args.search_exp_dir) / "genotype.json")
-    trained = state.get("genotype") or {}
-    if searched.get("cells") != trained.get("cells"):
+    searched, expected = read_any(Path(args.search_exp_dir) / "genotype.json"), trained.id if trained else "none"
+    if searched.id != expected:
         raise UserError(
-            f"--search_exp_dir {args.search_exp_dir}: expected genotype {trained.get('id')} as trained in "
-            f"{args.eval_exp_dir}, found {searched.get('id')}"
+            f"--search_exp_dir {args.search_exp_dir}: expected genotype {expected} as trained in "
+            f"{args.eval_exp_dir}, found {searched.id}"
         )
 
 

@@ -1,8 +1,8 @@
 """An architecture: the genotype of each part of a model that was searched, and the file that holds it.
 
-Format 2 is {"format": 2, "id": ..., "parts": {"fusion": a genotype, "head": ..., ...}}. A file of format 1 is a genotype
-alone, of the part that its space belongs to. The public text form of NAS-DSF is a fusion. Files are untrusted: a field
-that is wrong is named, and what is built from it is bounded.
+Format 2 is {"format": 2, "id": ..., "parts": {"fusion": a genotype, "head": ..., ...}}. A file of format 1 is one
+genotype, of the part that its space belongs to. The public text form of NAS-DSF is a fusion. Files are untrusted: a
+wrong field is named, and what is built from it is bounded.
 """
 
 import hashlib
@@ -31,6 +31,11 @@ class PartGenotype(Protocol):
     @property
     def meta(self) -> dict:
         """Plain values: where the genotype came from."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """The genotype in one line."""
         ...
 
     def to_json(self) -> dict: ...
@@ -66,6 +71,13 @@ class Architecture:
     def meta(self) -> dict:
         """Where the parts came from; of several the facts of later ones win."""
         return {name: value for genotype in self.parts.values() for name, value in genotype.meta.items()}
+
+    @property
+    def words(self) -> str:
+        """The genotypes in one line."""
+        if len(self.parts) == 1:
+            return next(iter(self.parts.values())).words
+        return "; ".join(f"{part}: {genotype.words}" for part, genotype in self.parts.items())
 
     def with_meta(self, meta: dict) -> "Architecture":
         """Return the architecture with these facts in each of its genotypes."""

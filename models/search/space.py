@@ -215,9 +215,9 @@ class JointSpace:
         rows = {part: space.describe(architecture.parts[part]) for part, space in self.spaces.items()}
         if len(rows) == 1:
             return next(iter(rows.values()))
-        words = "; ".join(f"{part}: {row.pop('argmax')}" for part, row in rows.items())
         free = sum(row["parameter_free"] for row in rows.values())
-        return self._prefixed(rows) | {"parameter_free": free, "genotype": architecture.id, "argmax": words}
+        whole = {"parameter_free": free, "genotype": architecture.id, "argmax": architecture.words}
+        return {name: v for name, v in self._prefixed(rows).items() if name.partition("/")[2] not in whole} | whole
 
     def describe_logits(self) -> Row:
         return self._prefixed({part: s.describe_logits(self.supernets[part]) for part, s in self.spaces.items()})

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from engine.perturbation import fresh_statistics, mean_loss, select_by_perturbation
+from models.search.fusion_cells.alternatives import edges_of_states, operations_and_states
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import derive_cell, final_weights
 from models.search.fusion_cells.supernet import SearchableFusion
@@ -59,7 +60,8 @@ def test_perturbation_keeps_what_costs_most_to_remove():
         return lost
 
     tuned = []
-    select_by_perturbation([fusion], rate, lambda: tuned.append(1), random.Random(0), lambda line: None)
+    rounds = (list(choices(fusion)) for choices in (operations_and_states, edges_of_states))
+    select_by_perturbation(rounds, rate, lambda: tuned.append(1), random.Random(0), lambda line: None)
     cell = derive_cell(final_weights(fusion), fusion.space)
     assert cell.steps[0].inner_steps == ("GLU",)
     assert cell.edges == (("dil_conv_3x3", 1), ("dil_conv_3x3", 2))

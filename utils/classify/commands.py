@@ -11,7 +11,6 @@ from commands.several_seeds import each_seed
 from models.classification.fused_classifier import FusionClassifier
 from models.search.architecture import Architecture, read_architecture
 from models.search.fusion_cells.choices import SEQUENCES
-from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype_file import FusionReader
 from models.search.fusion_cells.space import random_genotype
 from tasks.classification.build import (
@@ -124,7 +123,7 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
     with running("found", args, parts, []) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}")
         if genotype:
-            run.log(f"genotype {genotype.id}: {in_words(genotype.parts['fusion'])}")
+            run.log(f"genotype {genotype.id}: {genotype.words}")
         setting = Setting(args, parts, model, task_of(data_set, args), compute, facts, cache, next_command)
         run_training(setting, genotype, run, stop)
 

@@ -10,6 +10,7 @@ from models.search.costs import Measure
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS
 from models.search.fusion_cells.found import edge_op
+from models.search.fusion_cells.genotype import CellGenotype
 from models.search.fusion_cells.operations import fusion_op
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.relaxations import EVALUATION
@@ -39,6 +40,12 @@ def _cost(op: nn.Module, maps: Tensor, measure: Measure) -> float:
     layout = torch.channels_last if maps[0].dim() == MAPS else torch.contiguous_format
     op = op.to(maps.device, memory_format=layout).eval()
     return measure(op, [one.contiguous(memory_format=layout) for one in maps])
+
+
+def cell_cost(cell: CellGenotype, prices: dict[str, dict[str, float]]) -> float:
+    """Return what a cell costs by the prices of its level."""
+    edges = sum(prices["edges"][name] for name, _ in cell.edges)
+    return edges + sum(prices["fusions"][name] for step in cell.steps for name in step.inner_steps)
 
 
 class ExpectedCost:

@@ -214,18 +214,4 @@ def describe_genotype(genotype: Genotype, space: CellSpace) -> dict[str, float |
         f"count_{op}": found[op] for op in (*space.op_names, *(space.edge_ops[1:] if space.learned_edges else ()))
     }
     free = {"parameter_free": sum(n for op, n in found.items() if is_parameter_free(op, space.rank))}
-    return counts | free | {"genotype": genotype.id, "argmax": in_words(genotype)}
-
-
-def in_words(genotype: Genotype) -> str:
-    """Return the genotype in one line: per level, the two states that each step reads and its operations."""
-    levels = []
-    for level, cell in zip(genotype.levels, genotype.cells, strict=True):
-        pairs = [f"{_edge_in_words(a)}+{_edge_in_words(b)}" for a, b in zip(cell.edges[::2], cell.edges[1::2])]
-        steps = [f"{pair} {'/'.join(s.inner_steps)}" for pair, s in zip(pairs, cell.steps, strict=True)]
-        levels.append(f"{level}: {', '.join(steps)}")
-    return "; ".join(levels)
-
-
-def _edge_in_words(edge: Edge) -> str:
-    return str(edge[1]) if edge[0] == "skip" else f"{edge[1]}:{edge[0].removesuffix('_3x3')}"
+    return counts | free | {"genotype": genotype.id, "argmax": genotype.words}

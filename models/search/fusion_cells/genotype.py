@@ -59,6 +59,16 @@ class Genotype:
         text = json.dumps([cell.to_json() for cell in self.cells], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    @property
+    def words(self) -> str:
+        """The genotype in one line: per level, the two states that each step reads and its operations."""
+        levels = []
+        for level, cell in zip(self.levels, self.cells, strict=True):
+            pairs = [f"{_edge_in_words(a)}+{_edge_in_words(b)}" for a, b in zip(cell.edges[::2], cell.edges[1::2])]
+            steps = [f"{pair} {'/'.join(s.inner_steps)}" for pair, s in zip(pairs, cell.steps, strict=True)]
+            levels.append(f"{level}: {', '.join(steps)}")
+        return "; ".join(levels)
+
     def to_json(self) -> dict:
         """Return the object of format 1, with the content id added."""
         return {
@@ -71,3 +81,7 @@ class Genotype:
             "cells": [cell.to_json() for cell in self.cells],
             "meta": self.meta,
         }
+
+
+def _edge_in_words(edge: Edge) -> str:
+    return str(edge[1]) if edge[0] == "skip" else f"{edge[1]}:{edge[0].removesuffix('_3x3')}"

@@ -20,7 +20,7 @@ from models.detection.detector import (
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
 from models.search.fusion_cells.cell_space import CellSpace
-from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import fusion_space, random_genotype
 from tasks.detection.task import losses, predict
 
 STATISTICS = {"rgb": ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2)), "thermal": ((0.5,) * 3, (0.25,) * 3)}
@@ -33,7 +33,7 @@ def detector(kind: str) -> FusionDetector:
     if kind == "search":
         fusions = searchable_fusions(CellSpace(4, 16), 4, 0.0)
     elif kind == "found":
-        fusions = found_fusions(random_genotype(CellSpace(4, 16), streams.tap_names, streams.level_names, 1), 0.2)
+        fusions = found_fusions(random_genotype(fusion_space(streams.tap_names, streams.level_names, 16), 1), 0.2)
     else:
         fusions = baseline_fusions(kind, 16, 4)
     return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=4), STATISTICS, 2.0).eval()

@@ -11,8 +11,8 @@ from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import SEQUENCES
 from models.search.fusion_cells.derive import derive_cell, final_weights
 from models.search.fusion_cells.found import FoundFusion
-from models.search.fusion_cells.genotype import CellGenotype, StepGenotype, genotype_to_json
-from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
+from models.search.fusion_cells.genotype_file import FusionReader
 from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.random_genotypes import draw_genotype, mutated
 from models.search.fusion_cells.supernet import SearchableFusion
@@ -132,6 +132,6 @@ def test_the_other_rule_runs_out_of_pairs():
 def test_a_genotype_of_sequences_is_refused_where_maps_are_fused():
     space = CellSpace(4, 8, 2, 2, 1, 1, name="bmnas", length=4)
     inputs = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2))
-    data = genotype_to_json(draw_genotype(space, inputs, ("P3",), random.Random(0)))
+    data = draw_genotype(space, inputs, ("P3",), random.Random(0)).to_json()
     with pytest.raises(UserError, match="g.json: field space: expected fusion_v1, found 'bmnas'"):
-        genotype_from_json(data, "g.json", inputs, ("P3",), 8)
+        FusionReader(inputs, ("P3",), 8).from_json(data, "g.json")
