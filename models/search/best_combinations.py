@@ -11,7 +11,8 @@ Ranked = list[tuple[float, Any]]  # log probability (up to a constant) and what 
 def best_combinations(choices: Sequence[Ranked], count: int) -> list[tuple[float, list]]:
     """Return the combinations of one entry per list of the largest sums with these, by a heap over the lists."""
     total = sum(ranked[0][0] for ranked in choices)
-    heap, seen, best = [(-total, (0,) * len(choices))], {(0,) * len(choices)}, []
+    best: list[tuple[float, list]] = []
+    heap, seen = [(-total, (0,) * len(choices))], {(0,) * len(choices)}
     while heap and len(best) < count:
         cost, places = heapq.heappop(heap)
         best.append((-cost, [ranked[place][1] for ranked, place in zip(choices, places, strict=True)]))

@@ -12,7 +12,7 @@ from itertools import accumulate, zip_longest
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.search.architecture import Architecture, PartGenotype
 from models.search.best_combinations import Ranked, best_combinations
@@ -20,7 +20,7 @@ from models.search.costs import Measure
 from models.search.relaxations import Stage
 
 Row = dict[str, Any]
-Supernets = Mapping[str, nn.Module]  # by place; each has `space`, `stage` and `weights()`
+Supernets = Mapping[str, Any]  # modules by place; each has `space`, `stage` and `weights()`
 Parts = Mapping[str, Supernets]
 CostTable = dict[str, dict[str, dict[str, float]]]  # by place, kind of operation and operation
 
