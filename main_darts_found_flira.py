@@ -12,8 +12,8 @@ from pathlib import Path
 from commands.options import make_parser
 from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
-from datasets.parts import Parts
-from engine.feature_caching import cache_sizes, cached, check_caching
+from datasets.data_module import DataModule
+from engine.feature_caching import cache_sizes, cached
 from engine.memory_estimate import memory_estimate
 from models.search.architecture import Architecture, read_architecture
 from models.search.fusion_cells.genotype_file import FusionReader
@@ -23,7 +23,9 @@ from utils.args import command, parse
 from utils.distributed import ranks
 from utils.errors import UserError
 from utils.experiment import (
+    cache_options,
     check_batch,
+    check_cache_options,
     check_facts,
     check_split,
     inherit_pretrained,
@@ -83,11 +85,11 @@ def train_found(args: argparse.Namespace) -> None:
     source = pick_source(args)
     check_widening(args)
     check_dropout(args)
-    check_caching(args, trains=True)
     if not args.resume:  # whose options are all there
         args = ranks().broadcast_from_first(lambda: inherit_sizes(args, source))
     compute = pick_compute(args)
     parts = open_data(args)
+    check_cache_options(args, parts)
     modalities = needed_modalities(args)
     checkpoint_split = check_split(args, parts.split, modalities)
     check_facts(args, parts.data)
@@ -102,12 +104,14 @@ def train_found(args: argparse.Namespace) -> None:
     if args.dry_run:
         steps = {"steps_per_epoch": compute.num_steps(parts.loader(*parts.learning, train=True)), "epochs": args.epochs}
         sizes = memory_estimate(model, modalities, args.image_size, args.batchsize, compute)
-        sizes |= cache_sizes(args, parts, model, compute, parts.learning, ("val",))
+        where = {"learning": parts.learning, "plain": ("val",), "stream_lr": args.stream_lr}
+        sizes |= cache_sizes(parts, model=model, compute=compute, dtype=args.cache_dtype, **where)
         print_dry_run(describe(model, genotype) | steps | sizes)
         return
 
-    def cache(log: Callable[[str], None]) -> Parts:
-        return cached(args, parts, model, compute, log, parts.learning, ("val",))
+    def cache(log: Callable[[str], None]) -> DataModule:
+        where = {"learning": parts.learning, "plain": ("val",)}
+        return cached(parts, model=model, compute=compute, log=log, **where, **cache_options(args))
 
     def next_command(run: RunFolder) -> str:
         options = {"search_exp_dir": args.search_exp_dir} if args.search_exp_dir else {}

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from commands.combinations import cached_parts, check_combinations
+from commands.combinations import check_combinations
 from commands.options import make_parser
 from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
-from datasets.parts import Parts
-from engine.feature_caching import cache_sizes, cached, check_caching
+from commands.strategy import CACHED_PARTS
+from datasets.data_module import DataModule
+from engine.feature_caching import cache_sizes, cached
 from engine.memory_estimate import memory_estimate
 from models.detection.anchors import level_sizes
 from models.detection.detector import FusionDetector, searchable_fusions
@@ -28,7 +29,9 @@ from models.search.strategies import STRATEGIES
 from tasks.detection import task as detection
 from utils.args import command, parse
 from utils.experiment import (
+    cache_options,
     check_batch,
+    check_cache_options,
     check_facts,
     check_split,
     inherit_pretrained,
@@ -58,10 +61,10 @@ def run_once(args: argparse.Namespace) -> None:
     if not args.resume:  # whose options are all there
         inherit_pretrained(args)
     check_combinations(args)
-    check_caching(args, trains=True)
     seed_everything(args.seed)
     compute = pick_compute(args)
     parts = open_data(args)
+    check_cache_options(args, parts)
     checkpoint_split = check_split(args, parts.split)
     check_facts(args, parts.data)
     model = compute.place(build_model(args, parts))
@@ -70,11 +73,12 @@ def run_once(args: argparse.Namespace) -> None:
         steps = {"weight_steps_per_epoch": compute.num_steps(parts.loader("train", train=True)), "epochs": args.epochs}
         as_in_a_step(model, args)
         memory = memory_estimate(model, model.streams.modalities, args.image_size, args.batchsize, compute)
-        print_dry_run(sizes(model) | steps | memory | cache_sizes(args, parts, model, compute, *cached_parts(args)))
+        cache = cache_sizes(parts, model=model, compute=compute, dtype=args.cache_dtype, **CACHED_PARTS)
+        print_dry_run(sizes(model) | steps | memory | cache)
         return
 
-    def cache(log: Callable[[str], None]) -> Parts:
-        return cached(args, parts, model, compute, log, *cached_parts(args))
+    def cache(log: Callable[[str], None]) -> DataModule:
+        return cached(parts, model=model, compute=compute, log=log, **CACHED_PARTS, **cache_options(args))
 
     def next_command(run: RunFolder) -> str:
         options = {"search_exp_dir": run.path} | ({} if args.config else {"epochs": 50, "batchsize": 8})
@@ -87,7 +91,7 @@ def run_once(args: argparse.Namespace) -> None:
         run_search(Setting(args, parts, model, detection, compute, facts, cache, next_command), run, stop)
 
 
-def build_model(args: argparse.Namespace, parts: Parts) -> FusionDetector:
+def build_model(args: argparse.Namespace, parts: DataModule) -> FusionDetector:
     """Build the supernet on the pretrained streams, with the pretrained shared head."""
     streams = load_streams(args)
     head = load_head(args, Path(args.checkpointdir) / args.head_path)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from commands.options import make_parser
 from commands.run import finish, is_finished, resume_options, running
-from datasets.parts import Parts
+from datasets.data_module import DataModule
 from engine.memory_estimate import memory_estimate
 from engine.step import Compute
 from models.detection.backbones import create_encoder, encoder_channels
@@ -46,7 +46,7 @@ class Job:
     """What every phase of a pretraining run shares."""
 
     args: argparse.Namespace
-    parts: Parts
+    parts: DataModule
     loader: DataLoader
     compute: Compute
     run: RunFolder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.rows import append_row
 from commands.options import image_size
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from models.detection.anchor_fit import anchor_shares
 from tools.data_checks.box_statistics import letterboxed_boxes
 

@@ -34,7 +34,7 @@ from PIL import Image
 
 from benchmarks.rows import append_row
 from commands.options import count, make_parser, positive
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from datasets.images import read_rgb, read_thermal
 from models.detection.detector import found_fusions
 from models.search.architecture import Architecture, read_architecture
@@ -144,7 +144,7 @@ def read_a_set(path: Path) -> bool:
         assert record.labels.size == 0 or 0 <= record.labels.min() <= record.labels.max() < len(data.classes)
         # The description is the user's own and may lead anywhere; annotations may not.
         assert path.suffix == ".yaml" or all(
-            p.resolve().is_relative_to(folder.resolve()) for p in map(Path, (record.rgb_path, record.thermal_path))
+            p.resolve().is_relative_to(folder.resolve()) for p in map(Path, record.paths.values())
         )
     notes = Counter(name for notes in data.notes.values() for name, value in notes.items() if value)
     return bool(data.warnings) or any(n in ("clipped", "crowd", "empty") or n.startswith("dropped_") for n in notes)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.data_path [DIR] [--dataset flir_aligned] [--image_size 256 768] [--pairs 32] [--runs 7]
 
-Ours is `PairedDetectionDataset` without augmentation. effdet's is Pillow, `convert("RGB")` and `transforms_coco_eval`,
+Ours is `DetectionDataset` without augmentation. effdet's is Pillow, `convert("RGB")` and `transforms_coco_eval`,
 which returns uint8 as ours does, once for RGB and once for thermal: that loader makes three channels of every file. All
 pairs are prepared by one, then by the other, RUNS times; medians. Without DIR, the real pairs of
 NAS_DSF_DATA/flir_aligned_mini where that is set, else road scenes of 640 px, which are rendered.
@@ -24,9 +24,11 @@ from PIL import Image
 
 from benchmarks.rows import append_row
 from commands.options import positive
-from datasets.detection.paired_detection import PairedData, PairedDetectionDataset, PairRecord
-from datasets.detection.paired_transforms import PairTransform, fill_from_mean
-from datasets.detection.registry import dataset_name, open_data_set
+from datasets.detection.dataset import DetectionDataset, DetectionRecord
+from datasets.detection.detection_data import DetectionData
+from datasets.detection.opening import open_data_set
+from datasets.detection.registry import dataset_name
+from datasets.detection.transforms import DetectionTransform
 from datasets.road_scenes import LARGEST, write_road_scenes
 from utils.args import Parser, command
 from utils.errors import UserError
@@ -76,12 +78,12 @@ def render(folder: Path, pairs: int) -> Path:
     return folder
 
 
-def our_path(data: PairedData, records: list[PairRecord], side: int) -> Prepare:
-    transform = PairTransform((side, side), fill_from_mean(data.normalization), train=False)
-    return PairedDetectionDataset(records, transform, data.thermal_counts).__getitem__
+def our_path(data: DetectionData, records: list[DetectionRecord], side: int) -> Prepare:
+    transform = DetectionTransform((side, side), data.fill, train=False)
+    return DetectionDataset(records, transform, data.channels, data.thermal_counts).__getitem__
 
 
-def import_effdet_path() -> Callable[[list[PairRecord], int], Prepare]:
+def import_effdet_path() -> Callable[[list[DetectionRecord], int], Prepare]:
     """Return the other path as (records, side) -> function of an index.
 
     Raises:
@@ -94,14 +96,14 @@ def import_effdet_path() -> Callable[[list[PairRecord], int], Prepare]:
             f"effdet: expected it installed (pip install -r requirements-dev.txt), found: {error}"
         ) from None
 
-    def effdet_path(records: list[PairRecord], side: int) -> Prepare:
+    def effdet_path(records: list[DetectionRecord], side: int) -> Prepare:
         transform = transforms_coco_eval((side, side), use_prefetcher=True)
         return lambda index: {modality: effdet_sample(transform, records[index], modality) for modality in MODALITIES}
 
     return effdet_path
 
 
-def effdet_sample(transform: Callable, record: PairRecord, modality: str) -> tuple:
+def effdet_sample(transform: Callable, record: DetectionRecord, modality: str) -> tuple:
     """Return uint8 (3, side, side) and the annotation with moved boxes of one file of a pair."""
     with Image.open(getattr(record, f"{modality}_path")) as file:
         image = file.convert("RGB")

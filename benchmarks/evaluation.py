@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from torch import nn
 from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
 from commands.options import make_parser, positive
-from datasets.parts import Parts
+from datasets.data_module import DataModule
 from datasets.road_scenes import SIZES
 from engine.bilevel import Bilevel
 from engine.epochs import warm_restarts
@@ -35,7 +36,7 @@ from main_darts_searchable_flira import build_model
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection import task as detection
 from utils.args import Parser, command, parse
-from utils.experiment import open_data, pick_compute
+from utils.experiment import cache_options, open_data, pick_compute
 from utils.seed import seed_everything
 
 
@@ -62,7 +63,9 @@ def measure(args: argparse.Namespace, runs: int) -> dict[str, float | str]:
     seed_everything(args.seed)
     compute, parts = pick_compute(args), open_data(args)
     model = compute.place(build_model(args, parts))
-    parts = cached(args, parts, model, compute, lambda line: print(line, file=sys.stderr), ("train", "arch"), ("val",))
+    log = partial(print, file=sys.stderr)
+    where = {"learning": ("train", "arch"), "plain": ("val",)}
+    parts = cached(parts, model=model, compute=compute, log=log, **where, **cache_options(args))
     epoch = seconds_of(make_epoch(args, model, parts, compute))
     passes = [time_evaluation(model, parts, compute) for _ in range(runs)]
     seconds = {name: statistics.median(one[name] for one in passes[1:] or passes) for name in passes[0]}
@@ -75,7 +78,7 @@ def measure(args: argparse.Namespace, runs: int) -> dict[str, float | str]:
     )
 
 
-def make_epoch(args: argparse.Namespace, model: nn.Module, parts: Parts, compute: Compute) -> Callable[[], object]:
+def make_epoch(args: argparse.Namespace, model: nn.Module, parts: DataModule, compute: Compute) -> Callable[[], object]:
     """Return one epoch of the search as a function of nothing."""
     weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, fused=True)
     logits = torch.optim.Adam(arch_parameters(model), lr=args.arch_learning_rate, fused=True)
@@ -93,7 +96,7 @@ def make_epoch(args: argparse.Namespace, model: nn.Module, parts: Parts, compute
     return one_epoch
 
 
-def time_evaluation(model: nn.Module, parts: Parts, compute: Compute) -> dict[str, float]:
+def time_evaluation(model: nn.Module, parts: DataModule, compute: Compute) -> dict[str, float]:
     """Evaluate on `val`; returns the seconds of each part and of all, "val_pass"."""
     seconds = dict.fromkeys(("load", "forward", "detect", "scoring"), 0.0)
     evaluator = detection.make_evaluator(parts, "val")

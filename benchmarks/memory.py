@@ -18,7 +18,7 @@ import torch
 from benchmarks.rows import append_row
 from benchmarks.search_step import cached_samples, make_batch, make_model
 from commands.options import positive
-from datasets.feature_cache import join_features
+from datasets.detection.collate import join_features
 from engine.epochs import peak_memory_mb
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
@@ -57,7 +57,7 @@ def measure(side: int, size: int, cache: str, amp: bool) -> dict[str, float]:
     if cache != "off":
         # One image at a time, as the memory of a fill is not what is measured.
         samples = [cached_samples(make_batch(1, side), model, compute, cache)[0] for _ in range(size)]
-        kept = sum(m.numel() * m.element_size() for maps in samples[0]["features"] for m in maps)
+        kept = sum(m.numel() * m.element_size() for maps in samples[0]["features"].values() for m in maps)
         batch["features"] = join_features(samples)
         del batch["images"]
         if compute.device.type == "cuda":

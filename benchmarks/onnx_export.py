@@ -18,8 +18,8 @@ import torch
 
 from benchmarks.rows import append_row
 from commands.options import positive
-from datasets.detection.registry import open_data_set
-from datasets.loader import collate
+from datasets.detection.collate import collate
+from datasets.detection.opening import open_data_set
 from tasks.detection import task as detection
 from tasks.detection.predictor import Predictor
 from tools.export import BATCHES, export_onnx
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     predictor = Predictor(args.run, "cpu")
     records = open_data_set(args.data).records["test"][: args.pairs]
-    samples = [predictor.sample(predictor.pair(record.rgb_path, record.thermal_path)) for record in records]
+    samples = [predictor.sample(predictor.pair(record.paths["rgb"], record.paths["thermal"])) for record in records]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         export_onnx(predictor, file, raw=False)

@@ -14,8 +14,9 @@ import torch
 
 from benchmarks.rows import append_row
 from commands.options import make_parser
-from datasets.detection.paired_detection import PairedDetectionDataset
-from datasets.detection.paired_transforms import PairTransform, fill_from_mean
+from datasets.detection.collate import collate
+from datasets.detection.dataset import DetectionDataset
+from datasets.detection.transforms import DetectionTransform
 from datasets.loader import make_loader
 from engine.nonfinite import Guard
 from engine.step import Session, evaluate, optimisation_step, run_pass
@@ -38,9 +39,9 @@ def main(argv: list[str]) -> None:
     compute = pick_compute(args)
     parts = open_data(args)
     records = sorted(parts.data.records["train"], key=lambda r: r.file_name)[:8]
-    transform = PairTransform(args.image_size, fill_from_mean(parts.data.normalization), train=False)
-    dataset = PairedDetectionDataset(records, transform)
-    loaders = [make_loader(dataset, 4, args.seed, train, args.workers, False) for train in (True, False)]
+    transform = DetectionTransform(args.image_size, parts.data.fill, train=False)
+    dataset = DetectionDataset(records, transform, parts.data.channels)
+    loaders = [make_loader(dataset, collate, 4, args.seed, train, args.workers) for train in (True, False)]
     streams = load_streams(args)
     genotype = load_genotype(args, "search_exp_dir", streams.tap_names, streams.level_names)
     model = compute.place(assemble(args, streams, load_head(args, head_file(args)), genotype, parts.data.normalization))
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
 
     def score() -> dict:
         classes = parts.data.category_ids, parts.data.classes
-        evaluator = detection.DetectionEvaluator(parts.ground_truth("train"), *classes)
+        evaluator = detection.DetectionEvaluator(parts.data.ground_truth["train"], *classes)
         return evaluate(session, loaders[1], evaluator, "evaluate")
 
     started, best = time.perf_counter(), {"AP50": -1.0}

@@ -19,7 +19,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.rows import append_row
 from commands.options import positive, seed
-from datasets.parts import LoaderOptions, Parts, open_parts
+from datasets.data_module import DataModule, LoaderOptions
+from datasets.detection.detection_data import ImageOptions
+from datasets.detection.opening import open_data
 from engine.bilevel import Bilevel
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
@@ -82,7 +84,12 @@ def run(args: argparse.Namespace, count: int, folder: Path) -> dict:
 
 def work(args: argparse.Namespace) -> None:
     """Take the steps as one of the ranks; the first one writes where they end."""
-    parts = open_parts(args.data, "flir_aligned", 0, False, options_of(args))
+    parts = open_data(
+        args.data,
+        "flir_aligned",
+        ImageOptions(IMAGE_SIZE, hflip=0.5),
+        LoaderOptions(args.batch, args.seed, max_bad_files=None),
+    )
     ended = {"first": searched(args, parts, False), "second": searched(args, parts, True)}
     ended["losses"] = adam_losses(args, parts)
     ended["answers"] = {part: evaluated(args, parts, part) for part in ("test", "val")}
@@ -90,12 +97,7 @@ def work(args: argparse.Namespace) -> None:
         save(Path(args.out), ended)
 
 
-def options_of(args: argparse.Namespace) -> LoaderOptions:
-    plain = {"hflip": 0.5, "scale_jitter": (1.0, 1.0), "photometric": 0.0, "max_bad_files": None}
-    return LoaderOptions(IMAGE_SIZE, args.batch, args.seed, 0, False, **plain)
-
-
-def build(args: argparse.Namespace, parts: Parts, dtype: torch.dtype) -> Session:
+def build(args: argparse.Namespace, parts: DataModule, dtype: torch.dtype) -> Session:
     """Return a session of the supernet that the seed gives."""
     seed_everything(args.seed)
     fusions = searchable_fusions(CellSpace(2 * REPEATS, CHANNELS), LEVELS, 0.0)
@@ -106,7 +108,7 @@ def build(args: argparse.Namespace, parts: Parts, dtype: torch.dtype) -> Session
     return Session(compute.place(model.to(dtype)), detection, compute, Guard(compute.device, ranks=ranks()))
 
 
-def searched(args: argparse.Namespace, parts: Parts, second_order: bool) -> State:
+def searched(args: argparse.Namespace, parts: DataModule, second_order: bool) -> State:
     """Return weights and logits behind some steps of both by SGD in float64."""
     session = build(args, parts, torch.float64)
     sides = [torch.optim.SGD(of(session.model), LEARNING_RATE) for of in (weight_parameters, arch_parameters)]
@@ -125,7 +127,7 @@ def learned(model: FusionDetector) -> State:
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def adam_losses(args: argparse.Namespace, parts: Parts) -> list[float]:
+def adam_losses(args: argparse.Namespace, parts: DataModule) -> list[float]:
     """Return the loss of each step of the weights by Adam in float32; the first of all runs keeps what it learned."""
     session = build(args, parts, torch.float32)
     optimizer: Optimizer = torch.optim.Adam(weight_parameters(session.model), 3e-3, fused=True)
@@ -141,7 +143,7 @@ def adam_losses(args: argparse.Namespace, parts: Parts) -> list[float]:
     return losses
 
 
-def evaluated(args: argparse.Namespace, parts: Parts, part: str) -> dict:
+def evaluated(args: argparse.Namespace, parts: DataModule, part: str) -> dict:
     """Return metrics and detections of the trained network on a part."""
     session = build(args, parts, torch.float32)
     session.model.load_state_dict(torch.load(args.weights, weights_only=True))

@@ -20,10 +20,10 @@ import torch
 from torch.optim import Optimizer
 
 from benchmarks.rows import append_row
-from datasets.feature_cache import join_features
+from datasets.detection.collate import join_features
 from datasets.feature_store import MemoryStore
 from engine.epochs import peak_memory_mb
-from engine.features import per_image
+from engine.feature_fill import encode
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
 from models.detection.detector import MODALITIES, FusionDetector, Streams, searchable_fusions
@@ -111,13 +111,13 @@ def cached_samples(batch: dict, model: FusionDetector, compute: Compute, kind: s
     """Return what a feature cache in memory gives for each image of the batch."""
     stores, size = {}, len(batch["image_ids"])
     for stream in MODALITIES:
-        maps = per_image(model, batch["images"], stream, kind, compute)
+        maps = encode(model, batch["images"], stream, kind, compute)
         stores[stream] = MemoryStore(tuple(tuple(m.shape[1:]) for m in maps), torch.float32)
         with stores[stream].writing(size, print):
             stores[stream].add({str(i): [m[i] for m in maps] for i in range(size)})
     model.train()
     shared = {"kind": kind, "image_size": batch["image_size"]}
-    return [{"features": [store[str(i)] for store in stores.values()], **shared} for i in range(size)]
+    return [{"features": {s: store[str(i)] for s, store in stores.items()}, **shared} for i in range(size)]
 
 
 def make_batch(size: int, side: int) -> dict:

@@ -52,12 +52,3 @@ def check_combinations(args: argparse.Namespace) -> None:
 def candidates(args: argparse.Namespace) -> int:
     """Return the number of genotypes of a random search: one per epoch unless told."""
     return args.candidates or args.epochs
-
-
-def cached_parts(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the parts whose pairs are met mirrored as --hflip says, and those that are met as they are.
-
-    Statistics and eigenvalues take pairs of the first as they are, which a cache else lacks where all are mirrored.
-    """
-    learning = ("train", "arch")
-    return learning, ("val", *(learning if args.hflip == 1 else ()))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from datasets.parts import Parts
+from datasets.data_module import DataModule
 from engine.checkpointer import FREE
 from report import report
 from utils.args import Parser, convert_option, options_of
@@ -106,7 +106,9 @@ def is_finished(path: Path | None) -> bool:
 
 
 @contextlib.contextmanager
-def running(kind: str, args: argparse.Namespace, parts: Parts, warnings: list[str]) -> Iterator[tuple[RunFolder, Stop]]:
+def running(
+    kind: str, args: argparse.Namespace, parts: DataModule, warnings: list[str]
+) -> Iterator[tuple[RunFolder, Stop]]:
     """Start a run, or go on with one, and hold its folder alone; signals are noted until the end of the block.
 
     Args:
@@ -125,7 +127,7 @@ def running(kind: str, args: argparse.Namespace, parts: Parts, warnings: list[st
         yield run, stop
 
 
-def finish(run: RunFolder, args: argparse.Namespace, parts: Parts, said: list[str]) -> None:
+def finish(run: RunFolder, args: argparse.Namespace, parts: DataModule, said: list[str]) -> None:
     """Note that a run is finished, write its report, and log its last lines."""
     if not run.is_writer:
         return

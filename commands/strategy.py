@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from commands.combinations import candidates
-from datasets.loader import PairLoader
+from datasets.data_module import DataModule
+from datasets.loader import SampleLoader
 from engine.bilevel import Bilevel, Learner
 from engine.collapse import alarm, dominant_eigenvalue_of, reason_to_stop
 from engine.epochs import warm_restarts
@@ -35,6 +36,8 @@ from utils.run_folder import RunFolder, read_json
 HESSIAN_BATCHES = 2
 STATISTICS_BATCHES = 16
 COSTS_FILE = "costs.json"
+# Parts of a feature cache: statistics and eigenvalues also read those that are trained on as they are.
+CACHED_PARTS = {"learning": ("train", "arch"), "plain": ("val", "train", "arch")}
 Metrics = dict[str, float | None]
 
 
@@ -54,7 +57,7 @@ class StrategyRunner:
 
     options: Any
     session: Session
-    data: Any
+    data: DataModule
     run: RunFolder
     space: JointSpace
     initial: dict[str, Tensor]
@@ -122,7 +125,7 @@ class StrategyRunner:
         self,
         session: Session,
         weights: Optimizer,
-        loader: PairLoader,
+        loader: SampleLoader,
         candidate: Callable[[int], Architecture],
         epochs_each: int,
         supernet: dict[str, Tensor] | None = None,
@@ -186,7 +189,7 @@ class StrategyRunner:
             penalty=self._penalty(),
         )
 
-    def _schedule(self, weights: Optimizer, loader: PairLoader) -> Any:
+    def _schedule(self, weights: Optimizer, loader: SampleLoader) -> Any:
         options, steps = self.options, self.session.compute.num_steps(loader)
         return warm_restarts(weights, steps, options.Ti, options.Tm, options.eta_min)
 

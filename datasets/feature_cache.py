@@ -1,27 +1,64 @@
-"""Samples whose images are replaced by what the frozen streams make of them, computed once per image and mirroring.
+"""Samples whose inputs are replaced by cached features: what frozen streams compute of them, once per input.
 
-A record is found by content and annotated size of the image and by whether it is mirrored; its store belongs to one
-state of one stream (engine/features.py). So a changed file, other weights or another input size never meet an old one.
-
-Shapes: B batch; S streams; K maps of one shape per stream (R taps of a level, or 1 encoder map) of C channels, H x W.
+A record is found by the content of its files, by what of them is shown, and by whether it is mirrored or black; its
+store belongs to one state of one stream (engine/feature_fill.py). So features of a changed file, of other weights or of
+another input size are never read.
 """
 
 import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from datasets.detection.paired_detection import PairedDetectionDataset, PairRecord, PairsOf
 from datasets.feature_store import Store
 from utils.distributed import ranks_here
 from utils.errors import UserError
 from utils.progress_bar import bar
 
-Digests = dict[str, dict[str, str]]  # file name of a pair -> modality -> digest of its file
+Digests = dict[str, dict[str, str]]  # name of a record -> modality -> digest of its file
+
+
+class Record(Protocol):
+    """What a data set has of one sample: the files of each modality, and what is learned from it."""
+
+    @property
+    def name(self) -> str: ...  # unique in the data set, and the same in every run
+
+    @property
+    def paths(self) -> dict[str, str]: ...  # by modality: a file, or a folder of frames
+
+    @property
+    def excerpt(self) -> str: ...  # what of the files is shown
+
+    @property
+    def content(self) -> bytes: ...  # what is learned from it, but for the content of files
+
+
+class Variant(NamedTuple):
+    """How the inputs of a record are changed before a stream reads them."""
+
+    flip: bool = False
+    black: bool = False
+
+    @property
+    def words(self) -> str:
+        return "black" if self.black else "mirrored" if self.flip else "plain"
+
+
+PLAIN = Variant()
+IMAGE_VARIANTS = (PLAIN, Variant(flip=True), Variant(black=True))  # a black image is its own mirror image
+
+
+class Targets(Protocol):
+    """A dataset that can also give its samples without inputs."""
+
+    records: list[Any]
+
+    def target(self, key: tuple[int, int]) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,83 +66,81 @@ class FeatureCache:
     """The stores of a network's streams.
 
     Args:
-        kind: what a record holds: "taps", the maps (R, H, W, C) of each level, or "encoder", three maps (1, H, W, C).
-        image_size: (height, width) of the letterboxed images.
+        kind: of the features, one of the model's `feature_kinds`.
         inputs: stream -> the modalities that it reads.
         stores: stream -> its records.
-        digests: of the pairs that samples are asked for.
+        digests: of the records that samples are asked for.
     """
 
     kind: str
-    image_size: tuple[int, int]
     inputs: dict[str, tuple[str, ...]]
     stores: dict[str, Store]
     digests: Digests
 
-    def key(self, stream: str, record: PairRecord, flip: bool, black: bool = False) -> str:
-        """Return the key of a pair's record of a stream; `black`: of black pictures of the pair's size."""
-        digests = ["black" if black else self.digests[record.file_name][m] for m in self.inputs[stream]]
-        return "-".join([*digests, f"{record.width}x{record.height}", "mirrored" if flip else "plain"])
+    def key(self, stream: str, record: Record, variant: Variant = PLAIN) -> str:
+        """Return the key of a record's features in the store of a stream."""
+        digests = ["black" if variant.black else self.digests[record.name][m] for m in self.inputs[stream]]
+        mirrored = "mirrored" if variant.flip else "plain"
+        return "-".join([*digests, record.excerpt, mirrored])
 
-    def read(self, record: PairRecord, flip: bool, black: str | None = None) -> list[list[Tensor]]:
-        """Give the maps of each stream; UserError for a pair that could not be read when they were computed.
+    def read(self, record: Record, flip: bool = False, black: str | None = None) -> dict[str, list[Tensor]]:
+        """Return the features of each stream.
 
         Args:
-            black: the modality whose picture is black; a stream that reads it reads no other one.
+            record: of the data set.
+            flip: the inputs are mirrored.
+            black: the modality whose input is black; a stream that reads it reads no other one.
+        Raises:
+            UserError: a file of the record could not be read when the cache was filled.
         """
         try:
-            maps = {stream: store[self.key(stream, record, flip)] for stream, store in self.stores.items()}
-            dead = [stream for stream in maps if black in self.inputs[stream]]
-            maps |= {stream: self.stores[stream][self.key(stream, record, False, black=True)] for stream in dead}
-            return list(maps.values())
+            return {
+                stream: store[self.key(stream, record, self._variant(stream, flip, black))]
+                for stream, store in self.stores.items()
+            }
         except KeyError:
-            why = "a file of the pair cannot be read, or the cache was deleted"
-            raise UserError(f"{record.file_name}: expected cached features, found none: {why}") from None
+            reason = "a file of it cannot be read, or the cache was deleted"
+            raise UserError(f"{record.name}: expected cached features, found none: {reason}") from None
+
+    def _variant(self, stream: str, flip: bool, black: str | None) -> Variant:
+        return Variant(black=True) if black in self.inputs[stream] else Variant(flip)
 
 
-class CachedDataset(PairsOf):
-    """The samples of a dataset with "features", maps by stream, in the place of images; the same draws decide both."""
+class CachedDataset(Dataset):
+    """The samples of a dataset with "features", by stream, and their "kind" in place of inputs, by the same draws."""
 
-    def __init__(self, dataset: PairedDetectionDataset, cache: FeatureCache):
-        super().__init__(dataset)
-        self.cache = cache
+    def __init__(self, dataset: Any, cache: FeatureCache):
+        self.dataset, self.cache = dataset, cache
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def name_of(self, index: int) -> str:
+        return self.dataset.name_of(index)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         sample = self.dataset.target(key)
-        features = self.cache.read(self.records[key[0]], sample["flip"], self.dataset.black(key))
-        return {**sample, "features": features, "kind": self.cache.kind, "image_size": self.cache.image_size}
+        features = self.cache.read(self.dataset.records[key[0]], sample.get("flip", False), sample.get("black"))
+        return sample | {"features": features, "kind": self.cache.kind}
 
 
-def join_features(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join what a detector reads in the place of images: {kind: maps (S * K, B, C, H, W), "image_size"}."""
-    by_map = zip(*(zip(*sample["features"]) for sample in samples))
-    return {samples[0]["kind"]: [_stack(maps) for maps in by_map], "image_size": samples[0]["image_size"]}
-
-
-def _stack(samples: tuple[tuple[Tensor, ...], ...]) -> Tensor:
-    """Join B samples of S maps (K, H, W, C) each into (S * K, B, C, H, W), channels last in memory."""
-    streams, (count, *rest) = len(samples[0]), samples[0][0].shape
-    joined = torch.empty(streams * count, len(samples), *rest, dtype=samples[0][0].dtype)
-    for place, maps in enumerate(samples):
-        for stream, one in enumerate(maps):
-            joined[stream * count : (stream + 1) * count, place] = one
-    return joined.movedim(-1, 2)
-
-
-def digests_of(records: Iterable[PairRecord]) -> Digests:
-    """Hash the image files of pairs; the digest of a file that cannot be opened is like no other, now and later.
+def digests_of(records: Iterable[Record]) -> Digests:
+    """Hash the files of records. The digest of a file that cannot be opened is unlike all others, now and later.
 
     The ranks of a machine divide the work.
     """
-    paths = {record.file_name: {"rgb": record.rgb_path, "thermal": record.thermal_path} for record in records}
-    shown = bar(ranks_here().shard(list(paths.items())), "hashing images")
-    return dict(
-        ranks_here().all_gather([(name, {m: _digest(path) for m, path in both.items()}) for name, both in shown])
-    )
+    paths = {record.name: record.paths for record in records}
+    shown = bar(ranks_here().shard(list(paths.items())), "hashing files")
+    return dict(ranks_here().all_gather([(name, {m: digest(p) for m, p in files.items()}) for name, files in shown]))
 
 
-def _digest(path: str) -> str:
+def digest(path: str) -> str:
+    """Return a hash of a file's content, or of the names, sizes and times of the files of a folder of frames."""
     try:
+        if os.path.isdir(path):
+            files = sorted(os.scandir(path), key=lambda file: file.name)
+            stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+            return hashlib.blake2b(repr(stats).encode(), digest_size=16).hexdigest()
         if not os.path.isfile(path):  # opening a pipe would wait for ever
             return os.urandom(16).hex()
         with open(path, "rb") as file:

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import torch
 
+from datasets.data_module import DataModule
 from datasets.loader import BadFiles
-from datasets.parts import Parts
 from engine.step import Session, do_nothing
 from utils import checkpoint
 from utils.errors import UserError, short
@@ -190,7 +190,7 @@ class Checkpointer:
         """Return where a file waits: the number tells it from one that a later, lost epoch left."""
         return self.run.path / f"{name}{NEXT}{self.session.progress.epochs_done}"
 
-    def note_features(self, parts: Parts) -> None:
+    def note_features(self, parts: DataModule) -> None:
         """Note what the run learns from: a run that goes on must do the same, as the last digits differ."""
         self.features = parts.cache.kind if parts.cache else "off"
 

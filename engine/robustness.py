@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from datasets.detection.corrupted_pairs import CLEAN
+from datasets.detection.corrupted import CLEAN
 from datasets.detection.corruptions import DEAD_KINDS, severities
 from engine.step import Compute, Task, move, without_inputs
 from models.detection.detector import INPUTS, FusionDetector
@@ -51,7 +51,7 @@ def detect_under(
     """Run the model over all batches under each of the conditions, which are of one kind.
 
     Args:
-        batches: with "versions", from `datasets.detection.corrupted_pairs`.
+        batches: with "versions", from `datasets.detection.corrupted`.
 
     Returns:
         What `task.predict` gave of each batch, on the CPU; ranks take turns at the batches, and each gets all answers.

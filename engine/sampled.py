@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from datasets.loader import PairLoader
+from datasets.loader import SampleLoader
 from engine.progress import Row
 from engine.step import Session, optimisation_step, run_pass
 from models.search.architecture import Architecture
@@ -35,7 +35,7 @@ class Sampled:
     session: Session
     optimizer: Optimizer
     schedule: LRScheduler
-    loader: PairLoader
+    loader: SampleLoader
     activate: Callable[[Architecture], None]
     candidate: Callable[[int], Architecture]
     of_step: Callable[[int], Architecture] | None = None

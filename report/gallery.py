@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from datasets.detection.paired_detection import PairRecord, load_pair
-from datasets.images import Counts
-from datasets.parts import Parts
+from datasets.data_module import DataModule
+from datasets.detection.dataset import DetectionRecord, load_images
+from datasets.detection.detection_data import DetectionData
 from report.page import Gallery, Photo
 from report.plots import BOX_COLOURS, draw_boxes, match_all
 from utils.box_matching import Matched
@@ -22,13 +22,15 @@ WIDTH, DPI = 360, 100  # of a picture: pixels, and per inch
 QUALITY = 78  # of JPEG
 
 
-def readable(parts: Parts, part: str, left_out: Iterable[str] = ()) -> list[PairRecord]:
+def readable(parts: DataModule, part: str, left_out: Iterable[str] = ()) -> list[DetectionRecord]:
     """Return the pairs of a part but for those that a run has left out, since a file of them cannot be read."""
     unread = {*left_out, *parts.bad_files.names}
     return [record for record in parts.records(part) if record.file_name not in unread]
 
 
-def gallery(parts: Parts, part: str, records: list[PairRecord], detections: list[dict], sensor: str) -> Gallery:
+def gallery(
+    parts: DataModule, part: str, records: list[DetectionRecord], detections: list[dict], sensor: str
+) -> Gallery:
     """Return thermal, RGB, what is there and what was found of the pairs with the most missed objects.
 
     Args:
@@ -36,14 +38,12 @@ def gallery(parts: Parts, part: str, records: list[PairRecord], detections: list
         detections: COCO list, as in detections.json.
         sensor: on whose picture the boxes are drawn.
     """
-    ground_truth = parts.ground_truth(part)
+    ground_truth = parts.data.ground_truth[parts.list_of(part)]
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     matched = match_all(ground_truth, detections, MIN_SCORE)
     scenes = {image["id"]: image.get("scene") for image in ground_truth["images"]}
     worst = sorted(records, key=lambda r: _misses(matched[r.image_id]), reverse=True)[:NUM_PAIRS]
-    rows = [
-        _row(r, parts.data.thermal_counts, matched[r.image_id], names, scenes.get(r.image_id), sensor) for r in worst
-    ]
+    rows = [_row(r, parts.data, matched[r.image_id], names, scenes.get(r.image_id), sensor) for r in worst]
     legend = [("found", "", "object that was found"), ("missed", "", "object that was missed")]
     legend += [("right", BOX_COLOURS[n % len(BOX_COLOURS)], f"{name} found") for n, name in enumerate(names.values())]
     return Gallery(rows, [*legend, ("false", "", "false alarm")])
@@ -54,10 +54,15 @@ def _misses(matched: Matched) -> tuple[int, int]:
 
 
 def _row(
-    record: PairRecord, counts: Counts | None, matched: Matched, names: dict[int, str], scene: str | None, sensor: str
+    record: DetectionRecord,
+    data: DetectionData,
+    matched: Matched,
+    names: dict[int, str],
+    scene: str | None,
+    sensor: str,
 ) -> tuple[str, list[Photo]]:
-    rgb, thermal = load_pair(record, counts)
-    images = {"thermal": thermal.repeat(3, 1, 1), "rgb": rgb}
+    images = load_images(record, data.channels, data.thermal_counts)
+    images = {modality: image.expand(3, -1, -1) for modality, image in images.items()}
     missed, false = _misses(matched)
     words = f"{record.image_id}{f', {scene}' if scene else ''}: {sum(matched.found)} of {len(matched.found)} found"
     words += f", {false} false alarm{'s' * (false != 1)}" if false else ""

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
 
-from datasets.detection.paired_detection import PairRecord, load_pair
+from datasets.detection.dataset import DetectionRecord, load_images
+from datasets.detection.sources import CHANNELS
 from engine.progress import metric_of
 from utils.box_matching import Matched, match
 from utils.errors import UserError, printable, short
@@ -165,7 +166,7 @@ class View:
 
 
 def draw_detections(
-    records: list[PairRecord],
+    records: list[DetectionRecord],
     ground_truth: dict,
     views: list[View],
     path: str | Path,
@@ -202,8 +203,8 @@ def draw_detections(
     grid = figure.add_gridspec(len(chosen), len(views), left=0.3 / figure.get_figwidth(), right=0.999)
     grid.update(top=1 - head / figure.get_figheight(), bottom=0.003, hspace=caption / height, wspace=0.06 / width)
     for row, record in enumerate(chosen):
-        rgb, thermal = load_pair(record)
-        images = {"rgb": rgb.permute(1, 2, 0).numpy(), "thermal": thermal.repeat(3, 1, 1).permute(1, 2, 0).numpy()}
+        images = load_images(record, CHANNELS)
+        images = {m: image.expand(3, -1, -1).permute(1, 2, 0).numpy() for m, image in images.items()}
         for column, view in enumerate(views):
             axes = figure.add_subplot(grid[row, column])
             axes.imshow(images[view.modality], interpolation="bicubic")
@@ -230,10 +231,12 @@ def match_all(ground_truth: dict, detections: list[dict], min_score: float) -> d
     return {image: match(truth[image], found[image]) for image in truth}
 
 
-def _choose(records: list[PairRecord], scenes: dict, by_method: dict[str, dict], num_pairs: int) -> list[PairRecord]:
+def _choose(
+    records: list[DetectionRecord], scenes: dict, by_method: dict[str, dict], num_pairs: int
+) -> list[DetectionRecord]:
     """Return the pairs on which methods differ most, the one with more objects on a tie, then the earlier one."""
 
-    def difference(record: PairRecord) -> tuple[int, int]:
+    def difference(record: DetectionRecord) -> tuple[int, int]:
         matched = [of[record.image_id] for of in by_method.values()]
         scores = [m.score for m in matched]
         return max(scores) - min(scores), len(matched[0].truth)

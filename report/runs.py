@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets.parts import Parts
+from datasets.data_module import DataModule
 from report import searched, tested
 from report import sections as s
 from report.others import beside_others, columns_of
@@ -13,7 +13,7 @@ from report.run import NONE, Run, counted, duration, points
 REPORT = "report.html"
 
 
-def write_report(path: Path, parts: Parts | None = None) -> Path:
+def write_report(path: Path, parts: DataModule | None = None) -> Path:
     """Write RUN/report.html from the files of a run, finished or under way; returns where it is.
 
     Args:
@@ -58,13 +58,13 @@ def headline(run: Run) -> dict[str, str]:
     return names | {"best epoch": epoch, "time": duration(run.seconds)}
 
 
-def _search(run: Run, parts: Parts | None) -> list[Section]:
+def _search(run: Run, parts: DataModule | None) -> list[Section]:
     # The scores of an evolution are those of a path, not of the network that is chosen.
     scores = [] if searched.searcher_of(run) == "evolution" else [s.scores(run)]
     return [searched.genotype(run), searched.logits(run), s.curves(run), searched.settled(run), *scores]
 
 
-def _found(run: Run, parts: Parts | None) -> list[Section]:
+def _found(run: Run, parts: DataModule | None) -> list[Section]:
     return [
         s.scores(run),
         beside_others(run),
@@ -74,17 +74,17 @@ def _found(run: Run, parts: Parts | None) -> list[Section]:
     ]
 
 
-def _test(run: Run, parts: Parts | None) -> list[Section]:
+def _test(run: Run, parts: DataModule | None) -> list[Section]:
     part = run.results.get("part", "")
     own = [s.scores(run), beside_others(run), tested.by_scene(run), tested.robustness(run)]
     return [*own, *tested.found_boxes(run, parts, part), searched.genotype(run)]
 
 
-def _pretrain(run: Run, parts: Parts | None) -> list[Section]:
+def _pretrain(run: Run, parts: DataModule | None) -> list[Section]:
     return [s.curves(run)]
 
 
-SECTIONS: dict[str, Callable[[Run, Parts | None], list[Section]]] = {
+SECTIONS: dict[str, Callable[[Run, DataModule | None], list[Section]]] = {
     "pretrain": _pretrain,
     "search": _search,
     "found": _found,

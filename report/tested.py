@@ -1,7 +1,7 @@
 """Sections of what was tested: scenes, failing sensors, precision and recall, the gallery."""
 
+from datasets.data_module import DataModule
 from datasets.detection.corruptions import KINDS
-from datasets.parts import Parts
 from models.detection.detector import MODALITIES
 from report import drawings
 from report.gallery import MIN_SCORE, NUM_PAIRS, gallery, readable
@@ -75,7 +75,7 @@ def robustness_rows(known: dict, source: str) -> list[dict]:
     return rows
 
 
-def found_boxes(run: Run, parts: Parts | None, part: str) -> list[Section]:
+def found_boxes(run: Run, parts: DataModule | None, part: str) -> list[Section]:
     """Return precision against recall, and the gallery, on a part of the data, where detections were written.
 
     Raises:
@@ -90,7 +90,7 @@ def found_boxes(run: Run, parts: Parts | None, part: str) -> list[Section]:
     check_detections(detections, parts, f"{run.path / 'detections.json'}")
     records = readable(parts, part, run.bad_files)
     ids = [record.image_id for record in records]
-    known = parts.ground_truth(part), detections, ids, parts.data.category_ids, parts.data.classes
+    known = parts.data.ground_truth[parts.list_of(part)], detections, ids, parts.data.category_ids, parts.data.classes
     precision = precision_by_recall(*known)
     areas = {name: sum(values) / len(values) for name, values in precision.items()}
     check_score(run, "AP50" if run.kind == "test" else "AP50_val", areas)
@@ -105,7 +105,7 @@ def found_boxes(run: Run, parts: Parts | None, part: str) -> list[Section]:
     return [Section("Precision and recall", blocks), Section("Gallery", pictures)]
 
 
-def check_detections(detections: list[dict], parts: Parts, source: str) -> None:
+def check_detections(detections: list[dict], parts: DataModule, source: str) -> None:
     """Refuse what is no list of detections of the data's classes."""
     known = set(parts.data.category_ids)
     for place, one in enumerate(detections):

@@ -5,7 +5,7 @@ import io
 
 from PIL import Image
 
-from datasets.parts import Parts
+from datasets.data_module import DataModule
 from utils.errors import UserError
 from utils.run_folder import RunFolder
 from utils.tracking import Tracker
@@ -13,7 +13,7 @@ from utils.tracking import Tracker
 FILES = ("genotype.json", "best.pt", "results.json", "alphas.jsonl")  # of a run, that others may build on
 
 
-def track_files(tracker: Tracker, folder: RunFolder, parts: Parts, part: str) -> None:
+def track_files(tracker: Tracker, folder: RunFolder, parts: DataModule, part: str) -> None:
     """Log pictures and an artifact of a run that is at its end; nothing where nothing is tracked.
 
     Args:

@@ -7,9 +7,47 @@ import pytest
 import torch
 
 from main_pretrain_flira import main as pretrain
+from tests import processes
 from tests.tiny_data import NETWORK, make_tiny_flir
 
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+# What `-n 2` gives to one process, the longest first: tests that share what is made once, or forked processes. Any
+# other file is a group of its own.
+GROUPS = (
+    ("tests/test_resume.py", "tests/test_ranks.py", "tests/benchmarks/test_speed.py"),
+    ("tests/test_mains.py", "tests/test_pretraining.py", "tests/test_bad_input.py"),
+    ("tests/test_classification.py",),
+    ("tests/report/",),
+)
+
+
+def group_of(file: str) -> int:
+    """Return the number of a file's group, `len(GROUPS)` where it is in none."""
+    found = [number for number, starts in enumerate(GROUPS) if file.startswith(starts)]
+    return found[0] if found else len(GROUPS)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: group_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            number = group_of(file)
+            return file if number == len(GROUPS) else f"group {number}"
+
+    config.option.loadscopereorder = False  # the order is that of the tests
+    return ByGroup(config, log)
+
+
+def pytest_sessionfinish():
+    processes.close()
+
 
 CONFIG = f"""{NETWORK}batchsize: 3
 workers: 0

@@ -5,8 +5,6 @@ Each fault goes through the commands themselves: inside the test's process, and 
 
 import json
 import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,9 +14,10 @@ from torchvision.io import ImageReadMode, decode_image, write_jpeg
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
+from tests import processes
 from tests.run_commands import named, refused, run
 from tests.spoil import endless_tree
-from utils.subprocesses import command_line, environment
+from utils.subprocesses import ROOT
 
 TRAIN, TEST = "meta/thermal/flir_train.json", "meta/thermal/flir_test.json"
 RGB, THERMAL = "images_rgb_train/data/FLIR_00003_RGB.jpg", "images_thermal_train/data/FLIR_00003_PreviewData.jpeg"
@@ -356,7 +355,7 @@ def test_a_run_folder_that_cannot_be_written(
     assert Path("runs").read_text() == "a file in its place"
 
 
-# In processes of their own, one per command: what a shell sees. Each takes seconds to start.
+# In processes of their own, one per command: what a shell sees.
 
 PROCESSES = [  # script, fault of the data, options, words of the line
     ("main_pretrain_flira.py", "annotations cut", [], TRAIN),
@@ -372,21 +371,17 @@ def in_process(number: int, tmp_path: Path, tiny_flir: Path, tiny_config: Path, 
     folder = spoiled(tmp_path / str(number), tiny_flir, spoil)
     before = content(folder)
     own = ["--checkpointdir", str(tmp_path / "fresh")] if "pretrain" in script else []
-    argv = command_line(script, folder, "--config", tiny_config, *own, *options)
-    env = environment({"OMP_NUM_THREADS": "1"})
-    done = subprocess.run(argv, cwd=work, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, done.stderr
+    argv = [ROOT / script, folder, "--config", tiny_config, *own, *options]
+    code, text = processes.run(argv, work, tmp_path / f"log{number}.txt")
+    assert code == 2, text
+    lines = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, text
     assert words in lines[0]
-    assert "Traceback" not in done.stderr + done.stdout
+    assert "Traceback" not in text
     assert content(folder) == before
     return lines[0]
 
 
 def test_in_processes_of_their_own(pretrained, tmp_path, tiny_flir, tiny_config):
-    def one(number: int) -> str:
-        return in_process(number, tmp_path, tiny_flir, tiny_config, pretrained)
-
-    with ThreadPoolExecutor(2) as pool:
-        assert len(set(pool.map(one, range(len(PROCESSES))))) == len(PROCESSES)
+    numbers = range(len(PROCESSES))
+    assert len({in_process(number, tmp_path, tiny_flir, tiny_config, pretrained) for number in numbers}) == len(numbers)

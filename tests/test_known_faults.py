@@ -4,6 +4,7 @@ import argparse
 import ast
 import copy
 import importlib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -132,14 +133,15 @@ def test_weights_and_logits_partition_what_is_trainable():
 
 def images_read(monkeypatch) -> set[str]:
     """Record the name of every image file that is decoded from now on."""
-    module, seen = importlib.import_module("datasets.detection.paired_detection"), set()
-    original = module.load_pair
+    module, seen = importlib.import_module("datasets.detection.dataset"), set()
+    originals = {name: getattr(module, name) for name in ("read_rgb", "read_thermal")}
 
-    def spy(record, counts):
-        seen.update({Path(record.rgb_path).parent.parent.name, Path(record.thermal_path).parent.parent.name})
-        return original(record, counts)
+    def spy(name, path, *counts):
+        seen.add(Path(path).parent.parent.name)
+        return originals[name](path, *counts)
 
-    monkeypatch.setattr(module, "load_pair", spy)
+    for name in originals:
+        monkeypatch.setattr(module, name, partial(spy, name))
     return seen
 
 

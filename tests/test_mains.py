@@ -42,8 +42,8 @@ def test_search_train_test(searched, in_work, tiny_flir, capsys):
     assert {"entropy_edges", "entropy_inner_edges", "entropy_ops", "argmax", "genotype", "count_Sum"} <= rows[0].keys()
     genotype = json.loads((searched / "genotype.json").read_text())
     best = max(rows, key=lambda row: row["AP_val"])  # the first of equals
-    assert genotype["meta"]["epoch"] == best["epoch"]
-    assert genotype["meta"]["AP_val"] == best["AP_val"]
+    assert genotype["parts"]["fusion"]["meta"]["epoch"] == best["epoch"]
+    assert genotype["parts"]["fusion"]["meta"]["AP_val"] == best["AP_val"]
     assert genotype["id"] == best["genotype"]
 
     text = run(found, capsys, tiny_flir, f"--search_exp_dir={searched}", "--epochs=2", *small)
@@ -300,7 +300,7 @@ def test_paper_protocol_is_said_everywhere(in_work, tiny_flir, tiny_config, caps
     config = ["--config", tiny_config, "--epochs", 1, "--paper-protocol"]
     assert "--allow_split_mismatch" in refused(search, capsys, tiny_flir, *config)
     folder = named(run(search, capsys, tiny_flir, *config, "--allow_split_mismatch"), "search_exp_dir")
-    meta = json.loads((folder / "genotype.json").read_text())["meta"]
+    meta = json.loads((folder / "genotype.json").read_text())["parts"]["fusion"]["meta"]
     assert meta["protocol"] == "paper: test used as val"
     assert meta["checkpoint_split"].startswith("mismatch allowed")
     trained = named(

@@ -40,8 +40,8 @@ def seen(monkeypatch, in_work) -> Seen:
         wrap(monkeypatch, built, "torch.optim", name)
     for name in ("CosineAnnealingWarmRestarts", "OneCycleLR"):
         wrap(monkeypatch, built, "torch.optim.lr_scheduler", name)
-    wrap(monkeypatch, built, "datasets.parts", "PairTransform")
-    wrap(monkeypatch, built, "datasets.parts", "make_loader")
+    wrap(monkeypatch, built, "datasets.detection.detection_data", "DetectionTransform")
+    wrap(monkeypatch, built, "datasets.data_module", "make_loader")
     for place in ("main_pretrain_flira", "main_darts_searchable_flira", "main_darts_found_flira"):
         wrap(monkeypatch, built, place, "pick_compute")
     for place in ("main_darts_searchable_flira", "utils.found", "main_pretrain_flira"):
@@ -55,8 +55,8 @@ WEIGHTS = ["--eta_max", "0.002", "--eta_min", "1e-5", "--Ti", "3", "--Tm", "4", 
 
 
 def check_data_and_run(seen: Seen) -> None:
-    augmented = [t for t in seen["PairTransform"] if t.train]
-    plain = [t for t in seen["PairTransform"] if not t.train]
+    augmented = [t for t in seen["DetectionTransform"] if t.train]
+    plain = [t for t in seen["DetectionTransform"] if not t.train]
     assert augmented
     assert plain
     for t in augmented:
@@ -168,7 +168,7 @@ def test_a_search_hands_its_sizes_on(seen, tiny_flir, tiny_config, capsys):
     (folder,) = (x[16:] for x in text.splitlines() if x.startswith("search_exp_dir: "))
     assert found([*common, "--search_exp_dir", folder]) == 0
     assert seen["FusionDetector"][-1].anchor_scale == 3
-    assert seen["PairTransform"][-1].image_size == (96, 96)
+    assert seen["DetectionTransform"][-1].image_size == (96, 96)
 
 
 def test_amp_and_parallel_are_heard(in_work, tiny_flir, tiny_config, capsys):

@@ -10,8 +10,9 @@ import pytest
 import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
+from datasets.detection.opening import open_data_set
 from datasets.detection.own_set import FIELDS
-from datasets.detection.registry import LOCATE, open_data_set
+from datasets.detection.registry import LOCATE
 from datasets.detection.voc_xml import parse_voc
 from tests.run_commands import run
 from tests.tiny_sets import make_tiny_own

@@ -1,9 +1,6 @@
 """Pretraining beyond the plain command: modalities one by one and side by side, the stacked stream, other starts."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,10 +10,13 @@ import torch
 
 import main_pretrain_flira
 from commands.options import make_parser
-from datasets.parts import LoaderOptions, open_parts
+from datasets.data_module import LoaderOptions
+from datasets.detection.detection_data import ImageOptions
+from datasets.detection.opening import open_data
 from main_darts_found_flira import main as found
 from main_pretrain_flira import build_detector, check_sizes
 from main_pretrain_flira import main as pretrain
+from tests import processes
 from tests.run_commands import named, refused, run
 from utils import learning
 from utils.args import parse
@@ -76,15 +76,15 @@ def test_every_phase_draws_as_if_it_were_the_first(tiny_flir, tiny_config, tmp_p
 
 def test_both_modalities_side_by_side(tiny_flir, tiny_config, tmp_path):
     """Two processes at once against one that trains both, all on one thread: the same bytes."""
-    script = [sys.executable, str(REPO / "main_pretrain_flira.py"), str(tiny_flir), "--config", str(tiny_config)]
-    how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
-    processes = []
+    script = [REPO / "main_pretrain_flira.py", tiny_flir, "--config", tiny_config]
+    running = []
     for m, folder in (("thermal", "apart"), ("rgb", "apart"), ("both", "one")):
         (tmp_path / folder).mkdir(exist_ok=True)
-        processes.append(subprocess.Popen([*script, "--modality", m], cwd=tmp_path / folder, **how))
-    ends = [process.communicate()[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], ends
-    assert sum("the shared head is trained once it is" in text for text in ends) == 1
+        running.append(processes.start([*script, "--modality", m], tmp_path / folder, tmp_path / f"{m}.txt"))
+    codes = [process.wait() for process in running]
+    texts = [process.output() for process in running]
+    assert codes == [0, 0, 0], texts
+    assert sum("the shared head is trained once it is" in text for text in texts) == 1
     assert_same(tmp_path / "apart/checkpoints/flira", tmp_path / "one/checkpoints/flira")
 
 
@@ -150,8 +150,7 @@ def test_what_appears_during_training_is_checked_again(tiny_flir, tiny_config, t
 def detector(data: Path, config: Path, *options: str):
     args = parse(make_parser, [str(data), "--config", str(config), "--num-classes", "3", *options], "pretrain")
     check_sizes(args)
-    loading = LoaderOptions(args.image_size, 1, 0, 0, False, 0.0, (1.0, 1.0), 0.0, 0)
-    parts = open_parts(str(data), "flir_aligned", 0, False, loading)
+    parts = open_data(str(data), "flir_aligned", ImageOptions(args.image_size), LoaderOptions(batch_size=1))
     return build_detector(args, args.modality, parts.data.normalization)
 
 

@@ -3,22 +3,20 @@
 Numbers: benchmarks/ranks_agree.py. Two machines: benchmarks/two_machines.py.
 """
 
-import argparse
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import ranks_agree
 from main_darts_searchable_flira import main as search
+from tests import processes
 from tests.tiny_data import make_tiny_flir
 from utils.run_folder import RunFolder
-from utils.subprocesses import ROOT, environment
+from utils.subprocesses import ROOT
 
 PATIENCE = 120  # seconds
 
@@ -31,8 +29,7 @@ def data(tmp_path_factory) -> Path:
 
 def test_two_processes_end_where_one_ends(data, tmp_path):
     """Weights and logits, by SGD in float64; the losses of Adam; what one and the same network finds."""
-    args = argparse.Namespace(data=str(data), seed=3, batch=5, steps=5)
-    one, two = (ranks_agree.run(args, count, tmp_path) for count in (1, 2))
+    one, two = (end_of(data, count, tmp_path) for count in (1, 2))
     for order in ("first", "second"):
         assert any("alpha_" in name for name in one[order])
         for name, value in one[order].items():
@@ -43,16 +40,25 @@ def test_two_processes_end_where_one_ends(data, tmp_path):
     assert two["answers"] == one["answers"]
 
 
-def start(count: int, folder: Path, script: str, *options: object) -> subprocess.Popen:
+def end_of(data: Path, count: int, folder: Path) -> dict:
+    """Return where so many processes end, as `ranks_agree.run` does."""
+    out = folder / f"{count}.pt"
+    sizes = ["--seed", 3, "--batch", 5, "--steps", 5, "--out", out, "--weights", folder / "weights.pt"]
+    words = ["-m", "benchmarks.ranks_agree", data, *sizes]
+    if count == 1:
+        running = [processes.start(words, folder, folder / "log.txt")]
+    else:
+        running = processes.start_ranks(count, words, folder, folder / "log.txt")
+    for process in running:
+        assert process.wait(PATIENCE) == 0, process.output()
+    return torch.load(out, weights_only=True)
+
+
+def start(count: int, folder: Path, script: str, *options: object) -> processes.Process:
     """Start a command as torchrun does."""
     own = ["--standalone", "--nproc-per-node", count, ROOT / script, *options]
-    words = [sys.executable, "-m", "torch.distributed.run", *map(str, own)]
-    with open(folder / "log.txt", "wb") as log:
-        return subprocess.Popen(words, cwd=folder, env=environment({"OMP_NUM_THREADS": "1"}), stdout=log, stderr=log)
-
-
-def said(folder: Path) -> str:
-    return (folder / "log.txt").read_text(errors="replace")
+    words = ["-m", "torch.distributed.run", *own]
+    return processes.start(words, folder, folder / "log.txt", {"OMP_NUM_THREADS": "1"})
 
 
 def rank_of(process: Path) -> bytes:
@@ -75,23 +81,25 @@ def test_a_killed_rank_ends_the_job_and_any_number_goes_on(data, tiny_config, pr
     options.append("--allow_split_mismatch")
     job = start(2, tmp_path, "main_darts_searchable_flira.py", *options, "--epochs", 4)
     ends = time.monotonic() + PATIENCE
-    while "\nepoch 1" not in said(tmp_path):
-        assert job.poll() is None, said(tmp_path)
-        assert time.monotonic() < ends, said(tmp_path)
+    while "\nepoch 1" not in job.output():
+        assert job.poll() is None, job.output()
+        assert time.monotonic() < ends, job.output()
         time.sleep(0.05)
     (second,) = [pid for pid in children(job.pid) if rank_of(Path(f"/proc/{pid}")) == b"1"]
     killed = time.monotonic()
     os.kill(second, signal.SIGKILL)
     assert job.wait(PATIENCE) != 0
     assert time.monotonic() - killed < 60
-    lines = [line for line in said(tmp_path).splitlines() if line.startswith("error:")]
+    lines = [line for line in job.output().splitlines() if line.startswith("error:")]
     assert len(lines) == 1
     assert "another process of the job has ended" in lines[0]
     (run,) = (tmp_path / "runs").iterdir()
     shutil.copytree(run, tmp_path / "runs" / "copy")
     monkeypatch.chdir(tmp_path)
     assert search(["--resume", str(run)]) == 0
-    assert start(2, tmp_path, "main_darts_searchable_flira.py", "--resume", "runs/copy").wait(PATIENCE) == 0
+    words = [ROOT / "main_darts_searchable_flira.py", "--resume", "runs/copy"]
+    for rank in processes.start_ranks(2, words, tmp_path, tmp_path / "resumed.txt"):
+        assert rank.wait(PATIENCE) == 0, rank.output()
     one, two = (RunFolder(folder).rows() for folder in (run, tmp_path / "runs" / "copy"))
     assert [row["epoch"] for row in one] == [row["epoch"] for row in two] == list(range(4))
     for name in ("train_loss", "arch_loss"):

@@ -6,8 +6,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,9 +18,9 @@ from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from tasks.detection import task as detection
+from tests import processes
 from tests.run_commands import named, refused, run
 from utils.lock import locked
-from utils.subprocesses import environment
 
 # The soak's, shorter.
 CONFIG = soak.CONFIG.replace("epochs: 3, head_epochs: 3", "epochs: 2, head_epochs: 1").replace("epochs: 6", "epochs: 4")
@@ -30,12 +28,20 @@ CONFIG = CONFIG.replace("epochs: 8", "modality_dropout: 0.4, epochs: 3")
 MAINS = {"pretrain": pretrain, "search": search, "found": found}
 
 
+class Place(soak.Place):
+    """The soak's, whose processes are forked."""
+
+    def run(self, kind: str, *more: object, strike: dict | None = None) -> tuple[int, str]:
+        words = ["-m", "benchmarks.soak", "--struck", json.dumps(strike), *self.argv(kind, *more)]
+        return processes.run(words, self.root, self.root / "log.txt")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> soak.Place:
     """A place where each command has run undisturbed, in this process."""
     root = tmp_path_factory.mktemp("soak")
     (root / "config.yaml").write_text(CONFIG)
-    place = soak.Place(root / "whole", soak.make_tiny_flir(root / "flir", num_train=24), root / "config.yaml", 0)
+    place = Place(root / "whole", soak.make_tiny_flir(root / "flir", num_train=24), root / "config.yaml", 0)
     for kind in MAINS:
         if kind == "found":
             shutil.copy(place.folder("search") / "genotype.json", place.root)
@@ -58,7 +64,7 @@ def go(place: soak.Place, kind: str, *more: object) -> int:
 @pytest.fixture
 def place(whole, tmp_path) -> soak.Place:
     """An empty place for the same runs."""
-    return soak.Place(tmp_path / "place", whole.data, whole.config, 0)
+    return Place(tmp_path / "place", whole.data, whole.config, 0)
 
 
 def check_same(whole: soak.Place, place: soak.Place, kind: str) -> None:
@@ -84,7 +90,7 @@ def test_a_killed_run_ends_as_a_whole_one(whole, place, kind, strike, workers):
     place.workers = workers
     assert go(place, kind) == 0
     if workers:  # the only thing that results know of the second process
-        args = json.loads((place.folder(kind) / "genotype.json").read_text())["meta"]["args"]
+        args = json.loads((place.folder(kind) / "genotype.json").read_text())["parts"]["fusion"]["meta"]["args"]
         assert args["workers"] == workers
         return check_tensors(whole.folder(kind), place.folder(kind))
     return check_same(whole, place, kind)
@@ -103,11 +109,11 @@ def test_a_signal_saves_at_the_next_step_and_exits_with_3(whole, place, monkeypa
     """Each in another place: a training, a validation, a pass over the logits; handlers are as before."""
     whole.give(place, "search")
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
-    for point, number in {"step": signal.SIGTERM, "validation": signal.SIGINT, "rest": signal.SIGUSR1}.items():
+    for point, number in {"step": signal.SIGTERM, "validation": signal.SIGINT, "step end": signal.SIGUSR1}.items():
         with monkeypatch.context() as patched:
             module, owner, name, *_ = soak.POINTS[point]
             target = getattr(__import__(module, fromlist=["_"]), owner)
-            patched.setattr(target, name, struck_once(getattr(target, name), 4 if point == "rest" else 1, number))
+            patched.setattr(target, name, struck_once(getattr(target, name), 4 if point == "step end" else 1, number))
             assert go(place, "search") == 3
         err = capsys.readouterr().err
         assert f"stopped by {number.name}; " in err
@@ -134,32 +140,38 @@ def test_a_second_ctrl_c_ends_the_process_at_once(whole, place):
     whole.give(place, "search")
     code = """
 import os, signal, sys
-from engine.checkpointer import Keeper
-def twice(keeper):
+from engine.checkpointer import Checkpointer
+def twice(checkpointer):
     os.kill(os.getpid(), signal.SIGINT)
     print("noted", flush=True)
     os.kill(os.getpid(), signal.SIGINT)
     print("still here", flush=True)
-Keeper.at_rest = twice
+Checkpointer.on_step_end = twice
 from main_darts_searchable_flira import main
 sys.exit(main(sys.argv[1:]))
 """
-    argv = [sys.executable, "-c", code, *place.argv("search")[1:]]
-    options = {"cwd": place.root, "env": environment({"OMP_NUM_THREADS": "1"}), "capture_output": True, "text": True}
-    done = subprocess.run(argv, check=False, timeout=120, **options)
-    assert done.returncode == -signal.SIGINT
-    assert "noted" in done.stdout
-    assert "still here" not in done.stdout
-    assert "Traceback" not in done.stderr
+    exit_code, text = processes.run(["-c", code, *place.argv("search")[1:]], place.root, place.root / "log.txt")
+    assert exit_code == -signal.SIGINT
+    assert "noted" in text
+    assert "still here" not in text
+    assert "Traceback" not in text
+
+
+@pytest.fixture(scope="module")
+def stopped_place(whole, tmp_path_factory) -> Place:
+    """A place with a search that was stopped behind its 15th step, with a checkpoint behind every second."""
+    place = Place(tmp_path_factory.mktemp("stopped") / "place", whole.data, whole.config, 0)
+    whole.give(place, "search")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 15, signal.SIGTERM))
+        assert go(place, "search") == 3
+    return place
 
 
 @pytest.fixture
-def stopped(whole, place, monkeypatch, capsys) -> Path:
-    """A search that was stopped behind its 15th step, with a checkpoint behind every second; gives its folder."""
-    whole.give(place, "search")
-    with monkeypatch.context() as patched:
-        patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 15, signal.SIGTERM))
-        assert go(place, "search") == 3
+def stopped(stopped_place, place, monkeypatch, capsys) -> Path:
+    """The folder of a search that was stopped, in a copy of its place."""
+    shutil.copytree(stopped_place.root, place.root, dirs_exist_ok=True)
     monkeypatch.chdir(place.root)
     monkeypatch.setattr(detection.DetectionEvaluator, "compute", soak.mean_confidence)
     capsys.readouterr()

@@ -30,8 +30,8 @@ from benchmarks.bad_inputs import (
     read_an_image,
 )
 from datasets.detection.coco_json import parse_coco
-from datasets.detection.registry import locate, open_data_set
-from datasets.detection.sources import open_source
+from datasets.detection.opening import open_data_set, open_source
+from datasets.detection.registry import locate
 from datasets.detection.voc_xml import read_names
 from datasets.images import MAX_PIXELS, read_rgb
 from models.detection.detector import Streams
@@ -40,7 +40,7 @@ from report.plots import View, draw_detections, plot_curves
 from tests.spoil import LEAVING
 from tests.tiny_sets import make_tiny_own
 from tools.check_data import main as check_data
-from tools.data_checks.pairs import _digest
+from tools.data_checks.records import _digest
 from tools.data_checks.unlisted_files import unlisted_files
 from utils import checkpoint
 from utils.args import command

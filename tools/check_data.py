@@ -10,14 +10,15 @@ from typing import Any
 from tqdm import tqdm
 
 from commands.options import above_zero, image_size, positive
-from datasets.detection.paired_detection import PairedData
+from datasets.detection.detection_data import DetectionData
+from datasets.detection.opening import open_source
 from datasets.detection.pairing import MissingImage
 from datasets.detection.registry import dataset_name, is_description, locate
-from datasets.detection.sources import Source, open_source
+from datasets.detection.sources import Source
 from datasets.splits import make_split
 from models.detection.anchor_fit import SCALES, anchor_shares, better_scale
 from tools.data_checks.box_statistics import letterboxed_boxes, list_statistics
-from tools.data_checks.pairs import Pair, Problem, duplicates, inspect_pairs
+from tools.data_checks.records import CheckedRecord, Problem, duplicates, inspect_records
 from tools.data_checks.registration import AGREE_PX, Registration, working_factor
 from tools.data_checks.report import in_words, show
 from tools.data_checks.unlisted_files import named_images, unlisted_files
@@ -96,23 +97,25 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     """
     source, faults = locate(args.data, args.dataset), []
     data = open_source(source, faults.append)
-    pairs, registration = read_pairs(data, args.workers)
+    modalities = source.modalities
+    checked, registration = read_records(data, modalities, args.workers)
     halves, unlisted = unlisted_files(source)
     kinds = {True: "missing images", False: "annotations"}
     problems = [Problem(kinds[isinstance(error, MissingImage)], str(error)) for error in faults]
     problems += _split_problems(source)
-    twice = duplicates(pairs)  # first, since that explains a wrong size
-    problems += [problem for pair in pairs for problem in pair.problems] + twice + halves
-    compared = [pair for pair in pairs if pair.compared]
-    warnings = [*data.warnings, *_blank(pairs), *_shifts(data, compared, registration)]
+    twice = duplicates(checked)  # first, since that explains a wrong size
+    problems += [problem for one in checked for problem in one.problems] + twice + halves
+    compared = [one for one in checked if one.compared]
+    warnings = [*data.warnings, *_blank(checked), *_shifts(data, compared, registration)]
     if unlisted:
-        number = f"{len(unlisted)} pair{'s' * (len(unlisted) > 1)}"
+        number = f"{len(unlisted)} {data.unit if len(unlisted) > 1 else data.unit[:-1]}"
         warnings.append(f"{source.folder}: {number} that no list names, the first {unlisted[0]}")
     return {
         "data": args.data,
         "dataset": args.dataset,
         "layout": source.layout,
-        "lists": {o: list_statistics(data, o) | _bits(o, pairs) for o in data.records},
+        "modalities": list(data.channels),
+        "lists": {o: list_statistics(data, o) | _bits(o, checked) for o in data.records},
         "anchors": anchors(data, args),
         "misregistration": _misregistration(registration),
         "problems": [problem._asdict() for problem in dict.fromkeys(problems)],  # lists may share a file
@@ -120,23 +123,32 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def read_pairs(data: PairedData, workers: int) -> tuple[list[Pair], Registration]:
-    """Read all pairs beside a progress bar, and add up their correlations."""
-    records = [record for mine in data.records.values() for record in mine]
+def read_records(
+    data: DetectionData, modalities: tuple[str, ...], workers: int
+) -> tuple[list[CheckedRecord], Registration]:
+    """Read all records, with a progress bar, and add up the correlations of pairs.
+
+    Args:
+        data: the data set.
+        modalities: the annotated one first.
+        workers: threads.
+    """
+    records = [record for listed in data.records.values() for record in listed]
     factor = working_factor([max(record.width, record.height) for record in records])
-    registration, pairs = Registration(factor), []
-    reading = inspect_pairs(data.records, factor, workers)
+    registration, checked = Registration(factor), []
+    channels = {modality: data.channels[modality] for modality in modalities}
+    reading = inspect_records(data.records, channels, factor, workers)
     try:
-        for pair, correlation in tqdm(reading, "read pairs", len(records), leave=False, disable=None):
-            pairs.append(pair)
+        for one, correlation in tqdm(reading, f"read {data.unit}", len(records), leave=False, disable=None):
+            checked.append(one)
             if correlation is not None:
                 registration.add(correlation)
     finally:
         reading.close()
-    return pairs, registration
+    return checked, registration
 
 
-def anchors(data: PairedData, args: argparse.Namespace) -> dict[str, Any]:
+def anchors(data: DetectionData, args: argparse.Namespace) -> dict[str, Any]:
     """Return the share of training boxes that own an anchor, by scale; "better" is None where none is."""
     boxes = letterboxed_boxes(data.records["train"], args.image_size)
     scales = tuple(sorted({*SCALES, args.anchor_scale}))
@@ -153,10 +165,7 @@ def anchors(data: PairedData, args: argparse.Namespace) -> dict[str, Any]:
 
 def _split_problems(source: Source) -> list[Problem]:
     """Try the cut of the training list by the names in it, so that a missing file is not two faults."""
-    named = {}
-    for origin, one in source.lists.items():
-        prefix = f"{origin}/" if source.names_repeat else ""
-        named[origin] = {prefix + name for name in named_images(one) or ()}
+    named = {o: {source.prefix(o) + name for name in named_images(one) or ()} for o, one in source.lists.items()}
     own_val = sorted(named["val"] - named["train"]) if "val" in named else None
     if not named["train"] or own_val == []:
         return []
@@ -167,29 +176,29 @@ def _split_problems(source: Source) -> list[Problem]:
     return []
 
 
-def _bits(origin: str, pairs: list[Pair]) -> dict[str, Any]:
-    bits = sorted({pair.thermal_bits for pair in pairs if pair.origin == origin and pair.thermal_bits})
+def _bits(origin: str, checked: list[CheckedRecord]) -> dict[str, Any]:
+    bits = sorted({one.grey_bits for one in checked if one.origin == origin and one.grey_bits})
     return {"thermal_bits": bits}
 
 
-def _blank(pairs: list[Pair]) -> list[str]:
+def _blank(checked: list[CheckedRecord]) -> list[str]:
     """Name each blank file once, whatever number of lists it is in."""
-    lines = [f"{pair.path(m)}: one colour throughout" for pair in pairs for m in pair.blank]
+    lines = [f"{one.record.paths[modality]}: one colour throughout" for one in checked for modality in one.blank]
     return list(dict.fromkeys(lines))
 
 
-def _shifts(data: PairedData, compared: list[Pair], registration: Registration) -> list[str]:
-    """Name a shift of the whole set, and pairs that lie apart from it."""
+def _shifts(data: DetectionData, compared: list[CheckedRecord], registration: Registration) -> list[str]:
+    """Name a shift between the images of the whole set, and pairs whose shift differs from it."""
     shift = registration.shift()
     if shift is None or not shift.reliable:
         return []
-    longest = max(max(pair.record.width, pair.record.height) for pair in compared)
+    longest = max(max(one.record.width, one.record.height) for one in compared)
     lines = []
     if max(abs(shift.dx), abs(shift.dy)) > max(AGREE_PX, SHIFT_SHARE * longest):
         lines.append(f"{data.name}: RGB lies {shift.dx}, {shift.dy} px (right, down) from thermal in the whole set")
     for number, (dx, dy) in registration.elsewhere().items():
         where = f"RGB seems to lie {dx}, {dy} px (right, down) from thermal"
-        lines.append(f"{compared[number].path('rgb')}: {where}, the set {shift.dx}, {shift.dy}")
+        lines.append(f"{compared[number].record.paths['rgb']}: {where}, the set {shift.dx}, {shift.dy}")
     return lines
 
 
@@ -197,8 +206,8 @@ def _misregistration(registration: Registration) -> dict[str, Any]:
     shift = registration.shift()
     if shift is None:
         return {}
-    known = {"dx": shift.dx, "dy": shift.dy, "spread": shift.spread, "agreement": round(shift.agreement, 2)}
-    return known | {"pairs": shift.pairs, "reliable": shift.reliable}
+    numbers = {"dx": shift.dx, "dy": shift.dy, "spread": shift.spread, "agreement": round(shift.agreement, 2)}
+    return numbers | {"pairs": shift.pairs, "reliable": shift.reliable}
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ Gives the lines that the YAML file of an own set takes (datasets/detection/own_s
 import shlex
 import sys
 
-from datasets.detection.paired_detection import PairedData
-from datasets.detection.registry import open_data_set
+from datasets.detection.detection_data import DetectionData
+from datasets.detection.opening import open_data_set
 from tools.check_data import add_data_options, check_output
 from tools.data_checks.pixel_statistics import PixelStatistics, pixel_statistics
 from tools.data_checks.report import show
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     out = None if args.out is None else check_output("--out", args.out, args.data, args.dataset)
     data = open_data_set(args.data, args.dataset)
-    measured = pixel_statistics(data.records["train"], data.thermal_counts, args.workers)
+    measured = pixel_statistics(data.records["train"], data.channels, data.thermal_counts, args.workers)
     text = in_yaml(data, measured, f"python -m tools.dataset_stats {shlex.join(argv)}")
     if out is None:
         show(text)
@@ -35,10 +35,10 @@ def main(argv: list[str]) -> None:
     print(f"statistics: {out}")
 
 
-def in_yaml(data: PairedData, measured: PixelStatistics, typed: str) -> str:
+def in_yaml(data: DetectionData, measured: PixelStatistics, typed: str) -> str:
     """Return what was measured, with comments that say on what; `typed` is the command."""
     lines = [
-        f"# Measured on all pixels of the {len(data.records['train']):,} training pairs, in 0..1, by:",
+        f"# Measured on all pixels of the {len(data.records['train']):,} training {data.unit}, in 0..1, by:",
         f"# {typed}",
     ]
     lines.append("normalization:")

@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datasets.detection.paired_transforms import fill_from_mean
+from datasets.detection.sources import CHANNELS
+from datasets.detection.transforms import fill_from_mean
 from models.detection.export import ExportedDetector, RawDetector, WithLogits
 from tasks.detection.predictor import Predictor
 from utils.args import Parser, command
@@ -131,7 +132,7 @@ def facts_of(predictor: Predictor, raw: bool) -> dict[str, object]:
         "sensors": predictor.sensors,
         "classes": predictor.classes,
         "image_size": list(predictor.args.image_size),
-        "fill": fill_from_mean(predictor.normalization),
+        "fill": fill_from_mean(predictor.normalization, CHANNELS),
         "thermal_counts": predictor.thermal_counts,
         "raw": raw,
         "commit": commit(),

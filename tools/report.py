@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from commands.options import make_parser
+from datasets.data_module import DataModule
 from datasets.detection.registry import is_description
-from datasets.parts import Parts
 from report.comparison import write_comparison
 from report.run import Run
 from report.runs import write_report
@@ -47,7 +47,7 @@ def check(runs: list[Run], out: str | None) -> Path:
     return path
 
 
-def data_of(run: Run, folder: str | None) -> Parts | None:
+def data_of(run: Run, folder: str | None) -> DataModule | None:
     """Open the data of a run whose detections are to be shown; None where it has none.
 
     Raises:

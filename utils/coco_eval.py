@@ -59,7 +59,7 @@ def evaluate_detections(
     """Compute COCO's numbers over some images of a ground truth, and the log-average miss rate of people.
 
     Args:
-        ground_truth: COCO dict, as in `PairedData.ground_truth`; it is not changed.
+        ground_truth: COCO dict, as in `DetectionData.ground_truth`; it is not changed.
         detections: as from `to_coco_detections`; those of images outside `image_ids` do not count.
         image_ids: the images to evaluate, at least one.
         category_ids: the id of each class to evaluate.

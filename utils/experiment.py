@@ -8,11 +8,14 @@ from pathlib import Path
 
 import torch
 
-from datasets.detection.paired_detection import PairedData
-from datasets.parts import LoaderOptions, Parts, open_parts
+from datasets.data_module import DataModule, LoaderOptions
+from datasets.detection import opening
+from datasets.detection.detection_data import DetectionData, ImageOptions
 from datasets.splits import OVERFIT, Split
+from engine.feature_caching import check_caching, why_changing
 from engine.step import Compute
 from models.detection.anchors import level_sizes
+from models.detection.baselines import BASELINES
 from models.detection.detector import INPUTS, MODALITIES, Streams
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.layers import set_norm_momentum
@@ -28,7 +31,7 @@ PRETRAINED = "pretrain.json"  # beside the weights in checkpointdir: the options
 FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale")
 
 
-def open_data(args: argparse.Namespace) -> Parts:
+def open_data(args: argparse.Namespace) -> DataModule:
     """Open the data set and settle the number of classes (`args.num_classes`); nothing is to be written into it."""
     check_outside(args.data, "the folder of the runs", RUNS)
     check_outside(args.data, "--checkpointdir", args.checkpointdir)
@@ -39,15 +42,43 @@ def open_data(args: argparse.Namespace) -> Parts:
         raise UserError("--overfit: expected no --paper-protocol beside it: both say what is chosen on")
     if overfit and "hflip" not in args.given:
         args.hflip = 0.0  # the very pairs that are chosen on
-    rest = args.hflip, tuple(args.scale_jitter), args.photometric, args.max_bad_files
-    rest += (getattr(args, "modality_dropout", 0.0),)  # an option of the found network alone
-    options = LoaderOptions(args.image_size, args.batchsize, args.seed, args.workers, args.pin_mem, *rest)
-    parts = open_parts(args.data, args.dataset, args.split_seed, args.paper_protocol, options, overfit)
+    images = ImageOptions(
+        image_size=tuple(args.image_size),
+        hflip=args.hflip,
+        scale_jitter=tuple(args.scale_jitter),
+        photometric=args.photometric,
+        modality_dropout=getattr(args, "modality_dropout", 0.0),  # an option of the found network alone
+    )
+    loading = LoaderOptions(args.batchsize, args.seed, args.workers, args.pin_mem, args.max_bad_files)
+    how = {"split_seed": args.split_seed, "paper_protocol": args.paper_protocol, "overfit": overfit}
+    parts = opening.open_data(args.data, args.dataset, images, loading, **how, modalities=_read_modalities(args))
     found = len(parts.data.classes)
     args.num_classes = args.num_classes or found
     if args.num_classes < found:
         raise UserError(f"--num-classes: expected at least the data set's {found} classes, found {args.num_classes}")
     return parts
+
+
+def _read_modalities(args: argparse.Namespace) -> list[str]:
+    """Return the modalities that the network of a command reads."""
+    streams = BASELINES[args.baseline][0] if getattr(args, "baseline", None) else MODALITIES
+    if getattr(args, "modality", "both") != "both":
+        streams = (args.modality,)
+    return list(dict.fromkeys(modality for stream in streams for modality in INPUTS[stream]))
+
+
+def cache_options(args: argparse.Namespace) -> dict:
+    """Return the keywords of `cached` that the options say."""
+    names = {"mode": "cache_features", "level": "cache_level", "dtype": "cache_dtype", "folder": "cache_dir"}
+    known = {name: getattr(args, option) for name, option in names.items() if option in args}
+    return known | {"stream_lr": getattr(args, "stream_lr", None) or 0.0}
+
+
+def check_cache_options(args: argparse.Namespace, parts: DataModule | None = None) -> None:
+    """Refuse options without effect, and where `parts` are trained on a cache of inputs that training changes."""
+    changing = why_changing(parts, getattr(args, "stream_lr", None) or 0.0) if parts else ""
+    dry_run = getattr(args, "dry_run", False)
+    check_caching(args.cache_features, args.typed, dry_run=dry_run, changing=changing, trains=parts is not None)
 
 
 def check_outside(data: str, what: str, path: str) -> None:
@@ -146,7 +177,7 @@ def warnings(args: argparse.Namespace, kind: str) -> list[str]:
     return told + [f"--{name}: {getattr(args, name)}, {said} {theirs}" for name, theirs in others.items()]
 
 
-def check_facts(args: argparse.Namespace, data: PairedData) -> None:
+def check_facts(args: argparse.Namespace, data: DetectionData) -> None:
     """Refuse streams that were pretrained for other classes or other values of the pixels, unless that is allowed."""
     for name, theirs in differing(pretrained_with(args).get("data", {}), data.facts).items():
         if not args.allow_split_mismatch:
@@ -210,7 +241,7 @@ def build_head(args: argparse.Namespace) -> DetectionHead:
     return head
 
 
-def check_batch(args: argparse.Namespace, parts: Parts, *groups: tuple[str, ...]) -> None:
+def check_batch(args: argparse.Namespace, parts: DataModule, *groups: tuple[str, ...]) -> None:
     """Refuse batches whose coarsest level holds one value per channel: batch norm cannot learn from them."""
     coarsest = level_sizes(args.image_size, args.fusion_levels)[-1]
     smallest = min(args.batchsize, *(len(parts.records(*group)) for group in groups))

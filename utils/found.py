@@ -12,9 +12,9 @@ from types import NoneType
 
 from torch import Tensor, nn
 
-from datasets.detection.paired_detection import Normalization
+from datasets.data_module import DataModule
 from datasets.detection.registry import LOCATE, is_description
-from datasets.parts import Parts
+from datasets.detection.transforms import Normalization
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.step import Compute, Session
@@ -28,7 +28,7 @@ from tasks.detection import task as detection
 from utils import checkpoint
 from utils.distributed import ranks
 from utils.errors import UserError, short
-from utils.experiment import build_head, build_streams, differing, open_data
+from utils.experiment import build_head, build_streams, cache_options, differing, open_data
 from utils.inherit import check_inherited, inherit
 from utils.plain import check_plain
 from utils.reporting import count_parameters, validator
@@ -48,7 +48,7 @@ class Trained:
     path: Path
     state: dict
     args: argparse.Namespace
-    parts: Parts
+    parts: DataModule
     model: FusionDetector
     genotype: Architecture | None
 
@@ -64,7 +64,7 @@ class Trained:
     ) -> tuple[dict[str, float | None], list[dict]]:
         """Return metrics and detections (COCO form) on a part."""
         model = compute.place(self.model)
-        parts = cached(self.args, self.parts, model, compute, log, (), (part,))
+        parts = cached(self.parts, model=model, compute=compute, log=log, plain=(part,), **cache_options(self.args))
         session = Session(model, detection, compute, Guard(compute.device))
         validate, detections = validator(session, parts, part, full=True)
         return validate(), detections

@@ -8,8 +8,8 @@ import argparse
 import json
 from pathlib import Path
 
-from datasets.detection.paired_detection import PairedData
-from datasets.parts import Parts
+from datasets.data_module import DataModule
+from datasets.detection.detection_data import DetectionData
 from models.detection.detector import INPUTS, MODALITIES, SingleDetector
 from utils import checkpoint
 from utils.checkpoint import State
@@ -47,7 +47,7 @@ def merged_streams(args: argparse.Namespace, detectors: dict[str, SingleDetector
     return checkpoint.streams_of(state, MODALITIES)
 
 
-def check_others(args: argparse.Namespace, parts: Parts, detectors: dict[str, SingleDetector]) -> None:
+def check_others(args: argparse.Namespace, parts: DataModule, detectors: dict[str, SingleDetector]) -> None:
     """Refuse what checkpointdir holds beside these detectors and does not go with them.
 
     Raises:
@@ -69,7 +69,7 @@ def check_others(args: argparse.Namespace, parts: Parts, detectors: dict[str, Si
         check_shapes(head, checkpoint.load(head), detector.head.state_dict(), modality)
 
 
-def check_options(args: argparse.Namespace, data: PairedData, folder: Path, others: list[str]) -> None:
+def check_options(args: argparse.Namespace, data: DetectionData, folder: Path, others: list[str]) -> None:
     """Refuse options and data unlike those of the folder's other streams: it has one of each."""
     others = [m for m in others if m in pretrained_with(args).get("splits", {})]
     if not others:
@@ -92,7 +92,7 @@ def check_shapes(path: Path, found: State, expected: State, modality: str) -> No
             raise UserError(f"{path}: {name}: expected {ours} as in the new {modality} detector, found {theirs}")
 
 
-def publish(args: argparse.Namespace, parts: Parts, files: dict[str, State], modalities: list[str]) -> None:
+def publish(args: argparse.Namespace, parts: DataModule, files: dict[str, State], modalities: list[str]) -> None:
     """Write the finished weights, the split and the options, all at the end; replaced files are kept as NAME.bak.
 
     The split of what is replaced is struck from pretrain.json first, so that a stop in between cannot leave new weights

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from datasets.data_module import DataModule
 from datasets.detection.registry import is_description
-from datasets.parts import Parts
 from engine.checkpointer import Checkpointer
 from engine.progress import Row
 from engine.step import Session, evaluate
@@ -29,7 +29,7 @@ COMMAND = "command.json"  # of a run: which command, and which of its options we
 PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
 
 
-def start_run(kind: str, args: argparse.Namespace, parts: Parts, warnings: list[str]) -> RunFolder:
+def start_run(kind: str, args: argparse.Namespace, parts: DataModule, warnings: list[str]) -> RunFolder:
     """Create the run folder, write what is known at the start, and log remarks on the options and the data.
 
     Of several ranks, the first does it for all.
@@ -44,7 +44,7 @@ def folder_of(path: Path) -> RunFolder:
     return RunFolder(path, read_only=not ranks().first)
 
 
-def start_alone(kind: str, args: argparse.Namespace, parts: Parts, warnings: list[str]) -> RunFolder:
+def start_alone(kind: str, args: argparse.Namespace, parts: DataModule, warnings: list[str]) -> RunFolder:
     """Do what `start_run` does, as the one that writes."""
     run = RunFolder.new(kind, args.save)
     run.describe(plain(args))
@@ -61,7 +61,7 @@ def start_alone(kind: str, args: argparse.Namespace, parts: Parts, warnings: lis
     for remark in warnings:
         run.log(remark)
     sizes = ", ".join(f"{part} {len(names)}" for part, names in parts.split.parts.items())
-    run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} {parts.UNIT}")
+    run.log(f"protocol {parts.split.protocol}; split {parts.split.hash}: {sizes} {parts.unit}")
     for remark in parts.data.warnings[:SHOWN_WARNINGS]:
         run.log(f"remark: {remark}")
     if (more := len(parts.data.warnings) - SHOWN_WARNINGS) > 0:
@@ -72,7 +72,7 @@ def start_alone(kind: str, args: argparse.Namespace, parts: Parts, warnings: lis
 
 
 def validator(
-    session: Session, parts: Parts, part: str, full: bool = False
+    session: Session, parts: DataModule, part: str, full: bool = False
 ) -> tuple[Callable[[], dict[str, float | None]], list]:
     """Return a function that evaluates the model on a part, and a list that holds the answers of its last call.
 

@@ -7,8 +7,7 @@ import argparse
 import time
 from pathlib import Path
 
-from datasets.parts import Parts
-from engine.feature_caching import check_caching
+from datasets.data_module import DataModule
 from models.search.architecture import Architecture
 from models.search.parts import read_any
 from report import report
@@ -18,7 +17,7 @@ from tasks.detection.robustness import planned, test_robustness
 from utils.coco_eval import evaluate_by_scene, evaluate_detections
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.experiment import pick_compute, warnings
+from utils.experiment import check_cache_options, pick_compute, warnings
 from utils.found import DATA, STREAMS, Trained, describe, rebuild
 from utils.profile import macs_per_pair
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking
@@ -92,7 +91,7 @@ def check_test_options(args: argparse.Namespace) -> None:
         raise UserError("--search_exp_dir: no effect with --box_fusion: both networks come from their runs")
     if args.box_fusion and "robustness" in args.typed:
         raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
-    check_caching(args, trains=False)
+    check_cache_options(args)
     ranks().broadcast_from_first(lambda: check_results(args))
 
 
@@ -166,7 +165,7 @@ def facts_of_both(first: Trained, second: Trained, how: str, part: str) -> dict[
     }
 
 
-def start_test(args: argparse.Namespace, parts: Parts) -> RunFolder:
+def start_test(args: argparse.Namespace, parts: DataModule) -> RunFolder:
     """Create the run folder and name the options that a test ignores."""
     run = start_run("test", args, parts, warnings(args, "test"))
     ignored = sorted(args.typed - set(FOR_TEST))
@@ -201,7 +200,7 @@ def finish(
     run.log(f"results: {results}")
 
 
-def truth(parts: Parts, part: str, detections: list[dict]) -> tuple:
+def truth(parts: DataModule, part: str, detections: list[dict]) -> tuple:
     """Return the arguments of the metrics of utils/coco_eval.py for a part."""
     ids = [record.image_id for record in parts.records(part)]
-    return parts.ground_truth(part), detections, ids, parts.data.category_ids, parts.data.classes
+    return parts.data.ground_truth[parts.list_of(part)], detections, ids, parts.data.category_ids, parts.data.classes

@@ -12,10 +12,9 @@ import random
 import sys
 from pathlib import Path
 
-from commands.combinations import cached_parts
 from commands.options import make_parser, positive
 from commands.run import resume_options
-from commands.strategy import StrategyRunner
+from commands.strategy import CACHED_PARTS, StrategyRunner
 from engine.bilevel import search
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
@@ -28,7 +27,7 @@ from models.search.space import JointSpace
 from tasks.detection import task as detection
 from utils import checkpoint
 from utils.args import Parser, command, parse
-from utils.experiment import open_data, pick_compute
+from utils.experiment import cache_options, open_data, pick_compute
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 
@@ -72,7 +71,7 @@ def finished_search(folder: str) -> StrategyRunner:
     compute, parts = pick_compute(args), open_data(args)
     model = compute.place(build_model(args, parts))
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
-    parts = cached(args, parts, model, compute, print, *cached_parts(args))
+    parts = cached(parts, model=model, compute=compute, log=print, **CACHED_PARTS, **cache_options(args))
     session, run = Session(model, detection, compute, Guard(compute.device)), RunFolder(Path(folder))
     runner = StrategyRunner(args, session, parts, run, JointSpace.of(model.searchables()), {})
     runner.space.set_stage(EVALUATION)

@@ -15,10 +15,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from datasets.classification.clips import IN_PICTURE, generator, segment_frames
-from datasets.classification.examples import Example, LabelledData
+from datasets.classification.examples import Example, LabelledData, first_of_each
 from datasets.images import read_rgb, read_thermal
 from datasets.resize import resize_grey
-from datasets.small import first_of_each
 from utils.errors import UserError, near, short
 from utils.run_folder import read_json
 
@@ -65,7 +64,7 @@ def load(example: Example, modalities: tuple[str, ...], seed: int | None) -> dic
     numbers = segment_frames(range(*example.span), FRAMES, seed)
     read = {}
     for modality in modalities:
-        folder = Path(example.files[modality])
+        folder = Path(example.paths[modality])
         frames = {n: _square(_read(folder / f"{n:06d}.jpg", modality), place) for n in set(numbers)}
         read[modality] = torch.stack([frames[n] for n in numbers], dim=1)
     return read
@@ -146,7 +145,7 @@ def _frame(place: str, fields: dict, key: str) -> int:
 
 
 def _check_folders(examples: dict[str, list[Example]]) -> None:
-    folders = {path: None for listed in examples.values() for example in listed for path in example.files.values()}
+    folders = {path: None for listed in examples.values() for example in listed for path in example.paths.values()}
     missing = [path for path in folders if not Path(path).is_dir()]
     if missing:
         raise UserError(

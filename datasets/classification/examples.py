@@ -1,21 +1,33 @@
 """Examples of several modalities with one label, or several: what a classification data set offers, and its Dataset.
 
-A reader (mmimdb.py, ntu.py, ego_gesture.py) turns a folder into `LabelledData`; nothing here knows a layout. All
+A reader (mmimdb.py, ntu.py, ego_gesture.py) turns a folder into `LabelledData`; nothing here depends on a layout. All
 randomness of a sample comes from the seed in its key.
 
 Shapes: K classes.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
+import av
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datasets import images, resize
+from datasets.classification import clips, skeletons
+from datasets.feature_cache import PLAIN, Variant
+from datasets.splits import Split, dev_split
+from utils.errors import UserError
+
+SMALL = 64  # examples of a list of --small_dataset
+ENCODER_BATCH_SIZE = 8  # examples that frozen encoders read at once: maps of clips take gigabytes
+
 # Reads some modalities of an example: (example, modalities, seed) to tensors by modality. Without a seed nothing is
-# drawn, as in validation and test; what is drawn is one for all modalities, as a crop in time.
+# drawn, as in validation and test; a draw, such as a crop in time, is the same for all modalities.
 Load = Callable[["Example", tuple[str, ...], int | None], dict[str, Tensor]]
 
 
@@ -25,17 +37,27 @@ class Example:
 
     Args:
         name: unique in the data set, and the same in every run.
-        files: by modality: a file, or a folder of frames.
+        paths: by modality: a file, or a folder of frames.
         label: places in the list of classes; one where the data set is not multi-label.
-        group: examples of one group are never cut apart, as those of one person.
-        span: of frames in `files`: the first, and one behind the last; None: all.
+        group: a split keeps the examples of one group together, such as those of one person.
+        span: frames of `paths`: the first one, and the one after the last; None: all.
     """
 
     name: str
-    files: dict[str, str]
+    paths: dict[str, str]
     label: tuple[int, ...]
     group: str = ""
     span: tuple[int, int] | None = None
+
+    @property
+    def content(self) -> bytes:
+        """What is learned from the example, but for the content of files."""
+        return repr((self.name, self.label, self.span)).encode()
+
+    @property
+    def excerpt(self) -> str:
+        """What of the files is shown."""
+        return "all" if self.span is None else f"{self.span[0]}to{self.span[1]}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,41 +68,121 @@ class LabelledData:
         name: of the data set, as the commands call it.
         classes: names, in the order of the scores.
         multi_label: an example has any number of classes; else exactly one.
-        modalities: in the order of a cell's inputs.
-        examples: by list: "train" (weights of a search), "dev" (logits, and the choice of an epoch), "test", and
-            "rest", which the final training learns on beside "train", where the published protocol has it.
+        modalities: that are read, in the order of a cell's inputs.
+        records: by list: "train" (weights of a search), "dev" (logits, and the choice of an epoch), "test", and
+            "rest", which the final training uses beside "train", where the published protocol has it.
         load: reads modalities of an example; its tensors are of one shape for all examples. UserError for a bad file.
-        facts: plain values that a network learns beside the examples.
-        remarks: lines on what was left out or is odd without being wrong.
+        facts: plain values that a trained network depends on.
+        warnings: lines on what was left out, or is odd without being wrong.
+        augment: training draws crops.
     """
 
     name: str
     classes: list[str]
     multi_label: bool
     modalities: tuple[str, ...]
-    examples: dict[str, list[Example]]
+    records: dict[str, list[Example]]
     load: Load
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    augment: bool = False
+
+    unit = "examples"
+    cache_batch_size = ENCODER_BATCH_SIZE
 
     @property
-    def notes(self) -> dict[str, dict[str, int]]:
+    def notes(self) -> dict[str, dict[str, int | str]]:
         """How many examples each list has."""
-        return {name: {"examples": len(own)} for name, own in self.examples.items()}
+        return {name: {"examples": len(listed)} for name, listed in self.records.items()}
+
+    def of(self, modality: str) -> "LabelledData":
+        """Return the same data, of one modality alone."""
+        return replace(self, modalities=(modality,))
+
+    def dataset(self, records: Sequence[Example], train: bool) -> "LabelledDataset":
+        """Return the samples of examples: with drawn crops for training where `augment` says so, plain otherwise."""
+        return LabelledDataset(self, list(records), train and self.augment)
+
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Join samples: "labels", "image_ids", "file_names", and "inputs" by modality, or their cached taps."""
+        batch: dict[str, Any] = {"labels": torch.stack([sample["label"] for sample in samples])}
+        batch |= {f"{name}s": [sample[name] for sample in samples] for name in ("image_id", "file_name")}
+        if "features" in samples[0]:
+            inputs = {m: [torch.stack(taps) for taps in _taps(samples, m)] for m in samples[0]["features"]}
+        else:
+            inputs = {m: torch.stack([s["inputs"][m] for s in samples]) for m in samples[0]["inputs"]}
+        return batch | {"inputs": inputs}
+
+    @property
+    def cache_facts(self) -> dict[str, Any]:
+        """Plain values that decide how inputs are read."""
+        return {"av": av.__version__}
+
+    @property
+    def cache_key_modules(self) -> tuple[Any, ...]:
+        """The code from a file to an input."""
+        reader = getattr(self.load, "func", self.load).__module__
+        return (images, resize, clips, skeletons, sys.modules[__name__], sys.modules[reader])
+
+    @property
+    def changing(self) -> str:
+        """Why the inputs of a training differ in each epoch, so that their features cannot be kept; "" if not."""
+        return "--augment changes features in each epoch: expected none beside it" if self.augment else ""
+
+    def variants(self, records: Sequence[Example], train: bool) -> list[tuple[Example, Variant]]:
+        """Return the inputs that will be read."""
+        return [(record, PLAIN) for record in records]
+
+    def variant_dataset(self, records: Sequence[Example], variant: Variant) -> "LabelledDataset":
+        """Return the plain samples of examples; an image id is the place in the list."""
+        assert variant == PLAIN, variant
+        return LabelledDataset(self, list(records), seeded=False)
+
+    def example_inputs(self, records: Sequence[Example]) -> dict[str, Tensor]:
+        """Return the inputs of the first example that can be read, as a batch of one, by modality."""
+        for record in records:
+            try:
+                return {m: inputs[None] for m, inputs in self.load(record, self.modalities, None).items()}
+            except UserError:
+                continue
+        raise UserError(f"{records[0].name}: expected examples that can be read, found none")
+
+
+def first_of_each(examples: dict[str, list[Example]], small: bool) -> dict[str, list[Example]]:
+    """Return the lists, of `--small_dataset` SMALL examples of each; see `take_subset`."""
+    return {name: take_subset(listed) if small else listed for name, listed in examples.items()}
+
+
+def take_subset(listed: list[Example]) -> list[Example]:
+    """Return SMALL examples in the list's order: the first of each group, then the second of each, and so on."""
+    groups: dict[str, list[Example]] = {}
+    for example in listed:
+        groups.setdefault(example.group, []).append(example)
+    in_turn = [example for row in zip_longest(*groups.values()) for example in row if example]
+    kept = {example.name for example in in_turn[:SMALL]}
+    return [example for example in listed if example.name in kept]
+
+
+def cut(data: LabelledData, seed: int, paper_protocol: bool) -> Split:
+    """Return the split of a data set: its dev list is cut by groups, or under the published protocol not at all."""
+    groups: dict[str, list[str]] = {}
+    for example in data.records["dev"]:
+        groups.setdefault(example.group or example.name, []).append(example.name)
+    return dev_split([example.name for example in data.records["train"]], groups, None if paper_protocol else seed)
 
 
 class LabelledDataset(Dataset):
     """Read examples.
 
     Args:
-        data: whose `load`, classes and kind of labels count.
-        records: of its examples, those to give.
-        modalities: to read.
-        seeded: what is drawn follows from the seeds of keys; else nothing is.
+        data: has `load`, the modalities, the classes and the kind of labels.
+        records: the examples to give.
+        seeded: draws follow from the seeds of keys; else nothing is drawn.
     """
 
-    def __init__(self, data: LabelledData, records: list[Example], modalities: tuple[str, ...], seeded: bool):
-        self.data, self.records, self.modalities, self.seeded = data, records, modalities, seeded
+    def __init__(self, data: LabelledData, records: list[Example], seeded: bool):
+        self.data, self.records, self.seeded = data, records, seeded
 
     def __len__(self) -> int:
         return len(self.records)
@@ -89,17 +191,18 @@ class LabelledDataset(Dataset):
         return self.records[index].name
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        """Give one sample: "inputs" by modality, and what `target` gives.
+        """Return one sample: "inputs" by modality, and what `target` gives.
 
         Args:
             key: an index (its draws use seed 0), or (index, seed).
         """
         index, seed = key if isinstance(key, tuple) else (key, 0)
-        inputs = self.data.load(self.records[index], self.modalities, seed if self.seeded else None)
-        return {"inputs": inputs} | self.target(index)
+        inputs = self.data.load(self.records[index], self.data.modalities, seed if self.seeded else None)
+        return {"inputs": inputs} | self.target((index, seed))
 
-    def target(self, index: int) -> dict[str, Any]:
-        """Give "label", multi-hot float32 (K,) or one int64, "image_id" (the place) and "file_name" of an example."""
+    def target(self, key: tuple[int, int]) -> dict[str, Any]:
+        """Return "label", multi-hot float32 (K,) or one int64, "image_id" (the place) and "file_name" of a key."""
+        index, _ = key
         example = self.records[index]
         if self.data.multi_label:
             label = torch.zeros(len(self.data.classes))
@@ -107,16 +210,6 @@ class LabelledDataset(Dataset):
         else:
             label = torch.tensor(example.label[0])
         return {"label": label, "image_id": index, "file_name": example.name}
-
-
-def collate_labelled(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join samples: "labels", "image_ids", "file_names", and "inputs" by modality, or of cached ones lists of taps."""
-    batch = {"labels": torch.stack([sample["label"] for sample in samples])}
-    batch |= {f"{name}s": [sample[name] for sample in samples] for name in ("image_id", "file_name")}
-    if "features" in samples[0]:
-        names = samples[0]["features"]
-        return batch | {"inputs": {m: [torch.stack(taps) for taps in _taps(samples, m)] for m in names}}
-    return batch | {"inputs": {m: torch.stack([s["inputs"][m] for s in samples]) for m in samples[0]["inputs"]}}
 
 
 def _taps(samples: list[dict[str, Any]], modality: str) -> Iterator[tuple[Tensor, ...]]:

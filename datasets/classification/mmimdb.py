@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from datasets.classification.examples import Example, LabelledData
+from datasets.classification.examples import SMALL, Example, LabelledData
 from datasets.images import read_rgb
-from datasets.small import SMALL
 from utils.errors import UserError, short
 from utils.plain import plain_file
 from utils.run_folder import read_json
@@ -47,7 +46,7 @@ def open_mmimdb(folder: str, small: bool = False) -> LabelledData:
 def load(example: Example, modalities: tuple[str, ...], seed: int | None) -> dict[str, Tensor]:
     """Read "image", uint8 RGB (3, 256, 160), and "text", float32 (300,); nothing is drawn."""
     shapes = {"image": IMAGE, "text": TEXT}
-    return {m: torch.from_numpy(read_array(Path(example.files[m]), m, shapes[m])) for m in modalities}
+    return {m: torch.from_numpy(read_array(Path(example.paths[m]), m, shapes[m])) for m in modalities}
 
 
 def read_poster(path: str) -> Tensor:

@@ -14,9 +14,8 @@ from pathlib import Path
 from torch import Tensor
 
 from datasets.classification.clips import cropped, draw_crop, frame_size, read_frames, segment_frames
-from datasets.classification.examples import Example, LabelledData
+from datasets.classification.examples import Example, LabelledData, first_of_each
 from datasets.classification.skeletons import read_skeletons
-from datasets.small import first_of_each
 from utils.errors import UserError, short
 from utils.plain import plain_file
 
@@ -71,12 +70,12 @@ def load_clip(side: int, example: Example, modalities: tuple[str, ...], seed: in
     """
     crop, read = draw_crop(seed), {}
     if "rgb" in modalities:
-        path = example.files["rgb"]
+        path = example.paths["rgb"]
         read["rgb"] = read_frames(path, lambda num: segment_frames(cropped(num, crop), FRAMES["rgb"], seed))
         if read["rgb"].shape[2:] != (side, side):
             raise UserError(f"{path}: expected {side}x{side} px, as the first video, found {_size(read['rgb'])}")
     if "skeleton" in modalities:
-        read["skeleton"] = read_skeletons(example.files["skeleton"], FRAMES["skeleton"], crop)
+        read["skeleton"] = read_skeletons(example.paths["skeleton"], FRAMES["skeleton"], crop)
     return read
 
 

@@ -12,8 +12,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.detection.pairing import MODALITIES, same_name, without_suffix
-from datasets.detection.sources import PairList, Source
+from datasets.detection.pairing import without_suffix
+from datasets.detection.sources import CHANNELS, ImageList, Source
 from datasets.detection.voc_xml import read_names
 from utils.errors import UserError
 
@@ -37,14 +37,14 @@ class Layout:
     def files(self) -> dict[str, str]:
         return {origin: self.annotations.format(word) for origin, word in self.lists.items()}
 
-    def pair_list(self, folder: Path, origin: str) -> PairList:
+    def image_list(self, folder: Path, origin: str) -> ImageList:
         word = self.lists[origin]
-        folders = {m: folder / f"images_{m}_{word}" / "data" for m in MODALITIES}
-        for modality in MODALITIES:
-            own = folder / f"images_{modality}_{word}_{self.subset}" / "data"
-            if self.subset and own.is_dir():
-                folders[modality] = own
-        return PairList(folder / self.files()[origin], folders)
+        folders = {m: folder / f"images_{m}_{word}" / "data" for m in CHANNELS}
+        for modality in CHANNELS:
+            subset_folder = folder / f"images_{modality}_{word}_{self.subset}" / "data"
+            if self.subset and subset_folder.is_dir():
+                folders[modality] = subset_folder
+        return ImageList(folder / self.files()[origin], folders)
 
 
 TWO_LISTS, THREE_LISTS = "1", "1 in three lists"
@@ -76,7 +76,7 @@ def locate_flir_aligned(folder: Path, subset: str = "") -> Source:
     if name == "3":
         lists = _align_lists(_align_folder(folder))
     else:
-        lists = {origin: LAYOUTS[name].pair_list(folder, origin) for origin in LAYOUTS[name].lists}
+        lists = {origin: LAYOUTS[name].image_list(folder, origin) for origin in LAYOUTS[name].lists}
     return Source(
         name=f"flir_aligned_{subset}" if subset else "flir_aligned",
         folder=folder,
@@ -84,7 +84,7 @@ def locate_flir_aligned(folder: Path, subset: str = "") -> Source:
         aliases=ALIASES,
         lists=lists,
         layout=_remark(folder, name),
-        names={"thermal": same_name, "rgb": lambda name: name.replace("PreviewData", "RGB")},
+        names={"rgb": lambda name: name.replace("PreviewData", "RGB")},
     )
 
 
@@ -137,12 +137,12 @@ def _align_folder(folder: Path) -> Path:
     return inner if inner.is_dir() else folder
 
 
-def _align_lists(folder: Path) -> dict[str, PairList]:
+def _align_lists(folder: Path) -> dict[str, ImageList]:
     lists = {}
     for origin, file in ALIGN.items():
         names = read_names(folder / file, _thermal_name)
         xml_files = {name: folder / "Annotations" / f"{name}.xml" for name in names}
-        lists[origin] = PairList(folder / file, dict.fromkeys(MODALITIES, folder / "JPEGImages"), xml_files)
+        lists[origin] = ImageList(folder / file, dict.fromkeys(CHANNELS, folder / "JPEGImages"), xml_files)
     return lists
 
 

@@ -8,7 +8,7 @@ where the images of a folder are its list.
 from pathlib import Path
 
 from datasets.detection.pairing import find_lists, image_names
-from datasets.detection.sources import PairList, Source
+from datasets.detection.sources import ImageList, Source
 from utils.errors import UserError
 
 ORIGINS = ("train", "test")
@@ -29,17 +29,17 @@ def locate_llvip(folder: Path) -> Source:
         raise UserError(f"{folder}: expected COCO files of train and test, found {', '.join(map(str, files.values()))}")
     if not files and not (folder / "Annotations").is_dir():
         raise UserError(f"{folder}: expected *train*.json and *test*.json, or Annotations/*.xml, found neither")
-    lists = {origin: _pair_list(folder, origin, files.get(origin)) for origin in ORIGINS}
+    lists = {origin: _image_list(folder, origin, files.get(origin)) for origin in ORIGINS}
     return Source("llvip", folder, ("person",), {}, lists, "COCO JSON" if files else "Pascal VOC")
 
 
-def _pair_list(folder: Path, origin: str, coco_file: Path | None) -> PairList:
+def _image_list(folder: Path, origin: str, coco_file: Path | None) -> ImageList:
     folders = {modality: folder / name / origin for modality, name in FOLDERS.items()}
     if coco_file:
-        return PairList(coco_file, folders)
+        return ImageList(coco_file, folders)
     names = sorted({name for modality in FOLDERS for name in image_names(folders[modality])})
     xml_files = {name: folder / "Annotations" / f"{name}.xml" for name in names}
-    return PairList(folders["thermal"], folders, xml_files)
+    return ImageList(folders["thermal"], folders, xml_files)
 
 
 def _check_folders(folder: Path) -> None:

@@ -7,7 +7,7 @@ Images lie in `Ir/` and `Vis/`, one name for both. COCO files lie in `meta/`: an
 from pathlib import Path
 
 from datasets.detection.pairing import find_lists
-from datasets.detection.sources import PairList, Source
+from datasets.detection.sources import ImageList, Source
 from utils.errors import UserError
 
 CLASSES = ("people", "car", "bus", "motorcycle", "lamp", "truck")
@@ -31,5 +31,5 @@ def locate_m3fd(folder: Path) -> Source:
         found = ", ".join(sorted(path.name for path in (folder / "meta").iterdir())) or "nothing"
         raise UserError(f"{folder / 'meta'}: expected *train*.json, and *test*.json or *val*.json, found {found}")
     folders = {modality: folder / name for modality, name in FOLDERS.items()}
-    lists = {origin: PairList(path, folders) for origin, path in files.items()}
+    lists = {origin: ImageList(path, folders) for origin, path in files.items()}
     return Source("m3fd", folder, CLASSES, ALIASES, lists, "COCO JSON")

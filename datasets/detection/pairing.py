@@ -1,6 +1,6 @@
-"""Finding files by name: the lists of a data set, and the two images of each pair.
+"""Finding files by name: the lists of a data set, and the image of each modality of a record.
 
-Image suffixes do not count, since they differ between modalities and from what annotations say. Nothing is opened.
+Image suffixes are not compared, since they differ between modalities and from the annotations. No file is opened.
 """
 
 import os
@@ -10,21 +10,19 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from datasets.detection.annotations import FILE_NAME, AnnotatedImage, is_file_name
-from datasets.detection.paired_detection import PairRecord
+from datasets.detection.dataset import DetectionRecord
+from datasets.detection.sources import Source
 from datasets.images import SUFFIXES
 from utils.errors import Report, UserError, refuse, reported, short
-
-MODALITIES = ("thermal", "rgb")
-SPELLED = {"thermal": "thermal", "rgb": "RGB"}
 
 
 class MissingImage(UserError):
     """An image, or a folder of images, that is not there."""
 
 
-def same_name(name: str) -> str:
-    """Return the name of the other image where both have one."""
-    return name
+def spelled(modality: str) -> str:
+    """Return the name of a modality as messages have it."""
+    return {"rgb": "RGB"}.get(modality, modality)
 
 
 def find_lists(folders: list[Path]) -> dict[str, Path]:
@@ -44,7 +42,7 @@ def find_lists(folders: list[Path]) -> dict[str, Path]:
             continue
         (origin,) = words
         if origin in lists:
-            raise UserError(f"{path}: expected one list of {origin} pairs, found {lists[origin]} as well")
+            raise UserError(f"{path}: expected one list of {origin} images, found {lists[origin]} as well")
         lists[origin] = path
     if "val" in lists and "test" not in lists:
         lists["test"] = lists.pop("val")
@@ -59,39 +57,36 @@ def image_names(folder: Path) -> list[str]:
     return names
 
 
-def pair_images(
-    images: list[AnnotatedImage],
-    folders: dict[str, Path],
-    names: dict[str, Callable[[str], str]],
-    prefix: str = "",
-    report: Report = refuse,
-) -> list[PairRecord]:
-    """Find both files of each annotated image by name.
+def find_images(
+    source: Source, origin: str, images: list[AnnotatedImage], report: Report = refuse
+) -> list[DetectionRecord]:
+    """Find the files of each annotated image by name.
 
     Args:
-        images: the annotated images; their file names may have folders, below those of `folders`.
-        folders, names: as in `sources.PairList` and `sources.Source`.
-        prefix: put before the pairs' names.
-        report: gets a UserError for each pair of which an image is missing, or is another pair's.
+        source: says where they lie, and how they are named.
+        origin: the name of the list.
+        images: the annotated images of the list; their file names may have folders, below those of the list.
+        report: gets a UserError for each image of which a file is missing, or belongs to another one.
     Returns:
-        The pairs, in the order of `images`.
+        The records, in the order of `images`.
     Raises:
         UserError: one of the folders cannot be read.
     """
-    missing = [modality for modality in MODALITIES if not is_folder(folders[modality])]
+    folders = source.lists[origin].folders
+    missing = [modality for modality in source.modalities if not is_folder(folders[modality])]
     for modality in missing:
-        report(MissingImage(f"{folders[modality]}: expected the folder of the {SPELLED[modality]} images, found none"))
+        report(MissingImage(f"{folders[modality]}: expected the folder of the {spelled(modality)} images, found none"))
     if missing:
         return []
-    look_up, stateful, records = cache(_images_below), {}, []
+    look_up, owners, records = cache(_images_below), {}, []
     for image in images:
         with reported(report):
-            paths = {m: _find(folders[m], image.file_name, names[m], m, look_up) for m in MODALITIES}
-            _check_paths(stateful, paths, image.file_name)
-            name, boxes = prefix + _with_suffix(image.file_name, paths["thermal"]), (image.boxes_xyxy, image.labels)
-            records.append(
-                PairRecord(image.image_id, name, paths["rgb"], paths["thermal"], image.width, image.height, *boxes)
-            )
+            found = {m: _find(source, m, folders[m], image.file_name, look_up) for m in source.modalities}
+            _check_paths(owners, found, image.file_name)
+            file_name = source.prefix(origin) + _with_suffix(image.file_name, found[source.modalities[0]])
+            paths = {modality: found[modality] for modality in source.channels}
+            boxes = {"boxes_xyxy": image.boxes_xyxy, "labels": image.labels}
+            records.append(DetectionRecord(image.image_id, file_name, paths, image.width, image.height, **boxes))
     return records
 
 
@@ -109,18 +104,21 @@ def without_suffix(file_name: str) -> PurePosixPath:
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
 
 
-def _check_paths(stateful: dict[str, str], paths: dict[str, str], annotated: str) -> None:
-    """Refuse one image as both of a pair, or in two pairs: folders are missing, or the rule of names is wrong."""
-    if paths["rgb"] == paths["thermal"]:
+def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) -> None:
+    """Refuse one image in two modalities or two records: folders are missing, or the rule of names is wrong."""
+    if len(set(paths.values())) < len(paths):
+        same = [modality for modality, path in paths.items() if list(paths.values()).count(path) > 1][::-1]
+        found = " and as ".join(spelled(modality) for modality in same)
         raise UserError(
-            f"{paths['rgb']}: expected two images of {annotated}, found this one as RGB and as thermal: "
+            f"{paths[same[0]]}: expected {len(paths)} images of {annotated}, found this one as {found}: "
             "which part of the name tells them apart (names in the YAML)?"
         )
     for modality, path in paths.items():
-        owner = stateful.setdefault(path, annotated)
+        owner = owners.setdefault(path, annotated)
         if owner != annotated:
+            unit = "pair" if len(paths) > 1 else "annotated image"
             raise UserError(
-                f"{path}: expected one {SPELLED[modality]} image per pair, found it for {owner} and {annotated}"
+                f"{path}: expected one {spelled(modality)} image per {unit}, found it for {owner} and {annotated}"
             )
 
 
@@ -129,12 +127,10 @@ def _with_suffix(annotated: str, path: str) -> str:
     return annotated if str(without_suffix(annotated)) != annotated else annotated + Path(path).suffix
 
 
-def _find(
-    folder: Path, annotated: str, rename: Callable[[str], str], modality: str, look_up: Callable[..., dict]
-) -> str:
-    name = rename(str(without_suffix(annotated)))
+def _find(source: Source, modality: str, folder: Path, annotated: str, look_up: Callable[..., dict]) -> str:
+    name = source.image_name(modality, str(without_suffix(annotated)))
     if not is_file_name(name):  # as the rule of names made it
-        raise UserError(f"{annotated}: expected {FILE_NAME}, of its {SPELLED[modality]} image, found {short(name)}")
+        raise UserError(f"{annotated}: expected {FILE_NAME}, of its {spelled(modality)} image, found {short(name)}")
     wanted = PurePosixPath(name)
     found = look_up(folder, wanted.parent).get(wanted.name, [])
     exact = [path for path in found if Path(path).name == PurePosixPath(annotated).name]
@@ -142,7 +138,7 @@ def _find(
         return (exact or found)[0]
     names = ", ".join(Path(path).name for path in found[:5]) or "none"
     pattern = f"{wanted}{{{','.join(SUFFIXES)}}}"
-    raise MissingImage(f"{folder}: expected the {SPELLED[modality]} image {pattern} of {annotated}, found {names}")
+    raise MissingImage(f"{folder}: expected the {spelled(modality)} image {pattern} of {annotated}, found {names}")
 
 
 def _images_below(folder: Path, inner: PurePosixPath) -> dict[str, list[str]]:

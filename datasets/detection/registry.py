@@ -1,7 +1,6 @@
-"""The data sets by name, and opening one: `--dataset NAME`, or a YAML file that describes an own one."""
+"""The detection data sets by name: `--dataset NAME`, or a YAML file that describes an own one."""
 
 import argparse
-import shlex
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +8,9 @@ from datasets.detection.flir_aligned import locate_flir_aligned
 from datasets.detection.llvip import locate_llvip
 from datasets.detection.m3fd import locate_m3fd
 from datasets.detection.own_set import locate_own_set
-from datasets.detection.paired_detection import PairedData
 from datasets.detection.pairing import is_folder
-from datasets.detection.sources import Source, open_source
+from datasets.detection.sources import Source
+from datasets.detection.voc_coco import locate_coco, locate_voc
 from utils.errors import UserError, near, short
 
 LOCATE = {  # one entry per data set
@@ -20,6 +19,8 @@ LOCATE = {  # one entry per data set
     "flir_aligned_night": partial(locate_flir_aligned, subset="night"),
     "llvip": locate_llvip,
     "m3fd": locate_m3fd,
+    "voc": locate_voc,
+    "coco": locate_coco,
 }
 DESCRIPTIONS = (".yaml", ".yml")
 OWN_SET = "--dataset my_set.yaml, docs/own_data.md"
@@ -61,23 +62,6 @@ def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:
         others = [f"--dataset {name}" for name in LOCATE if name != dataset and _is_one(folder, name)]
         hint = f"it can be read with {' or '.join(others)}" if others else f"for an own set: {OWN_SET}"
         raise UserError(f"{error} ({hint})") from error
-
-
-def open_data_set(folder: str | Path, dataset: str = "flir_aligned") -> PairedData:
-    """Index a data set; images are only looked up, nothing is written.
-
-    Args:
-        folder, dataset: as for `locate`.
-    Raises:
-        UserError: as `locate`, or a file is missing or wrong: the first fault, and how many more there are.
-    """
-    faults = []
-    data = open_source(locate(folder, dataset), faults.append)
-    if not faults:
-        return data
-    tool = shlex.join(["python", "-m", "tools.check_data", str(folder), "--dataset", dataset])
-    more = f" (and {len(faults) - 1} more: {tool})" if len(faults) > 1 else ""
-    raise UserError(f"{faults[0]}{more}") from faults[0]
 
 
 def _is_one(folder: Path, name: str) -> bool:

@@ -34,7 +34,7 @@ def parse_voc(
     images, boxes = {}, []
     for name, path in files.items():
         with reported(report):
-            root = _read_root(path)
+            root = read_root(path)
             images[name] = _read_image(path, root, PurePosixPath(name))
             boxes += _boxes(path, root, name, aliases, report)
     return collect(images, boxes, classes, list(range(1, len(classes) + 1)), {}, report)
@@ -77,7 +77,8 @@ class _Builder(ElementTree.TreeBuilder):
         raise ValueError("a DOCTYPE, which is not read")
 
 
-def _read_root(path: Path) -> Element:
+def read_root(path: Path) -> Element:
+    """Parse an annotation file; UserError where it cannot be read."""
     try:
         root = ElementTree.parse(plain_file(path), ElementTree.XMLParser(target=_Builder())).getroot()
     except OSError as error:

@@ -7,12 +7,15 @@ Shapes: B batch, C channels, L positions, F taps of all encoders, K classes, c c
 """
 
 import math
+import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.classification import encoders
+from models.classification.encoders import clips, hcn, maxout, timm_maps, vgg
 from models.search.parameters import freeze, supernets
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -180,10 +183,28 @@ class FusionClassifier(nn.Module):
         """Return the modules that torch.compile takes one by one."""
         return [*self.streams.children(), *self.fusions]
 
-    @torch.no_grad()
-    def features(self, inputs: Tensor, modality: str) -> list[Tensor]:
-        """Return what a cache keeps of a modality's inputs: pooled taps (B, c, L or 1)."""
-        return self.streams.pooled(modality, inputs)
+    # For a feature cache (engine/feature_fill.py): one stream per modality.
+
+    feature_kinds = ("pooled",)
+    cache_key_modules = (encoders, clips, hcn, maxout, timm_maps, vgg, sys.modules[__name__])
+
+    @property
+    def stream_inputs(self) -> dict[str, tuple[str, ...]]:
+        """The modalities that each stream reads."""
+        return {modality: (modality,) for modality in self.streams.modalities}
+
+    @property
+    def cache_facts(self) -> dict[str, int]:
+        """Plain values that decide pooled taps beside the encoder."""
+        return {"length": self.streams.length, "square": self.streams.square}
+
+    def cache_modules(self, stream: str, kind: str) -> dict[str, nn.Module]:
+        """Return the modules that a modality's inputs go through."""
+        return {"encoder": self.streams.encoder(stream)}
+
+    def encode_for_cache(self, inputs: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
+        """Return the pooled taps (B, c, L or 1) of a modality, from inputs by modality."""
+        return self.streams.pooled(stream, inputs[stream])
 
 
 def _is_in(place: int, places: set[int] | None) -> bool:

@@ -8,14 +8,17 @@ Shapes: B batch, C channels, F taps of a level (thermal 1..R, then rgb 1..R), H 
 a stream's input.
 """
 
+import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.detection import backbones, layers
 from models.detection.backbones import create_encoder, encode, encoder_channels
 from models.detection.baselines import BASELINES, Widened
 from models.detection.heads.efficientdet import DetectionHead, HeadOutput
+from models.detection.necks import bifpn
 from models.detection.necks.bifpn import BiFPN
 from models.detection.neighbour_taps import with_neighbours
 from models.search.fusion_cells.cell_space import CellSpace
@@ -192,6 +195,30 @@ class FusionDetector(nn.Module):
     def features(self, images: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
         """Return what a feature cache keeps of images, uint8 (B, 1 or 3, H, W): see `Streams.features`."""
         return self.streams.features(stream, self.normalize(images, stream), kind)
+
+    # For a feature cache (engine/feature_fill.py).
+
+    feature_kinds = ("taps", "encoder")
+    cache_key_modules = (backbones, layers, bifpn, sys.modules[__name__])
+
+    @property
+    def stream_inputs(self) -> dict[str, tuple[str, ...]]:
+        """The modalities that each stream reads."""
+        return {stream: tuple(INPUTS[stream]) for stream in self.streams.modalities}
+
+    @property
+    def cache_facts(self) -> dict[str, int]:
+        """Plain values that decide features beside the modules: none."""
+        return {}
+
+    def cache_modules(self, stream: str, kind: str) -> dict[str, nn.Module]:
+        """Return the modules that a stream's images go through."""
+        parts = ("backbone",) if kind == "encoder" else ("backbone", "fpn")
+        return {"normalize": self.normalize} | {part: getattr(self.streams, f"{stream}_{part}") for part in parts}
+
+    def encode_for_cache(self, inputs: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
+        """Return the maps (B, K, H, W, C) of a stream from images by modality; K: see `Streams.features`."""
+        return [maps.permute(1, 0, 3, 4, 2).contiguous() for maps in self.features(inputs, stream, kind)]
 
 
 def _working(features: Tensor) -> Tensor:

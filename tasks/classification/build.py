@@ -2,13 +2,15 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from datasets.labelled_parts import ExampleOptions, LabelledParts, cut
-from datasets.loader import BadFiles
+from datasets.bad_files import BadFiles
+from datasets.classification.examples import cut
+from datasets.data_module import DataModule, LoaderOptions
 from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
 from models.search.architecture import Architecture
@@ -26,7 +28,7 @@ from utils.experiment import PRETRAINED, check_outside, pretrained_with
 from utils.run_folder import RUNS
 
 
-def open_examples(data_set: DataSet, args: argparse.Namespace, modalities: tuple[str, ...]) -> LabelledParts:
+def open_examples(data_set: DataSet, args: argparse.Namespace, modalities: tuple[str, ...]) -> DataModule:
     """Open the data set; nothing is to be written into it."""
     check_outside(args.data, "the folder of the runs", RUNS)
     check_outside(args.data, "--checkpointdir", args.checkpointdir)
@@ -34,13 +36,13 @@ def open_examples(data_set: DataSet, args: argparse.Namespace, modalities: tuple
         check_outside(args.data, "--cache_dir", args.cache_dir)
     data = data_set.open(args.data, args.small_dataset)
     for name in ("train", "dev"):
-        if not data.examples[name]:
+        if not data.records[name]:
             raise UserError(f"{args.data}: {name} list: expected examples, found none")
     args.num_classes, args.dataset = len(data.classes), data.name
-    options = args.batchsize, args.seed, args.workers, args.pin_mem, getattr(args, "augment", False), args.max_bad_files
-    bad_files = BadFiles(args.max_bad_files)
     split = cut(data, args.split_seed, args.paper_protocol)
-    return LabelledParts(data, split, ExampleOptions(*options), modalities, bad_files)
+    data = replace(data, modalities=modalities, augment=getattr(args, "augment", False))
+    loading = LoaderOptions(args.batchsize, args.seed, args.workers, args.pin_mem, args.max_bad_files)
+    return DataModule(data, split, loading, BadFiles(args.max_bad_files))
 
 
 def task_of(data_set: DataSet, args: argparse.Namespace) -> Classification:
@@ -76,7 +78,7 @@ def inherit_backbone(args: argparse.Namespace) -> None:
         args.backbone = pretraining(args).get("backbone", args.backbone)
 
 
-def check_encoders(args: argparse.Namespace, parts: LabelledParts) -> str:
+def check_encoders(args: argparse.Namespace, parts: DataModule) -> str:
     """Compare classes and split of the pretrained encoders with ours; return what every result records of the split.
 
     Raises:
@@ -87,7 +89,7 @@ def check_encoders(args: argparse.Namespace, parts: LabelledParts) -> str:
         found = short(json.dumps(known["classes"]))
         raise UserError(f"{path}: classes: expected those of the data, {len(parts.data.classes)}, found {found}")
     splits = known.get("splits", {})
-    told = {m: splits.get(m, "none recorded") for m in parts.modalities}
+    told = {m: splits.get(m, "none recorded") for m in parts.data.modalities}
     others = {m: hash_ for m, hash_ in told.items() if hash_ not in (parts.split.hash, "none recorded")}
     if not others:
         return "same" if set(told.values()) == {parts.split.hash} else "none recorded"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from datasets.labelled_parts import LabelledParts
+from datasets.data_module import DataModule
 from utils.distributed import SINGLE_PROCESS, Ranks
 
 THRESHOLD = 0.3
@@ -52,7 +52,7 @@ class Classification:
         scores = model(batch["inputs"]).float()
         return scores.sigmoid() if self.multi_label else scores.softmax(dim=1)
 
-    def make_evaluator(self, parts: LabelledParts, part: str, full: bool = False) -> "ClassEvaluator":
+    def make_evaluator(self, parts: DataModule, part: str, full: bool = False) -> "ClassEvaluator":
         """Return the evaluator of a part; `full`: F1 of each class also."""
         return ClassEvaluator(self, parts.data.classes, full)
 

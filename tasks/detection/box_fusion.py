@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, box_convert
 
-from datasets.detection.paired_detection import PairRecord
+from datasets.detection.dataset import DetectionRecord
 from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU
 from utils.coco_eval import to_coco_detections
 
@@ -25,7 +25,7 @@ Found = dict[str, Tensor]  # boxes_xyxy (n, 4), scores (n,), labels (n,) places 
 
 
 def fuse_detections(
-    how: str, detections: list[list[dict[str, Any]]], records: list[PairRecord], category_ids: list[int]
+    how: str, detections: list[list[dict[str, Any]]], records: list[DetectionRecord], category_ids: list[int]
 ) -> list[dict[str, Any]]:
     """Fuse the detections of several detectors on the same images.
 
@@ -63,13 +63,13 @@ def _to_tensors(detections: list[dict[str, Any]], category_ids: list[int]) -> Fo
     }
 
 
-def _suppress(found: list[Found], record: PairRecord) -> Found:
+def _suppress(found: list[Found], record: DetectionRecord) -> Found:
     both = {name: torch.cat([own[name] for own in found]) for name in found[0]}
     kept = batched_nms(both["boxes_xyxy"], both["scores"], both["labels"], NMS_IOU)
     return {name: values[kept] for name, values in both.items()}
 
 
-def _weighted(found: list[Found], record: PairRecord) -> Found:
+def _weighted(found: list[Found], record: DetectionRecord) -> Found:
     from ensemble_boxes import weighted_boxes_fusion  # here, since it takes numba and pandas with it
 
     size = torch.tensor([record.width, record.height] * 2, dtype=torch.float64)

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from datasets.detection.paired_transforms import PairTransform, fill_from_mean
+from datasets.detection.collate import collate
+from datasets.detection.sources import CHANNELS
+from datasets.detection.transforms import DetectionTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal
-from datasets.loader import collate
 from engine.step import move
 from tasks.detection import task as detection
 from utils.errors import UserError, short
@@ -78,7 +79,9 @@ class Predictor:
         self.model = self.compute.place(model).eval()
         self.classes, self.thermal_counts = facts["classes"], facts["thermal_counts"]
         self.method = f"genotype {genotype.id}" if genotype else args.baseline
-        self.transform = PairTransform(args.image_size, fill_from_mean(facts["normalization"]), train=False)
+        self.transform = DetectionTransform(
+            args.image_size, fill_from_mean(facts["normalization"], CHANNELS), train=False
+        )
 
     def __call__(
         self, rgb: Picture | None = None, thermal: Picture | None = None, score: float = 0.3
@@ -121,10 +124,10 @@ class Predictor:
         return [self._in_words(one, score) for one in found]
 
     def sample(self, pair: Pair) -> dict[str, Any]:
-        """Return a pair as the network sees it, as of `PairedDetectionDataset`, without boxes."""
+        """Return a pair as the network sees it, as of `DetectionDataset`, without boxes."""
         rgb = torch.zeros(3, *pair.size, dtype=torch.uint8) if pair.rgb is None else pair.rgb
         thermal = torch.zeros(1, *pair.size, dtype=torch.uint8) if pair.thermal is None else pair.thermal
-        sample = self.transform(rgb, thermal, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+        sample = self.transform({"rgb": rgb, "thermal": thermal}, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
         return {**sample, "image_id": 0, "file_name": "", "original_size": pair.size}
 
     def _in_words(self, found: dict[str, Tensor], score: float) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ What is done to the pictures: datasets/detection/corruptions.py; the numbers: do
 import argparse
 import time
 
+from datasets.detection.corrupted import corrupted_loader
 from datasets.detection.corruptions import KINDS
 from engine.robustness import Answers, Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
@@ -50,7 +51,7 @@ def test_robustness(
     part, rows = trained.args.eval_part, [row_of(Condition("none", "clean", 0), metrics, metrics["AP"])]
     with bar(None, "conditions", sum(map(len, conditions.values()))) as shown:
         for kind, own in conditions.items():
-            batches = trained.parts.corrupted(part, kind, trained.state["args"]["seed"])
+            batches = corrupted_loader(trained.parts, part, kind, trained.state["args"]["seed"])
             for condition, answers in detect_under(trained.model, detection, compute, batches, own).items():
                 if run.is_writer:
                     rows.append(row_of(condition, score(trained, part, answers), metrics["AP"]))

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from datasets.parts import Parts
+from datasets.data_module import DataModule
 from models.detection.anchors import make_anchors
 from models.detection.heads.anchor_losses import detection_losses
 from models.detection.heads.anchor_targets import assign_targets
@@ -62,9 +62,10 @@ class DetectionEvaluator:
         return evaluate_detections(*known, self.by_area)
 
 
-def make_evaluator(parts: Parts, part: str, full: bool = False) -> DetectionEvaluator:
+def make_evaluator(parts: DataModule, part: str, full: bool = False) -> DetectionEvaluator:
     """Return the evaluator of a part; `full`: small, medium and large objects also apart, which triples the time."""
-    return DetectionEvaluator(parts.ground_truth(part), parts.data.category_ids, parts.data.classes, full)
+    truth = parts.data.ground_truth[parts.list_of(part)]
+    return DetectionEvaluator(truth, parts.data.category_ids, parts.data.classes, full)
 
 
 def _inputs(batch: dict) -> dict:

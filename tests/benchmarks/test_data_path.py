@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import data_path
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 
 pytest.importorskip("effdet")
 

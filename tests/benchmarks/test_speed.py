@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import evaluation, full_search
+from tests import processes
 from tests.conftest import CONFIG
 
 SMALL = ["--train", "12", "--val", "4", "--width", "96"]
@@ -37,7 +38,8 @@ def test_evaluation(rows, config, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == row
 
 
-def test_full_search(rows, config, capfd):
+def test_full_search(rows, config, monkeypatch):
+    monkeypatch.setattr(full_search, "run", processes.run_command)
     assert full_search.main(["--config", config, *SMALL, "--epochs", "1", "--caches", "ram"]) == 0
     (row,) = rows
     assert (row["cache"], row["epochs"], row["extrapolated_epochs"]) == ("ram", 1, 2)

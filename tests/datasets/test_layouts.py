@@ -10,27 +10,29 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.detection.paired_detection import load_pair
-from datasets.detection.registry import open_data_set
-from datasets.parts import LoaderOptions, Parts, open_parts
+from datasets.data_module import DataModule, LoaderOptions
+from datasets.detection.dataset import load_images
+from datasets.detection.detection_data import ImageOptions
+from datasets.detection.opening import open_data, open_data_set
+from datasets.detection.sources import CHANNELS
 from tests.tiny_data import draw_lists, make_tiny_flir
 from tests.tiny_sets import FLIR_FORMS, FORMS, NUMBERS, OTHER_FORMS, corners, voc_text, write_list
 
-OPTIONS = LoaderOptions((64, 80), 2, 0, 0, False, 0.5, (0.8, 1.2), 0.1, max_bad_files=0)
+IMAGES, LOADING = ImageOptions((64, 80), 0.5, (0.8, 1.2), 0.1), LoaderOptions(batch_size=2)
 CLASSES = {"llvip": ("person",), "own": ("person", "car")}
 MAX_INDEX_SECONDS = 5
 
 
 @pytest.fixture(scope="module")
-def plain_parts(tmp_path_factory) -> Parts:
+def plain_parts(tmp_path_factory) -> DataModule:
     return open_tiny(make_tiny_flir(tmp_path_factory.mktemp("layout_2")), "flir_aligned")
 
 
-def open_tiny(folder: Path, dataset: str) -> Parts:
-    return open_parts(str(folder), dataset.format(folder), 0, False, OPTIONS)
+def open_tiny(folder: Path, dataset: str) -> DataModule:
+    return open_data(str(folder), dataset.format(folder), IMAGES, LOADING)
 
 
-def check_same_batches(one: Parts, other: Parts, part: str, train: bool) -> None:
+def check_same_batches(one: DataModule, other: DataModule, part: str, train: bool) -> None:
     for a, b in zip(one.loader(part, train=train), other.loader(part, train=train), strict=True):
         for modality in ("rgb", "thermal"):
             assert torch.equal(a["images"][modality], b["images"][modality])
@@ -62,7 +64,7 @@ def test_other_sets_give_what_was_drawn(tmp_path, form):
             drawn_boxes = np.float32([corners(bbox) for _, bbox in pair.objects]).reshape(-1, 4)
             np.testing.assert_array_equal(record.boxes_xyxy, drawn_boxes)
             assert [data.classes[k] for k in record.labels] == [names.get(name, name) for name, _ in pair.objects]
-            rgb, thermal = load_pair(record)
+            rgb, thermal = load_images(record, CHANNELS).values()
             assert (rgb.int() - pair.images["rgb"].int()).abs().float().mean() < 20  # JPEG blurs noise of 20..60
             assert (thermal.int() - pair.images["thermal"].int()).abs().float().mean() < 4
 
@@ -126,7 +128,10 @@ def test_real_pairs_are_the_same_in_other_layouts(tmp_path, real_data, rewrite):
             np.testing.assert_array_equal(a.boxes_xyxy, b.boxes_xyxy)
             np.testing.assert_array_equal(a.labels, b.labels)
         for a, b in list(zip(records, other.data.records[origin]))[::20]:
-            assert all(torch.equal(x, y) for x, y in zip(load_pair(a), load_pair(b), strict=True))
+            assert all(
+                torch.equal(x, y)
+                for x, y in zip(load_images(a, CHANNELS).values(), load_images(b, CHANNELS).values(), strict=True)
+            )
 
 
 def test_the_whole_set_is_indexed_in_time(tmp_path, real_data):

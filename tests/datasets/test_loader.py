@@ -8,10 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasets.detection.paired_detection import PairedDetectionDataset
-from datasets.detection.paired_transforms import PairTransform, fill_from_mean
-from datasets.detection.registry import open_data_set
-from datasets.loader import BadFiles, SeededBatches, collate_targets, make_loader
+from datasets.bad_files import BadFiles
+from datasets.batches import SeededBatches
+from datasets.detection.collate import collate, collate_targets
+from datasets.detection.dataset import DetectionDataset
+from datasets.detection.opening import open_data_set
+from datasets.detection.transforms import DetectionTransform
+from datasets.loader import make_loader
 from tests.thread_ranks import together
 from tests.tiny_data import make_tiny_flir
 from utils.distributed import Ranks
@@ -21,9 +24,8 @@ from utils.errors import UserError
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     data = open_data_set(make_tiny_flir(tmp_path_factory.mktemp("tiny")))
-    fill = fill_from_mean(data.normalization)
-    transform = PairTransform((64, 64), fill, train=True, scale_jitter=(0.7, 1.4), photometric=0.3)
-    return PairedDetectionDataset(data.records["train"], transform)
+    transform = DetectionTransform((64, 64), data.fill, train=True, scale_jitter=(0.7, 1.4), photometric=0.3)
+    return DetectionDataset(data.records["train"], transform, data.channels)
 
 
 def read(loader, epoch: int) -> list[dict]:
@@ -41,7 +43,7 @@ def same(first: list[dict], second: list[dict]) -> bool:
 
 
 def test_batch(dataset):
-    batches = read(make_loader(dataset, 5, seed=0, train=True, workers=0, pin_memory=False), 0)
+    batches = read(make_loader(dataset, collate, 5, seed=0, train=True, workers=0), 0)
     assert len(batches) == 2, "the incomplete third is dropped"
     batch = batches[0]
     assert batch["images"]["rgb"].shape == (5, 3, 64, 64)
@@ -72,31 +74,31 @@ def test_boxes_are_filled_up_to_the_image_with_most(dataset):
 
 
 def test_workers_make_the_same_batches_and_epochs_differ(dataset):
-    alone = make_loader(dataset, 4, seed=1, train=True, workers=0, pin_memory=False)
-    helped = make_loader(dataset, 4, seed=1, train=True, workers=2, pin_memory=False)
+    alone = make_loader(dataset, collate, 4, seed=1, train=True, workers=0)
+    helped = make_loader(dataset, collate, 4, seed=1, train=True, workers=2)
     epochs = [read(alone, epoch) for epoch in (0, 1)]
     assert same(epochs[0], read(helped, 0))
     assert same(epochs[1], read(helped, 1)), "persistent workers missed the new epoch"
     assert not same(epochs[0], epochs[1])
     assert same(epochs[1], read(alone, 1))
-    assert not same(epochs[0], read(make_loader(dataset, 4, seed=2, train=True, workers=0, pin_memory=False), 0))
+    assert not same(epochs[0], read(make_loader(dataset, collate, 4, seed=2, train=True, workers=0), 0))
 
 
 def test_reading_leaves_the_global_generator(dataset):
-    loader = make_loader(dataset, 4, seed=1, train=True, workers=0, pin_memory=False)
+    loader = make_loader(dataset, collate, 4, seed=1, train=True, workers=0)
     state = torch.get_rng_state()
     read(loader, 0)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_testing_keeps_order_and_every_pair(dataset):
-    batches = read(make_loader(dataset, 5, seed=0, train=False, workers=0, pin_memory=False), 3)
+    batches = read(make_loader(dataset, collate, 5, seed=0, train=False, workers=0), 3)
     ids = [image_id for batch in batches for image_id in batch["image_ids"]]
     assert ids == [record.image_id for record in dataset.records]
 
 
 def test_training_set_smaller_than_a_batch_is_one_batch(dataset):
-    batches = read(make_loader(dataset, 50, seed=0, train=True, workers=0, pin_memory=False), 0)
+    batches = read(make_loader(dataset, collate, 50, seed=0, train=True, workers=0), 0)
     assert [len(batch["image_ids"]) for batch in batches] == [12]
 
 
@@ -113,18 +115,20 @@ def test_sampler():
     assert dict(next(iter(SeededBatches(1000, 1000, seed=3, shuffle=False)))) == dict(first)
 
 
-def damaged(dataset, *indices: int) -> PairedDetectionDataset:
+def damaged(dataset, *indices: int) -> DetectionDataset:
     """The same pairs, of which some name a file that is not there."""
-    records = [replace(r, rgb_path="gone.jpg") if i in indices else r for i, r in enumerate(dataset.records)]
-    return PairedDetectionDataset(records, dataset.transform)
+    records = [
+        replace(r, paths=r.paths | {"rgb": "gone.jpg"}) if i in indices else r for i, r in enumerate(dataset.records)
+    ]
+    return DetectionDataset(records, dataset.transform, dataset.channels)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_pairs_that_cannot_be_read_are_missing_from_their_batch_alone(dataset, workers):
     bad = BadFiles(2)
     bad.log = lambda line: None
-    whole = read(make_loader(dataset, 4, 1, True, 0, False), 0)
-    rest = read(make_loader(damaged(dataset, 2, 7), 4, 1, True, workers, False, bad), 0)
+    whole = read(make_loader(dataset, collate, 4, 1, True, 0, False), 0)
+    rest = read(make_loader(damaged(dataset, 2, 7), collate, 4, 1, True, workers, False, bad), 0)
     gone = {dataset.records[i].image_id for i in (2, 7)}
     assert sorted(bad.names) == sorted(dataset.records[i].file_name for i in (2, 7))
     for one, other in zip(whole, rest, strict=True):
@@ -140,28 +144,28 @@ def test_a_pair_counts_once_and_one_too_many_is_an_error(dataset):
     bad = BadFiles(1)
     said = []
     bad.log = said.append
-    loader = make_loader(damaged(dataset, 2), 4, 1, False, 0, False, bad)
+    loader = make_loader(damaged(dataset, 2), collate, 4, 1, False, 0, False, bad)
     for _ in range(2):
         assert sum(len(batch["image_ids"]) for batch in loader) == len(dataset) - 1
     assert len(said) == len(bad.names) == 1
     with pytest.raises(UserError, match=r"gone\.jpg.*--max_bad_files 1 were left out before"):
-        list(make_loader(damaged(dataset, 2, 3), 4, 1, False, 0, False, bad))
+        list(make_loader(damaged(dataset, 2, 3), collate, 4, 1, False, 0, False, bad))
 
 
 @pytest.mark.parametrize(("limit", "advice"), [(None, ""), (0, r" \(--max_bad_files N leaves.*\)")])
 def test_without_a_limit_the_first_one_is_an_error(dataset, limit, advice):
-    loader = make_loader(damaged(dataset, 2), 4, 1, False, 0, False, BadFiles(limit))
+    loader = make_loader(damaged(dataset, 2), collate, 4, 1, False, 0, False, BadFiles(limit))
     with pytest.raises(UserError, match=rf"gone\.jpg.*cannot be decoded.*\){advice}$"):
         list(loader)
 
 
 def test_a_batch_of_one_that_is_left_is_skipped_in_training(dataset):
-    few = PairedDetectionDataset(dataset.records[:2], dataset.transform)
+    few = DetectionDataset(dataset.records[:2], dataset.transform, dataset.channels)
     bad = BadFiles(9)
     bad.log = lambda line: None
-    assert len(list(make_loader(damaged(few, 0), 2, 1, False, 0, False, bad))) == 1
+    assert len(list(make_loader(damaged(few, 0), collate, 2, 1, False, 0, False, bad))) == 1
     with pytest.raises(UserError, match=f"found none left in this pass: without {dataset.records[0].file_name}"):
-        list(make_loader(damaged(few, 0), 2, 1, True, 0, False, bad))
+        list(make_loader(damaged(few, 0), collate, 2, 1, True, 0, False, bad))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -172,7 +176,7 @@ def test_a_pass_goes_on_behind_any_batch(dataset, workers, bad):
     def make(workers):
         found = BadFiles(2)
         found.log = lambda line: None
-        return make_loader(damaged(dataset, *bad) if bad else dataset, 2, 1, True, workers, False, found)
+        return make_loader(damaged(dataset, *bad) if bad else dataset, collate, 2, 1, True, workers, False, found)
 
     whole = make(0)
     whole.set_epoch(3)
@@ -191,7 +195,7 @@ def test_a_pass_goes_on_behind_any_batch(dataset, workers, bad):
 
 def test_workers_leave_signals_to_their_parent(dataset):
     """A terminal and a job scheduler send them to every process; the parent's own end still reaches them."""
-    loader = make_loader(dataset, 1, 1, True, 2, False)
+    loader = make_loader(dataset, collate, 1, 1, True, 2, False)
     batches = iter(loader)
     next(batches)
     workers = [child.pid for child in multiprocessing.active_children()]
@@ -218,8 +222,8 @@ def joined(shares: tuple[list, ...]) -> list:
 @pytest.mark.parametrize("batch_size", [4, 5, 50])
 def test_ranks_have_shares_of_the_batches_of_one_process(dataset, count, batch_size):
     how = batch_size, 1, True, 0, False
-    whole = read(make_loader(dataset, *how), 1)
-    shares = together(count, lambda ranks: read(make_loader(dataset, *how, ranks=ranks), 1))
+    whole = read(make_loader(dataset, collate, *how), 1)
+    shares = together(count, lambda ranks: read(make_loader(dataset, collate, *how, ranks=ranks), 1))
     assert [joined(names) for names in zip(*map(names_of, shares))] == names_of(whole)
     for each in zip(*shares):
         sizes = [len(batch["file_names"]) for batch in each]
@@ -233,8 +237,8 @@ def test_ranks_have_shares_of_the_batches_of_one_process(dataset, count, batch_s
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_ranks_take_turns_at_batches_that_they_do_not_learn_from(dataset, count):
     how = 5, 1, False, 0, False
-    whole = read(make_loader(dataset, *how), 0)
-    loaders = [make_loader(dataset, *how, ranks=Ranks(number, count)) for number in range(count)]
+    whole = read(make_loader(dataset, collate, *how), 0)
+    loaders = [make_loader(dataset, collate, *how, ranks=Ranks(number, count)) for number in range(count)]
     turns = [batch for loader in loaders for batch in read(loader, 0)]
     assert same(sorted(turns, key=lambda batch: batch["number"]), whole)
     assert len({len(loader) for loader in loaders}) == 1, "all do as many rounds"
@@ -247,7 +251,7 @@ def test_ranks_agree_on_pairs_that_cannot_be_read(dataset, given):
     def work(ranks: Ranks):
         bad = BadFiles(2 - given)
         bad.log = [].append
-        loader = make_loader(damaged(dataset, 2, 7), 6, 1, True, 0, False, bad, ranks=ranks)
+        loader = make_loader(damaged(dataset, 2, 7), collate, 6, 1, True, 0, False, bad, ranks=ranks)
         if given:
             with pytest.raises(UserError, match="left out before"):
                 read(loader, 0)
@@ -260,7 +264,7 @@ def test_ranks_agree_on_pairs_that_cannot_be_read(dataset, given):
         return
     alone = BadFiles(2)
     alone.log = [].append
-    whole = read(make_loader(damaged(dataset, 2, 7), 6, 1, True, 0, False, alone), 0)
+    whole = read(make_loader(damaged(dataset, 2, 7), collate, 6, 1, True, 0, False, alone), 0)
     assert all(sorted(names) == sorted(alone.names) for _, _, names in found)
     shares = [batches for _, batches, _ in found]
     assert [joined(names) for names in zip(*map(names_of, shares))] == names_of(whole)
@@ -271,7 +275,7 @@ def test_a_batch_of_which_a_rank_can_read_nothing_is_left_out(dataset):
     few = replace_records(dataset, 4)
 
     def shared(ranks: Ranks):
-        loader = make_loader(damaged(few, *lost), 4, 1, True, 0, False, bad[ranks.number], False, ranks=ranks)
+        loader = make_loader(damaged(few, *lost), collate, 4, 1, True, 0, False, bad[ranks.number], False, ranks=ranks)
         return read(loader, 0)
 
     order = [index for index, _ in next(iter(SeededBatches(4, 4, 1, shuffle=True)))]
@@ -283,17 +287,17 @@ def test_a_batch_of_which_a_rank_can_read_nothing_is_left_out(dataset):
     assert len(bad[0].names) == 2
 
 
-def replace_records(dataset: PairedDetectionDataset, count: int) -> PairedDetectionDataset:
-    return PairedDetectionDataset(dataset.records[:count], dataset.transform)
+def replace_records(dataset: DetectionDataset, count: int) -> DetectionDataset:
+    return DetectionDataset(dataset.records[:count], dataset.transform, dataset.channels)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_another_number_of_ranks_goes_on(dataset, count):
     how = 3, 1, True, 0, False
-    whole = names_of(read(make_loader(dataset, *how), 2))
+    whole = names_of(read(make_loader(dataset, collate, *how), 2))
 
     def begin(ranks: Ranks) -> dict:
-        loader = make_loader(dataset, *how, ranks=ranks)
+        loader = make_loader(dataset, collate, *how, ranks=ranks)
         loader.set_epoch(2)
         each = iter(loader)
         next(each)
@@ -304,7 +308,7 @@ def test_another_number_of_ranks_goes_on(dataset, count):
     assert state == other
 
     def go_on(ranks: Ranks) -> list:
-        loader = make_loader(dataset, *how, ranks=ranks)
+        loader = make_loader(dataset, collate, *how, ranks=ranks)
         loader.load_state_dict(state)
         return names_of(list(loader))
 
@@ -313,5 +317,5 @@ def test_another_number_of_ranks_goes_on(dataset, count):
 
 
 def test_a_batch_too_small_to_be_shared_is_refused(dataset):
-    with pytest.raises(UserError, match="--batchsize 2: expected batches of at least 3 pairs"):
-        make_loader(dataset, 2, 1, True, 0, False, ranks=Ranks(0, 3))
+    with pytest.raises(UserError, match="--batchsize 2: expected batches of at least 3 samples"):
+        make_loader(dataset, collate, 2, 1, True, 0, False, ranks=Ranks(0, 3))

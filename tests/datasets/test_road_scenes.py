@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from datasets import road_scenes
-from datasets.detection.paired_detection import load_pair
-from datasets.detection.registry import open_data_set
+from datasets.detection.dataset import load_images
+from datasets.detection.opening import open_data_set
+from datasets.detection.sources import CHANNELS
 from datasets.scenes import scenes_hash
 from datasets.scenes.canvas import MARGIN, ON_THE_GROUND, SUBPIXELS, Camera, Canvas
 from datasets.scenes.conditions import CONDITIONS
@@ -183,7 +184,7 @@ def test_written_scenes_are_read_as_flir_aligned(written):
         assert data.info[part]["hash"] == scenes_hash()
         scenes = [image["scene"] for image in data.ground_truth[part]["images"]]
         assert set(scenes) == set(conditions())
-    rgb, thermal = load_pair(data.records["test"][4])
+    rgb, thermal = load_images(data.records["test"][4], CHANNELS).values()
     rendered = render_scene((3, 2, 4), 96, conditions()[4])
     assert np.abs(rgb.numpy().transpose(1, 2, 0).astype(int) - rendered.rgb).mean() < 8  # but for JPEG
     assert np.abs(thermal.numpy()[0].astype(int) - rendered.thermal).mean() < 8

@@ -1,20 +1,20 @@
 """Cached features: equal to live ones, the same steps bit by bit, and a key that changes with whatever decides them."""
 
 import os
-from argparse import Namespace
 from dataclasses import replace
 
 import pytest
 import torch
 
-from datasets.feature_cache import FeatureCache, digests_of
-from datasets.feature_store import MemoryStore
-from datasets.parts import LoaderOptions, Parts, open_parts
+from datasets.data_module import DataModule, LoaderOptions
+from datasets.detection.detection_data import ImageOptions
+from datasets.detection.opening import open_data
+from datasets.feature_cache import Variant, digests_of
 from engine import feature_caching as caching
-from engine.features import KINDS, fill, per_image, record_shapes, store_key
+from engine.feature_fill import encode, store_key
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
-from models.detection.detector import INPUTS, FusionDetector, Streams, baseline_fusions, searchable_fusions
+from models.detection.detector import FusionDetector, Streams, baseline_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.parameters import arch_parameters, weight_parameters
@@ -24,7 +24,7 @@ SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"), clip_grad=10.0)
 
 
-def detector(parts: Parts, fusion: str = "search", seed: int = 0) -> FusionDetector:
+def detector(parts: DataModule, fusion: str = "search", seed: int = 0) -> FusionDetector:
     """Build one of small random streams; those of one seed are equal."""
     torch.manual_seed(seed)
     streams = Streams("lcnet_050", 16, 2, 3)
@@ -37,26 +37,20 @@ def detector(parts: Parts, fusion: str = "search", seed: int = 0) -> FusionDetec
 
 
 @pytest.fixture
-def parts(tiny_flir) -> Parts:
-    options = LoaderOptions(SIZE, 3, 1, 0, False, 0.5, (1.0, 1.0), 0.0, 0)
-    return open_parts(str(tiny_flir), "flir_aligned", 0, False, options)
+def parts(tiny_flir) -> DataModule:
+    images, loading = ImageOptions(SIZE, hflip=0.5), LoaderOptions(batch_size=3, seed=1)
+    return open_data(str(tiny_flir), "flir_aligned", images, loading)
 
 
-def with_cache(parts: Parts, model: FusionDetector, kind: str, dtype: torch.dtype = torch.float32) -> Parts:
+def with_cache(parts: DataModule, model: FusionDetector, kind: str, dtype: str = "float32") -> DataModule:
     """Fill a cache of the training part, plain and mirrored."""
-    records = parts.records("train")
-    shapes = {m: record_shapes(model, m, kind, SIZE, CPU) for m in model.streams.modalities}
-    stores = {m: MemoryStore(shapes[m], dtype) for m in shapes}
-    cache = FeatureCache(kind, SIZE, {m: tuple(INPUTS[m]) for m in shapes}, stores, digests_of(records))
-    for stream, store in stores.items():
-        with store.writing(2 * len(records), print):
-            for flip in (False, True):
-                keys = [cache.key(stream, record, flip) for record in records]
-                fill(store, model, stream, kind, parts.images(records, flip), keys, CPU, "")
-    return replace(parts, cache=cache)
+    options = {"mode": "ram", "level": kind, "dtype": dtype}
+    filled = caching.cached(parts, model=model, compute=CPU, log=print, learning=("train",), **options)
+    model.train()
+    return filled
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FusionDetector.feature_kinds)
 def test_cached_features_equal_live_ones(parts, kind):
     """Over two epochs with mirrored pairs, in the same order, with the same boxes."""
     model = detector(parts)
@@ -75,13 +69,12 @@ def test_cached_features_equal_live_ones(parts, kind):
                 assert (ours - theirs).abs().max() <= 1e-6 * theirs.abs().max()
 
 
-def cached_with_dropout(parts: Parts, model: FusionDetector) -> tuple[Parts, Parts]:
+def cached_with_dropout(parts: DataModule, model: FusionDetector) -> tuple[DataModule, DataModule]:
     """Give parts that drop sensors, live and with a cache as the command fills it; images are letterboxed."""
-    options = replace(parts.options, image_size=(64, 96), modality_dropout=0.6)
-    live = replace(parts, options=options)
-    args = {"cache_features": "ram", "cache_level": None, "cache_dtype": "float32", "cache_dir": "cache"}
-    args |= {"hflip": 0.5, "scale_jitter": (1, 1), "photometric": 0, "image_size": (64, 96)}
-    return live, caching.cached(Namespace(**args), live, model, CPU, print, ("train",), ("val",))
+    options = ImageOptions((64, 96), hflip=0.5, modality_dropout=0.6)
+    live = replace(parts, data=replace(parts.data, options=options))
+    where = {"learning": ("train",), "plain": ("val",), "mode": "ram"}
+    return live, caching.cached(live, model=model, compute=CPU, log=print, **where)
 
 
 def test_a_cached_black_picture_is_that_of_a_test(parts):
@@ -89,12 +82,12 @@ def test_a_cached_black_picture_is_that_of_a_test(parts):
     model = detector(parts)
     live, filled = cached_with_dropout(parts, model)
     record, numbers = parts.records("val")[0], len(parts.records("train", "val"))
-    (batch,) = live.images([record], flip=False, black=True)
+    (batch,) = live.variant_loader([record], Variant(black=True))
     assert batch["images"]["rgb"][..., :80].max() == 0 < batch["images"]["rgb"][..., 80:].min()
     for stream, store in filled.cache.stores.items():
         assert len(store.slots) == numbers + len(parts.records("train")) + 1
-        found = store[filled.cache.key(stream, record, False, black=True)]
-        wanted = per_image(model, batch["images"], stream, "taps", CPU)
+        found = store[filled.cache.key(stream, record, Variant(black=True))]
+        wanted = encode(model, batch["images"], stream, "taps", CPU)
         assert all(torch.equal(a, b[0]) for a, b in zip(found, wanted, strict=True))
 
 
@@ -141,7 +134,10 @@ def test_a_pipe_is_not_waited_for(parts, tmp_path):
     """Nor has any file that cannot be opened the digest of another."""
     os.mkfifo(tmp_path / "pipe")
     record = parts.records("train")[0]
-    odd = [replace(record, file_name=n, rgb_path=str(tmp_path / n)) for n in ("pipe", "missing", "missing again")]
+    odd = [
+        replace(record, file_name=n, paths=record.paths | {"rgb": str(tmp_path / n)})
+        for n in ("pipe", "missing", "missing again")
+    ]
     digests = digests_of([record, *odd])
     assert len({digests[r.file_name]["rgb"] for r in (record, *odd)}) == 4
     assert len({digests[r.file_name]["thermal"] for r in (record, *odd)}) == 1
@@ -157,16 +153,17 @@ def test_baselines_take_cached_features(parts, fusion):
 
 def test_half_types_are_computed_with_in_float32(parts):
     model = detector(parts)
-    batch = next(iter(with_cache(parts, model, "taps", torch.bfloat16).loader("train", train=True)))
+    batch = next(iter(with_cache(parts, model, "taps", "bfloat16").loader("train", train=True)))
     assert {level.dtype for level in batch["features"]["taps"]} == {torch.bfloat16}
     assert {level.dtype for level in model.taps(batch["features"])} == {torch.float32}
 
 
 def test_the_key_follows_what_decides_the_numbers(parts):
-    model, facts = detector(parts), {"image_size": SIZE, "dtype": "float32"}
+    model = detector(parts)
 
-    def key(model=model, stream="rgb", kind="taps", facts=facts, compute=CPU) -> str:
-        return store_key(model, stream, kind, facts, compute)
+    def key(model=model, stream="rgb", kind="taps", dtype="float32", compute=CPU, **changes) -> str:
+        data = replace(parts.data, options=replace(parts.data.options, **changes))
+        return store_key(replace(parts, data=data), model, stream, kind, dtype, compute)
 
     first = key()
     assert first == key(detector(parts, "mean"))  # neither fusion nor head
@@ -178,6 +175,6 @@ def test_the_key_follows_what_decides_the_numbers(parts):
     assert key(kind="encoder") == key(moved, kind="encoder")  # the BiFPN comes after
     moved.streams.rgb_backbone.state_dict()["bn1.running_mean"][0] += 1e-7
     assert key(kind="encoder") != key(moved, kind="encoder")
-    others = [key(stream="thermal"), key(kind="encoder"), key(facts=facts | {"image_size": (80, 64)})]
-    others += [key(facts=facts | {"dtype": "float16"}), key(compute=replace(CPU, amp=True))]
+    others = [key(stream="thermal"), key(kind="encoder"), key(image_size=(80, 64))]
+    others += [key(dtype="float16"), key(compute=replace(CPU, amp=True))]
     assert len({first, *others}) == 6

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from datasets.data_module import DataModule, LoaderOptions
+from datasets.detection.corrupted import corrupted_loader
 from datasets.detection.corruptions import KINDS, severities
-from datasets.parts import LoaderOptions, Parts, open_parts
+from datasets.detection.detection_data import ImageOptions
+from datasets.detection.opening import open_data
 from engine.robustness import Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
 from models.detection.baselines import BASELINES
@@ -17,12 +20,12 @@ CPU = Compute(torch.device("cpu"))
 
 
 @pytest.fixture
-def parts(tiny_flir) -> Parts:
-    options = LoaderOptions(SIZE, 3, 1, 0, False, 0.5, (1.0, 1.0), 0.0, None)
-    return open_parts(str(tiny_flir), "flir_aligned", 0, False, options)
+def parts(tiny_flir) -> DataModule:
+    loading = LoaderOptions(batch_size=3, seed=1, max_bad_files=None)
+    return open_data(str(tiny_flir), "flir_aligned", ImageOptions(SIZE, hflip=0.5), loading)
 
 
-def detector(parts: Parts, baseline: str) -> FusionDetector:
+def detector(parts: DataModule, baseline: str) -> FusionDetector:
     torch.manual_seed(0)
     streams = Streams("lcnet_050", 16, 2, 3, BASELINES[baseline][0])
     head = DetectionHead(16, 3, num_levels=3)
@@ -42,7 +45,7 @@ def by_hand(model: FusionDetector, batch: dict, condition: Condition) -> list[di
 def test_predictions_are_those_of_the_pictures(parts, baseline, per_batch, monkeypatch):
     """To the bit; and a picture goes through its stream once per batch: clean ones too, where they are needed."""
     model, calls = detector(parts, baseline), []
-    conditions, batches = conditions_of("fog", sensors_of(model)), list(parts.corrupted("test", "fog", 2))
+    conditions, batches = conditions_of("fog", sensors_of(model)), list(corrupted_loader(parts, "test", "fog", 2))
     features = model.features
     monkeypatch.setattr(model, "features", lambda *args: calls.append(args) or features(*args))
     answers = detect_under(model, detection, CPU, batches, conditions)

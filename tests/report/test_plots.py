@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from torchvision.io import ImageReadMode, decode_image
 
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from report import plots
 from report.plots import View, draw_detections, plot_curves
 from tests.tiny_data import make_tiny_flir

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torchvision.io import decode_image, write_jpeg
 
-from datasets.detection.paired_detection import PairRecord
+from datasets.detection.dataset import DetectionRecord
 
 
 def edit(folder: Path, origin: str, change: Callable[[dict], None]) -> None:
@@ -19,62 +19,62 @@ def edit(folder: Path, origin: str, change: Callable[[dict], None]) -> None:
     path.write_text(json.dumps(data))
 
 
-def missing_rgb(folder: Path, record: PairRecord) -> None:
-    Path(record.rgb_path).unlink()
+def missing_rgb(folder: Path, record: DetectionRecord) -> None:
+    Path(record.paths["rgb"]).unlink()
 
 
-def truncated_thermal(folder: Path, record: PairRecord) -> None:
-    path = Path(record.thermal_path)
+def truncated_thermal(folder: Path, record: DetectionRecord) -> None:
+    path = Path(record.paths["thermal"])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def empty_rgb(folder: Path, record: PairRecord) -> None:
-    Path(record.rgb_path).write_bytes(b"")
+def empty_rgb(folder: Path, record: DetectionRecord) -> None:
+    Path(record.paths["rgb"]).write_bytes(b"")
 
 
-def text_as_thermal(folder: Path, record: PairRecord) -> None:
-    Path(record.thermal_path).write_text("no image at all")
+def text_as_thermal(folder: Path, record: DetectionRecord) -> None:
+    Path(record.paths["thermal"]).write_text("no image at all")
 
 
-def rgb_of_another_size(folder: Path, record: PairRecord) -> None:
-    write_jpeg(decode_image(record.rgb_path)[:, :-8, :-8].contiguous(), record.rgb_path)
+def rgb_of_another_size(folder: Path, record: DetectionRecord) -> None:
+    write_jpeg(decode_image(record.paths["rgb"])[:, :-8, :-8].contiguous(), record.paths["rgb"])
 
 
-def both_of_another_size(folder: Path, record: PairRecord) -> None:
-    for path in (record.rgb_path, record.thermal_path):
+def both_of_another_size(folder: Path, record: DetectionRecord) -> None:
+    for path in (record.paths["rgb"], record.paths["thermal"]):
         write_jpeg(decode_image(path)[:, :-8].contiguous(), path)
 
 
-def thermal_in_colours(folder: Path, record: PairRecord) -> None:
-    grey = decode_image(record.thermal_path)
-    write_jpeg(torch.cat([grey, 255 - grey, grey]), record.thermal_path)
+def thermal_in_colours(folder: Path, record: DetectionRecord) -> None:
+    grey = decode_image(record.paths["thermal"])
+    write_jpeg(torch.cat([grey, 255 - grey, grey]), record.paths["thermal"])
 
 
-def rgb_is_thermal(folder: Path, record: PairRecord) -> None:
-    shutil.copy(record.thermal_path, record.rgb_path)
+def rgb_is_thermal(folder: Path, record: DetectionRecord) -> None:
+    shutil.copy(record.paths["thermal"], record.paths["rgb"])
 
 
-def extra_rgb(folder: Path, record: PairRecord) -> None:
-    Path(record.rgb_path).with_name("FLIR_90001_RGB.jpg").write_bytes(Path(record.rgb_path).read_bytes()[::-1])
+def extra_rgb(folder: Path, record: DetectionRecord) -> None:
+    Path(record.paths["rgb"]).with_name("FLIR_90001_RGB.jpg").write_bytes(Path(record.paths["rgb"]).read_bytes()[::-1])
 
 
-def extra_thermal(folder: Path, record: PairRecord) -> None:
-    shutil.copy(record.thermal_path, Path(record.thermal_path).with_name("FLIR_90002_PreviewData.jpeg"))
+def extra_thermal(folder: Path, record: DetectionRecord) -> None:
+    shutil.copy(record.paths["thermal"], Path(record.paths["thermal"]).with_name("FLIR_90002_PreviewData.jpeg"))
 
 
-def box_far_outside(folder: Path, record: PairRecord) -> None:
+def box_far_outside(folder: Path, record: DetectionRecord) -> None:
     add_box(folder, record.image_id, [record.width + 100, 0, 10, 10])
 
 
-def unknown_category(folder: Path, record: PairRecord) -> None:
+def unknown_category(folder: Path, record: DetectionRecord) -> None:
     add_box(folder, record.image_id, [1, 1, 10, 10], category=77)
 
 
-def unknown_image(folder: Path, record: PairRecord) -> None:
+def unknown_image(folder: Path, record: DetectionRecord) -> None:
     add_box(folder, "nowhere", [1, 1, 10, 10])
 
 
-def image_without_width(folder: Path, record: PairRecord) -> None:
+def image_without_width(folder: Path, record: DetectionRecord) -> None:
     edit(
         folder, "train", lambda data: [image.pop("width") for image in data["images"] if image["id"] == record.image_id]
     )
@@ -85,19 +85,19 @@ def add_box(folder: Path, image_id: str, bbox: list[int], category: int = 1) -> 
     edit(folder, "train", lambda data: data["annotations"].append(box))
 
 
-def twice_in_train(folder: Path, record: PairRecord) -> None:
+def twice_in_train(folder: Path, record: DetectionRecord) -> None:
     copy_pair(folder, record, "train", 90003)
 
 
-def in_test_as_well(folder: Path, record: PairRecord) -> None:
+def in_test_as_well(folder: Path, record: DetectionRecord) -> None:
     copy_pair(folder, record, "test", 90004)
 
 
-def copy_pair(folder: Path, record: PairRecord, origin: str, number: int) -> None:
+def copy_pair(folder: Path, record: DetectionRecord, origin: str, number: int) -> None:
     """Copy a training pair, with a box, to a list under another number."""
     stem = f"FLIR_{number}_PreviewData"
-    shutil.copy(record.thermal_path, folder / f"images_thermal_{origin}/data/{stem}.jpeg")
-    shutil.copy(record.rgb_path, folder / f"images_rgb_{origin}/data/FLIR_{number}_RGB.jpg")
+    shutil.copy(record.paths["thermal"], folder / f"images_thermal_{origin}/data/{stem}.jpeg")
+    shutil.copy(record.paths["rgb"], folder / f"images_rgb_{origin}/data/FLIR_{number}_RGB.jpg")
     image = {"id": stem, "file_name": f"{stem}.jpeg", "width": record.width, "height": record.height}
     box = {"id": number, "image_id": stem, "category_id": 1, "bbox": [1, 1, 10, 10], "area": 100, "iscrowd": 0}
 

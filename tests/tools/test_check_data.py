@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision.io import write_jpeg
 
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from tests.run_commands import refused, run
 from tests.tiny_data import make_tiny_flir
 from tests.tools.plant_faults import FAULTS, TEN, add_box, edit
@@ -130,7 +130,7 @@ def test_a_pair_copied_over_one_of_another_size_is_one_fault(tmp_path, capsys):
     assert not kinds(check(folder, capsys))
     data = open_data_set(folder)
     for modality in ("rgb", "thermal"):
-        source, target = (getattr(data.records[o][0], f"{modality}_path") for o in ("train", "test"))
+        source, target = (data.records[o][0].paths[modality] for o in ("train", "test"))
         shutil.copy(source, target)
     assert kinds(check(folder, capsys)) == {"pairs in two lists": 1}
 
@@ -160,13 +160,13 @@ def test_too_few_pairs_for_the_split(tmp_path, capsys):
 
 def test_what_is_odd_is_a_remark(folder, capsys):
     records = open_data_set(folder).records["train"]
-    write_jpeg(torch.full((3, 64, 80), 7, dtype=torch.uint8), records[0].rgb_path)
+    write_jpeg(torch.full((3, 64, 80), 7, dtype=torch.uint8), records[0].paths["rgb"])
     add_box(folder, records[1].image_id, [1, 1, 0, 10])
     edit(folder, "test", lambda data: data["images"].pop() and data["annotations"].clear())
     warnings = check(folder, capsys)["remarks"]
     assert len(warnings) == 3
     assert "no width or height: left out" in warnings[0]
-    assert warnings[1] == f"{records[0].rgb_path}: one colour throughout"
+    assert warnings[1] == f"{records[0].paths['rgb']}: one colour throughout"
     assert warnings[2].startswith(f"{folder}: 1 pair that no list names, the first {folder}/images_thermal_test/data/")
 
 
@@ -177,7 +177,7 @@ def test_a_class_that_training_never_sees_is_a_remark(folder, capsys):
 
 def test_thermal_of_sixteen_bits_is_named(folder, capsys):
     for record in open_data_set(folder).records["test"]:
-        path = Path(record.thermal_path)
+        path = Path(record.paths["thermal"])
         grey = np.asarray(Image.open(path)).astype(np.uint16) * 20 + 7000
         path.unlink()
         Image.fromarray(grey).save(path.with_suffix(".png"))

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from datasets.images import read_rgb, read_thermal
 from tests.run_commands import refused, run
 from tests.tiny_data import make_tiny_flir
@@ -25,8 +25,8 @@ def pixels(folder: Path, description: Path) -> dict[str, np.ndarray]:
     """Give all training pixels in 0..1, (3, num) and (1, num), as the network's input has them."""
     data = open_data_set(folder, str(description))
     records = data.records["train"]
-    rgb = [read_rgb(r.rgb_path).numpy().reshape(3, -1) for r in records]
-    thermal = [read_thermal(r.thermal_path, data.thermal_counts).numpy().reshape(1, -1) for r in records]
+    rgb = [read_rgb(r.paths["rgb"]).numpy().reshape(3, -1) for r in records]
+    thermal = [read_thermal(r.paths["thermal"], data.thermal_counts).numpy().reshape(1, -1) for r in records]
     return {name: np.concatenate(images, axis=1) / 255 for name, images in {"rgb": rgb, "thermal": thermal}.items()}
 
 
@@ -97,7 +97,7 @@ def test_counts_that_a_set_names_are_used(folder, tmp_path, capsys):
 def test_faults_are_one_line(folder, tmp_path, capsys):
     assert "outside the data folder" in refused(main, capsys, folder, "--out", folder / "stats.yaml")
     assert "folder that exists" in refused(main, capsys, folder, "--out", tmp_path / "none" / "stats.yaml")
-    first = Path(open_data_set(folder).records["train"][0].thermal_path)
+    first = Path(open_data_set(folder).records["train"][0].paths["thermal"])
     grey = np.asarray(Image.open(first)).astype(np.uint16)
     first.unlink()
     Image.fromarray(grey).save(first.with_suffix(".png"))

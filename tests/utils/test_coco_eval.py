@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_convert
 
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from tests.tiny_data import make_tiny_flir
 from utils.coco_eval import evaluate_by_scene, evaluate_detections, to_coco_detections
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.detection.paired_detection import PairedData, PairRecord
+from datasets.detection.dataset import DetectionRecord
+from datasets.detection.detection_data import DetectionData
 
 PERCENTILES = (5, 50, 95)
 AREAS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}  # COCO's, original pixels
 
 
-def list_statistics(data: PairedData, origin: str) -> dict[str, Any]:
+def list_statistics(data: DetectionData, origin: str) -> dict[str, Any]:
     """Count what one list holds.
 
     Args:
@@ -58,7 +59,7 @@ def box_sizes(boxes_xyxy: np.ndarray) -> dict[str, Any]:
     return rows | counts
 
 
-def letterboxed_boxes(records: list[PairRecord], image_size: tuple[int, int]) -> torch.Tensor:
+def letterboxed_boxes(records: list[DetectionRecord], image_size: tuple[int, int]) -> torch.Tensor:
     """Return the boxes of all records, (M, 4) float32, in pixels of the letterboxed input of `image_size` (H, W)."""
     height, width = image_size
     boxes = [torch.tensor(r.boxes_xyxy) * min(height / r.height, width / r.width) for r in records]

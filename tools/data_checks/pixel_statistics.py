@@ -1,75 +1,88 @@
-"""Exact mean and standard deviation of all pixels of a list of pairs, from counts of every value.
+"""Exact mean and standard deviation of all pixels of a list of records, from counts of every value.
 
-Thermal images of 16 bits are measured as the network will see them: mapped to eight between the set's two counts.
+Grey images of 16 bits are measured as the network reads them: mapped to eight bits between the data set's two counts.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from datasets.detection.paired_detection import Normalization, PairRecord
+from datasets.detection.dataset import DetectionRecord
+from datasets.detection.transforms import COLOUR, Normalization
 from datasets.images import STRETCH, Counts, eight_bits, read_rgb, read_thermal_values
 from utils.errors import UserError
 
 LEVELS, COUNTS = 256, 65536  # values of 8 and 16 bits
+Histograms = dict[str, np.ndarray]  # by modality, how often each value is in each channel: (channels, values)
 
 
 @dataclass(frozen=True)
 class PixelStatistics:
     """`normalization`: (mean of 3, deviation of 3) in 0..1 by modality.
 
-    `thermal_counts`: 16-bit values that become black and white, None for thermal of 8 bits.
+    `thermal_counts`: 16-bit values that become black and white, None for grey images of 8 bits.
     """
 
     normalization: Normalization
     thermal_counts: Counts | None
 
 
-def pixel_statistics(records: list[PairRecord], counts: Counts | None, workers: int) -> PixelStatistics:
-    """Read all pairs and measure them.
+def pixel_statistics(
+    records: list[DetectionRecord], channels: dict[str, int], counts: Counts | None, workers: int
+) -> PixelStatistics:
+    """Read all records and measure them.
 
     Args:
         records: at least one.
-        counts: what the data set names as `thermal_counts`; None: measured where thermal has 16 bits.
+        channels: of the images of each modality.
+        counts: the data set's `thermal_counts`; None: measured where grey images have 16 bits.
         workers: threads.
     Raises:
-        UserError: a file cannot be decoded, or thermal files have 8 and 16 bits.
+        UserError: a file cannot be decoded, or grey images have 8 and 16 bits.
     """
-    rgb, grey = _count_all(records, workers)
-    if len(grey) == COUNTS:
-        counts = counts or _percentiles(grey)
-        grey = np.bincount(eight_bits(np.arange(COUNTS), counts), grey, LEVELS)
-    else:
-        counts = None
-    channels = {"rgb": list(rgb), "thermal": [grey] * 3}
-    numbers = {m: tuple(zip(*(_mean_and_std(values) for values in mine))) for m, mine in channels.items()}
-    return PixelStatistics(numbers, counts)
+    histograms, measured = _add_up(records, channels, workers), None
+    for modality, values in histograms.items():
+        if values.shape[1] == COUNTS:
+            measured = counts or _percentiles(values[0])
+            levels = eight_bits(np.arange(COUNTS), measured)
+            histograms[modality] = np.bincount(levels, values[0], LEVELS)[None]
+    normalization = {}
+    for modality, values in histograms.items():
+        mean, std = zip(*(_mean_and_std(row) for row in np.broadcast_to(values, (COLOUR, LEVELS))))
+        normalization[modality] = mean, std
+    return PixelStatistics(normalization, measured)
 
 
-def _count_all(records: list[PairRecord], workers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Add up what `_count` gives of each pair."""
-    rgb, thermal = np.zeros((3, LEVELS), np.int64), {}
+def _add_up(records: list[DetectionRecord], channels: dict[str, int], workers: int) -> Histograms:
+    """Return the sum of the histograms of all records."""
+    total: Histograms = {}
+    for histograms in _histograms(records, channels, workers):
+        for modality, values in histograms.items():
+            if modality in total and total[modality].shape != values.shape:
+                raise UserError(f"{modality} images: expected all of 8 or all of 16 bits, found both")
+            total[modality] = total.get(modality, 0) + values
+    return total
+
+
+def _histograms(records: list[DetectionRecord], channels: dict[str, int], workers: int) -> Iterator[Histograms]:
     pool = ThreadPoolExecutor(workers)
     try:
-        for mine, theirs in tqdm(pool.map(_count, records), "read pairs", len(records), leave=False, disable=None):
-            rgb += mine
-            thermal[len(theirs)] = thermal.get(len(theirs), 0) + theirs
+        jobs = pool.map(lambda record: _histogram(record, channels), records)
+        yield from tqdm(jobs, "read images", len(records), leave=False, disable=None)
     finally:
-        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all pairs
-    if len(thermal) > 1:
-        raise UserError("thermal images: expected all of 8 or all of 16 bits, found both")
-    (grey,) = thermal.values()
-    return rgb, grey
+        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all records
 
 
-def _count(record: PairRecord) -> tuple[np.ndarray, np.ndarray]:
-    """Give how often each value is in a pair: RGB (3, 256), thermal (256,) or (65536,)."""
-    rgb, thermal = read_rgb(record.rgb_path).numpy(), read_thermal_values(record.thermal_path).numpy()
-    levels = COUNTS if thermal.dtype == np.uint16 else LEVELS
-    channels = np.stack([np.bincount(channel.ravel(), minlength=LEVELS) for channel in rgb])
-    return channels, np.bincount(thermal.ravel(), minlength=levels)
+def _histogram(record: DetectionRecord, channels: dict[str, int]) -> Histograms:
+    histograms = {}
+    for modality, path in record.paths.items():
+        image = (read_rgb(path) if channels[modality] == COLOUR else read_thermal_values(path)).numpy()
+        levels = COUNTS if image.dtype == np.uint16 else LEVELS
+        histograms[modality] = np.stack([np.bincount(channel.ravel(), minlength=levels) for channel in image])
+    return histograms
 
 
 def _percentiles(values: np.ndarray) -> Counts:

@@ -19,11 +19,11 @@ def in_words(report: dict[str, Any]) -> str:
     lists = report["lists"]
     parts = [
         f"{report['data']}: {report['dataset']}, layout: {report['layout']}",
-        aligned(_counts(lists)),
+        aligned(_counts(lists, "pairs" if len(report["modalities"]) > 1 else "files")),
         "\n".join(f"images of {origin}: {_images(one)}" for origin, one in lists.items()),
         aligned(_box_sizes(lists)),
         _anchors(report["anchors"]),
-        _misregistration(report["misregistration"]),
+        *([_misregistration(report["misregistration"])] if len(report["modalities"]) > 1 else []),
         _problems(report["problems"]),
         "\n".join([f"remarks: {len(report['remarks'])}", *(f"  {line}" for line in report["remarks"])]),
     ]
@@ -39,10 +39,10 @@ def show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _counts(lists: dict[str, dict]) -> list[list[str]]:
+def _counts(lists: dict[str, dict], unit: str) -> list[list[str]]:
     notes = {name: None for one in lists.values() for name in one if name not in COUNTED}  # ordered, each once
     classes = list(next(iter(lists.values()))["classes"])
-    head = ["list", "images", "pairs", "boxes", *classes, "no boxes", *(name.replace("_", " ") for name in notes)]
+    head = ["list", "images", unit, "boxes", *classes, "no boxes", *(name.replace("_", " ") for name in notes)]
     rows = []
     for origin, one in lists.items():
         numbers = [one["images"], one["pairs"], one["boxes"], *one["classes"].values(), one["images_without_boxes"]]

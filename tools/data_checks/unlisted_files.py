@@ -1,24 +1,24 @@
-"""Image files that no list names: halves of pairs, which are faults, and whole pairs.
+"""Image files that no list names: halves of pairs, which are faults, and whole pairs or single images.
 
 All lists are looked at together, since they may share folders, and modalities may too (FLIR's align/ form): there a
-file whose name the rule for the other modality changes is of the modality that the lists name. A list that cannot be
-read says nothing of the files in its folders, so those are left alone.
+file whose name the rule for the other modality changes belongs to the modality that the lists name. Folders of a list
+that cannot be read are not looked at.
 """
 
 from pathlib import Path, PurePosixPath
 
 from datasets.detection.annotations import is_file_name
 from datasets.detection.coco_json import read_coco
-from datasets.detection.pairing import MODALITIES, SPELLED, is_folder, without_suffix
-from datasets.detection.sources import PairList, Source
+from datasets.detection.pairing import is_folder, spelled, without_suffix
+from datasets.detection.sources import ImageList, Source
 from datasets.images import SUFFIXES
-from tools.data_checks.pairs import Problem
+from tools.data_checks.records import Problem
 from utils.errors import UserError
 
 Folders = dict[str, Path]  # by modality
 
 
-def named_images(one: PairList) -> set[str] | None:
+def named_images(one: ImageList) -> set[str] | None:
     """Return the names of a list's images, whatever else is wrong in it; None where they cannot be read."""
     if one.xml_files:
         return set(one.xml_files)
@@ -34,8 +34,8 @@ def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
     """Look for image files that no list names.
 
     Returns:
-        A problem for each whose partner is not there, and one file of each whole pair. Where neither modality bears the
-        annotated names, partners cannot be told, and there are none of both.
+        A problem for each whose partner is not there, and one file of each whole pair, or each single image. Where no
+        modality has the annotated names, partners are not known, and both are empty.
     """
     listed = {origin: named_images(one) for origin, one in source.lists.items()}
     key = _bearer(source, {name for names in listed.values() for name in names or ()})
@@ -46,7 +46,7 @@ def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
         for modality, folder in one.folders.items():
             if listed[origin] is None or not is_folder(folder):
                 closed |= set(one.folders.values())
-            renamed = {source.names[modality](_stem(name)) for name in listed[origin] or ()}
+            renamed = {source.image_name(modality, _stem(name)) for name in listed[origin] or ()}
             claimed |= {_path(folder, name) for name in renamed if is_file_name(name)}
     halves, whole = {}, {}
     for folders in {tuple(one.folders.values()): one.folders for one in source.lists.values()}.values():
@@ -56,8 +56,8 @@ def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
 
 
 def _bearer(source: Source, names: set[str]) -> str | None:
-    """Give the modality whose files have the annotated names."""
-    same = (m for m in MODALITIES if all(source.names[m](_stem(name)) == _stem(name) for name in names))
+    """Return the modality whose files have the annotated names."""
+    same = (m for m in source.modalities if all(source.image_name(m, _stem(name)) == _stem(name) for name in names))
     return next(same, None)
 
 
@@ -65,23 +65,26 @@ def _sort(source: Source, folders: Folders, key: str, claimed: set[Path], halves
     """Add the files that are not `claimed` of one pair of folders to `halves` {path: problem} or `whole` {path: file}.
 
     Args:
-        key: the modality that bears the annotated names, and so gives the partner's.
+        key: the modality that has the annotated names, which give the partner's.
     """
-    other = next(m for m in MODALITIES if m != key)
+    if len(source.channels) == 1:
+        whole |= _images(folders[key], claimed)
+        return
+    other = next(m for m in source.channels if m != key)
     mine, theirs = (_images(folders[m], claimed) for m in (key, other))
-    partner = {path: _path(folders[other], source.names[other](_name(path, folders[key]))) for path in mine}
+    partner = {path: _path(folders[other], source.image_name(other, _name(path, folders[key]))) for path in mine}
     if folders[key] == folders[other]:
         partner = {path: wanted for path, wanted in partner.items() if wanted != path}
         theirs = {path: file for path, file in theirs.items() if path not in partner}
     whole |= {path: mine[path] for path, wanted in partner.items() if wanted in theirs or wanted in claimed}
     for path in partner.keys() - whole.keys():
-        halves[path] = _half(mine[path], key, partner[path].name, folders[other])
+        halves[path] = _half(source, mine[path], key, partner[path].name, folders[other])
     for path in theirs.keys() - set(partner.values()):
-        halves[path] = _half(theirs[path], other, None, folders[key])
+        halves[path] = _half(source, theirs[path], other, None, folders[key])
 
 
-def _half(file: Path, modality: str, partner: str | None, folder: Path) -> Problem:
-    other = SPELLED[next(m for m in MODALITIES if m != modality)]
+def _half(source: Source, file: Path, modality: str, partner: str | None, folder: Path) -> Problem:
+    other = spelled(next(m for m in source.channels if m != modality))
     expected = f"its {other} partner{f' {partner}' if partner else ''} in {folder}"
     return Problem("files without partner", f"{file}: expected {expected}, as no list names it, found none")
 
@@ -95,7 +98,7 @@ def _images(folder: Path, claimed: set[Path]) -> dict[Path, Path]:
 
 
 def _path(folder: Path, name: str) -> Path:
-    """Give where `pairing.pair_images` looks for a name: some sets name folders of the place where they were made."""
+    """Return where `pairing.find_images` looks for a name: some sets name folders of the place where they were made."""
     wanted = PurePosixPath(name)
     below = folder / wanted.parent
     return (below if is_folder(below) else folder) / wanted.name

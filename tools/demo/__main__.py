@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from datasets.road_scenes import check_width, scenes_hash
 from tools.demo.jobs import cache_folder, demo_jobs, environment_for, methods_needed
 from tools.demo.options import CORES, Options, parse

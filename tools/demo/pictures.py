@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from datasets.detection.paired_detection import PairedData
+from datasets.detection.detection_data import DetectionData
 from models.search.parts import draw_architecture, read_any
 from report.plots import View, draw_detections, plot_curves
 from tools.demo.jobs import searched_in, tested_in, trained_in
@@ -14,7 +14,7 @@ TITLES = {"thermal": "thermal", "rgb": "RGB"}
 MIN_SCORE = 0.3
 
 
-def draw_pictures(out: Path, data: PairedData, summary: dict, done: Finished, methods: tuple[str, ...]) -> None:
+def draw_pictures(out: Path, data: DetectionData, summary: dict, done: Finished, methods: tuple[str, ...]) -> None:
     """Write OUT/genotype.png, curves.png and detections.png.
 
     Args:

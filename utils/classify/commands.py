@@ -1,13 +1,14 @@
 """Search, and training, of a data set's classifier: what main_darts_{searchable,found}_NAME.py do."""
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from commands.combinations import check_combinations
 from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
+from commands.strategy import CACHED_PARTS
+from engine.feature_caching import cached
 from models.classification.fused_classifier import FusionClassifier
 from models.search.architecture import Architecture, read_architecture
 from models.search.fusion_cells.choices import SEQUENCES
@@ -27,11 +28,10 @@ from tasks.classification.build import (
 from tasks.classification.options import parser_of
 from tasks.classification.presets import DataSet
 from utils.args import parse
-from utils.classify import pooling
 from utils.classify.testing import test_classifier
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.experiment import pick_compute
+from utils.experiment import cache_options, check_cache_options, pick_compute
 from utils.inherit import inherit
 from utils.learning import Setting, run_search, run_training
 from utils.reporting import count_parameters, next_command_line, print_dry_run
@@ -58,10 +58,10 @@ def search_once(data_set: DataSet, args: argparse.Namespace) -> None:
     if not args.resume:  # whose options are all there
         inherit_backbone(args)
     check_combinations(args)
-    pooling.check_caching(args)
     seed_everything(args.seed)
     compute, modalities = pick_compute(args), tuple(data_set.files)
-    parts = open_examples(data_set, args, modalities).without_rest()
+    parts = open_examples(data_set, args, modalities).for_search()
+    check_cache_options(args, parts)
     checkpoint_split = check_encoders(args, parts)
     model = compute.place(supernet(args, load_encoders(data_set, args, modalities)))
     if args.dry_run:
@@ -73,7 +73,7 @@ def search_once(data_set: DataSet, args: argparse.Namespace) -> None:
         carried = (*CARRIED, *data_set.files.values())
         return next_command_line(f"main_darts_found_{data_set.name}.py", args, {"search_exp_dir": run.path}, carried)
 
-    cache = partial(pooling.cached, args, parts, model, compute, wanted=("train", "arch", "val"))
+    cache = partial(cached, parts, model=model, compute=compute, **CACHED_PARTS, **cache_options(args))
     facts = {"checkpoint_split": checkpoint_split, "data_set": data_set.name}
     with running("search", args, parts, []) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}")
@@ -99,10 +99,10 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
         args = ranks().broadcast_from_first(lambda: inherit_sizes(data_set, args, source))
     if args.cache_features != "off" and "stream_lr" not in args.given:
         args.stream_lr = 0.0  # cached features are of frozen encoders
-    pooling.check_caching(args)
     compute = pick_compute(args)
     modalities = (args.baseline,) if args.baseline in data_set.files else tuple(data_set.files)
     parts = open_examples(data_set, args, modalities)
+    check_cache_options(args, parts)
     checkpoint_split = check_encoders(args, parts)
     streams = load_encoders(data_set, args, modalities)
     check_taps(args, streams)
@@ -118,7 +118,9 @@ def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
     def next_command(run: RunFolder) -> str:
         return next_command_line(f"main_darts_found_{data_set.name}.py", args, {"eval_exp_dir": run.path}, TO_TEST)
 
-    cache: Callable = partial(pooling.cached, args, parts, model, compute, wanted=(*parts.learning, "val"))
+    cache = partial(
+        cached, parts, model=model, compute=compute, learning=parts.learning, plain=("val",), **cache_options(args)
+    )
     facts = {"checkpoint_split": checkpoint_split, "data_set": data_set.name, "classes": parts.data.classes}
     with running("found", args, parts, []) as (run, stop):
         run.log(f"split of the checkpoints: {checkpoint_split}")

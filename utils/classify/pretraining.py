@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from commands.run import finish, is_finished, resume_options, running
-from datasets.labelled_parts import LabelledParts
+from datasets.data_module import DataModule
 from models.classification.fused_classifier import normalised
 from tasks.classification.build import build_encoder, encoder_file, open_examples, pretraining, task_of
 from tasks.classification.options import parser_of
@@ -84,19 +84,19 @@ def pretrain(data_set: DataSet, argv: list[str]) -> None:
         finish(run, args, parts, [f"checkpointdir: {args.checkpointdir}", next_command])
 
 
-def check_others(args: argparse.Namespace, parts: LabelledParts) -> None:
+def check_others(args: argparse.Namespace, parts: DataModule) -> None:
     """Refuse another backbone, or other classes, than those of the encoders that stay in checkpointdir."""
     known, path = pretraining(args), Path(args.checkpointdir) / PRETRAINED
-    others = sorted(set(known.get("splits", {})) - set(parts.modalities))
+    others = sorted(set(known.get("splits", {})) - set(parts.data.modalities))
     ours = {"classes": parts.data.classes}
-    ours |= {"backbone": args.backbone} if BACKBONED & set(others) and BACKBONED & set(parts.modalities) else {}
+    ours |= {"backbone": args.backbone} if BACKBONED & set(others) and BACKBONED & set(parts.data.modalities) else {}
     for name, value in ours.items():
         if others and known.get(name) != value:
             told = f"{short(known.get(name))} as for {', '.join(others)} in {path}"
             raise UserError(f"{name}: expected {told}, found {short(value)}; name another --checkpointdir")
 
 
-def publish(data_set: DataSet, args: argparse.Namespace, parts: LabelledParts, models: dict[str, nn.Module]) -> None:
+def publish(data_set: DataSet, args: argparse.Namespace, parts: DataModule, models: dict[str, nn.Module]) -> None:
     """Write the finished encoders, the split and the options, all at the end; replaced files are kept as NAME.bak."""
     folder = Path(args.checkpointdir)
     with locked(folder, print, "another pretraining"):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from types import NoneType
 
+from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.step import Session
 from models.search.architecture import architecture_from_json
@@ -15,10 +16,9 @@ from tasks.classification.build import assemble_encoders, build_encoder, found_c
 from tasks.classification.presets import DataSet
 from tasks.classification.task import F1_TYPES, Classification
 from utils import checkpoint
-from utils.classify import pooling
 from utils.distributed import ranks
 from utils.errors import UserError, short
-from utils.experiment import pick_compute
+from utils.experiment import cache_options, check_cache_options, pick_compute
 from utils.inherit import check_inherited
 from utils.reporting import count_parameters, print_dry_run, start_run, tracking, validator
 from utils.run_folder import commit
@@ -42,7 +42,7 @@ def test_classifier(data_set: DataSet, args: argparse.Namespace) -> None:
     state = ranks().broadcast_from_first(lambda: checkpoint.load(path))
     check_fields(state, path, data_set)
     take_options(args, state, data_set, path)
-    pooling.check_caching(args)
+    check_cache_options(args)
     compute = pick_compute(args)
     modalities = (args.baseline,) if args.baseline in data_set.files else tuple(data_set.files)
     parts = open_examples(data_set, args, modalities)
@@ -60,7 +60,7 @@ def test_classifier(data_set: DataSet, args: argparse.Namespace) -> None:
         return
 
     run, started = start_run("test", args, parts, []), time.perf_counter()
-    parts = pooling.cached(args, parts, model, compute, run.log, (args.eval_part,))
+    parts = cached(parts, model=model, compute=compute, log=run.log, plain=(args.eval_part,), **cache_options(args))
     task = task_of(data_set, args)
     session = Session(model, task, compute, Guard(compute.device))
     validate, answers = validator(session, parts, args.eval_part, full=True)

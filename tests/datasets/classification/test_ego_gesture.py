@@ -46,27 +46,27 @@ def annotate(folder: Path, database, name: str = "egogestureall.json", labels=("
 
 def test_lists(generated):
     data = open_ego(str(generated))
-    assert {name: len(listed) for name, listed in data.examples.items()} == {"train": 12, "dev": 6, "test": 6}
-    groups = [{example.group for example in listed} for listed in data.examples.values()]
+    assert {name: len(listed) for name, listed in data.records.items()} == {"train": 12, "dev": 6, "test": 6}
+    groups = [{example.group for example in listed} for listed in data.records.values()]
     assert len(set.union(*groups)) == sum(map(len, groups)) == 12
     assert (len(data.classes), data.multi_label, data.modalities) == (83, False, BOTH)
-    for example in data.examples["dev"]:
+    for example in data.records["dev"]:
         assert example.name.startswith(example.group)
-        for folder in example.files.values():
+        for folder in example.paths.values():
             assert all((Path(folder) / f"{number:06d}.jpg").exists() for number in range(*example.span))
 
 
 @pytest.mark.parametrize("seed", [None, 5])
 def test_shapes(generated, seed):
     data = open_ego(str(generated))
-    read = data.load(data.examples["train"][0], BOTH, seed)
+    read = data.load(data.records["train"][0], BOTH, seed)
     assert (read["rgb"].shape, read["rgb"].dtype) == ((3, 32, 112, 112), torch.uint8)
     assert (read["depth"].shape, read["depth"].dtype) == ((1, 32, 112, 112), torch.uint8)
-    assert torch.equal(data.load(data.examples["train"][0], ("depth",), seed)["depth"], read["depth"])
+    assert torch.equal(data.load(data.records["train"][0], ("depth",), seed)["depth"], read["depth"])
 
 
 def test_small_takes_the_first_of_each_subject(generated, monkeypatch):
-    monkeypatch.setattr("datasets.small.SMALL", 2)
+    monkeypatch.setattr("datasets.classification.examples.SMALL", 2)
     check_small(open_ego(str(generated)), open_ego(str(generated), small=True))
 
 
@@ -82,10 +82,10 @@ def test_small_takes_the_first_of_each_subject(generated, monkeypatch):
 )
 def test_forms_of_the_annotation(frames, name, entry):
     data = open_ego(annotate(frames, {name: entry}, "other.json"))
-    (example,) = data.examples["train"]
+    (example,) = data.records["train"]
     assert (example.name, example.label, example.group, example.span) == (name, (0,), "Subject01", (11, 91))
-    assert example.files["rgb"] == str(frames / RECORDING)
-    assert example.files["depth"] == str(frames / "Subject01/Scene2/Depth/depth3")
+    assert example.paths["rgb"] == str(frames / RECORDING)
+    assert example.paths["depth"] == str(frames / "Subject01/Scene2/Depth/depth3")
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1, 2])
@@ -93,7 +93,7 @@ def test_forms_of_the_annotation(frames, name, entry):
 def test_both_show_the_same_frames_of_the_span(frames, seed, span):
     entry = ENTRY | dict(zip(("start_frame", "end_frame"), span))
     data = open_ego(annotate(frames, {RECORDING: entry}))
-    read = data.load(data.examples["train"][0], BOTH, seed)
+    read = data.load(data.records["train"][0], BOTH, seed)
     rgb, depth = (read[modality].float().mean(dim=0) for modality in BOTH)
     assert (rgb - depth).abs().max() <= 2  # the ramp too: both are cut out at one place
     across = depth.mean(dim=(0, 1))
@@ -115,7 +115,7 @@ def test_both_show_the_same_frames_of_the_span(frames, seed, span):
 
 def test_the_middle_or_a_drawn_place(frames):
     data = open_ego(annotate(frames, {RECORDING: ENTRY}))
-    example = data.examples["train"][0]
+    example = data.records["train"][0]
     means = {
         seed: data.load(example, ("depth",), seed)["depth"][0, :, :, 0].float().mean() for seed in (None, *range(6))
     }
@@ -167,9 +167,9 @@ def test_wrong_folder(tmp_path):
 def test_a_bad_frame_is_named(generated, tmp_path, modality, fault):
     folder = shutil.copytree(generated, tmp_path / "copy")
     data = open_ego(str(folder))
-    example = data.examples["test"][0]
+    example = data.records["test"][0]
     for number in range(*example.span):
-        path = Path(example.files[modality]) / f"{number:06d}.jpg"
+        path = Path(example.paths[modality]) / f"{number:06d}.jpg"
         content = path.read_bytes()
         path.unlink()
         if fault != "missing":

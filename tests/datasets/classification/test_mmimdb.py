@@ -39,13 +39,13 @@ def prepared(raw, tmp_path_factory) -> Path:
 def test_round_trip(raw, prepared):
     data = open_mmimdb(str(prepared))
     ids = json.loads((raw / "split.json").read_text())
-    assert {name: [e.name for e in listed] for name, listed in data.examples.items()} == ids
+    assert {name: [e.name for e in listed] for name, listed in data.records.items()} == ids
     assert (data.classes, data.modalities, data.multi_label) == (GENRES, ("image", "text"), True)
     with h5py.File(raw / "multimodal_imdb.hdf5") as file:
         rows = file["imdb_ids"].asstr()[()].tolist()
     labels = draw_labels(10, SEED)
     texts = torch.from_numpy(word_vectors(labels, SEED))
-    for example in [example for listed in data.examples.values() for example in listed]:
+    for example in [example for listed in data.records.values() for example in listed]:
         row, read = rows.index(example.name), data.load(example, data.modalities, None)
         assert example.label == tuple(np.flatnonzero(labels[row]))
         poster = draw_poster(np.random.default_rng((SEED, 0, row)), np.flatnonzero(labels[row, SEEN]).tolist())
@@ -67,7 +67,7 @@ def test_to_rgb_undoes_what_vgg_needs():
 def test_small_takes_the_first_of_each_list(prepared, monkeypatch):
     monkeypatch.setattr("datasets.classification.mmimdb.SMALL", 2)
     whole, small = open_mmimdb(str(prepared)), open_mmimdb(str(prepared), small=True)
-    assert small.examples == {name: listed[:2] for name, listed in whole.examples.items()}
+    assert small.records == {name: listed[:2] for name, listed in whole.records.items()}
 
 
 @pytest.mark.parametrize("form", ["ints", "texts", "short texts"])
@@ -203,7 +203,7 @@ def test_a_bad_image_names_its_file(prepared, tmp_path, change):
     data = open_mmimdb(str(folder))
     change(folder / "dev" / "image_000001.npy")
     with pytest.raises(UserError, match=r"dev/image_000001.npy: expected"):
-        data.load(data.examples["dev"][1], ("image",), None)
+        data.load(data.records["dev"][1], ("image",), None)
 
 
 def test_wrong_folder(tmp_path):

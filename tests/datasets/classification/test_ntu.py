@@ -53,7 +53,7 @@ def moved(tmp_path: Path, generated: Path) -> Path:
 
 
 def names(data) -> set[str]:
-    return {example.name for listed in data.examples.values() for example in listed}
+    return {example.name for listed in data.records.values() for example in listed}
 
 
 def test_subjects():
@@ -64,13 +64,13 @@ def test_subjects():
 
 def test_lists_labels_and_the_missing_skeleton(generated):
     data = open_ntu(str(generated))
-    assert {name: len(listed) > 0 for name, listed in data.examples.items()} == dict.fromkeys(data.examples, True)
-    for origin, listed in data.examples.items():
+    assert {name: len(listed) > 0 for name, listed in data.records.items()} == dict.fromkeys(data.records, True)
+    for origin, listed in data.records.items():
         for example in listed:
             assert list_of(int(example.group[1:])) == origin
             assert example.group == example.name[8:12]
             assert data.classes[example.label[0]] == example.name[16:]
-            assert all(example.name in path for path in example.files.values())
+            assert all(example.name in path for path in example.paths.values())
     missing = (generated / "missing_skeletons.txt").read_text().split()
     assert len(names(data)) == 27 == 28 - len(missing)
     assert len(data.warnings) == 1
@@ -82,7 +82,7 @@ def test_lists_labels_and_the_missing_skeleton(generated):
 @pytest.mark.parametrize("seed", [None, 4])
 def test_shapes(generated, seed):
     data = open_ntu(str(generated))
-    example = data.examples["dev"][0]
+    example = data.records["dev"][0]
     read = data.load(example, BOTH, seed)
     assert (read["rgb"].shape, read["rgb"].dtype) == ((3, 8, 64, 64), torch.uint8)
     assert (read["skeleton"].shape, read["skeleton"].dtype) == ((3, 32, 25, 2), torch.float32)
@@ -93,7 +93,7 @@ def test_shapes(generated, seed):
 
 
 def test_small_takes_the_first_of_each_subject(generated, monkeypatch):
-    monkeypatch.setattr("datasets.small.SMALL", 2)
+    monkeypatch.setattr("datasets.classification.examples.SMALL", 2)
     check_small(open_ntu(str(generated)), open_ntu(str(generated), small=True))
 
 
@@ -108,9 +108,9 @@ def test_pairs_are_of_one_name(generated, tmp_path):
     (folder / FOLDERS["skeleton"] / "S001C001P001R001A061.skeleton").write_text("")
     data = open_ntu(str(folder))
     assert names(data) == before - set(lost)
-    for listed in data.examples.values():
+    for listed in data.records.values():
         for example in listed:
-            assert [Path(path).name.partition(".")[0].removesuffix("_rgb") for path in example.files.values()] == [
+            assert [Path(path).name.partition(".")[0].removesuffix("_rgb") for path in example.paths.values()] == [
                 example.name
             ] * 2
     text = " ".join(data.warnings)
@@ -145,7 +145,7 @@ def test_label_map(generated, tmp_path):
 @pytest.mark.parametrize("seed", [None, 0, 1, 2, 3])
 def test_one_crop_in_time_for_both(numbered, seed):
     data = open_ntu(str(numbered))
-    read = data.load(data.examples["train"][0], BOTH, seed)
+    read = data.load(data.records["train"][0], BOTH, seed)
     times = read["skeleton"][0, :, 0, 0]
     first, last = times[0].item(), times[-1].item()
     assert times.diff().std() < 1e-4
@@ -234,7 +234,7 @@ def test_a_cut_video_names_its_file(numbered):
     path = numbered / FOLDERS["rgb"] / f"{NAME}_rgb.avi"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match=f"{NAME}_rgb.avi: expected a video"):
-        data.load(data.examples["train"][0], BOTH, None)
+        data.load(data.records["train"][0], BOTH, None)
 
 
 def test_videos_of_other_sizes_are_refused(numbered):
@@ -243,7 +243,7 @@ def test_videos_of_other_sizes_are_refused(numbered):
     write_numbered_skeleton(numbered / FOLDERS["skeleton"] / f"{other}.skeleton", 4)
     data = open_ntu(str(numbered))
     with pytest.raises(UserError, match=r"P008.*_rgb.avi: expected 64x64 px, as the first video, found 32x32"):
-        data.load(data.examples["train"][1], ("rgb",), None)
+        data.load(data.records["train"][1], ("rgb",), None)
     write_numbered_video(numbered / FOLDERS["rgb"] / f"{NAME}_rgb.avi", 4, (32, 64))
     with pytest.raises(UserError, match=r"expected a square video, as `python -m datasets.prepare_ntu` makes it"):
         open_ntu(str(numbered))
@@ -310,7 +310,7 @@ def test_each_modality_shows_its_own_factor_alone(tmp_path):
 
 def test_factors_can_be_read_from_the_clips(generated):
     data = open_ntu(str(generated))
-    for example in [example for listed in data.examples.values() for example in listed]:
+    for example in [example for listed in data.records.values() for example in listed]:
         first, second = factors(example.label[0], NUM_SECOND)
         read = data.load(example, BOTH, None)
         pixels = read["rgb"].float().permute(1, 2, 3, 0)
@@ -367,6 +367,6 @@ def test_real_clip(tmp_path, file, num_frames):
     assert opened.classes[0] == "drink water"
     assert opened.warnings == ()
     for seed in (None, 1):
-        frames = opened.load(opened.examples["train"][0], ("rgb",), seed)["rgb"]
+        frames = opened.load(opened.records["train"][0], ("rgb",), seed)["rgb"]
         assert frames.shape == (3, 8, 256, 256)
         assert frames.float().mean(dim=(0, 2, 3)).min() > 30  # of each frame, the last one too

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from datasets.detection.coco_json import parse_coco
+from datasets.detection.dataset import load_images
 from datasets.detection.flir_aligned import ALIASES, CLASSES
-from datasets.detection.paired_detection import load_pair
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
+from datasets.detection.sources import CHANNELS
 from tests.tiny_data import make_tiny_flir
 from tests.tiny_sets import make_tiny_align, make_tiny_llvip, make_tiny_m3fd, make_tiny_subset
 from utils.errors import UserError
@@ -23,8 +24,8 @@ def test_tiny_set(tmp_path, string_ids):
     assert {split: len(records) for split, records in data.records.items()} == {"train": 12, "test": 4}
     first = data.records["train"][0]
     assert first.image_id == ("FLIR_00001_PreviewData" if string_ids else 1)
-    assert Path(first.rgb_path).name == "FLIR_00001_RGB.jpg"
-    assert Path(first.thermal_path).name == "FLIR_00001_PreviewData.jpeg"
+    assert Path(first.paths["rgb"]).name == "FLIR_00001_RGB.jpg"
+    assert Path(first.paths["thermal"]).name == "FLIR_00001_PreviewData.jpeg"
     assert data.records["train"][4].boxes_xyxy.shape == (0, 4)
     assert data.notes["train"]["boxes"] == sum(len(r.labels) for r in data.records["train"]) > 0
 
@@ -49,9 +50,9 @@ def test_layouts(tmp_path, layout, note, words):
         for record in data.records[origin]:
             number = record.file_name[5:10]
             folders = tmp_path / f"images_rgb_{word}" / "data", tmp_path / f"images_thermal_{word}" / "data"
-            assert Path(record.rgb_path) == folders[0] / f"FLIR_{number}_RGB.jpg"
-            assert Path(record.thermal_path) == folders[1] / f"FLIR_{number}_PreviewData.jpeg"
-            load_pair(record)
+            assert Path(record.paths["rgb"]) == folders[0] / f"FLIR_{number}_RGB.jpg"
+            assert Path(record.paths["thermal"]) == folders[1] / f"FLIR_{number}_PreviewData.jpeg"
+            load_images(record, CHANNELS)
 
 
 def test_two_lists_are_read_where_both_forms_of_layout_1_are(tmp_path):
@@ -101,7 +102,7 @@ def test_other_suffixes_are_found(tmp_path):
     make_tiny_flir(tmp_path)
     folder = tmp_path / "images_thermal_test" / "data"
     (folder / "FLIR_00013_PreviewData.jpeg").rename(folder / "FLIR_00013_PreviewData.JPG")
-    assert open_data_set(tmp_path).records["test"][0].thermal_path.endswith("FLIR_00013_PreviewData.JPG")
+    assert open_data_set(tmp_path).records["test"][0].paths["thermal"].endswith("FLIR_00013_PreviewData.JPG")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_day_and_night_beside_the_full_lists(tmp_path, layout):
         assert (data.name, data.notes["train"]["layout"]) == (f"flir_aligned_{subset}", f"{layout}, {subset}")
         assert len(data.records["train"]) == 12
         folder = f"images_thermal_train{f'_{subset}' if layout == '1' else ''}"
-        assert Path(data.records["train"][0].thermal_path).parent == tmp_path / folder / "data"
+        assert Path(data.records["train"][0].paths["thermal"]).parent == tmp_path / folder / "data"
 
 
 @pytest.mark.parametrize("layout", ["1", "2"])
@@ -239,7 +240,7 @@ def test_real_pairs(real_data):
     assert counts == {"train": (100, 726), "test": (41, 294)}
     assert data.notes["train"]["layout"] == "2"
     for records in data.records.values():
-        rgb, thermal = load_pair(records[0])
+        rgb, thermal = load_images(records[0], CHANNELS).values()
         assert (len(rgb), len(thermal)) == (3, 1)
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from tests.tiny_sets import make_tiny_llvip, write_json
 from utils.errors import UserError
 
@@ -16,7 +16,7 @@ def test_both_forms(tmp_path, form, layout):
     assert (data.name, data.classes, data.category_ids) == ("llvip", ["person"], [1])
     assert data.notes["train"]["layout"] == layout
     first = data.records["test"][0]
-    assert (first.rgb_path, first.thermal_path) == tuple(
+    assert (first.paths["rgb"], first.paths["thermal"]) == tuple(
         str(tmp_path / folder / "test" / "000013.jpg") for folder in ("visible", "infrared")
     )
     assert first.file_name == "000013.jpg"
@@ -47,7 +47,7 @@ def edit(tmp_path, fault: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("two train lists", r"infrared/train.json: expected one list of train pairs, found .*train.json as well"),
+        ("two train lists", r"infrared/train.json: expected one list of train images, found .*train.json as well"),
         ("no test list", r"expected COCO files of train and test, found .*train.json .for an own set"),
         ("no list", r"expected \*train\*.json and \*test\*.json, or Annotations/\*.xml, found neither .for an own set"),
         ("no folder", r"expected LLVIP's folders infrared/train.*, found no visible/test .for an own set"),

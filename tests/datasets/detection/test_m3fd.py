@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from tests.tiny_sets import make_tiny_m3fd
 from utils.errors import UserError
 
@@ -24,8 +24,8 @@ def test_lists(tmp_path, words, sizes):
     assert data.classes == ["people", "car", "bus", "motorcycle", "lamp", "truck"]
     assert data.category_ids == [1, 3, 4, 2, 5, 6]
     assert {origin: len(records) for origin, records in data.records.items()} == sizes
-    assert data.records["train"][0].rgb_path == str(tmp_path / "Vis" / "000001.jpg")
-    assert data.records["train"][0].thermal_path == str(tmp_path / "Ir" / "000001.jpg")
+    assert data.records["train"][0].paths["rgb"] == str(tmp_path / "Vis" / "000001.jpg")
+    assert data.records["train"][0].paths["thermal"] == str(tmp_path / "Ir" / "000001.jpg")
 
 
 @pytest.mark.parametrize(

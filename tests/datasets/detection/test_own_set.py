@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datasets.detection.paired_detection import load_pair
-from datasets.detection.registry import open_data_set
-from datasets.parts import LoaderOptions, open_parts
+from datasets.data_module import LoaderOptions
+from datasets.detection.dataset import load_images
+from datasets.detection.detection_data import ImageOptions
+from datasets.detection.opening import open_data, open_data_set
+from datasets.detection.sources import CHANNELS
 from tests.tiny_sets import make_tiny_own
 from utils.errors import UserError
 
-OPTIONS = LoaderOptions((64, 80), 2, 0, 0, False, 0.0, (1.0, 1.0), 0.0, max_bad_files=0)
+OPTIONS = ImageOptions((64, 80)), LoaderOptions(batch_size=2)
 
 
 def open_own(folder: Path, **changes):
@@ -57,7 +59,7 @@ def test_all_fields(tmp_path):
     assert data.normalization["thermal"] == ((0.3,) * 3, (0.1,) * 3)
     assert data.normalization["rgb"][0][0] == 0.485
     assert data.thermal_counts == (7000.0, 9000.0)
-    assert Path(data.records["train"][0].rgb_path).name == "v000001.jpg"
+    assert Path(data.records["train"][0].paths["rgb"]).name == "v000001.jpg"
 
 
 def test_an_own_val_list(tmp_path):
@@ -71,7 +73,7 @@ def test_a_folder_for_each_list(tmp_path):
     make_tiny_own(tmp_path)
     (tmp_path / "rgb" / "test").rename(tmp_path / "colour")
     images = {"thermal": "thermal/{list}", "rgb": {"train": "rgb/train", "test": "colour"}}
-    assert open_own(tmp_path, images=images).records["test"][0].rgb_path == str(tmp_path / "colour" / "000013.jpg")
+    assert open_own(tmp_path, images=images).records["test"][0].paths["rgb"] == str(tmp_path / "colour" / "000013.jpg")
 
 
 @pytest.mark.parametrize("form", ["coco", "voc"])
@@ -101,11 +103,11 @@ def test_folders_below_the_image_folder(tmp_path, form):
     data = open_own(tmp_path, images={"thermal": "videos", "rgb": "videos"}, names=names)
     assert {origin: len(records) for origin, records in data.records.items()} == {"train": 12, "test": 4}
     first = data.records["train"][0]
-    assert first.thermal_path == str(tmp_path / "videos/set01/V000/lwir/I00000.jpg")
-    assert first.rgb_path == str(tmp_path / "videos/set01/V000/visible/I00000.jpg")
+    assert first.paths["thermal"] == str(tmp_path / "videos/set01/V000/lwir/I00000.jpg")
+    assert first.paths["rgb"] == str(tmp_path / "videos/set01/V000/visible/I00000.jpg")
     assert first.file_name == "set01/V000/lwir/I00000.jpg"
-    assert len({record.thermal_path for records in data.records.values() for record in records}) == 16
-    load_pair(first)
+    assert len({record.paths["thermal"] for records in data.records.values() for record in records}) == 16
+    load_images(first, CHANNELS)
 
 
 def rename_first(folder: Path, new: str) -> None:
@@ -120,7 +122,7 @@ def test_names_with_dots(tmp_path):
     make_tiny_own(tmp_path)
     rename_first(tmp_path, "2024.05.01_12.30")
     record = open_own(tmp_path).records["train"][0]
-    assert Path(record.rgb_path).name == Path(record.thermal_path).name == "2024.05.01_12.30.jpg"
+    assert Path(record.paths["rgb"]).name == Path(record.paths["thermal"]).name == "2024.05.01_12.30.jpg"
 
 
 def test_two_images_with_one_stem_are_told_apart_by_the_whole_name(tmp_path):
@@ -129,7 +131,7 @@ def test_two_images_with_one_stem_are_told_apart_by_the_whole_name(tmp_path):
         folder = tmp_path / modality / "train"
         (folder / "000002.jpg").rename(folder / "000001.png")
     edit_json(tmp_path / "annotations/train.json", lambda c: c["images"][1].update(file_name="000001.png"))
-    paths = [record.thermal_path for record in open_own(tmp_path).records["train"][:2]]
+    paths = [record.paths["thermal"] for record in open_own(tmp_path).records["train"][:2]]
     assert [Path(path).name for path in paths] == ["000001.jpg", "000001.png"]
     (tmp_path / "rgb" / "train" / "000001.png").unlink()
     with pytest.raises(
@@ -162,20 +164,20 @@ def test_images_that_two_annotated_names_find_are_refused(tmp_path):
 def test_one_name_in_two_lists(tmp_path, per_list):
     make_tiny_own(tmp_path, per_list=per_list)
     edit_json(tmp_path / "annotations/test.json", lambda c: c["images"][0].update(file_name="000001.jpg"))
-    args = str(tmp_path), str(tmp_path / "my_set.yaml"), 0, False, OPTIONS
+    args = str(tmp_path), str(tmp_path / "my_set.yaml"), *OPTIONS
     if not per_list:
         with pytest.raises(
             UserError, match=r"expected disjoint train and test lists, found 1 pairs in both: 000001.jpg"
         ):
-            open_parts(*args)
+            open_data(*args)
         return
     for modality in ("thermal", "rgb"):
         folder = tmp_path / modality / "test"
         (folder / "000013.jpg").rename(folder / "000001.jpg")
-    data = open_parts(*args).data
+    data = open_data(*args).data
     first = data.records["train"][0], data.records["test"][0]
     assert [record.file_name for record in first] == ["train/000001.jpg", "test/000001.jpg"]
-    assert first[0].thermal_path != first[1].thermal_path
+    assert first[0].paths["thermal"] != first[1].paths["thermal"]
 
 
 @pytest.mark.parametrize("mark", ["{}.xml", "{}.jpg", " {} "])
@@ -211,7 +213,7 @@ FAULTS = {
         r"images.rgb.test: expected this field, found train",
     ),
     "annotations no mapping": ({"annotations": ["a"]}, r"annotations: expected train, val, test with a value each, f"),
-    "no test": ({"annotations": {"train": "annotations/train.json"}}, r"annotations.test: expected this field, found"),
+    "no train": ({"annotations": {"test": "annotations/test.json"}}, r"annotations.train: expected this field, found"),
     "another list": (
         {"annotations": {"training": "a"}},
         r"annotations: expected train, val, test, found training \(di",

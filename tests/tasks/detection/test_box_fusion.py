@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 
-from datasets.detection.paired_detection import PairRecord
+from datasets.detection.dataset import DetectionRecord
 from tasks.detection.box_fusion import fuse_detections
 
 CATEGORIES = [7, 3]  # ids of the class channels, in no order
 
 
-def record(image_id, width: int = 100, height: int = 50) -> PairRecord:
+def record(image_id, width: int = 100, height: int = 50) -> DetectionRecord:
     no_boxes = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-    return PairRecord(image_id, f"{image_id}.jpeg", "", "", width, height, *no_boxes)
+    return DetectionRecord(image_id, f"{image_id}.jpeg", {}, width, height, *no_boxes)
 
 
 def box(image_id, bbox: list, score: float, category_id: int = 7) -> dict:

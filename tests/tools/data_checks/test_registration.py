@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.detection.registry import open_data_set
+from datasets.detection.opening import open_data_set
 from datasets.images import read_rgb, read_thermal
 from tools.data_checks.registration import NUM_GROUPS, REACH, Registration, correlate, working_factor
 
@@ -88,7 +88,7 @@ def real_pairs():
         pytest.skip("NAS_DSF_DATA does not name a folder with flir_aligned_mini")
     data = open_data_set(Path(os.environ["NAS_DSF_DATA"]) / "flir_aligned_mini")
     records = [record for mine in data.records.values() for record in mine][::3]
-    return [(read_rgb(r.rgb_path).numpy(), read_thermal(r.thermal_path).numpy()) for r in records]
+    return [(read_rgb(r.paths["rgb"]).numpy(), read_thermal(r.paths["thermal"]).numpy()) for r in records]
 
 
 def test_a_shift_planted_into_real_pairs_is_found(real_pairs):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.detection.sources import PairList, Source
+from datasets.detection.sources import ImageList, Source
 from tools.data_checks.unlisted_files import named_images, unlisted_files
 
 LISTS = {"train": range(3), "test": range(3, 5)}
@@ -44,12 +44,12 @@ def make_source(folder: Path, form: tuple) -> Source:
         images = [{"file_name": named.format(f"FLIR_{number}")} for number in numbers]
         (folder / f"{origin}.json").write_text(json.dumps({"images": images}))
         folders = {m: folder / form[i].format(origin) for i, m in enumerate(("thermal", "rgb"))}
-        lists[origin] = PairList(folder / f"{origin}.json", folders)
+        lists[origin] = ImageList(folder / f"{origin}.json", folders)
         for modality in folders:
             for number in numbers:
                 touch(place(folder, form, origin, modality, number))
     names = {"thermal": renaming(form[4]), "rgb": renaming(form[5])}
-    return Source("own", folder, ("person",), {}, lists, "a test's", names)
+    return Source("own", folder, ("person",), {}, lists, "a test's", names=names)
 
 
 def test_listed_files_are_none_of_both(tmp_path, form):
@@ -91,7 +91,7 @@ def test_names_that_neither_modality_bears_give_nothing(tmp_path):
     source = make_source(tmp_path, form)
     replaced = {"thermal": lambda name: f"{name}_ir", "rgb": lambda name: f"{name}_vis"}
     touch(tmp_path / "ir" / "FLIR_90_ir.png")
-    other = Source("own", tmp_path, ("person",), {}, source.lists, "a test's", replaced)
+    other = Source("own", tmp_path, ("person",), {}, source.lists, "a test's", names=replaced)
     assert unlisted_files(other) == ([], [])
 
 
@@ -99,8 +99,8 @@ def test_names_are_read_whatever_else_is_wrong(tmp_path):
     path = tmp_path / "train.json"
     images = [{"file_name": "a.png", "width": "wide"}, {"id": 3}, 7, {"file_name": 7}, {"file_name": "b.png"}]
     path.write_text(json.dumps({"images": images}))
-    assert named_images(PairList(path, {})) == {"a.png", "b.png"}
-    assert named_images(PairList(path, {}, {"x": Path("x.xml")})) == {"x"}
+    assert named_images(ImageList(path, {})) == {"a.png", "b.png"}
+    assert named_images(ImageList(path, {}, {"x": Path("x.xml")})) == {"x"}
     for text in ("", "[]", '{"images": 3}', '{"images": [3]}', '{"images": [{}]}', "[" * 100000):
         path.write_text(text)
-        assert named_images(PairList(path, {})) is None
+        assert named_images(ImageList(path, {})) is None

@@ -1,7 +1,7 @@
-"""Letterboxing and augmentation of RGB-thermal pairs: geometry is drawn once per pair, photometry once per modality.
+"""Letterboxing and augmentation of the images of one scene: geometry is drawn once, photometry once per modality.
 
-Built on torchvision's v2 functions. Differs from `v2.ScaleJitter` and `v2.RandomCrop` in that one scale serves both
-axes, as the way back to original pixels divides by one number, and that the fill is the mean of each modality.
+Built on torchvision's v2 functions. Differs from `v2.ScaleJitter` and `v2.RandomCrop` in two ways: one scale serves
+both axes, so that boxes are mapped back to original pixels by one division, and the fill is the mean of each modality.
 
 Shapes: h, w original size; H, W letterboxed size; N boxes of one image. Boxes are xyxy pixels.
 """
@@ -18,17 +18,20 @@ from torchvision.tv_tensors import BoundingBoxFormat
 from datasets.resize import resize_grey
 from utils.errors import UserError
 
+Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]  # mean and deviation in 0..1 by modality
+
 MIN_VISIBLE = 0.25  # share of a box's area that a crop must leave: less shows too little to tell what it was
 MIN_SIDE_PX = 1.0  # letterboxed pixels
+COLOUR = 3  # channels of an image in colours; others are grey
 HUE_SHARE = 0.1  # of the photometric strength: in SSD (Liu et al. 2016) contrast moves by 0.5 and hue by 0.05 turns
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a pair lies in its sample: mirrored left to right (`flip`), then resized, then cropped and filled.
+    """Where an image lies in its sample: mirrored left to right (`flip`), then resized, then cropped and filled.
 
-    `resized` is (height, width) after the resize by `scale`; `top` and `left` say where the resized pair begins in the
-    sample: negative is cropped, positive is filled.
+    `resized` is (height, width) after the resize by `scale`. `top` and `left` say where the resized image begins in
+    the sample: a negative number is cropped, a positive one is filled.
     """
 
     flip: bool
@@ -38,20 +41,21 @@ class Placement:
     left: int
 
 
-class PairTransform:
-    """Turn a decoded pair into a sample of fixed size.
+class DetectionTransform:
+    """Turn the decoded images of one scene into a sample of fixed size.
 
-    Testing: scaled to fit, placed at the top left, filled with the mean; no draws. Training adds, in this order, a
-    horizontal flip, a scale relative to "fits" with random crop or placement, and photometry.
+    In testing images are scaled to fit, placed at the top left, and filled with the mean; nothing is drawn. Training
+    adds, in this order, a horizontal flip, a factor on the scale that fits with a random crop or placement, and
+    photometry.
 
     Args:
         image_size: (height, width) of the letterboxed image.
-        fill: integers 0..255, 3 for "rgb", 1 for "thermal" (see `fill_from_mean`).
-        train: augment with the values below; without it they are not used.
+        fill: by modality, an integer 0..255 for each channel of its images (see `fill_from_mean`).
+        train: augment with the values below, which are not used otherwise.
         hflip: probability of a flip.
         scale_jitter: (lowest, highest) factor on the scale that fits; (1, 1) is off, top left as in testing.
-        photometric: strength s in 0..1: brightness and contrast of each modality are multiplied by 1 - s .. 1 + s, so
-            is the saturation of RGB, and its hue moves by up to s / 10 turns.
+        photometric: strength s in 0..1. Brightness and contrast of each image are multiplied by 1 - s .. 1 + s. So is
+            the saturation of images in colours, whose hue moves by up to s / 10 turns.
     """
 
     def __init__(
@@ -70,37 +74,40 @@ class PairTransform:
         self.train = train
         self.hflip = hflip
         self.scale_jitter = scale_jitter
-        self.photometry = {
-            "rgb": v2.ColorJitter(photometric, photometric, photometric, HUE_SHARE * photometric),
-            "thermal": v2.ColorJitter(photometric, photometric),
-        }
+        self.photometry = {modality: _photometry(len(values), photometric) for modality, values in fill.items()}
 
     def __call__(
-        self, rgb: torch.Tensor, thermal: torch.Tensor, boxes_xyxy: torch.Tensor, labels: torch.Tensor
+        self, images: dict[str, torch.Tensor], boxes_xyxy: torch.Tensor, labels: torch.Tensor
     ) -> dict[str, Any]:
-        """Transform one pair; draws come from torch's global CPU generator.
+        """Transform the images of one scene; draws come from torch's global CPU generator.
 
         Args:
-            rgb: uint8 (3, h, w).
-            thermal: uint8 (1, h, w).
+            images: by modality, uint8 (channels, h, w), all of one size. Photometry is drawn in this order.
             boxes_xyxy: float32 (N, 4) in original pixels.
             labels: int64 (N,).
         Returns:
-            "rgb" uint8 (3, H, W), "thermal" uint8 (1, H, W), "boxes_xyxy" float32 (M, 4) clipped, "labels" (M,),
-            "scale", "flip". Boxes of which a crop left less than a quarter, or less than 1 px on a side, are gone
-            (M <= N). Without `train`, letterboxed = original * scale.
+            "images" by modality, uint8 (channels, H, W); "boxes_xyxy" float32 (M, 4) clipped, "labels" (M,), "scale",
+            "flip". Boxes of which a crop left less than a quarter, or less than 1 px on a side, are removed (M <= N).
+            Without `train`, letterboxed = original * scale.
         """
-        size = tuple(rgb.shape[-2:])
-        placement = self.draw(size)
-        pair = {"rgb": self._place(rgb, "rgb", placement), "thermal": self._place(thermal, "thermal", placement)}
+        height, width = next(iter(images.values())).shape[-2:]
+        placement = self.draw((height, width))
+        placed = {modality: self._place(image, modality, placement) for modality, image in images.items()}
+        return {"images": placed, **self.targets(boxes_xyxy, labels, (height, width), placement)}
+
+    def targets(
+        self, boxes_xyxy: torch.Tensor, labels: torch.Tensor, size: tuple[int, int], placement: Placement
+    ) -> dict[str, Any]:
+        """Return a sample without its images: "boxes_xyxy", "labels", "scale", "flip"; arguments as `move_boxes`."""
         boxes_xyxy, labels = self.move_boxes(boxes_xyxy, labels, size, placement)
-        return pair | {"boxes_xyxy": boxes_xyxy, "labels": labels, "scale": placement.scale, "flip": placement.flip}
+        return {"boxes_xyxy": boxes_xyxy, "labels": labels, "scale": placement.scale, "flip": placement.flip}
 
     def draw(self, size: tuple[int, int]) -> Placement:
-        """Draw the geometry of a pair of original `size` (h, w): the first draws of a sample."""
+        """Draw the geometry of a scene of original `size` (h, w): the first draws of a sample."""
         flip, factor, position = self._draw()
         scale = min(self.image_size[0] / size[0], self.image_size[1] / size[1]) * factor
-        resized = tuple(max(1, round(side * scale)) for side in size)
+        height, width = (max(1, round(side * scale)) for side in size)
+        resized = height, width
         top, left = (round(p * (room - side)) for p, room, side in zip(position, self.image_size, resized))
         return Placement(flip, scale, resized, top, left)
 
@@ -115,13 +122,13 @@ class PairTransform:
     def move_boxes(
         self, boxes_xyxy: torch.Tensor, labels: torch.Tensor, size: tuple[int, int], placement: Placement
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Move boxes from the original into the sample, and leave out those that a crop hides.
+        """Move boxes from the original image into the sample, and leave out those that a crop hides.
 
         Args:
             boxes_xyxy: float32 (N, 4) in original pixels.
             labels: int64 (N,).
             size: (h, w) of the original.
-            placement: as drawn for it.
+            placement: as drawn for this size.
         Returns:
             boxes_xyxy (M, 4) in letterboxed pixels, labels (M,), as in a sample.
         """
@@ -141,7 +148,7 @@ class PairTransform:
         top, left = placement.top, placement.left
         if placement.flip:
             image = F.horizontal_flip_image(image)
-        resize = resize_grey if modality == "thermal" else F.resize_image
+        resize = resize_grey if len(image) == 1 else F.resize_image
         image = resize(image, list(placement.resized))
         image = image[:, max(-top, 0) :, max(-left, 0) :][:, :height, :width]
         if self.train:
@@ -157,10 +164,24 @@ def _filled(image_size: tuple[int, int], values: list[int]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.uint8).expand(*image_size, -1).contiguous().permute(2, 0, 1)
 
 
-def fill_from_mean(normalization: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]) -> dict[str, list[int]]:
-    """Give the fill of each modality, 3 integers 0..255 for "rgb" and 1 for "thermal", from its mean in 0..1."""
-    rgb, thermal = normalization["rgb"][0], normalization["thermal"][0]
-    return {"rgb": [round(255 * mean) for mean in rgb], "thermal": [round(255 * sum(thermal) / len(thermal))]}
+def _photometry(channels: int, strength: float) -> v2.ColorJitter:
+    if channels == COLOUR:
+        return v2.ColorJitter(strength, strength, strength, HUE_SHARE * strength)
+    return v2.ColorJitter(strength, strength)
+
+
+def fill_from_mean(normalization: Normalization, channels: dict[str, int]) -> dict[str, list[int]]:
+    """Return the fill of each modality, an integer 0..255 per channel, from its mean of three channels in 0..1.
+
+    Args:
+        normalization: (mean, standard deviation) of each modality.
+        channels: of the images of each modality, 3 or 1.
+    """
+    means = {modality: normalization[modality][0] for modality in channels}
+    return {
+        modality: [round(255 * v) for v in (mean if channels[modality] == COLOUR else [sum(mean) / len(mean)])]
+        for modality, mean in means.items()
+    }
 
 
 def _check_options(hflip: float, scale_jitter: tuple[float, float], photometric: float) -> None:

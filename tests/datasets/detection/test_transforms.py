@@ -6,7 +6,7 @@ from torchvision.ops import box_area, clip_boxes_to_image
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes
 
-from datasets.detection.paired_transforms import MIN_SIDE_PX, MIN_VISIBLE, PairTransform, fill_from_mean
+from datasets.detection.transforms import MIN_SIDE_PX, MIN_VISIBLE, DetectionTransform, fill_from_mean
 from utils.errors import UserError
 
 FILL = {"rgb": [10, 20, 30], "thermal": [15]}
@@ -15,12 +15,16 @@ BOX = [30.0, 20.0, 90.0, 60.0]  # off the middle, or a flip of the image alone w
 EMPTY = (torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
 
-def make_pair() -> tuple[torch.Tensor, ...]:
+def make_pair() -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
     """Draw one bright rectangle, brighter in its left half, on black, at the same place in both modalities."""
     rgb = torch.zeros(3, HEIGHT, WIDTH, dtype=torch.uint8)
     rgb[:, 20:60, 30:90] = 200
     rgb[:, 20:60, 30:60] = 250
-    return rgb, rgb[:1].clone(), torch.tensor([BOX]), torch.tensor([1])
+    return pair(rgb, rgb[:1].clone()), torch.tensor([BOX]), torch.tensor([1])
+
+
+def pair(rgb: torch.Tensor, thermal: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"rgb": rgb, "thermal": thermal}
 
 
 def bright_box(image: torch.Tensor) -> list[float]:
@@ -36,12 +40,12 @@ def area(box: list[float]) -> float:
 
 @pytest.mark.parametrize("image_size", [(96, 96), (64, 128), (180, 240)])
 def test_boxes_stay_on_objects_in_both_modalities(image_size):
-    transform = PairTransform(image_size, FILL, train=True, hflip=0.5, scale_jitter=(0.4, 2.5))
+    transform = DetectionTransform(image_size, FILL, train=True, hflip=0.5, scale_jitter=(0.4, 2.5))
     kept = flipped = 0
     for seed in range(50):
         torch.manual_seed(seed)
         sample = transform(*make_pair())
-        seen = {modality: bright_box(sample[modality]) for modality in ("rgb", "thermal")}
+        seen = {modality: bright_box(sample["images"][modality]) for modality in ("rgb", "thermal")}
         assert seen["rgb"] == seen["thermal"]
         share = area(seen["rgb"]) / (area(BOX) * sample["scale"] ** 2)
         if len(sample["boxes_xyxy"]):
@@ -53,7 +57,7 @@ def test_boxes_stay_on_objects_in_both_modalities(image_size):
             assert box[2] <= image_size[1]
             assert box[3] <= image_size[0]
             x1, y1, x2, y2 = seen["rgb"]
-            row = sample["thermal"][0, (y1 + y2) // 2]
+            row = sample["images"]["thermal"][0, (y1 + y2) // 2]
             flipped += bool(row[x1 + 1] < row[x2 - 2])
         else:
             assert share < 1.2 * MIN_VISIBLE
@@ -62,24 +66,26 @@ def test_boxes_stay_on_objects_in_both_modalities(image_size):
 
 
 def test_photometry_is_drawn_per_modality_and_leaves_boxes_and_fill():
-    plain = PairTransform((200, 160), FILL, train=True, hflip=0.0)
-    transform = PairTransform((200, 160), FILL, train=True, hflip=0.0, photometric=0.5)
+    plain = DetectionTransform((200, 160), FILL, train=True, hflip=0.0)
+    transform = DetectionTransform((200, 160), FILL, train=True, hflip=0.0, photometric=0.5)
     ratios = []
     for seed in range(10):
         torch.manual_seed(seed)
         sample = transform(*make_pair())
         assert torch.equal(sample["boxes_xyxy"], plain(*make_pair())["boxes_xyxy"])
-        assert torch.equal(sample["rgb"][:, -1, -1], torch.tensor(FILL["rgb"]))
-        ratios.append((sample["rgb"].float().mean() / sample["thermal"].float().mean()).item())
+        assert torch.equal(sample["images"]["rgb"][:, -1, -1], torch.tensor(FILL["rgb"]))
+        ratios.append((sample["images"]["rgb"].float().mean() / sample["images"]["thermal"].float().mean()).item())
     assert max(ratios) > 1.2 * min(ratios)
 
 
 def test_test_transform_is_a_letterbox_at_the_top_left():
-    sample = PairTransform((64, 96), FILL, train=False, hflip=1.0, scale_jitter=(2, 2), photometric=1.0)(*make_pair())
+    sample = DetectionTransform((64, 96), FILL, train=False, hflip=1.0, scale_jitter=(2, 2), photometric=1.0)(
+        *make_pair()
+    )
     assert sample["scale"] == 64 / 120
-    assert (sample["rgb"][:, :, 86:] == torch.tensor(FILL["rgb"])[:, None, None]).all()
-    assert (sample["thermal"][:, :, 86:] == FILL["thermal"][0]).all()
-    assert (sample["thermal"][:, :, :85] != FILL["thermal"][0]).any(0).all()
+    assert (sample["images"]["rgb"][:, :, 86:] == torch.tensor(FILL["rgb"])[:, None, None]).all()
+    assert (sample["images"]["thermal"][:, :, 86:] == FILL["thermal"][0]).all()
+    assert (sample["images"]["thermal"][:, :, :85] != FILL["thermal"][0]).any(0).all()
     torch.testing.assert_close(sample["boxes_xyxy"][0], torch.tensor(BOX) * sample["scale"])
 
 
@@ -88,16 +94,16 @@ def test_test_transform_is_a_letterbox_at_the_top_left():
 def test_way_back_to_original_pixels(size, image_size):
     rgb, thermal = torch.zeros(3, *size, dtype=torch.uint8), torch.zeros(1, *size, dtype=torch.uint8)
     box = torch.tensor([[3.0, 5.0, size[1], size[0]]])
-    sample = PairTransform(image_size, FILL, train=False)(rgb, thermal, box, torch.tensor([0]))
-    assert sample["rgb"].shape == (3, *image_size)
+    sample = DetectionTransform(image_size, FILL, train=False)(pair(rgb, thermal), box, torch.tensor([0]))
+    assert sample["images"]["rgb"].shape == (3, *image_size)
     torch.testing.assert_close(sample["boxes_xyxy"] / sample["scale"], box, atol=0.01, rtol=0)
 
 
 def test_shrinking_averages():
     stripes = torch.zeros(3, 64, 64, dtype=torch.uint8)
     stripes[:, :, ::4] = 200
-    sample = PairTransform((16, 16), FILL, train=False)(stripes, stripes[:1], *EMPTY)
-    assert (sample["rgb"][:, 1:-1, 1:-1].int() - 50).abs().max() < 20
+    sample = DetectionTransform((16, 16), FILL, train=False)(pair(stripes, stripes[:1]), *EMPTY)
+    assert (sample["images"]["rgb"][:, 1:-1, 1:-1].int() - 50).abs().max() < 20
 
 
 @pytest.mark.parametrize("size", [(512, 640), (37, 53), (3, 5), (1, 1), (130, 64)])
@@ -105,23 +111,23 @@ def test_shrinking_averages():
 def test_thermal_is_resized_like_rgb(size, image_size):
     """They take different ways; torchvision's is the reference of both."""
     thermal = torch.randint(256, (1, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    transform = PairTransform(image_size, FILL, train=False)
-    sample = transform(thermal.expand(3, -1, -1).contiguous(), thermal, *EMPTY)
+    transform = DetectionTransform(image_size, FILL, train=False)
+    sample = transform(pair(thermal.expand(3, -1, -1).contiguous(), thermal), *EMPTY)
     height, width = resized = transform.draw(size).resized
     expected = F.resize(thermal, list(resized), antialias=True)
-    assert torch.equal(sample["thermal"][:, :height, :width], expected)
-    assert all(torch.equal(channel, expected[0]) for channel in sample["rgb"][:, :height, :width])
+    assert torch.equal(sample["images"]["thermal"][:, :height, :width], expected)
+    assert all(torch.equal(channel, expected[0]) for channel in sample["images"]["rgb"][:, :height, :width])
 
 
 def test_draw_gives_the_placement_of_the_sample_drawn_from_the_same_seed():
-    transform = PairTransform((60, 80), FILL, train=True, scale_jitter=(0.5, 2.0), photometric=0.3)
+    transform = DetectionTransform((60, 80), FILL, train=True, scale_jitter=(0.5, 2.0), photometric=0.3)
     placements = set()
     for seed in range(20):
         torch.manual_seed(seed)
         sample = transform(*make_pair())
         torch.manual_seed(seed)
         placement = transform.draw((HEIGHT, WIDTH))
-        boxes_xyxy, labels = transform.move_boxes(*make_pair()[2:], (HEIGHT, WIDTH), placement)
+        boxes_xyxy, labels = transform.move_boxes(*make_pair()[1:], (HEIGHT, WIDTH), placement)
         assert torch.equal(boxes_xyxy, sample["boxes_xyxy"])
         assert torch.equal(labels, sample["labels"])
         assert (placement.scale, placement.flip) == (sample["scale"], sample["flip"])
@@ -134,7 +140,7 @@ def test_boxes_move_as_with_torchvision():
     size, image_size = (HEIGHT, WIDTH), (60, 80)
     corners = torch.rand(50, 2, 2).sort(dim=1).values * torch.tensor([WIDTH, HEIGHT])
     boxes = corners.reshape(-1, 4)
-    transform = PairTransform(image_size, FILL, train=True, scale_jitter=(0.3, 3.0))
+    transform = DetectionTransform(image_size, FILL, train=True, scale_jitter=(0.3, 3.0))
     for _ in range(20):
         at = transform.draw(size)
         expected = BoundingBoxes(boxes, format="XYXY", canvas_size=size)
@@ -149,20 +155,20 @@ def test_boxes_move_as_with_torchvision():
 
 
 def test_same_size_is_unchanged():
-    rgb, thermal, boxes, labels = make_pair()
-    sample = PairTransform((HEIGHT, WIDTH), FILL, train=False)(rgb, thermal, boxes, labels)
-    assert torch.equal(sample["rgb"], rgb)
+    images, boxes, labels = make_pair()
+    sample = DetectionTransform((HEIGHT, WIDTH), FILL, train=False)(images, boxes, labels)
+    assert torch.equal(sample["images"]["rgb"], images["rgb"])
     assert torch.equal(sample["boxes_xyxy"], boxes)
     assert sample["scale"] == 1
 
 
 def test_labels_follow_their_boxes():
-    rgb, thermal, _, _ = make_pair()
+    images, _, _ = make_pair()
     corners = torch.tensor([[0.0, 0, 20, 20], [140, 100, 160, 120], [70, 50, 90, 70], [75, 55, 75.2, 65]])
-    transform = PairTransform((60, 80), FILL, train=True, hflip=0.0, scale_jitter=(2.0, 2.0))
+    transform = DetectionTransform((60, 80), FILL, train=True, hflip=0.0, scale_jitter=(2.0, 2.0))
     for seed in range(20):
         torch.manual_seed(seed)
-        sample = transform(rgb, thermal, corners, torch.arange(4))
+        sample = transform(images, corners, torch.arange(4))
         labels = sample["labels"].tolist()
         assert len(labels) == len(sample["boxes_xyxy"])
         assert 3 not in labels, "a box less than 1 px wide stayed"
@@ -170,16 +176,30 @@ def test_labels_follow_their_boxes():
 
 
 def test_image_without_boxes():
-    rgb, thermal, _, _ = make_pair()
+    images, _, _ = make_pair()
     for train in (True, False):
-        sample = PairTransform((64, 64), FILL, train=train, scale_jitter=(0.5, 2.0))(rgb, thermal, *EMPTY)
+        sample = DetectionTransform((64, 64), FILL, train=train, scale_jitter=(0.5, 2.0))(images, *EMPTY)
         assert sample["boxes_xyxy"].shape == (0, 4)
         assert sample["labels"].shape == (0,)
 
 
 def test_fill_from_mean():
     normalization = {"rgb": ((0.485, 0.456, 0.406), (1, 1, 1)), "thermal": ((0.519,) * 3, (1, 1, 1))}
-    assert fill_from_mean(normalization) == {"rgb": [124, 116, 104], "thermal": [132]}
+    assert fill_from_mean(normalization, {"rgb": 3, "thermal": 1}) == {"rgb": [124, 116, 104], "thermal": [132]}
+    assert fill_from_mean(normalization, {"rgb": 3}) == {"rgb": [124, 116, 104]}
+
+
+def test_a_single_image_gets_the_draws_of_a_pair():
+    transform = DetectionTransform((60, 80), FILL, train=True, scale_jitter=(0.5, 2.0), photometric=0.3)
+    for seed in range(5):
+        images, boxes, labels = make_pair()
+        torch.manual_seed(seed)
+        sample = transform(images, boxes, labels)
+        torch.manual_seed(seed)
+        single = transform({"rgb": images["rgb"]}, boxes, labels)
+        assert single["images"].keys() == {"rgb"}
+        assert torch.equal(single["images"]["rgb"], sample["images"]["rgb"])  # photometry of RGB is drawn first
+        assert torch.equal(single["boxes_xyxy"], sample["boxes_xyxy"])
 
 
 @pytest.mark.parametrize(
@@ -187,4 +207,4 @@ def test_fill_from_mean():
 )
 def test_wrong_options(name, value):
     with pytest.raises(UserError, match=name):
-        PairTransform((64, 64), FILL, train=True, **{name: value})
+        DetectionTransform((64, 64), FILL, train=True, **{name: value})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.free_space import free_disk, free_memory
+from engine.free_space import free_disk, free_memory
 
 
 def write(folder: Path, **files: str) -> Path:

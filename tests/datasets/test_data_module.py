@@ -6,24 +6,26 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.parts import LoaderOptions, Parts, open_parts
+from datasets.data_module import DataModule, LoaderOptions
+from datasets.detection.detection_data import ImageOptions
+from datasets.detection.opening import open_data
 from tests.tiny_data import make_tiny_flir
 from utils.coco_eval import evaluate_detections, to_coco_detections
 from utils.errors import UserError
 
-OPTIONS = LoaderOptions((64, 80), 2, 0, 0, False, 0.0, (1.0, 1.0), 0.0, 0)
+IMAGES, LOADING = ImageOptions((64, 80)), LoaderOptions(batch_size=2)
 LISTS = {"train": "images_thermal_train_train", "val": "images_thermal_train_val", "test": "images_thermal_val"}
 
 
-def open_tiny(folder: Path, paper: bool = False, seed: int = 0) -> Parts:
-    return open_parts(str(folder), "flir_aligned", seed, paper, OPTIONS)
+def open_tiny(folder: Path, paper: bool = False, seed: int = 0) -> DataModule:
+    return open_data(str(folder), "flir_aligned", IMAGES, LOADING, seed, paper)
 
 
-def numbers(parts: Parts, *names: str) -> list[int]:
+def numbers(parts: DataModule, *names: str) -> list[int]:
     return [int(record.file_name[5:10]) for record in parts.records(*names)]
 
 
-def check_evaluable(parts: Parts, part: str) -> None:
+def check_evaluable(parts: DataModule, part: str) -> None:
     """Each part's own boxes as detections get AP 1 from its ground truth, so records and ground truth agree."""
     records, ids = parts.records(part), [record.image_id for record in parts.records(part)]
     assert len(set(ids)) == len(ids)
@@ -37,7 +39,9 @@ def check_evaluable(parts: Parts, part: str) -> None:
     ]
     ids_and_names = parts.data.category_ids, parts.data.classes
     results = to_coco_detections(found, ids, parts.data.category_ids)
-    assert evaluate_detections(parts.ground_truth(part), results, ids, *ids_and_names)["AP"] == pytest.approx(1)
+    assert evaluate_detections(parts.data.ground_truth[parts.list_of(part)], results, ids, *ids_and_names)[
+        "AP"
+    ] == pytest.approx(1)
     assert sum(len(record.labels) for record in records) == len(results) > 0
 
 
@@ -93,7 +97,7 @@ def test_paper_protocol_gives_the_own_val_list_to_training(three_lists):
     assert numbers(parts, "arch") == numbers(parts, "val") == numbers(parts, "test") == [18, 19, 20, 21]
     for part in ("train", "arch", "val", "test"):
         check_evaluable(parts, part)
-    truth = parts.ground_truth("train")
+    truth = parts.data.ground_truth[parts.list_of("train")]
     assert [box["id"] for box in truth["annotations"]] == [*range(1, len(truth["annotations"]) + 1)]
     assert {image["scene"] for image in truth["images"]} == {"day"}
 

@@ -1,0 +1,216 @@
+"""A data set with its split: the records of each part, and loaders over parts.
+
+The parts are train, arch and val of the split (splits.py), and the data set's other lists: test, and rest, which the
+final training of some data sets uses as well. It is one class for image pairs, single images and labelled examples.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from datasets.bad_files import BadFiles
+from datasets.feature_cache import PLAIN, CachedDataset, FeatureCache, Variant
+from datasets.loader import Sample, SampleLoader, Samples, make_loader
+from datasets.splits import BLOCKED, PARTS, Split
+from utils import distributed
+from utils.distributed import Ranks
+from utils.errors import UserError
+
+UNUSED_IN_SEARCH = "rest"  # a list that is learned from in the final training alone
+
+
+class DataSet(Protocol):
+    """What a data set offers."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def classes(self) -> list[str]: ...
+
+    @property
+    def modalities(self) -> tuple[str, ...]: ...
+
+    @property
+    def records(self) -> dict[str, list[Any]]: ...  # by list
+
+    @property
+    def unit(self) -> str: ...  # what a record is called in messages, plural
+
+    @property
+    def facts(self) -> dict[str, Any]: ...  # plain values that a trained network depends on
+
+    @property
+    def notes(self) -> dict[str, dict[str, int | str]]: ...  # by list, counts and remarks for the log
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+    def dataset(self, records: Sequence[Any], train: bool) -> Any: ...  # Samples; with augmentation for training
+
+    def collate(self, samples: list[Sample]) -> dict[str, Any]: ...
+
+    # For a feature cache:
+
+    @property
+    def cache_batch_size(self) -> int: ...  # records that streams read at once
+
+    @property
+    def cache_facts(self) -> dict[str, Any]: ...  # plain values that decide how inputs are prepared
+
+    @property
+    def cache_key_modules(self) -> tuple[Any, ...]: ...  # the code from a file to an input
+
+    @property
+    def changing(self) -> str: ...  # why inputs differ in each epoch of a training; "" where they do not
+
+    def variants(self, records: Sequence[Any], train: bool) -> list[tuple[Any, Variant]]: ...  # that will be read
+
+    def variant_dataset(self, records: Sequence[Any], variant: Variant) -> Any: ...  # image ids are places in records
+
+    def example_inputs(self, records: Sequence[Any]) -> dict[str, Any]: ...  # by modality, a batch of one
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How batches are made.
+
+    Args:
+        batch_size: samples of a training batch.
+        seed: of order and augmentation.
+        workers: loader processes; 0: none.
+        pin_memory: pin memory, for CUDA.
+        max_bad_files: samples that may be left out, in all, because a file of them cannot be read; None: in a test,
+            none.
+    """
+
+    batch_size: int
+    seed: int = 0
+    workers: int = 0
+    pin_memory: bool = False
+    max_bad_files: int | None = 0
+
+
+@dataclass(frozen=True)
+class DataModule:
+    """Records and loaders by part, which share the count of bad files.
+
+    Args:
+        data: the data set.
+        split: which records belong to train, arch and val.
+        options: of loaders.
+        bad_files: counts what is left out.
+        cache: what loaders give in place of inputs, where there is one.
+    """
+
+    data: Any  # a DataSet; callers use what their own kind offers beside it
+    split: Split
+    options: LoaderOptions
+    bad_files: BadFiles
+    cache: FeatureCache | None = None
+
+    @property
+    def unit(self) -> str:
+        return self.data.unit
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """The parts that weights alone may learn on, in pretraining and when the found network is trained."""
+        parts = ("train", "arch") if self.split.protocol == BLOCKED else ("train",)
+        return parts + ((UNUSED_IN_SEARCH,) if self.data.records.get(UNUSED_IN_SEARCH) else ())
+
+    def for_search(self) -> "DataModule":
+        """Return the data of a search, whose strategies all learn on the same records."""
+        records = {name: listed for name, listed in self.data.records.items() if name != UNUSED_IN_SEARCH}
+        return replace(self, data=replace(self.data, records=records))
+
+    def of(self, modality: str) -> "DataModule":
+        """Return the same data, of one modality alone."""
+        return replace(self, data=self.data.of(modality))
+
+    def with_cache(self, cache: FeatureCache) -> "DataModule":
+        """Return the same data with loaders that give cached features."""
+        return replace(self, cache=cache)
+
+    def records(self, *parts: str) -> list[Any]:
+        """Return the records of the parts, in the split's order.
+
+        Raises:
+            UserError: the data set has no test list.
+        """
+        return [record for part in parts for record in self._records_of(part)]
+
+    def _records_of(self, part: str) -> list[Any]:
+        if part in self.split.parts:
+            by_name = {record.name: record for listed in self.data.records.values() for record in listed}
+            return [by_name[name] for name in self.split.parts[part]]
+        if part == "test" and not self.data.records.get("test"):
+            found = ", ".join(name for name, listed in self.data.records.items() if listed)
+            raise UserError(f"{self.data.name}: expected a test list, found only {found} (see --eval_part)")
+        return self.data.records.get(part, [])
+
+    def list_of(self, part: str) -> str:
+        """Return the list of the data set that holds the records of a part."""
+        if part not in self.split.parts:
+            return part
+        name = self.split.parts[part][0]
+        return next(o for o, listed in self.data.records.items() if any(record.name == name for record in listed))
+
+    @property
+    def digest(self) -> str:
+        """A hash of what is learned from and chosen on, but of files: facts, names, boxes, labels, in order."""
+        hashed = hashlib.blake2b(repr(self.data.facts).encode(), digest_size=16)
+        for part in (*PARTS, *(name for name in self.data.records if name == UNUSED_IN_SEARCH)):
+            for record in self.records(part):
+                hashed.update(f"{part} ".encode() + record.content)
+        return hashed.hexdigest()
+
+    def loader(self, *parts: str, train: bool, ranks: Ranks | None = None) -> SampleLoader:
+        """Return a loader over the parts: augmented, shuffled and seeded for training, plain otherwise.
+
+        Args:
+            parts: their records, in this order.
+            train: see above.
+            ranks: the processes that divide the batches; None: all; SINGLE_PROCESS: each rank gets every batch.
+        """
+        dataset = self.data.dataset(self.records(*parts), train)
+        return self.load(CachedDataset(dataset, self.cache) if self.cache else dataset, train, ranks=ranks)
+
+    def variant_loader(self, records: Sequence[Any], variant: Variant = PLAIN) -> SampleLoader:
+        """Return a loader over the inputs of records, for a feature cache; the ranks of each machine divide them.
+
+        Args:
+            records: an image id of a batch is the place in this list.
+            variant: how the inputs of all of them are changed.
+        """
+        dataset = self.data.variant_dataset(records, variant)
+        size = self.cache_batch_size
+        return self.load(dataset, batch_size=size, required=False, ranks=distributed.ranks_here())
+
+    @property
+    def cache_batch_size(self) -> int:
+        """The number of records that streams read at once when a cache is filled."""
+        return min(self.options.batch_size, self.data.cache_batch_size)
+
+    def load(
+        self,
+        dataset: Samples,
+        train: bool = False,
+        batch_size: int | None = None,
+        required: bool = True,
+        ranks: Ranks | None = None,
+    ) -> SampleLoader:
+        """Return a loader over any samples of the data set; arguments as of `make_loader`."""
+        return make_loader(
+            dataset,
+            self.data.collate,
+            batch_size=batch_size or self.options.batch_size,
+            seed=self.options.seed,
+            train=train,
+            workers=self.options.workers,
+            pin_memory=self.options.pin_memory,
+            bad_files=self.bad_files,
+            required=required,
+            ranks=ranks,
+        )

@@ -1,0 +1,196 @@
+"""The torch Dataset over detection records: decoded, transformed images of each modality with their boxes.
+
+All randomness of a sample comes from the seed in its key, so a sample does not depend on the number of workers nor on
+what was drawn before.
+
+Shapes: H, W letterboxed size; N boxes of one image. Boxes are xyxy pixels; record boxes in the original image, sample
+boxes in the letterboxed one.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datasets.detection.transforms import COLOUR, DetectionTransform
+from datasets.images import Counts, read_rgb, read_thermal
+from utils.errors import UserError
+
+Images = dict[str, Tensor]  # by modality
+DROPOUT_DRAWS = (1,)  # the place of these draws among those that follow from the seed of a sample
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionRecord:
+    """The images of one scene and its boxes.
+
+    Boxes are NumPy arrays, since thousands of tensors cannot be sent to spawned workers (one file handle each).
+
+    Args:
+        image_id: as in the annotations.
+        file_name: as annotated; unique in the data set.
+        paths: the image file of each modality.
+        width, height: of every image, in pixels.
+        boxes_xyxy: float32 (N, 4), clipped to the image.
+        labels: int64 (N,) class channels.
+    """
+
+    image_id: str | int
+    file_name: str
+    paths: dict[str, str]
+    width: int
+    height: int
+    boxes_xyxy: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return self.file_name
+
+    @property
+    def content(self) -> bytes:
+        """What is learned from the record, but for pixels."""
+        fields = f"{self.file_name!r} {self.width} {self.height}".encode()
+        return fields + self.boxes_xyxy.tobytes() + self.labels.tobytes()
+
+    @property
+    def excerpt(self) -> str:
+        """What of the files is shown: all, at the annotated size."""
+        return f"{self.width}x{self.height}"
+
+
+Load = Callable[[DetectionRecord, dict[str, int], Counts | None], Images]
+
+
+def load_images(record: DetectionRecord, channels: dict[str, int], counts: Counts | None = None) -> Images:
+    """Decode the images of a record as uint8 (channels, h, w), of the annotated size.
+
+    Args:
+        record: its files are read.
+        channels: of the images of each modality: 3 in colours, 1 in grey.
+        counts: 16-bit values that become black and white in grey images; see `images.read_thermal`.
+    Raises:
+        UserError: a file cannot be decoded, or its size or channels are not as expected.
+    """
+    images = {
+        modality: read_rgb(path) if channels[modality] == COLOUR else read_thermal(path, counts)
+        for modality, path in record.paths.items()
+    }
+    for modality in reversed(images):
+        height, width = images[modality].shape[-2:]
+        if (width, height) != (record.width, record.height):
+            partner = " and as its partner" if len(images) > 1 else ""
+            expected = f"{record.width}x{record.height} px, as annotated for {record.file_name}{partner}"
+            raise UserError(f"{record.paths[modality]}: size: expected {expected}, found {width}x{height} px")
+    return images
+
+
+def black_images(record: DetectionRecord, channels: dict[str, int], counts: Counts | None = None) -> Images:
+    """Return what `load_images` would give of dead sensors: zeros of the annotated size. No file is opened."""
+    size = record.height, record.width
+    return {m: torch.zeros(channels[m], *size, dtype=torch.uint8) for m in record.paths}
+
+
+class DetectionDataset(Dataset):
+    """Decode records and transform them.
+
+    Args:
+        records: what to give.
+        transform: makes the samples, and the boxes alone.
+        channels: of the images of each modality.
+        counts: as of `load_images`.
+        dropout: probability that one of the modalities, each as often, gives a black image.
+        load: gives the images of a record, as `load_images` does.
+    """
+
+    def __init__(
+        self,
+        records: list[DetectionRecord],
+        transform: DetectionTransform,
+        channels: dict[str, int],
+        counts: Counts | None = None,
+        dropout: float = 0.0,
+        load: Load = load_images,
+    ):
+        self.records = records
+        self.transform = transform
+        self.channels = channels
+        self.counts = counts
+        self.dropout = dropout
+        self.load = load
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def name_of(self, index: int) -> str:
+        return self.records[index].name
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        """Return one sample.
+
+        Args:
+            key: an index (its draws use seed 0), or (index, seed).
+        Returns:
+            "images" by modality, uint8 (channels, H, W), "boxes_xyxy" float32 (N, 4), "labels" int64 (N,), "image_id",
+            "file_name", "scale" (letterboxed = original * scale), "flip", "original_size" (height, width).
+        Raises:
+            UserError: as `load_images`.
+        """
+        record, seed = self._find(key)
+        images = self.images(key)
+        with _draws_from(seed):
+            sample = self.transform(images, torch.tensor(record.boxes_xyxy), torch.tensor(record.labels))
+        return {**sample, **_origin(record)}
+
+    def images(self, key: int | tuple[int, int]) -> Images:
+        """Return the decoded images of a key, with a black one where `dropout` draws it."""
+        record, _ = self._find(key)
+        images, black = self.load(record, self.channels, self.counts), self.black(key)
+        return {modality: torch.zeros_like(image) if modality == black else image for modality, image in images.items()}
+
+    def black(self, key: int | tuple[int, int]) -> str | None:
+        """Return the modality whose image is black in the sample of a key; None: no modality.
+
+        The draws are apart from those of the transform, which are the same with and without `dropout`.
+        """
+        if not self.dropout:
+            return None
+        record, seed = self._find(key)
+        chance, which = np.random.SeedSequence(seed, spawn_key=DROPOUT_DRAWS).generate_state(2).tolist()
+        return list(record.paths)[which % len(record.paths)] if chance < self.dropout * 2**32 else None
+
+    def target(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        """Return the sample of a key without its images, by the same draws; no file is opened.
+
+        Also gives "black" as of `black`, and the "image_size" (H, W) of the sample.
+        """
+        record, seed = self._find(key)
+        size = (record.height, record.width)
+        with _draws_from(seed):
+            placement = self.transform.draw(size)
+        boxes_xyxy, labels = torch.tensor(record.boxes_xyxy), torch.tensor(record.labels)
+        sample = self.transform.targets(boxes_xyxy, labels, size, placement)
+        return {**sample, **_origin(record), "black": self.black(key), "image_size": self.transform.image_size}
+
+    def _find(self, key: int | tuple[int, int]) -> tuple[DetectionRecord, int]:
+        index, seed = key if isinstance(key, tuple) else (key, 0)
+        return self.records[index], seed
+
+
+def _origin(record: DetectionRecord) -> dict[str, Any]:
+    size = (record.height, record.width)
+    return {"image_id": record.image_id, "file_name": record.file_name, "original_size": size}
+
+
+@contextmanager
+def _draws_from(seed: int) -> Iterator[None]:
+    """Seed torch's global CPU generator for a while."""
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would also reseed the GPUs, which nothing here restores.
+        torch.default_generator.manual_seed(seed)
+        yield

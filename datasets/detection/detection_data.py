@@ -1,0 +1,180 @@
+"""What every detection data set offers: annotated records of one or more modalities, and facts about them.
+
+`sources.py` turns a folder into `DetectionData`; nothing here depends on a layout or on which modalities there are.
+
+Shapes: N boxes of one image. Boxes are xyxy pixels of the original image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from datasets import images, resize
+from datasets.detection import transforms
+from datasets.detection.collate import collate
+from datasets.detection.dataset import DetectionDataset, DetectionRecord, black_images, load_images
+from datasets.detection.transforms import DetectionTransform, Normalization, fill_from_mean
+from datasets.feature_cache import Variant
+from datasets.images import Counts
+from datasets.loader import EVAL_BATCH_SIZE
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How images are prepared: their size, and augmentation as in `DetectionTransform`.
+
+    Args:
+        image_size: (height, width) of the letterboxed image.
+        hflip, scale_jitter, photometric: as in `DetectionTransform`.
+        modality_dropout: probability that one modality of a training sample gives a black image.
+    """
+
+    image_size: tuple[int, int] = (768, 768)
+    hflip: float = 0.0
+    scale_jitter: tuple[float, float] = (1.0, 1.0)
+    photometric: float = 0.0
+    modality_dropout: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionData:
+    """An opened detection data set.
+
+    Args:
+        name: as `--dataset` has it.
+        classes: names of the class channels.
+        category_ids: the annotations' id of each class channel.
+        records: by list: "train", and "val" and "test" where the data set has them.
+        ground_truth: by list, the COCO dict for `utils.coco_eval`. Image ids are unique within one list only.
+        notes: by list, counts and remarks for the log.
+        channels: of the images of each modality (3 or 1), in the order of the records' paths.
+        normalization: (mean of 3, standard deviation of 3) in 0..1 of each modality.
+        thermal_counts: 16-bit values that become black and white in images of one channel, where the data set has them.
+        warnings: lines on what was left out, or is odd without being wrong.
+        options: how images are prepared.
+    """
+
+    name: str
+    classes: list[str]
+    category_ids: list[int]
+    records: dict[str, list[DetectionRecord]]
+    ground_truth: dict[str, dict]
+    notes: dict[str, dict[str, int | str]]
+    channels: dict[str, int]
+    normalization: Normalization
+    thermal_counts: Counts | None = None
+    warnings: tuple[str, ...] = ()
+    options: ImageOptions = field(default_factory=ImageOptions)
+
+    cache_batch_size = EVAL_BATCH_SIZE
+    cache_key_modules = (images, resize, transforms)  # from a file to an input
+    collate = staticmethod(collate)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.channels)
+
+    @property
+    def unit(self) -> str:
+        """What a record is called in messages."""
+        return "pairs" if len(self.channels) == 2 else "images"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Plain values that a trained network depends on: it must be tested with the same."""
+        return {
+            "classes": self.classes,
+            "normalization": {m: [list(numbers) for numbers in both] for m, both in self.normalization.items()},
+            "thermal_counts": list(self.thermal_counts) if self.thermal_counts else None,
+        }
+
+    @property
+    def info(self) -> dict[str, dict]:
+        """The COCO `info` of each annotation file, by list."""
+        return {origin: truth["info"] for origin, truth in self.ground_truth.items()}
+
+    def require(self, modalities: Sequence[str]) -> None:
+        """UserError where the data set has no images of one of these modalities."""
+        for modality in modalities:
+            if modality not in self.channels:
+                raise UserError(
+                    f"{self.name}: expected images of {' and '.join(modalities)}, which the network reads, found only "
+                    f"{' and '.join(self.channels)} (see --modality)"
+                )
+
+    def dataset(self, records: Sequence[DetectionRecord], train: bool) -> DetectionDataset:
+        """Return the samples of records: augmented for training, plain otherwise."""
+        o = self.options
+        transform = DetectionTransform(o.image_size, self.fill, train, o.hflip, o.scale_jitter, o.photometric)
+        dropout = o.modality_dropout if train else 0.0
+        return DetectionDataset(list(records), transform, self.channels, self.thermal_counts, dropout)
+
+    @property
+    def fill(self) -> dict[str, list[int]]:
+        """The colour of each modality beside a letterboxed image."""
+        return fill_from_mean(self.normalization, self.channels)
+
+    @property
+    def cache_facts(self) -> dict[str, Any]:
+        """Plain values that decide how plain images are prepared."""
+        return {"image_size": self.options.image_size, "fill": self.fill, "thermal_counts": self.thermal_counts}
+
+    @property
+    def changing(self) -> str:
+        """Why the images of a training differ in each epoch, so that their features cannot be kept; "" if not."""
+        reason = "changes every image anew in each epoch, so its features cannot be kept"
+        low, high = self.options.scale_jitter
+        if (low, high) != (1, 1):
+            return f"--scale_jitter {low:g} {high:g} {reason}: expected 1 1"
+        return f"--photometric {self.options.photometric:g} {reason}: expected 0" if self.options.photometric else ""
+
+    def variants(self, records: Sequence[DetectionRecord], train: bool) -> list[tuple[DetectionRecord, Variant]]:
+        """Return every image that will be read, and where training drops modalities a black one of each size."""
+        flips = {0.0: [False], 1.0: [True]}.get(self.options.hflip, [False, True]) if train else [False]
+        variants = [(record, Variant(flip)) for record in records for flip in flips]
+        dropped = train and self.options.modality_dropout
+        sizes = {(record.width, record.height): record for record in records} if dropped else {}
+        return variants + [(record, Variant(black=True)) for record in sizes.values()]
+
+    def variant_dataset(self, records: Sequence[DetectionRecord], variant: Variant) -> DetectionDataset:
+        """Return the images of records, all changed alike; an image id is the place in the list."""
+        transform = DetectionTransform(self.options.image_size, self.fill, train=variant.flip, hflip=1.0)
+        numbered = [replace(record, image_id=place) for place, record in enumerate(records)]
+        load = black_images if variant.black else load_images
+        return DetectionDataset(numbered, transform, self.channels, self.thermal_counts, load=load)
+
+    def example_inputs(self, records: Sequence[DetectionRecord]) -> dict[str, torch.Tensor]:
+        """Return black images, uint8 (1, channels, H, W); no file is opened."""
+        size = self.options.image_size
+        return {m: torch.zeros(1, count, *size, dtype=torch.uint8) for m, count in self.channels.items()}
+
+
+def merge_val(data: DetectionData) -> DetectionData:
+    """Append the data set's own val list, where it has one, to its training list.
+
+    Args:
+        data: with file names that are in one list only.
+    Returns:
+        The data without "val" in `records` and `ground_truth`. The image ids of "train" are then file names, since two
+        annotation files may number their images alike; its `info` is that of the training list.
+    """
+    if "val" not in data.records:
+        return data
+    records = [replace(r, image_id=r.file_name) for origin in ("train", "val") for r in data.records[origin]]
+    images, annotations = [], []
+    for origin in ("train", "val"):
+        truth = data.ground_truth[origin]
+        names = {record.image_id: record.file_name for record in data.records[origin]}
+        images += [{**image, "id": names[image["id"]]} for image in truth["images"]]
+        annotations += [{**item, "image_id": names[item["image_id"]]} for item in truth["annotations"]]
+    annotations = [{**item, "id": number} for number, item in enumerate(annotations, 1)]
+    merged = {**data.ground_truth["train"], "images": images, "annotations": annotations}
+    others = [origin for origin in data.records if origin not in ("train", "val")]
+    return replace(
+        data,
+        records={"train": records} | {origin: data.records[origin] for origin in others},
+        ground_truth={"train": merged} | {origin: data.ground_truth[origin] for origin in others},
+    )

@@ -1,0 +1,181 @@
+"""Opening a data set: one reader for all of them, and the data module over it.
+
+Annotations are read here, and images are looked up by name (pairing.py). Nothing is written, no image is opened.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+from datasets.bad_files import BadFiles
+from datasets.data_module import DataModule, LoaderOptions
+from datasets.detection.annotations import ParsedAnnotations
+from datasets.detection.coco_json import parse_coco
+from datasets.detection.detection_data import DetectionData, ImageOptions, merge_val
+from datasets.detection.pairing import find_images
+from datasets.detection.registry import locate
+from datasets.detection.sources import ImageList, Source
+from datasets.detection.transforms import COLOUR
+from datasets.detection.voc_xml import parse_voc
+from datasets.splits import make_split, overfit_split, paper_split
+from utils.errors import Report, UserError, near, refuse, reported
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FLIR_THERMAL = ((0.519, 0.519, 0.519), (0.225, 0.225, 0.225))
+
+
+def open_data(
+    folder: str,
+    dataset: str,
+    images: ImageOptions,
+    loading: LoaderOptions,
+    split_seed: int = 0,
+    paper_protocol: bool = False,
+    overfit: int | None = None,
+    modalities: Sequence[str] = (),
+) -> DataModule:
+    """Open a data set and cut its training list.
+
+    Args:
+        folder, dataset: as for `registry.locate`.
+        images: how images are prepared.
+        loading: how batches are made.
+        split_seed: of the cut.
+        paper_protocol: cut nothing, and choose on the test list.
+        overfit: take so many records of the training list for all parts.
+        modalities: that the network reads.
+    Raises:
+        UserError: the folder is missing or not laid out as the data set, a modality is missing, a record is in two
+            lists, or there are too few.
+    """
+    data = replace(open_data_set(folder, dataset), options=images)
+    data.require(modalities)
+    if images.modality_dropout and len(data.channels) == 1:
+        raise UserError(f"--modality_dropout: expected two modalities or more, found only {data.modalities[0]}")
+    _check_disjoint(folder, data)
+    data = merge_val(data) if paper_protocol else data
+    names = {origin: [r.file_name for r in records] for origin, records in data.records.items()}
+    if overfit:
+        split = overfit_split([r.file_name for r in data.records["train"] if len(r.labels)], overfit)
+    elif paper_protocol:
+        if "test" not in names:
+            raise UserError(f"--paper-protocol: expected a test list, on which it chooses, found none in {data.name}")
+        split = paper_split(names["train"], names["test"])
+    else:
+        split = make_split(names["train"], split_seed, own_val=names.get("val"))
+    return DataModule(data, split, loading, BadFiles(loading.max_bad_files))
+
+
+def _check_disjoint(folder: str, data: DetectionData) -> None:
+    names = {origin: {r.file_name for r in records} for origin, records in data.records.items()}
+    for first, second in combinations(names, 2):
+        shared = sorted(names[first] & names[second])
+        if shared:
+            raise UserError(
+                f"{folder}: expected disjoint {first} and {second} lists, found {len(shared)} {data.unit} in both: "
+                f"{shared[0]}"
+            )
+
+
+def open_data_set(folder: str | Path, dataset: str = "flir_aligned") -> DetectionData:
+    """Index a data set; images are only looked up, nothing is written.
+
+    Args:
+        folder, dataset: as for `registry.locate`.
+    Raises:
+        UserError: as `locate`, or a file is missing or wrong: the first fault, and how many more there are.
+    """
+    faults: list[UserError] = []
+    data = open_source(locate(folder, dataset), faults.append)
+    if not faults:
+        return data
+    tool = shlex.join(["python", "-m", "tools.check_data", str(folder), "--dataset", dataset])
+    more = f" (and {len(faults) - 1} more: {tool})" if len(faults) > 1 else ""
+    raise UserError(f"{faults[0]}{more}") from faults[0]
+
+
+def open_source(source: Source, report: Report = refuse) -> DetectionData:
+    """Read all lists and find the images of each record.
+
+    Args:
+        source: from a data set file.
+        report: gets a UserError for each fault; what is faulty is left out. A list that cannot be read at all is empty.
+    Returns:
+        The data set; the notes of "train" name the layout.
+    """
+    parsed = {}
+    for origin, image_list in source.lists.items():
+        parsed[origin] = _nothing(source)
+        with reported(report):
+            parsed[origin] = _parse(source, image_list, report)
+    _check_boxes(source, parsed["train"], report)
+    _check_categories(source, parsed, report)
+    records = {origin: find_images(source, origin, parsed[origin].images, report) for origin in source.lists}
+    notes = {origin: annotations.notes for origin, annotations in parsed.items()}
+    warnings = [warning for annotations in parsed.values() for warning in annotations.warnings]
+    if absent := _never_seen(source, parsed["train"]):
+        warnings.append(f"{source.lists['train'].annotations}: no box of {', '.join(absent)}")
+    if "test" not in source.lists:
+        cut = "train and arch" if "val" in source.lists else "train, arch and val"
+        warnings.append(f"{source.name}: no test list: the training list is cut into {cut}; nothing can be tested on")
+    statistics = {m: IMAGENET if count == COLOUR else FLIR_THERMAL for m, count in source.channels.items()}
+    return DetectionData(
+        name=source.name,
+        classes=list(source.classes),
+        category_ids=parsed["train"].category_ids,
+        records=records,
+        ground_truth={origin: annotations.ground_truth for origin, annotations in parsed.items()},
+        notes=notes | {"train": {"layout": source.layout} | notes["train"]},
+        channels=dict(source.channels),
+        normalization=statistics | source.normalization,
+        thermal_counts=source.thermal_counts,
+        warnings=tuple(warnings),
+    )
+
+
+def _parse(source: Source, image_list: ImageList, report: Report) -> ParsedAnnotations:
+    classes = list(source.classes)
+    if image_list.xml_files:
+        return parse_voc(image_list.xml_files, classes, source.aliases, report)
+    return parse_coco(image_list.annotations, classes, source.aliases, report)
+
+
+def _nothing(source: Source) -> ParsedAnnotations:
+    truth = {"info": {}, "images": [], "annotations": [], "categories": []}
+    return ParsedAnnotations([], list(range(1, len(source.classes) + 1)), truth, {"images": 0, "boxes": 0})
+
+
+def _check_boxes(source: Source, train: ParsedAnnotations, report: Report) -> None:
+    """Refuse a training list without boxes, or without those of a class that its files seem to spell differently."""
+    file = source.lists["train"].annotations
+    missing = _never_seen(source, train)
+    dropped = {k.removeprefix("dropped_"): v for k, v in train.notes.items() if k.startswith("dropped_")}
+    found = f" (but {', '.join(f'{v} of {k}' for k, v in dropped.items())})" if dropped else ""
+    with reported(report):
+        if train.images and len(missing) == len(source.classes):
+            raise UserError(
+                f"{file}: annotations: expected at least one box of {', '.join(missing)} to train on, found none{found}"
+            )
+        for name in missing:
+            if meant := near(name, dropped):
+                raise UserError(f"{file}: annotations: expected boxes of {name}, found none{found}{meant}")
+
+
+def _never_seen(source: Source, train: ParsedAnnotations) -> list[str]:
+    seen = {int(label) for image in train.images for label in image.labels}
+    return [name for channel, name in enumerate(source.classes) if channel not in seen]
+
+
+def _check_categories(source: Source, parsed: dict[str, ParsedAnnotations], report: Report) -> None:
+    """Refuse lists that number classes differently."""
+    train, file = parsed["train"], source.lists["train"].annotations
+    for origin, annotations in parsed.items():
+        with reported(report):
+            if annotations.images and train.images and annotations.category_ids != train.category_ids:
+                expected, found = (dict(zip(source.classes, p.category_ids)) for p in (train, annotations))
+                raise UserError(
+                    f"{source.lists[origin].annotations}: categories: expected the ids of {file}, {expected}, "
+                    f"found {found}"
+                )

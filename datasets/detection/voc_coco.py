@@ -1,0 +1,92 @@
+"""Folders of single RGB images in the two common forms: Pascal VOC (Everingham et al. 2010) and COCO (Lin et al. 2014).
+
+The classes are those that the files name. Where there is no test list, val is tested on.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from datasets.detection.coco_json import read_coco
+from datasets.detection.pairing import find_lists, image_names
+from datasets.detection.sources import ImageList, Source
+from datasets.detection.voc_xml import read_names, read_root
+from utils.errors import UserError
+
+CHANNELS = {"rgb": 3}
+ORIGINS = ("train", "val", "test")
+XML, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
+
+
+def locate_voc(folder: Path) -> Source:
+    """Find the lists of a Pascal VOC folder.
+
+    Args:
+        folder: the one that holds Annotations/ and JPEGImages/; ImageSets/Main/ has the lists train.txt, val.txt and
+            test.txt. Without lists all images are the training list.
+    Raises:
+        UserError: the folder is not laid out so.
+    """
+    missing = [name for name in (XML, IMAGES) if not (folder / name).is_dir()]
+    if missing:
+        raise UserError(f"{folder}: expected the folders {XML} and {IMAGES} of Pascal VOC, found no {missing[0]}")
+    files = {o: folder / LISTS / f"{o}.txt" for o in ORIGINS if (folder / LISTS / f"{o}.txt").is_file()}
+    if files and "train" not in files:
+        raise UserError(
+            f"{folder / LISTS}: expected train.txt, found {', '.join(path.name for path in files.values())}"
+        )
+    if "val" in files and "test" not in files:
+        files["test"] = files.pop("val")
+    lists = {origin: _voc_list(folder, path, read_names(path)) for origin, path in files.items()}
+    lists = lists or {"train": _voc_list(folder, folder / IMAGES, image_names(folder / IMAGES))}
+    classes = _voc_classes([path for image_list in lists.values() for path in image_list.xml_files.values()])
+    if not classes:
+        raise UserError(f"{folder / XML}: expected objects with names, found none")
+    return Source("voc", folder, classes, {}, lists, f"Pascal VOC, {_in_words(files)}", CHANNELS, "rgb")
+
+
+def locate_coco(folder: Path) -> Source:
+    """Find the lists of a COCO folder.
+
+    Args:
+        folder: its annotations/ holds `*train*.json` and perhaps `*val*.json` and `*test*.json`. The images of
+            `instances_train2017.json` lie in train2017/ or images/train2017/, else in images/.
+    Raises:
+        UserError: the folder is not laid out so.
+    """
+    files = find_lists([folder / "annotations"])
+    if "train" not in files:
+        found = ", ".join(path.name for path in files.values()) or "none"
+        raise UserError(f"{folder / 'annotations'}: expected COCO files *train*.json, found {found}")
+    lists = {origin: ImageList(path, {"rgb": _coco_images(folder, path)}) for origin, path in files.items()}
+    categories = read_coco(files["train"]).get("categories")
+    entries = [entry for entry in categories if isinstance(entry, dict)] if isinstance(categories, list) else []
+    classes = tuple(dict.fromkeys(str(entry["name"]) for entry in entries if entry.get("name")))
+    if not classes:
+        raise UserError(f"{files['train']}: categories: expected classes with names, found none")
+    return Source("coco", folder, classes, {}, lists, f"COCO JSON, {_in_words(files)}", CHANNELS, "rgb")
+
+
+def _voc_list(folder: Path, path: Path, names: list[str]) -> ImageList:
+    return ImageList(path, {"rgb": folder / IMAGES}, {name: folder / XML / f"{name}.xml" for name in names})
+
+
+def _voc_classes(paths: list[Path]) -> tuple[str, ...]:
+    """Return the names of all objects, sorted. Files that cannot be read are reported when the data set is opened."""
+    names: set[str] = set()
+    for path in paths:
+        with suppress(UserError):
+            names |= {(item.findtext("name") or "").strip() for item in read_root(path).iter("object")}
+    return tuple(sorted(names - {""}))
+
+
+def _coco_images(folder: Path, annotations: Path) -> Path:
+    """Return the image folder of an annotation file: that of its last word, else the common one."""
+    word = annotations.stem.rpartition("_")[2]
+    for path in (folder / word, folder / "images" / word, folder / "images"):
+        if path.is_dir():
+            return path
+    raise UserError(f"{folder}: expected the images of {annotations.name} in {word} or images, found neither")
+
+
+def _in_words(files: dict[str, Path]) -> str:
+    return ", ".join(f"{origin} {path.name}" for origin, path in files.items()) or "all images are the training list"

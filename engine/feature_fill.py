@@ -1,0 +1,149 @@
+"""Fill a feature cache: run each frozen stream once over every input, and over its variants where training has them.
+
+A store belongs to everything that decides its numbers: the stream's modules and tensors, how inputs are prepared, the
+type, the device, the libraries and our own code. All of that is in its key.
+
+Shapes: B batch.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import PIL
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from datasets.data_module import DataModule
+from datasets.feature_cache import IMAGE_VARIANTS, FeatureCache, Record, Variant
+from datasets.feature_store import Shapes, Store
+from engine.step import Compute, move
+from utils.distributed import ranks_here
+from utils.progress_bar import bar
+
+Inputs = list[tuple[Record, Variant]]
+Sources = dict[str, Inputs]  # key of a record of a store: the inputs that it can be computed from
+INPUTS = ("images", "inputs")  # of a batch, by modality
+
+
+class CacheableModel(Protocol):
+    """A model with frozen streams, each of which reads some modalities.
+
+    Attributes:
+        feature_kinds: what can be kept of a stream ("taps", "encoder", "pooled"), the preferred kind first.
+        cache_key_modules: the code from an input to its features.
+    """
+
+    feature_kinds: tuple[str, ...]
+    cache_key_modules: tuple[ModuleType, ...]
+
+    @property
+    def stream_inputs(self) -> dict[str, tuple[str, ...]]:
+        """The modalities that each stream reads."""
+
+    @property
+    def cache_facts(self) -> dict[str, Any]:
+        """Plain values that decide features beside `cache_modules`."""
+
+    def cache_modules(self, stream: str, kind: str) -> dict[str, nn.Module]:
+        """Return the modules that features of a kind go through."""
+
+    def encode_for_cache(self, inputs: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
+        """Return the features (B, ...) of a batch of inputs by modality."""
+
+
+def store_key(
+    data_module: DataModule, model: CacheableModel, stream: str, kind: str, dtype: str, compute: Compute
+) -> str:
+    """Return the name of a store: a hash of everything that decides the numbers in it but the inputs."""
+    modules = model.cache_modules(stream, kind)
+    facts = [stream, kind, dtype, compute.device.type, compute.amp, model.cache_facts, data_module.data.cache_facts]
+    versions = {library.__name__: library.__version__ for library in (torch, torchvision, timm, PIL)}
+    hashed = hashlib.blake2b(json.dumps([facts, versions, repr(modules)], sort_keys=True).encode())
+    for code in (*data_module.data.cache_key_modules, *model.cache_key_modules):
+        hashed.update(Path(str(code.__file__)).read_bytes())
+    for name, module in modules.items():
+        for key, tensor in module.state_dict().items():
+            hashed.update(f"{name}.{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def record_shapes(
+    data_module: DataModule, model: CacheableModel, stream: str, kind: str, records: Sequence[Record], compute: Compute
+) -> Shapes:
+    """Return the shapes of the features of one record, by running the stream on an example."""
+    features = encode(model, data_module.data.example_inputs(records), stream, kind, compute)
+    return tuple(tuple(tensor.shape[1:]) for tensor in features)
+
+
+def encode(model: CacheableModel, inputs: dict[str, Tensor], stream: str, kind: str, compute: Compute) -> list[Tensor]:
+    """Return a stream's features of a batch, (B, ...) on the CPU."""
+    assert isinstance(model, nn.Module)
+    model.eval()
+    moved = move({m: inputs[m] for m in model.stream_inputs[stream]}, compute.device)
+    # Each input is read once, so compiling would not pay; and records are the same with and without it.
+    with torch.no_grad(), compute.autocast(), torch.compiler.set_stance("force_eager"):
+        return [features.cpu() for features in model.encode_for_cache(moved, stream, kind)]
+
+
+def fill(
+    store: Store,
+    model: CacheableModel,
+    stream: str,
+    kind: str,
+    batches: Iterable[dict],
+    keys: list[str],
+    compute: Compute,
+    title: str,
+) -> None:
+    """Add the records of a stream on some batches, whose image ids are places in `keys`.
+
+    Those that are there already are not replaced.
+    """
+    for batch in bar(batches, title):
+        inputs = next(batch[name] for name in INPUTS if name in batch)
+        features = encode(model, inputs, stream, kind, compute)
+        places = [(i, keys[place]) for i, place in enumerate(batch["image_ids"]) if keys[place] not in store]
+        store.add({key: [tensor[i] for tensor in features] for i, key in places})
+
+
+def fill_stream(
+    cache: FeatureCache,
+    stream: str,
+    wanted: Sources,
+    data_module: DataModule,
+    model: CacheableModel,
+    compute: Compute,
+    log: Any,
+) -> None:
+    """Compute the records of a stream that are missing, except those that another process has added meanwhile.
+
+    Where a file cannot be read, the next input of equal content is taken.
+    """
+    store, here = cache.stores[stream], ranks_here()
+    with store.writing(len(wanted), log, here):
+        for attempt in range(max(len(inputs) for inputs in wanted.values())):
+            for variant in IMAGE_VARIANTS:
+                inputs = {key: inputs[attempt] for key, inputs in wanted.items() if len(inputs) > attempt}
+                records = {key: record for key, (record, changed) in inputs.items() if changed == variant}
+                if left := unfinished(records, store, data_module.cache_batch_size):
+                    title = f"features of {stream}{'' if variant.words == 'plain' else f', {variant.words}'}"
+                    batches = data_module.variant_loader(list(left.values()), variant)
+                    fill(store, model, stream, cache.kind, batches, list(left), compute, title)
+                    store.note(here.all_gather([key for key in left if key in store]))
+
+
+def unfinished(records: dict[str, Record], store: Store, size: int) -> dict[str, Record]:
+    """Return the records of batches of which one is missing: a map's last digits may depend on others in its batch.
+
+    So a fill that was stopped goes on with the same numbers.
+    """
+    keys = list(records)
+    batches = [keys[start : start + size] for start in range(0, len(keys), size)]
+    return {k: records[k] for batch in batches if any(k not in store for k in batch) for k in batch}
