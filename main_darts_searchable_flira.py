@@ -19,7 +19,8 @@ from datasets.data_module import DataModule
 from engine.feature_caching import cache_sizes, cached
 from engine.memory_estimate import memory_estimate
 from models.detection.anchors import level_sizes
-from models.detection.detector import FusionDetector, searchable_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import searchable_fusions
 from models.search.fusion_cells.choices import num_neighbours
 from models.search.fusion_cells.space import fusion_space
 from models.search.parameters import arch_parameters
@@ -111,7 +112,7 @@ def build_model(args: argparse.Namespace, parts: DataModule) -> FusionDetector:
     strategy = STRATEGIES[args.strategy]
     fusions = searchable_fusions(space, args.fusion_levels, args.drpt, strategy.relaxation, strategy.partial)
     neighbours = num_neighbours(args.space, args.fusion_levels)
-    return FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale, neighbours)
+    return FusionDetector(streams, fusions, head, parts.data.normalization, neighbours)
 
 
 def as_in_a_step(model: FusionDetector, args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from commands.recipe import check_recipe
 from models.search.strategies import STRATEGIES
 from utils.errors import UserError
 
@@ -22,6 +23,7 @@ def check_combinations(args: argparse.Namespace) -> None:
     if args.num_keep_edges != 2:
         told = f"expected 2 (derivation keeps two edges per node), found {args.num_keep_edges}"
         raise UserError(f"--num_keep_edges: {told}")
+    check_recipe(args)
     if args.amp and strategy.second_order:
         raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
     if args.accum > 1 and strategy.second_order:

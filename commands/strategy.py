@@ -12,20 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from commands.combinations import candidates
+from commands.recipe import recipe_of
 from datasets.data_module import DataModule
 from datasets.loader import SampleLoader
 from engine.bilevel import Bilevel, Learner
 from engine.collapse import alarm, dominant_eigenvalue_of, reason_to_stop
-from engine.epochs import warm_restarts
 from engine.perturbation import fresh_statistics, mean_loss
 from engine.progress import Row
+from engine.recipes import make_optimizer, make_schedule
 from engine.sampled import Sampled
 from engine.step import Session
 from models.search.architecture import Architecture
 from models.search.costs import MEASURES
-from models.search.parameters import arch_parameters, weight_parameters
+from models.search.parameters import arch_parameters
 from models.search.penalties import PENALTIES
 from models.search.space import JointSpace
 from models.search.strategies import STRATEGIES, Strategy
@@ -100,8 +102,7 @@ class StrategyRunner:
         return Session(self.model, self.session.task, self.session.compute, self.session.guard)
 
     def weight_optimizer(self) -> Optimizer:
-        weights, options = weight_parameters(self.model), self.options
-        return torch.optim.Adam(weights, lr=options.eta_max, weight_decay=options.weight_decay, fused=True)
+        return make_optimizer(recipe_of(self.options), self.model)
 
     def learner(self) -> Learner:
         """Return what learns. It is not kept: in a circle of references, loaders would not end their workers."""
@@ -114,7 +115,7 @@ class StrategyRunner:
         return Sampled(
             session=self.session,
             optimizer=weights,
-            schedule=self._schedule(weights, loader),
+            schedule=self._schedule(weights, loader, self.options.epochs),
             loader=loader,
             activate=self.space.activate,
             candidate=self.drawn,
@@ -135,7 +136,7 @@ class StrategyRunner:
         Args:
             supernet: state that each starts from, all on the same batches; None: the start of the search.
         """
-        start, steps = self.initial if supernet is None else supernet, session.compute.num_steps(loader)
+        start = self.initial if supernet is None else supernet
 
         def restart() -> None:
             self.model.load_state_dict(start, strict=False)
@@ -144,7 +145,7 @@ class StrategyRunner:
         return Sampled(
             session=session,
             optimizer=weights,
-            schedule=warm_restarts(weights, steps, epochs_each, 1, self.options.eta_min),
+            schedule=self._schedule(weights, loader, epochs_each, repeat=True),
             loader=loader,
             activate=self.space.activate,
             candidate=candidate,
@@ -178,7 +179,7 @@ class StrategyRunner:
             session=self.session,
             weight_optimizer=weights,
             arch_optimizer=logits,
-            schedule=self._schedule(weights, train_loader),
+            schedule=self._schedule(weights, train_loader, options.epochs),
             train_loader=train_loader,
             arch_loader=arch_loader,
             alternate=options.alternate,
@@ -189,9 +190,10 @@ class StrategyRunner:
             penalty=self._penalty(),
         )
 
-    def _schedule(self, weights: Optimizer, loader: SampleLoader) -> Any:
-        options, steps = self.options, self.session.compute.num_steps(loader)
-        return warm_restarts(weights, steps, options.Ti, options.Tm, options.eta_min)
+    def _schedule(self, weights: Optimizer, loader: SampleLoader, epochs: int, repeat: bool = False) -> LRScheduler:
+        steps = self.session.compute.num_steps(loader)
+        recipe = recipe_of(self.options)
+        return make_schedule(recipe, weights, steps_per_epoch=steps, epochs=epochs, repeat=repeat)
 
     def _penalty(self) -> Callable[[], Tensor] | None:
         """Return what is added to the loss of the logits, or None."""

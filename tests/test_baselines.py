@@ -11,7 +11,7 @@ from torch import nn
 
 from main_darts_found_flira import main as found
 from models.detection.baselines import FUSIONS
-from models.detection.detector import found_fusions
+from models.detection.fusions import found_fusions
 from models.search.fusion_cells.space import fusion_space, random_genotype
 from tasks.detection.box_fusion import fuse_detections
 from tests.run_commands import named, refused, run

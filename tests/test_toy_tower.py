@@ -9,41 +9,24 @@ from torch import nn
 
 import main_darts_searchable_flira as main_search
 from main_darts_searchable_flira import main as search
-from models.detection.detector import FusionDetector
 from models.search.architecture import Architecture, architecture_from_json, read_architecture
 from models.search.fusion_cells.genotype_file import AnyFusionReader
 from models.search.parts import PARTS, Part, draw_architecture, read_any
 from models.search.space import JointSpace
 from tests.run_commands import named, run
-from tests.toy_tower import ToySpace, ToyTowers
+from tests.toy_tower import ToySpace, ToyTower, ToyTowers
 from utils.errors import UserError
 from utils.run_folder import read_json
 
 READERS = {"fusion": AnyFusionReader(), "head": ToySpace()}
 
 
-class TowerDetector(FusionDetector):
-    """The fused detector with towers between fusion and head."""
-
-    def fuse(self, levels):
-        return [a + b for a, b in zip(*self.towers(super().fuse(levels)), strict=True)]
-
-    def searchables(self):
-        return super().searchables() | {"head": dict(self.towers.named_children())}
-
-
-class Forgetful(TowerDetector):
-    def searchables(self):
-        return FusionDetector.searchables(self)
-
-
-def with_towers(kind: type, build):
-    """Return a `build_model` that adds towers to the detector."""
+def with_module(bracket: str, module: type, build):
+    """Return a `build_model` that puts a module into a bracket of the detector."""
 
     def build_model(*args, **kwargs):
         model = build(*args, **kwargs)
-        model.__class__ = kind
-        model.towers = ToyTowers(model.streams.channels)
+        setattr(model, bracket, module(model.streams.channels))
         return model
 
     return build_model
@@ -52,7 +35,7 @@ def with_towers(kind: type, build):
 @pytest.fixture
 def towers(monkeypatch):
     monkeypatch.setitem(PARTS, "head", Part(ToySpace(), ToySpace().picture))
-    monkeypatch.setattr(main_search, "build_model", with_towers(TowerDetector, main_search.build_model))
+    monkeypatch.setattr(main_search, "build_model", with_module("towers", ToyTowers, main_search.build_model))
 
 
 STRATEGIES = {
@@ -92,11 +75,22 @@ def test_fusion_and_towers_are_searched_together(towers, in_work, tiny_flir, tin
         assert set(read_json(folder / "costs.json")["levels"]) >= {"head/cls", "fusion/P3"}
 
 
+class HiddenTower(nn.Module):
+    """A neck that holds a supernet but is none."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.tower = ToyTower(ToySpace(), channels)
+
+    def forward(self, maps):
+        return [self.tower(x) for x in maps]
+
+
 def test_logits_of_no_supernet_are_refused(monkeypatch, in_work, tiny_flir, tiny_config, capsys):
-    monkeypatch.setattr(main_search, "build_model", with_towers(Forgetful, main_search.build_model))
+    monkeypatch.setattr(main_search, "build_model", with_module("neck", HiddenTower, main_search.build_model))
     assert search([str(tiny_flir), "--config", str(tiny_config)]) == 2
     error = capsys.readouterr().err
-    assert "towers.box.alpha_edges: expected architecture parameters of the supernets that searchables()" in error
+    assert "neck.tower.alpha_edges: expected architecture parameters of the supernets that searchables()" in error
 
 
 class OnlyTowers(nn.Module):
