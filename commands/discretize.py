@@ -8,16 +8,16 @@ import json
 import random
 from collections.abc import Callable
 
+from commands.recorder import Recorder
 from commands.strategy import StrategyRunner
 from engine.bilevel import cycle_batches, search
 from engine.checkpointer import Checkpointer
 from engine.evolution import evolve
 from engine.perturbation import mean_loss, select_by_perturbation
-from engine.step import Session, optimisation_step
+from engine.step import Session, optimisation_step, validator
 from models.search.architecture import Architecture
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
-from utils.reporting import Recorder, validator
 from utils.seed import seed_everything
 from utils.tracking import Tracker
 
@@ -41,7 +41,7 @@ def discretize(
     runner.model.load_state_dict(runner.ranks.broadcast_from_first(lambda: checkpoint.load(path)["model"]))
     runner.space.set_stage(EVALUATION)
     runner.space.activate(None)
-    session, metric = runner.new_session(), f"{runner.session.task.METRIC}_val"
+    session, metric = runner.new_session(), f"{runner.session.task.metric}_val"
     found = _choose(runner, session)
     inherits = runner.strategy.partial == 1 and runner.strategy.searcher != "random"
     facts = {
@@ -120,7 +120,7 @@ def _perturb(runner: StrategyRunner, session: Session) -> None:
 def _inherited_score(runner: StrategyRunner, session: Session, architecture: Architecture) -> float | None:
     """Return the score on `val` of the derived network on the supernets' weights."""
     runner.space.activate(architecture)
-    score = runner.rating_of_active(session)()[runner.session.task.METRIC]
+    score = runner.rating_of_active(session)()[runner.session.task.metric]
     runner.space.activate(None)
     return score
 
@@ -148,6 +148,6 @@ def _train_briefly(
             on_epoch=Recorder(checkpointer, tracker),
         )
     chosen = found[session.progress.best_epoch // epochs_each]
-    best = session.progress.in_words(runner.session.task.METRIC)
+    best = session.progress.in_words(runner.session.task.metric)
     runner.run.log(f"top {len(found)}: {chosen.id} is best after brief training, {best}")
     return chosen

@@ -7,14 +7,13 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from commands.combinations import candidates
+from commands.options import candidates
 from commands.recipe import recipe_of
 from datasets.data_module import DataModule
 from datasets.loader import SampleLoader
@@ -24,22 +23,20 @@ from engine.perturbation import fresh_statistics, mean_loss
 from engine.progress import Row
 from engine.recipes import make_optimizer, make_schedule
 from engine.sampled import Sampled
-from engine.step import Session
+from engine.step import Session, validator
 from models.search.architecture import Architecture
 from models.search.costs import MEASURES
 from models.search.parameters import arch_parameters
 from models.search.penalties import PENALTIES
 from models.search.space import JointSpace
 from models.search.strategies import STRATEGIES, Strategy
+from utils.args import Options
 from utils.distributed import SINGLE_PROCESS, Ranks
-from utils.reporting import validator
 from utils.run_folder import RunFolder, read_json
 
 HESSIAN_BATCHES = 2
 STATISTICS_BATCHES = 16
 COSTS_FILE = "costs.json"
-# Parts of a feature cache: statistics and eigenvalues also read those that are trained on as they are.
-CACHED_PARTS = {"learning": ("train", "arch"), "plain": ("val", "train", "arch")}
 Metrics = dict[str, float | None]
 
 
@@ -57,7 +54,7 @@ class StrategyRunner:
         initial: the state of what learns at the start, from which each genotype starts that is trained on its own.
     """
 
-    options: Any
+    options: Options
     session: Session
     data: DataModule
     run: RunFolder

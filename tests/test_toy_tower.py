@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-import main_darts_searchable_flira as main_search
 from main_darts_searchable_flira import main as search
 from models.search.architecture import Architecture, architecture_from_json, read_architecture
 from models.search.fusion_cells.genotype_file import AnyFusionReader
 from models.search.parts import PARTS, Part, draw_architecture, read_any
 from models.search.space import JointSpace
+from tasks.detection import build
 from tests.run_commands import named, run
 from tests.toy_tower import ToySpace, ToyTower, ToyTowers
 from utils.errors import UserError
@@ -21,21 +21,21 @@ from utils.run_folder import read_json
 READERS = {"fusion": AnyFusionReader(), "head": ToySpace()}
 
 
-def with_module(bracket: str, module: type, build):
-    """Return a `build_model` that puts a module into a bracket of the detector."""
+def with_module(bracket: str, module: type, build_detector):
+    """Return a `build_supernet` that puts a module into a bracket of the detector."""
 
-    def build_model(*args, **kwargs):
-        model = build(*args, **kwargs)
+    def build_supernet(*args, **kwargs):
+        model = build_detector(*args, **kwargs)
         setattr(model, bracket, module(model.streams.channels))
         return model
 
-    return build_model
+    return build_supernet
 
 
 @pytest.fixture
 def towers(monkeypatch):
     monkeypatch.setitem(PARTS, "head", Part(ToySpace(), ToySpace().picture))
-    monkeypatch.setattr(main_search, "build_model", with_module("towers", ToyTowers, main_search.build_model))
+    monkeypatch.setattr(build, "build_supernet", with_module("towers", ToyTowers, build.build_supernet))
 
 
 STRATEGIES = {
@@ -87,7 +87,7 @@ class HiddenTower(nn.Module):
 
 
 def test_logits_of_no_supernet_are_refused(monkeypatch, in_work, tiny_flir, tiny_config, capsys):
-    monkeypatch.setattr(main_search, "build_model", with_module("neck", HiddenTower, main_search.build_model))
+    monkeypatch.setattr(build, "build_supernet", with_module("neck", HiddenTower, build.build_supernet))
     assert search([str(tiny_flir), "--config", str(tiny_config)]) == 2
     error = capsys.readouterr().err
     assert "neck.tower.alpha_edges: expected architecture parameters of the supernets that searchables()" in error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from utils.errors import UserError, short
-from utils.plain import plain_file
+from utils.untrusted import plain_file
 
 FORMAT = 2
 PARTS = ("fusion", "neck", "head", "cells")  # in the order of a forward pass

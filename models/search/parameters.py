@@ -38,6 +38,10 @@ def check_searchables(model: nn.Module) -> None:
         raise UserError(f"{type(model).__name__}: expected supernets in searchables(), found none: nothing to search")
 
 
+def count_parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
 def supernets(places: dict[str, nn.Module]) -> dict[str, nn.Module]:
     """Return those of some modules that are supernets: they have a search space and a stage."""
     return {place: module for place, module in places.items() if hasattr(module, "space") and hasattr(module, "stage")}

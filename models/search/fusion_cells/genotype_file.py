@@ -19,7 +19,7 @@ from models.search.fusion_cells.choices import (
 )
 from models.search.fusion_cells.genotype import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
 from utils.errors import UserError, short
-from utils.plain import check_plain
+from utils.untrusted import check_plain
 
 MAX_STEPS = 64  # of a cell, and inside of a step
 MAX_INPUTS, MAX_LEVELS, MAX_NAME = 256, 16, 60  # of a file that brings its own; names are shown
