@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from commands.discretize import discretize
-from commands.options import check_combinations
+from commands.options import check_combinations, check_parts
 from commands.recipe import check_recipe
 from commands.recorder import Recorder, tracking
 from commands.run import (
@@ -51,6 +51,7 @@ def search(task: Task, options: Options) -> None:
     """Do what the options say, with their one seed."""
     options = task.check_options(options)
     check_combinations(options)
+    check_parts(task, options)
     check_recipe(options)
     seed_everything(options.seed)
     compute = compute_of(options)
@@ -58,8 +59,10 @@ def search(task: Task, options: Options) -> None:
     check_cache_options(options, data)
     facts = {"checkpoint_split": task.check_pretrained(options, data)} | task.facts(data, "search")
     options = task.complete(options, data)
-    model = compute.place(task.build_supernet(options, data))
+    model = task.build_supernet(options, data)
     check_searchables(model)
+    model.freeze_parts(task.frozen_parts(options))
+    model = compute.place(model)
     context = RunContext(task, options, data, model, compute, facts)
     if options.dry_run:
         print_dry_run(sizes(context))

@@ -13,6 +13,7 @@ from models.search.fusion_cells.genotype_file import AnyFusionReader
 from models.search.parts import PARTS, Part, draw_architecture, read_any
 from models.search.space import JointSpace
 from tasks.detection import build
+from tasks.detection.task import Detection
 from tests.run_commands import named, run
 from tests.toy_tower import ToySpace, ToyTower, ToyTowers
 from utils.errors import UserError
@@ -36,6 +37,45 @@ def with_module(bracket: str, module: type, build_detector):
 def towers(monkeypatch):
     monkeypatch.setitem(PARTS, "head", Part(ToySpace(), ToySpace().picture))
     monkeypatch.setattr(build, "build_supernet", with_module("towers", ToyTowers, build.build_supernet))
+
+
+def test_one_part_is_searched_beside_a_fusion_of_a_file(towers, monkeypatch, in_work, tiny_flir, tiny_config, capsys):
+    """The fusion of the file, or one made by hand; the head's own parameters are frozen."""
+    monkeypatch.setattr(Detection, "searchable_parts", ("fusion", "head"))
+    monkeypatch.setattr(build, "readers", lambda *args, of=build.readers: of(*args) | {"head": ToySpace()})
+    argv = (tiny_flir, "--config", tiny_config, "--epochs", 1, "--steps", 1, "--multiplier", 1)
+    both = named(run(search, capsys, *argv), "search_exp_dir")
+    fusion = read_architecture(both / "genotype.json", READERS).parts["fusion"]
+    for source in (("--search_exp_dir", both), ("--genotype", both / "genotype.json"), ()):
+        options = ("--search_parts", "head", "--freeze_parts", "fusion", *source)
+        folder = named(run(search, capsys, *argv, *options), "search_exp_dir")
+        assert list(read_json(folder / "genotype.json")["parts"]) == ["head"]
+        state = torch.load(folder / "best.pt", weights_only=True)["model"]
+        assert not [name for name in state if name.startswith("fusions.") and "alpha_" in name]
+        assert any(name.startswith("fusions.") for name in state) == bool(source)
+    assert len(fusion.cells) == 3
+
+
+PARTS_FAULTS = {
+    "--search_parts neck": "--search_parts: expected parts of fusion, found neck",
+    "--freeze_parts fusion": "--freeze_parts: expected parts that are not searched, head, found fusion",
+    "--genotype g.json": "--genotype: no effect without --search_parts: every part is searched",
+    "--search_parts a,,b": "expected different names separated by commas, found 'a,,b'",
+}
+
+
+@pytest.mark.parametrize("options", PARTS_FAULTS)
+def test_parts_that_cannot_be_searched_or_frozen_are_refused(in_work, tiny_flir, tiny_config, capsys, options):
+    assert search([str(tiny_flir), "--config", str(tiny_config), *options.split()]) == 2
+    assert PARTS_FAULTS[options] in capsys.readouterr().err
+
+
+def test_a_frozen_head_does_not_learn(in_work, tiny_flir, tiny_config, capsys):
+    options = ("--config", tiny_config, "--epochs", 1, "--freeze_parts", "head")
+    folder = named(run(search, capsys, tiny_flir, *options), "search_exp_dir")
+    state = torch.load(folder / "best.pt", weights_only=True)["model"]
+    start = torch.load("checkpoints/flira/Head_Net_Pretrained_Best.pth.tar", weights_only=True)
+    assert all(torch.equal(state[f"head.{name}"], value) for name, value in start.items())
 
 
 STRATEGIES = {

@@ -32,6 +32,7 @@ from utils import checkpoint
 from utils.args import Options
 from utils.errors import UserError, short
 
+HAND_MADE = "mean"  # fusion of a search that searches other parts; the shared head is pretrained on it
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
 SIZES = ("C", "num_input_nodes", "fusion_levels")
 
@@ -202,10 +203,12 @@ def readers(options: Options, streams: Streams) -> dict[str, Reader]:
     return {"fusion": FusionReader(streams.tap_names, streams.level_names, options.C)}
 
 
-def build_supernet(options: Options, data: DataModule) -> FusionDetector:
+def build_supernet(options: Options, data: DataModule, searched: tuple[str, ...]) -> FusionDetector:
     """Build the searchable detector on the pretrained streams, with the pretrained shared head."""
     streams = load_streams(options)
     head = load_head(options, Path(options.checkpointdir) / options.head_path)
+    if "fusion" not in searched:
+        return assemble(options, streams, head, given_fusion(options, streams), data.data.normalization)
     strategy = STRATEGIES[options.strategy]
     fusions = searchable_fusions(
         make_space(options, streams), options.fusion_levels, options.drpt, strategy.relaxation, strategy.partial
@@ -214,12 +217,20 @@ def build_supernet(options: Options, data: DataModule) -> FusionDetector:
     return FusionDetector(streams, fusions, head, data.data.normalization, neighbours)
 
 
+def given_fusion(options: Options, streams: Streams) -> Architecture | None:
+    """Return the fusion of the file that a search of other parts names; None where it names none, or one without."""
+    path = options.genotype or (options.search_exp_dir and Path(options.search_exp_dir) / "genotype.json")
+    given = read_architecture(path, readers(options, streams), complete=False) if path else Architecture()
+    return given if "fusion" in given.parts else None
+
+
 def assemble(
     options: Options, streams: Streams, head: DetectionHead, architecture: Architecture | None, normalization: dict
 ) -> FusionDetector:
     """Build the detector around the fusion networks of a genotype, or of the options' baseline."""
     if architecture is None:
-        fusions = baseline_fusions(options.baseline, options.C, options.fusion_levels, options.widen)
+        baseline = options.baseline or HAND_MADE
+        fusions = baseline_fusions(baseline, options.C, options.fusion_levels, options.widen)
     else:
         fusions = found_fusions(architecture.parts["fusion"], options.drpt)
     neighbours = num_neighbours(architecture.parts["fusion"].space, options.fusion_levels) if architecture else 0

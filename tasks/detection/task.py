@@ -176,7 +176,7 @@ class Detection(Task):
         return build.readers(options, streams)
 
     def build_supernet(self, options: Options, data: DataModule) -> FusionDetector:
-        return build.build_supernet(options, data)
+        return build.build_supernet(options, data, self.searched_parts(options))
 
     def build_network(
         self,
