@@ -26,17 +26,14 @@ class PartGenotype(Protocol):
     @property
     def id(self) -> str:
         """Content id."""
-        ...
 
     @property
     def meta(self) -> dict:
         """Plain values: where the genotype came from."""
-        ...
 
     @property
     def words(self) -> str:
         """The genotype in one line."""
-        ...
 
     def to_json(self) -> dict: ...
 

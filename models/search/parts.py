@@ -40,6 +40,6 @@ def draw_architecture(architecture: Architecture, path: str | Path) -> list[Path
     """Write a picture of each part and return their paths: `path` of the first, NAME_PART.png of the others."""
     first, pictures = next(iter(architecture.parts)), []
     for name, genotype in architecture.parts.items():
-        own = Path(path) if name == first else Path(path).with_stem(f"{Path(path).stem}_{name}")
-        pictures.append(PARTS[name].draw(genotype, own))
+        picture = Path(path) if name == first else Path(path).with_stem(f"{Path(path).stem}_{name}")
+        pictures.append(PARTS[name].draw(genotype, picture))
     return pictures

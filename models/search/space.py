@@ -49,89 +49,69 @@ class Space(Protocol):
     @property
     def num_choices(self) -> int:
         """Number of choices between operations with and without parameters in a genotype."""
-        ...
 
     def derive(self, supernets: Supernets) -> Any:
         """Return the genotype that the logits prefer."""
-        ...
 
     def sample(self, rng: random.Random) -> Any:
         """Return a genotype drawn uniformly."""
-        ...
 
     def mutate(self, genotype: Any, rng: random.Random) -> Any:
         """Return the genotype changed in one place."""
-        ...
 
     def top_k(self, supernets: Supernets, count: int) -> Ranked:
         """Return the likeliest genotypes with their log probabilities, the likeliest first."""
-        ...
 
     def activate(self, supernets: Supernets, genotype: Any | None) -> None:
         """Make the supernets run as a genotype on their own weights; None: as mixtures again."""
-        ...
 
     def choices(self, supernets: Supernets) -> Iterator[list[Choice]]:
         """Give the rounds of choices for selection by perturbation; a round may depend on the masks of those before."""
-        ...
 
     def cost_table(self, measure: Measure, device: torch.device) -> CostTable:
         """Return the cost of each operation at each place."""
-        ...
 
     def cost(self, genotype: Any, table: CostTable) -> float:
         """Return the cost of a genotype by a table."""
-        ...
 
     def expected_cost(self, supernets: Supernets, table: CostTable, device: torch.device) -> Callable[[], Tensor]:
         """Return what computes the expected cost, differentiable in the logits; 1 for even weights."""
-        ...
 
     def validate(self, genotype: Any) -> None:
         """Raise UserError where a genotype breaks a rule of the space."""
-        ...
 
     def describe(self, genotype: Any) -> Row:
         """Return counts of operations, "parameter_free", "genotype" (its id) and "argmax" (the genotype in words)."""
-        ...
 
     def describe_logits(self, supernets: Supernets) -> Row:
         """Return statistics of the logits, such as entropies."""
-        ...
 
     def named_weights(self, supernets: Supernets) -> dict[str, dict]:
         """Return the relaxed logits under names, by place."""
-        ...
 
     def picture(self, genotype: Any, path: Any) -> Any:
         """Draw a genotype into a PNG file and return its path."""
-        ...
 
     def to_json(self, genotype: Any) -> dict: ...
 
     def from_json(self, data: Any, source: str) -> Any:
         """Return the genotype of untrusted JSON; raises UserError that names `source`, field, expected and found."""
-        ...
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of values of each token of a code."""
-        ...
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kind of each token, such as "state" or "operation"; tokens of one kind share their values' meaning."""
-        ...
 
     def allowed(self, prefix: Sequence[int]) -> tuple[bool, ...]:
         """Tell which values the token behind a prefix may have, so that a valid code remains reachable."""
-        ...
 
     def to_code(self, genotype: Any) -> tuple[int, ...]: ...
 
     def from_code(self, code: Sequence[int]) -> Any:
         """Return the genotype of a code; raises UserError for one that is not valid."""
-        ...
 
 
 @dataclass(frozen=True)

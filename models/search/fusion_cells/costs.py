@@ -39,7 +39,7 @@ def cost_table(
 def _cost(op: nn.Module, maps: Tensor, measure: Measure) -> float:
     layout = torch.channels_last if maps[0].dim() == MAPS else torch.contiguous_format
     op = op.to(maps.device, memory_format=layout).eval()
-    return measure(op, [one.contiguous(memory_format=layout) for one in maps])
+    return measure(op, [x.contiguous(memory_format=layout) for x in maps])
 
 
 def cell_cost(cell: CellGenotype, prices: dict[str, dict[str, float]]) -> float:

@@ -1,4 +1,4 @@
-"""Derivation: from the logits of a supernet to a genotype, and what the logits say on the way. Deterministic.
+"""Derivation: from the logits of a supernet to a genotype, and statistics of the logits. Deterministic.
 
 The only reader of logits outside the supernet itself. Steps (NAS-DSF, after DARTS 1806.09055 section 2.4):
 outer steps take the pair of inputs with the largest product of best non-none weights, at least one of the two not
@@ -51,7 +51,7 @@ def final_weights(fusion: SearchableFusion) -> Weights:
     weights = fusion.weights(double=True)
     if fusion.partial == 1:
         return weights
-    outer, inner = fusion.shares(double=True)
+    outer, inner = fusion.state_weights(double=True)
     return weights._replace(edges=weights.edges * outer[..., None], inner_edges=weights.inner_edges * inner[..., None])
 
 
@@ -60,7 +60,7 @@ def derive_cell(weights: Weights, space: CellSpace) -> CellGenotype:
     kept, taken, first = [], [], 0
     for i in range(space.steps):
         rows = weights.edges[:, first : first + space.candidates(i)]
-        pair = best_pair(rows, lambda one: space.allows(one, taken))
+        pair = best_pair(rows, lambda states: space.allows(states, taken))
         taken.append(pair)
         kept += [_keep(rows[port], j, space.edge_ops) for port, j in zip((0, -1), pair, strict=True)]
         first += space.num_inputs + i
@@ -80,7 +80,7 @@ def rated_pairs(
     best = rows[..., 1:].amax(dim=-1).tolist()  # column 0 is `none`
     pairs = combinations(range(len(best[0])), 2) if len(best) == 1 else permutations(range(len(best[0])), 2)
     scored = [(best[0][j] * best[-1][k], (j, k)) for j, k in pairs if allowed((j, k))]
-    return sorted(scored, key=lambda one: -one[0])  # stable: lexicographic order on a tie
+    return sorted(scored, key=lambda pair: -pair[0])  # stable: lexicographic order on a tie
 
 
 def _derive_step(edges: Tensor, ops: Tensor, space: CellSpace) -> StepGenotype:
@@ -127,7 +127,7 @@ def cap_parameter_free(
 def choices(
     cell: CellGenotype, weights: Weights, space: CellSpace
 ) -> dict[tuple[int, ...], tuple[list[float], tuple[str, ...], int]]:
-    """Return where a cell chose between what learns and what does not: weights, names, and which one was chosen.
+    """Return the choices of a cell between operations with and without parameters: weights, names, chosen index.
 
     Places are (step, inner step) of a fusion operation, and (edge,) where edges have something to learn.
     """

@@ -1,4 +1,4 @@
-"""Genotypes drawn at random: uniformly, changed in one place, with a cap on choices without parameters."""
+"""Random genotypes: drawn uniformly, or changed in one place, with a limit of choices without parameters."""
 
 import random
 from dataclasses import replace
@@ -13,7 +13,7 @@ from models.search.fusion_cells.supernet import Weights
 
 
 def draw_genotype(space: CellSpace, inputs: tuple[str, ...], levels: tuple[str, ...], rng: random.Random) -> Genotype:
-    """Draw a genotype uniformly, from a generator of one's own."""
+    """Draw a genotype uniformly, with a given generator."""
     cells = tuple(draw_cell(space, rng) for _ in levels)
     return Genotype(tuple(inputs), tuple(levels), space.channels, cells, space=space.name)
 
@@ -28,7 +28,7 @@ def draw_cell(space: CellSpace, rng: random.Random) -> CellGenotype:
 
 
 def draw_edge(space: CellSpace, rng: random.Random) -> str:
-    """Draw what an edge does with its state; nothing is drawn where there is but one choice."""
+    """Draw the operation of an edge; with one choice, no number is drawn."""
     kept = space.edge_ops[1:]
     return rng.choice(kept) if len(kept) > 1 else kept[0]
 
@@ -64,7 +64,7 @@ def _mutated_cell(cell: CellGenotype, step: int, space: CellSpace, rng: random.R
     edge = (draw_edge(space, rng), state) if kind == "edge" else (name, rng.randrange(space.candidates(step)))
     edges = [*cell.edges[:place], edge, *cell.edges[place + 1 :]]
     pair = slice(2 * step, 2 * step + 2)
-    edges[pair] = sorted(edges[pair], key=lambda one: one[1])
+    edges[pair] = sorted(edges[pair], key=lambda edge: edge[1])
     return replace(cell, edges=tuple(edges))
 
 
@@ -83,7 +83,7 @@ def limit_parameter_free(
 ) -> Genotype:
     """Return a drawn genotype with no more choices without parameters than allowed; None: as it is.
 
-    Which give way, and to what, follows from weights that are drawn: `cap_parameter_free`.
+    Random weights decide which operations are replaced, and by which: `cap_parameter_free`.
     """
     if most_parameter_free is None:
         return genotype

@@ -98,10 +98,10 @@ def genotype_of_code(
     if len(code) != size * len(levels):
         raise UserError(f"code: expected {size * len(levels)} tokens, found {len(code)}")
     codes = [code[start : start + size] for start in range(0, len(code), size)]
-    for level, own in enumerate(codes):
-        for n, token in enumerate(own):
-            values = [value for value, may in enumerate(allowed(space, own[:n])) if may]
+    for level, cell_code in enumerate(codes):
+        for n, token in enumerate(cell_code):
+            values = [value for value, may in enumerate(allowed(space, cell_code[:n])) if may]
             if token not in values:
                 raise UserError(f"code: token {level * size + n}: expected one of {values}, found {token}")
-    cells = tuple(cell_of_code(space, own) for own in codes)
+    cells = tuple(cell_of_code(space, cell_code) for cell_code in codes)
     return Genotype(inputs, levels, space.channels, cells, {}, space.name)

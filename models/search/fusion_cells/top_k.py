@@ -34,8 +34,8 @@ def top_k_genotypes(
         most_parameter_free: as in `derive`.
     """
     weights, space = [final_weights(f) for f in fusions], fusions[0].space
-    choices = [ranked for own in weights for ranked in _choices(own, space, count)]
-    starts = [derive_cell(own, space) for own in weights]
+    choices = [ranked for level in weights for ranked in _choices(level, space, count)]
+    starts = [derive_cell(level, space) for level in weights]
     found: dict[Genotype, float] = {}
     for log, picked in best_combinations(choices, count):
         per_level = len(picked) // len(fusions)
@@ -49,7 +49,7 @@ def top_k_genotypes(
 
 
 def _choices(weights: Weights, space: CellSpace, count: int) -> list[Ranked]:
-    """Return what one level chooses from: first its edges, all in one, then each inner step's operation."""
+    """Return the ranked alternatives of a level: its edges together, then the operation of each inner step."""
     ops = [row for step in weights.ops.tolist() for row in step]
     names = [sorted(((_log(w), (name,)) for w, name in zip(row, space.op_names)), key=lambda c: -c[0]) for row in ops]
     return [_ranked_edges(weights.edges, space, count), *(ranked[:count] for ranked in names)]
@@ -64,7 +64,7 @@ def _ranked_edges(edges: Tensor, space: CellSpace, count: int) -> Ranked:
         for log, chosen in beam:
             taken = [(a, b) for (_, a), (_, b) in zip(chosen[::2], chosen[1::2], strict=True)]
             longer += [(log + more, (*chosen, *pair)) for more, pair in _ranked_pairs(rows, taken, space)[:count]]
-        beam = sorted(longer, key=lambda one: -one[0])[:count]
+        beam = sorted(longer, key=lambda ranked: -ranked[0])[:count]
         first += space.num_inputs + i
     return beam
 
@@ -83,13 +83,13 @@ def _ranked_pairs(
         if space.allows((j, k), taken)
         for a, b in product(ops, ops)
     ]
-    return sorted(scored, key=lambda one: -one[0])
+    return sorted(scored, key=lambda ranked: -ranked[0])
 
 
 def _cell(start: CellGenotype, picked: list[tuple], space: CellSpace) -> CellGenotype:
     edges, names = picked[0], [name for (name,) in picked[1:]]
     ops = [tuple(names[i : i + space.node_steps]) for i in range(0, len(names), space.node_steps)]
-    steps = tuple(replace(step, inner_steps=own) for step, own in zip(start.steps, ops, strict=True))
+    steps = tuple(replace(step, inner_steps=names) for step, names in zip(start.steps, ops, strict=True))
     return replace(start, edges=tuple(edges), steps=steps)
 
 

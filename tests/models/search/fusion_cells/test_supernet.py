@@ -188,15 +188,15 @@ def test_partial_channels_mix_a_quarter_and_pass_the_rest(name, pair):
     seen = []
     fusion.nodes[0].register_forward_hook(lambda module, given, out: seen.extend(given[:2]))
     fusion(inputs)
-    edges, shares = fusion.weights().edges, fusion.shares()[0]
-    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(space.ports, dtype=torch.float64))
+    edges, state_weights = fusion.weights().edges, fusion.state_weights()[0]
+    torch.testing.assert_close(state_weights.sum(dim=-1), torch.ones(space.ports, dtype=torch.float64))
     for port, got in zip(range(space.ports), (seen[0], seen[-1])):
         front, back = 0, 0
         for j, state in enumerate(inputs):
             mixed = edges[port, j, SKIP] * state[:, :4]
             for o, op in enumerate(fusion.edges[j] if len(fusion.edges) else [], start=2):
                 mixed = mixed + edges[port, j, o] * op(state[:, :4])
-            front, back = front + shares[port, j] * mixed, back + shares[port, j] * state[:, 4:]
+            front, back = front + state_weights[port, j] * mixed, back + state_weights[port, j] * state[:, 4:]
         whole = torch.cat((front, back), dim=1)
         shuffled = torch.stack([whole[:, (c % 4) * 4 + c // 4] for c in range(16)], dim=1)
         torch.testing.assert_close(got, shuffled)
