@@ -6,8 +6,10 @@ from torch import nn
 from datasets.classification.examples import Example, LabelledData, cut
 from engine.task import Pretraining, Stage, Task, data_module
 from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
+from models.search.fusion_cells.choices import SEQUENCES
 from models.search.fusion_cells.found import FoundFusion
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.layers import Features
+from models.search.fusion_cells.space import fusion_space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.strategies import STRATEGIES
 from utils import checkpoint
@@ -58,16 +60,21 @@ class Toy(Task):
             checkpoint.load_state(encoder, checkpoint.load(f"{options.checkpointdir}/{name}.pth"), name)
         return Encoders(encoders, length=4, square=False)
 
-    def space(self, options, streams):
-        return Space(4, options.C, name="bmnas", length=4, predecessors="all")
+    def spaces(self, options, streams):
+        sizes = {"length": 4, "predecessors": "all", "feature_sizes": ((4,),)}
+        names = streams.tap_names, streams.level_names
+        sizes |= {"pair_inputs": options.pair_inputs, "max_parameter_free": options.max_parameter_free}
+        return {"fusion": fusion_space(*names, options.C, name="bmnas", **sizes)}
+
+    readers = spaces
 
     def build_supernet(self, options, data):
         streams, how = self.build_streams(options, data), STRATEGIES[options.strategy]
-        fusion = SearchableFusion(self.space(options, streams), 0.0, how.relaxation, how.partial)
+        fusion = SearchableFusion(self.spaces(options, streams)["fusion"], 0.0, how.relaxation, how.partial)
         return FusionClassifier(streams, fusion, 2, options.C, 1, 0.0)
 
     def build_network(self, options, data, streams, architecture, pretrained=True):
-        fusion = FoundFusion(architecture.cells[0], self.space(options, streams).features, 0.0)
+        fusion = FoundFusion(architecture.parts["fusion"].cells[0], Features(SEQUENCES, options.C, 4), 0.0)
         return FusionClassifier(streams, fusion, 2, options.C, 1, 0.0)
 
     def losses(self, model, batch, ranks=None):
