@@ -246,3 +246,6 @@ def _write(path: Path, *content: bytes) -> None:
             f"{path}: expected room for cached features, found: {error.strerror}; what is there stays usable: make "
             "room, or use --cache_dir, --cache_level encoder, --cache_dtype bfloat16, or --cache_features off"
         ) from None
+
+
+AnyStore = MemoryStore | DiskStore

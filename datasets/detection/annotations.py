@@ -53,7 +53,7 @@ class ParsedAnnotations:
     images: list[AnnotatedImage]
     category_ids: list[int]
     ground_truth: dict
-    notes: dict[str, int]
+    notes: dict[str, int | str]
     warnings: list[str] = field(default_factory=list)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from datasets.bad_files import BadFiles
-from datasets.classification.examples import cut
+from datasets.classification.labelled_data import cut
 from datasets.data_module import DataModule, LoaderOptions
 from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion

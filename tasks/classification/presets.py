@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from datasets.classification.ego_gesture import open_ego
-from datasets.classification.examples import LabelledData
+from datasets.classification.labelled_data import LabelledData
 from datasets.classification.mmimdb import open_mmimdb
 from datasets.classification.ntu import open_ntu
 
