@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from commands.options import make_parser
+from commands.recipe import check_recipe
 from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
 from datasets.data_module import DataModule
@@ -86,6 +87,7 @@ def run_once(args: argparse.Namespace) -> None:
 def train_found(args: argparse.Namespace) -> None:
     """Train what one of the four sources says; writes last.pt, best.pt and the best epoch's detections on `val`."""
     source = pick_source(args)
+    check_recipe(args)
     check_widening(args)
     check_dropout(args)
     if not args.resume:  # whose options are all there

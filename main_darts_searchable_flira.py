@@ -17,7 +17,8 @@ from commands.strategy import CACHED_PARTS, check_combinations
 from datasets.data_module import DataModule
 from engine.feature_caching import cache_sizes, cached
 from engine.memory_estimate import memory_estimate
-from models.detection.detector import FusionDetector, searchable_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import searchable_fusions
 from models.search.fusion_cells.choices import input_names, num_neighbours
 from models.search.fusion_cells.random_genotypes import draw_cell
 from models.search.fusion_cells.space import Space
@@ -99,7 +100,7 @@ def build_model(args: argparse.Namespace, parts: DataModule) -> FusionDetector:
     strategy = STRATEGIES[args.strategy]
     fusions = searchable_fusions(space, args.fusion_levels, args.drpt, strategy.relaxation, strategy.partial)
     neighbours = num_neighbours(args.space, args.fusion_levels)
-    return FusionDetector(streams, fusions, head, parts.data.normalization, args.anchor_scale, neighbours)
+    return FusionDetector(streams, fusions, head, parts.data.normalization, neighbours)
 
 
 def as_in_a_step(model: FusionDetector, args: argparse.Namespace) -> None:

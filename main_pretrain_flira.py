@@ -19,9 +19,11 @@ from datasets.data_module import DataModule
 from engine.memory_estimate import memory_estimate
 from engine.step import Compute
 from models.detection.backbones import create_encoder, encoder_channels
-from models.detection.detector import MODALITIES, FusionDetector, SingleDetector, baseline_fusions, input_channels
+from models.detection.detector import FusionDetector, SingleDetector
+from models.detection.fusions import baseline_fusions
 from models.detection.layers import set_norm_momentum
 from models.detection.necks.bifpn import BiFPN
+from models.detection.streams import MODALITIES, input_channels
 from tasks.detection import task as detection
 from utils import checkpoint, learning
 from utils.args import command, parse
@@ -122,7 +124,7 @@ def build_detector(args: argparse.Namespace, modality: str, normalization: dict)
     encoder = create_encoder(args.backbone, args.drop_path, imagenet, input_channels(modality))
     fpn = BiFPN(encoder_channels(encoder), args.C, args.num_input_nodes // 2, args.fusion_levels)
     set_norm_momentum(fpn, args.norm_momentum)
-    detector = SingleDetector(modality, encoder, fpn, build_head(args), normalization, args.anchor_scale)
+    detector = SingleDetector(modality, encoder, fpn, build_head(args), normalization)
     if args.init:
         load_start(detector, ranks().broadcast_from_first(lambda: read_start(args, modality)), f"--init {args.init}")
     return detector
@@ -199,7 +201,7 @@ def train_shared_head(job: Job, streams_state: checkpoint.State, start: checkpoi
     checkpoint.load_state(streams, streams_state, args.fullbb_path)
     checkpoint.load_state(head, start, "start of the shared head")
     fusions = baseline_fusions("mean", args.C, args.fusion_levels)
-    model = FusionDetector(streams, fusions, head, job.parts.data.normalization, args.anchor_scale)
+    model = FusionDetector(streams, fusions, head, job.parts.data.normalization)
     model.load_state_dict(fit(job, job.compute.place(model), "head", args.head_epochs))
     return model.head.cpu().state_dict()
 

@@ -36,7 +36,7 @@ from benchmarks.rows import append_row
 from commands.options import count, make_parser, positive
 from datasets.detection.opening import open_data_set
 from datasets.images import read_rgb, read_thermal
-from models.detection.detector import found_fusions
+from models.detection.fusions import found_fusions
 from models.search.fusion_cells.genotype import Genotype, cell_to_json, genotype_to_json
 from models.search.fusion_cells.genotype_file import read_genotype
 from models.search.fusion_cells.random_genotypes import random_genotype

@@ -25,9 +25,10 @@ from engine.checkpointer import Checkpointer
 from engine.nonfinite import Guard
 from engine.step import Compute, Session
 from models.detection.backbones import create_encoder, encoder_channels
-from models.detection.detector import MODALITIES, SingleDetector
+from models.detection.detector import SingleDetector
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
+from models.detection.streams import MODALITIES
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection import task as detection
 from utils.args import Parser, command
@@ -42,7 +43,7 @@ def make_single(compute: Compute) -> nn.Module:
     encoder = create_encoder(BACKBONE)
     fpn = BiFPN(encoder_channels(encoder), CHANNELS, REPEATS, LEVELS)
     statistics = dict.fromkeys(MODALITIES, STATISTICS)
-    return compute.place(SingleDetector("thermal", encoder, fpn, DetectionHead(CHANNELS, CLASSES), statistics, 4.0))
+    return compute.place(SingleDetector("thermal", encoder, fpn, DetectionHead(CHANNELS, CLASSES), statistics))
 
 
 def make_checkpointer(phase: str, compute: Compute, folder: Path) -> Checkpointer:

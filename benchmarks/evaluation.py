@@ -25,15 +25,16 @@ from torch import nn
 from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
 from commands.options import make_parser, positive
+from commands.recipe import recipe_of
 from datasets.data_module import DataModule
 from datasets.road_scenes import SIZES
 from engine.bilevel import Bilevel
-from engine.epochs import warm_restarts
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
+from engine.recipes import make_optimizer, make_schedule
 from engine.step import Compute, Session, evaluate
 from main_darts_searchable_flira import build_model
-from models.search.parameters import arch_parameters, weight_parameters
+from models.search.parameters import arch_parameters
 from tasks.detection import task as detection
 from utils.args import Parser, command, parse
 from utils.experiment import cache_options, open_data, pick_compute
@@ -80,10 +81,11 @@ def measure(args: argparse.Namespace, runs: int) -> dict[str, float | str]:
 
 def make_epoch(args: argparse.Namespace, model: nn.Module, parts: DataModule, compute: Compute) -> Callable[[], object]:
     """Return one epoch of the search as a function of nothing."""
-    weights = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, fused=True)
+    recipe = recipe_of(args)
+    weights = make_optimizer(recipe, model)
     logits = torch.optim.Adam(arch_parameters(model), lr=args.arch_learning_rate, fused=True)
     train, arch = (parts.loader(part, train=True) for part in ("train", "arch"))
-    schedule = warm_restarts(weights, compute.num_steps(train), args.Ti, args.Tm, args.eta_min)
+    schedule = make_schedule(recipe, weights, steps_per_epoch=compute.num_steps(train), epochs=args.epochs)
     second_order = args.strategy == "darts2"
     session = Session(model, detection, compute, Guard(compute.device))
     sides = Bilevel(session, weights, logits, schedule, train, arch, args.alternate, second_order, args.epochs)

@@ -48,7 +48,7 @@ def make_model(backbone: str, layout: torch.memory_format) -> SingleDetector:
     """Build a detector whose weights and normalised images have the layout."""
     encoder = create_encoder(backbone)
     fpn = BiFPN(encoder_channels(encoder), 64, 2)
-    model = SingleDetector("rgb", encoder, fpn, DetectionHead(64, 3), STATISTICS, 2.0)
+    model = SingleDetector("rgb", encoder, fpn, DetectionHead(64, 3, anchor_scale=2.0), STATISTICS)
     model.normalize.register_forward_hook(lambda _, __, images: images.contiguous(memory_format=layout))
     return model.to(memory_format=layout).train()
 

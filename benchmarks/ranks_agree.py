@@ -25,8 +25,10 @@ from datasets.detection.opening import open_data
 from engine.bilevel import Bilevel
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
-from models.detection.detector import FusionDetector, Streams, searchable_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import Streams
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection import task as detection
@@ -101,9 +103,9 @@ def build(args: argparse.Namespace, parts: DataModule, dtype: torch.dtype) -> Se
     """Return a session of the supernet that the seed gives."""
     seed_everything(args.seed)
     fusions = searchable_fusions(Space(2 * REPEATS, CHANNELS), LEVELS, 0.0)
-    head = DetectionHead(CHANNELS, len(parts.data.classes), num_levels=LEVELS)
+    head = DetectionHead(CHANNELS, len(parts.data.classes), num_levels=LEVELS, anchor_scale=2.0)
     streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
-    model = FusionDetector(streams, fusions, head, parts.data.normalization, anchor_scale=2.0)
+    model = FusionDetector(streams, fusions, head, parts.data.normalization)
     compute = Compute(torch.device("cpu"), clip_grad=10.0, ranks=ranks())
     return Session(compute.place(model.to(dtype)), detection, compute, Guard(compute.device, ranks=ranks()))
 

@@ -26,8 +26,10 @@ from engine.epochs import peak_memory_mb
 from engine.feature_fill import encode
 from engine.nonfinite import Guard
 from engine.step import Compute, Session, optimisation_step
-from models.detection.detector import MODALITIES, FusionDetector, Streams, searchable_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import MODALITIES, Streams
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection import task as detection
@@ -83,7 +85,7 @@ def make_model(compute: Compute) -> FusionDetector:
     streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
     fusions = searchable_fusions(Space(len(streams.tap_names), CHANNELS), LEVELS, 0.0)
     normalization = dict.fromkeys(MODALITIES, STATISTICS)
-    return compute.place(FusionDetector(streams, fusions, DetectionHead(CHANNELS, CLASSES), normalization, 4.0)).train()
+    return compute.place(FusionDetector(streams, fusions, DetectionHead(CHANNELS, CLASSES), normalization)).train()
 
 
 def make_steps(batch: dict, compute: Compute) -> dict[str, Callable[[], None]]:

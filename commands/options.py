@@ -14,6 +14,8 @@ from models.search.fusion_cells.choices import MAPS, PUBLISHED, spaces_of
 from models.search.strategies import COSTS, STRATEGIES
 from utils.args import Parser
 
+RECIPE_NAMES = ("adam_restarts", "sgd_steps", "sgd_cosine")  # of engine/recipes.py, for search and training
+
 
 def number(convert: Callable[[str], float], name: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
     """Return an argparse type that says what it expected: "expected a whole number from 1, found '-3'"."""
@@ -172,7 +174,22 @@ def add_weight_options(
     add("--Ti", type=positive, default=cycle, help=f"epochs of the first cosine cycle ({cycle})")
     add("--Tm", type=positive, default=2, help="factor from cycle to cycle (2)")
     add("--weight_decay", type=not_negative, default=weight_decay, help=f"weight decay ({weight_decay:g}{note})")
+    add_recipe_options(group)
     add("--seeds", type=seed, nargs="+", metavar="N", help="one run per seed, then mean and spread (the one of --seed)")
+
+
+def add_recipe_options(group: argparse._ArgumentGroup) -> None:
+    """Add the choice of optimiser and schedule, and the values of recipes other than the published one."""
+    add = group.add_argument
+    text = "optimiser and schedule: Adam with cosine restarts, or SGD with steps or one cosine (adam_restarts)"
+    add("--recipe", choices=RECIPE_NAMES, default=RECIPE_NAMES[0], help=text)
+    text = "of sgd_steps: epochs, also fractions, after which the learning rate is a tenth (none)"
+    add("--marks", type=above_zero, nargs="+", metavar="EPOCH", help=text)
+    add("--momentum", type=probability, default=0.9, help="factor of the last step in the sgd recipes (0.9)")
+    add("--warmup_steps", type=count, default=0, metavar="N", help="steps of a lower rate in the sgd recipes (0)")
+    text = "rate in these steps: rising from a third, or a third (linear)"
+    add("--warmup_kind", choices=("linear", "constant"), default="linear", help=text)
+    add("--biases_apart", action="store_true", help="biases learn at twice the rate, without weight decay (off)")
 
 
 def add_overfit_option(parser: Parser) -> None:

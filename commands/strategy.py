@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from commands.recipe import check_recipe, recipe_of
 from datasets.data_module import DataModule
 from datasets.loader import SampleLoader
 from engine.bilevel import Bilevel, Learner
 from engine.collapse import alarm, reason_to_stop
-from engine.epochs import warm_restarts
 from engine.perturbation import fresh_statistics, mean_loss
 from engine.progress import Row
+from engine.recipes import Recipe, make_optimizer, make_schedule
 from engine.sampled import Sampled
 from engine.step import Session, move
 from models.detection.anchors import level_sizes
@@ -30,7 +31,7 @@ from models.search.fusion_cells.derive import derive, describe, describe_genotyp
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.random_genotypes import draw_genotype, limit_parameter_free, mutated
 from models.search.hessian import dominant_eigenvalue
-from models.search.parameters import arch_parameters, weight_parameters
+from models.search.parameters import arch_parameters
 from models.search.penalties import PENALTIES
 from models.search.relaxations import EVALUATION, Stage
 from models.search.strategies import STRATEGIES, Strategy
@@ -62,6 +63,7 @@ def check_combinations(args: argparse.Namespace) -> None:
     if args.num_keep_edges != 2:
         told = f"expected 2 (derivation keeps two edges per node), found {args.num_keep_edges}"
         raise UserError(f"--num_keep_edges: {told}")
+    check_recipe(args)
     if args.amp and strategy.second_order:
         raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
     if args.accum > 1 and strategy.second_order:
@@ -164,9 +166,16 @@ class Searching:
         """Return a session of the same model at the start of another phase."""
         return Session(self.model, self.session.task, self.session.compute, self.session.guard)
 
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_of(self.args)
+
     def weight_optimizer(self) -> Optimizer:
-        rates = {"lr": self.args.eta_max, "weight_decay": self.args.weight_decay}
-        return torch.optim.Adam(weight_parameters(self.model), fused=True, **rates)
+        return make_optimizer(self.recipe, self.model)
+
+    def schedule(self, weights: Optimizer, loader: SampleLoader, epochs: int, repeat: bool = False) -> LRScheduler:
+        steps = self.session.compute.num_steps(loader)
+        return make_schedule(self.recipe, weights, steps_per_epoch=steps, epochs=epochs, repeat=repeat)
 
     def take(self, genotype: Genotype | None) -> None:
         """Make the supernets run as a genotype, on their own weights; None: as mixtures again."""
@@ -185,7 +194,7 @@ class Searching:
         loader = self.parts.loader(*self.parts.learning, train=True)
         if self.strategy.searcher == "random":
             return self.candidates_in_turn(self.session, weights, loader, self.drawn, self.epochs_each)
-        schedule = warm_restarts(weights, self.session.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
+        schedule = self.schedule(weights, loader, args.epochs)
         how = self.take, self.drawn, lambda number: self.drawn(f"step {number}")
         return Sampled(self.session, weights, schedule, loader, *how)
 
@@ -202,7 +211,7 @@ class Searching:
 
         Each starts where the search began, or from the supernet's weights, and then all meet the pairs alike.
         """
-        schedule = warm_restarts(weights, session.compute.num_steps(loader), epochs_each, 1, self.args.eta_min)
+        schedule = self.schedule(weights, loader, epochs_each, repeat=True)
         start = self.initial if supernet is None else supernet
         how = self.take, candidate, None, lambda: self.restart(weights, start), epochs_each, supernet is not None
         return Sampled(session, weights, schedule, loader, *how)
@@ -221,8 +230,7 @@ class Searching:
         loaders = [self.parts.loader(part, train=True) for part in ("train", "arch")]
         rates = {"lr": args.arch_learning_rate, "weight_decay": args.arch_weight_decay}
         logits = torch.optim.Adam(arch_parameters(self.model), betas=(0.5, 0.999), fused=True, **rates)
-        steps = self.session.compute.num_steps(loaders[0])
-        schedule: LRScheduler = warm_restarts(weights, steps, args.Ti, args.Tm, args.eta_min)
+        schedule = self.schedule(weights, loaders[0], args.epochs)
         how = args.alternate, self.strategy.second_order, args.epochs, args.arch_warmup
         return Bilevel(self.session, weights, logits, schedule, *loaders, *how, self.on_stage, self._penalty())
 

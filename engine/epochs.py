@@ -77,11 +77,6 @@ def train(
     run_epochs(session, epochs, start_epoch, train_epoch, validate, on_epoch)
 
 
-def warm_restarts(optimizer: Optimizer, steps_per_epoch: int, Ti: int, Tm: int, eta_min: float) -> LRScheduler:
-    """Return cosine annealing with warm restarts per step (SGDR, 1608.03983): first cycle Ti epochs, then times Tm."""
-    return torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, Ti * steps_per_epoch, Tm, eta_min)
-
-
 def peak_memory_mb() -> float:
     """Return the peak memory so far: of the GPU where one is used, else of the process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.step import Compute
-from models.detection.detector import INPUTS
+from models.detection.streams import INPUTS
 from tasks.detection import task as detection
 
 PROBE = 2  # pairs: batch norm learns from no fewer

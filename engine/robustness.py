@@ -15,7 +15,8 @@ from torch import Tensor
 from datasets.detection.corrupted import CLEAN
 from datasets.detection.corruptions import DEAD_KINDS, severities
 from engine.step import Compute, Task, move, without_inputs
-from models.detection.detector import INPUTS, FusionDetector
+from models.detection.detector import FusionDetector
+from models.detection.streams import INPUTS
 from utils.progress_bar import bar
 
 Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them

@@ -2,7 +2,7 @@
 
 from datasets.data_module import DataModule
 from datasets.detection.corruptions import KINDS
-from models.detection.detector import MODALITIES
+from models.detection.streams import MODALITIES
 from report import drawings
 from report.gallery import MIN_SCORE, NUM_PAIRS, gallery, readable
 from report.page import Block, Section, Table, Words

@@ -4,13 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-from main_pretrain_flira import main as pretrain
 from tests import processes
-from tests.tiny_data import NETWORK, make_tiny_flir
 
-torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+# The controller of `-n 2` runs no test: what imports torch is imported where it is needed.
 # What `-n 2` gives to one process, the longest first: tests that share what is made once, or forked processes. Any
 # other file is a group of its own.
 GROUPS = (
@@ -49,14 +46,12 @@ def pytest_sessionfinish():
     processes.close()
 
 
-CONFIG = f"""{NETWORK}batchsize: 3
-workers: 0
-device: cpu
-no_report: true
-pretrain: {{no-imagenet: true, epochs: 1, head_epochs: 1, drop_path: 0}}
-search: {{epochs: 2}}
-found: {{epochs: 2}}
-"""
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny tensors: more threads only wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -72,18 +67,24 @@ def gpus_as_before():
 @pytest.fixture(scope="session")
 def tiny_flir(tmp_path_factory) -> Path:
     """A readable FLIR-Aligned folder (layout 2) of 12 training and 4 test pairs."""
+    from tests.tiny_data import make_tiny_flir
+
     return make_tiny_flir(tmp_path_factory.mktemp("flir"))
 
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
     """What stands for rendered scenes: three parts, by day and by night."""
+    from tests.tiny_data import make_tiny_flir
+
     folder = tmp_path_factory.mktemp("scenes") / "flir"
     return make_tiny_flir(folder, layout="1 in three", scenes=("day", "night"), info={"hash": "abc123"})
 
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory) -> Path:
+    from tests.tiny_data import CONFIG
+
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
     path.write_text(CONFIG)
     return path
@@ -92,6 +93,8 @@ def tiny_config(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def pretrained(tmp_path_factory, tiny_flir, tiny_config) -> Path:
     """A working folder in which `main_pretrain_flira.py` has run: checkpoints/flira is filled."""
+    from main_pretrain_flira import main as pretrain
+
     folder, before = tmp_path_factory.mktemp("work"), Path.cwd()
     os.chdir(folder)
     try:

@@ -14,6 +14,9 @@ from torchvision.io import ImageReadMode, decode_image, write_jpeg
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
+from models.search.fusion_cells.genotype import genotype_to_json
+from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.fusion_cells.space import Space
 from tests import processes
 from tests.run_commands import named, refused, run
 from tests.spoil import endless_tree
@@ -166,11 +169,14 @@ def test_images_without_boxes_are_fine(in_work, tmp_path, tiny_flir, tiny_config
 # Genotypes.
 
 
-@pytest.fixture
-def genotype(in_work, tiny_flir, tiny_config, capsys) -> Path:
-    """The genotype of a random network, in JSON."""
-    text = run(found, capsys, tiny_flir, "--config", tiny_config, "--random_genotype", 3, "--epochs", 1)
-    return named(text, "eval_exp_dir") / "genotype.json"
+@pytest.fixture(scope="module")
+def genotype(tmp_path_factory) -> Path:
+    """A random genotype for the tiny streams, in JSON."""
+    inputs = tuple(f"{modality}/bifpn{repeat}" for modality in ("thermal", "rgb") for repeat in (1, 2))
+    genotype = random_genotype(Space(4, 16), inputs, ("P3", "P4", "P5"), 3)
+    path = tmp_path_factory.mktemp("genotype") / "genotype.json"
+    path.write_text(json.dumps(genotype_to_json(genotype)))
+    return path
 
 
 GENOTYPES = {
@@ -186,7 +192,7 @@ GENOTYPES = {
 
 
 @pytest.mark.parametrize("fault", GENOTYPES)
-def test_wrong_genotypes(genotype, tmp_path, tiny_flir, tiny_config, capsys, fault):
+def test_wrong_genotypes(in_work, genotype, tmp_path, tiny_flir, tiny_config, capsys, fault):
     change, word = GENOTYPES[fault]
     data = json.loads(genotype.read_text())
     change(data)

@@ -11,7 +11,7 @@ from torch import nn
 
 from main_darts_found_flira import main as found
 from models.detection.baselines import FUSIONS
-from models.detection.detector import found_fusions
+from models.detection.fusions import found_fusions
 from models.search.fusion_cells.genotype import genotype_to_json
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.fusion_cells.space import Space

@@ -15,7 +15,7 @@ import main_darts_searchable_ntu
 import main_pretrain_ego
 import main_pretrain_mmimdb
 import main_pretrain_ntu
-from datasets.classification import mmimdb
+from datasets.classification import ego_gesture, mmimdb, ntu
 from datasets.generated.ego import write_ego
 from datasets.generated.mmimdb import write_mmimdb
 from datasets.generated.ntu import write_ntu
@@ -57,6 +57,9 @@ def prepared(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(DEPTHS, "tiny", (1, 1, 1, 1))
+        patched.setattr(ego_gesture, "FRAMES", 16)
+        patched.setattr(ego_gesture, "SIDE", 56)
+        patched.setitem(ntu.FRAMES, "rgb", 4)
         patched.chdir(folder)
         data = make(request.param, folder)
         argv = [data, "--backbone", BACKBONES[request.param], "--no-imagenet", "--epochs", 1, *COMMON]

@@ -9,6 +9,7 @@ import runpy
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import torch
 import yaml
 
 from main_darts_found_flira import main as found
+from models.search.fusion_cells.choices import OUR_FUSIONS, PUBLISHED_FUSIONS, SPACES
 from models.search.fusion_cells.derive import derive
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.operations import FUSION_OPS
@@ -148,12 +150,14 @@ def test_the_citation_is_yaml_of_the_format():
 
 
 def test_an_operation_is_added_as_the_page_says(monkeypatch):
-    """Its class and its entry are all: the supernet mixes it, derivation takes it, the found network runs it."""
+    """A class, an entry and a name are all: the supernet mixes it, derivation takes it, the found network has it."""
     monkeypatch.setitem(FUSION_OPS, 4, dict(FUSION_OPS[4]))
     blocks = re.findall(r"```python\n(.*?)```", (REPO / "docs/extending.md").read_text(encoding="utf-8"), re.DOTALL)
-    names = {"nn": torch.nn, "Tensor": torch.Tensor, "FUSION_OPS": FUSION_OPS}
+    names = {"nn": torch.nn, "Tensor": torch.Tensor, "FUSION_OPS": FUSION_OPS, "OUR_FUSIONS": OUR_FUSIONS}
     for block in blocks:
         exec(block, names)
+    richer = replace(SPACES["fusion_v2"], fusions=PUBLISHED_FUSIONS + names["OUR_FUSIONS"])
+    monkeypatch.setitem(SPACES, "fusion_v2", richer)
     space = Space(4, 8, name="fusion_v2")
     assert space.op_names[-1] == "Difference"
     fusion = SearchableFusion(space)

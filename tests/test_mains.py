@@ -1,5 +1,7 @@
 """The three commands end to end on tiny data: what they write, that it repeats, and how they refuse."""
 
+import contextlib
+import io
 import json
 import shlex
 import subprocess
@@ -24,11 +26,19 @@ REPO = Path(__file__).resolve().parent.parent
 STREAMS = "Att_Fusion_Net_Pretrained_Best.pth.tar"
 
 
-@pytest.fixture
-def searched(in_work, tiny_flir, capsys) -> Path:
+@pytest.fixture(scope="module")
+def search_run(pretrained, tiny_flir) -> Path:
     """A finished search, made by the published command line (sizes come from the pretraining)."""
     argv = [tiny_flir, "--batchsize=3", "--epochs=2", "--workers", 0, "--device", "cpu"]
-    return named(run(search, capsys, *argv), "search_exp_dir")
+    with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(io.StringIO()) as out:
+        patched.chdir(pretrained)
+        assert search([*map(str, argv)]) == 0
+    return named(out.getvalue(), "search_exp_dir")
+
+
+@pytest.fixture
+def searched(search_run, in_work) -> Path:
+    return search_run
 
 
 def test_search_train_test(searched, in_work, tiny_flir, capsys):
@@ -266,7 +276,20 @@ def test_a_whole_efficientdet_is_taken(tiny_flir, tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     model = effdet.EfficientDet(effdet.get_efficientdet_config("efficientdetv2_dt"), pretrained_backbone=False)
     torch.save(model.state_dict(), "coco.pth")
-    text = run(pretrain, capsys, tiny_flir, "--modality", "rgb", "--init", "coco.pth", "--dry_run", "--workers", 0)
+    text = run(
+        pretrain,
+        capsys,
+        tiny_flir,
+        "--modality",
+        "rgb",
+        "--init",
+        "coco.pth",
+        "--dry_run",
+        "--workers",
+        0,
+        "--image_size",
+        128,
+    )
     assert "parameters_rgb" in text
 
 
@@ -321,7 +344,9 @@ def test_paper_protocol_is_said_everywhere(in_work, tiny_flir, tiny_config, caps
     # A genotype found on the test pairs does not become clean by training it on a proper split.
     given = ["--config", tiny_config, "--epochs", 1, "--genotype", folder / "genotype.json"]
     trained = named(run(found, capsys, tiny_flir, *given), "eval_exp_dir")
-    tested = json.loads(named(run(found, capsys, tiny_flir, "--eval_exp_dir", trained), "results").read_text())
+    tested = json.loads(
+        named(run(found, capsys, tiny_flir, "--eval_exp_dir", trained, "--workers", 0), "results").read_text()
+    )
     assert (tested["protocol"], tested["genotype_protocol"]) == ("train/arch/val", "paper: test used as val")
 
 
@@ -363,6 +388,9 @@ BAD = [
     (found, ["--baseline", "sum", "--match_parameters", "nowhere.json"], "nowhere.json"),
     (found, ["--baseline", "early"], "early_stream.pth"),
     (found, ["--baseline", "sum", "--drpt", 0.5], "--drpt: no effect"),
+    (found, ["--baseline", "sum", "--recipe", "sgd_steps", "--Ti", 3], "--Ti: no effect with --recipe sgd_steps"),
+    (search, ["--recipe", "sgd_cosine", "--marks", 3], "--marks: no effect with --recipe sgd_cosine"),
+    (search, ["--recipe", "sgd_steps", "--marks", 3, 1], "--marks: expected epochs in rising order"),
     (search, ["--device", "meta"], "--device meta"),
     (search, ["--anchor_scale", 0], "anchor_scale"),
     (found, ["--genotype", "nowhere.json"], "nowhere.json"),

@@ -36,9 +36,9 @@ def wrap(monkeypatch, seen: Seen, place: str, name: str) -> None:
 @pytest.fixture
 def seen(monkeypatch, in_work) -> Seen:
     built = Seen()
-    for name in ("Adam", "AdamW"):
+    for name in ("Adam", "AdamW", "SGD"):
         wrap(monkeypatch, built, "torch.optim", name)
-    for name in ("CosineAnnealingWarmRestarts", "OneCycleLR"):
+    for name in ("CosineAnnealingWarmRestarts", "OneCycleLR", "LambdaLR"):
         wrap(monkeypatch, built, "torch.optim.lr_scheduler", name)
     wrap(monkeypatch, built, "datasets.detection.detection_data", "DetectionTransform")
     wrap(monkeypatch, built, "datasets.data_module", "make_loader")
@@ -66,7 +66,7 @@ def check_data_and_run(seen: Seen) -> None:
         assert (loader.batches.batch_size, loader.num_workers, loader.batches.seed) == (4, 1, 11)
     assert {c.clip_grad for c in seen["pick_compute"]} == {2.0}
     model = seen["FusionDetector"][-1]
-    assert model.anchor_scale == 3
+    assert model.head.anchor_scale == 3
     assert {m.momentum for m in model.head.modules() if isinstance(m, nn.BatchNorm2d)} == {0.3}
 
 
@@ -106,6 +106,32 @@ def test_found_options(seen, tiny_flir, tiny_config):
     assert len(fusion.nodes) == 1
     assert len(fusion.nodes[0].ops) == 2
     assert fusion.nodes[0].dropout.p == 0.4
+
+
+def test_recipe_options(seen, tiny_flir, tiny_config):
+    recipe = ["--recipe", "sgd_steps", "--marks", "1", "--warmup_steps", "3", "--warmup_kind", "constant"]
+    recipe += [
+        "--momentum",
+        "0.8",
+        "--biases_apart",
+        "--eta_max",
+        "0.004",
+        "--weight_decay",
+        "0.05",
+        "--stream_lr",
+        "0.001",
+    ]
+    assert found([str(tiny_flir), "--config", str(tiny_config), "--epochs", "2", "--baseline", "sum", *recipe]) == 0
+    (optimizer,), (schedule,) = seen["SGD"], seen["LambdaLR"]
+    assert [(g["initial_lr"], g["weight_decay"]) for g in optimizer.param_groups] == [
+        (0.004, 0.05),
+        (0.008, 0.0),
+        (0.001, 0.05),
+        (0.002, 0.0),
+    ]
+    assert {g["momentum"] for g in optimizer.param_groups} == {0.8}
+    assert schedule.lr_lambdas[0](0) == schedule.lr_lambdas[0](1) == pytest.approx(1 / 3)
+    assert schedule.get_last_lr()[0] == pytest.approx(0.0004), "one epoch, then a tenth"
 
 
 def test_baseline_options(seen, tiny_flir, tiny_config, tmp_path, capsys):
@@ -167,7 +193,7 @@ def test_a_search_hands_its_sizes_on(seen, tiny_flir, tiny_config, capsys):
     assert "--image_size: (96, 96), though the streams were pretrained with [64, 80]" in text
     (folder,) = (x[16:] for x in text.splitlines() if x.startswith("search_exp_dir: "))
     assert found([*common, "--search_exp_dir", folder]) == 0
-    assert seen["FusionDetector"][-1].anchor_scale == 3
+    assert seen["FusionDetector"][-1].head.anchor_scale == 3
     assert seen["DetectionTransform"][-1].image_size == (96, 96)
 
 

@@ -90,6 +90,16 @@ def test_annotation_examples_hold_the_same_box(tmp_path):
     assert (told["file_name"], told["width"], told["height"]) == (image.file_name, image.width, image.height)
 
 
+def make_single_images(folder: Path) -> str:
+    """Write a Pascal VOC folder of RGB images; return its path."""
+    make_tiny_own(folder, "voc", per_list=False, numbers={"train": 12, "test": 4})
+    (folder / "rgb").rename(folder / "JPEGImages")
+    (folder / "xml").rename(folder / "Annotations")
+    (folder / "ImageSets").mkdir()
+    (folder / "lists").rename(folder / "ImageSets/Main")
+    return str(folder)
+
+
 def test_commands_run_to_the_end(tmp_path, tiny_config, capsys, monkeypatch):
     """All commands of the manual, in its order, with the tiny config in place of the laptop's."""
     make_described(tmp_path / "pairs", blocks("yaml")[0]).joinpath("my_set.yaml").rename(tmp_path / "my_set.yaml")
@@ -100,6 +110,8 @@ def test_commands_run_to_the_end(tmp_path, tiny_config, capsys, monkeypatch):
     assert {name for name, _ in found} == set(MAINS)
     known = {"<dir>": "pairs"}
     for name, options in found:
+        if "--dataset voc" in options:
+            options = options.replace("<dir>", make_single_images(tmp_path / "voc"))
         for placeholder, value in known.items():
             options = options.replace(placeholder, value)
         text = run(MAINS[name], capsys, *shlex.split(options))

@@ -34,7 +34,7 @@ from datasets.detection.opening import open_data_set, open_source
 from datasets.detection.registry import locate
 from datasets.detection.voc_xml import read_names
 from datasets.images import MAX_PIXELS, read_rgb
-from models.detection.detector import Streams
+from models.detection.streams import Streams
 from report import plots
 from report.plots import View, draw_detections, plot_curves
 from tests.spoil import LEAVING

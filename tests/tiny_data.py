@@ -24,6 +24,15 @@ fusion_levels: 3
 image_size: 64x80
 anchor_scale: 2
 """
+# A config of all commands on these images.
+CONFIG = f"""{NETWORK}batchsize: 3
+workers: 0
+device: cpu
+no_report: true
+pretrain: {{no-imagenet: true, epochs: 1, head_epochs: 1, drop_path: 0}}
+search: {{epochs: 2}}
+found: {{epochs: 2}}
+"""
 # Per class: share of a third of the width, share of the height, RGB, thermal level.
 LOOKS = {
     "person": (0.4, 0.6, (230, 50, 40), 250),

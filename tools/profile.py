@@ -106,7 +106,7 @@ def parts_of(model: FusionDetector, batch: dict) -> dict[str, tuple[nn.Module | 
         output = model.head(fused)
     works["fusion"] = model.fusions, lambda: model.fuse(levels)
     works["head"] = model.head, lambda: model.head(fused)
-    works["boxes from scores"] = None, lambda: detection.boxes_of(model, output, batch)
+    works["boxes from scores"] = None, lambda: model.head.detect(output, batch)
     return works
 
 

@@ -16,9 +16,9 @@ from engine.feature_caching import check_caching, why_changing
 from engine.step import Compute
 from models.detection.anchors import level_sizes
 from models.detection.baselines import BASELINES
-from models.detection.detector import INPUTS, MODALITIES, Streams
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.layers import set_norm_momentum
+from models.detection.streams import INPUTS, MODALITIES, Streams
 from utils import checkpoint
 from utils.allocator import keep_freed_memory
 from utils.distributed import ranks, ranks_here
@@ -236,7 +236,7 @@ def load_head(args: argparse.Namespace, path: Path) -> DetectionHead:
 
 
 def build_head(args: argparse.Namespace) -> DetectionHead:
-    head = DetectionHead(args.C, args.num_classes, num_levels=args.fusion_levels)
+    head = DetectionHead(args.C, args.num_classes, num_levels=args.fusion_levels, anchor_scale=args.anchor_scale)
     set_norm_momentum(head, args.norm_momentum)
     return head
 

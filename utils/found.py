@@ -19,8 +19,10 @@ from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.step import Compute, Session
 from models.detection.baselines import BASELINES, FUSIONS
-from models.detection.detector import MODALITIES, FusionDetector, Streams, baseline_fusions, found_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import baseline_fusions, found_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import MODALITIES, Streams
 from models.search.fusion_cells.choices import num_neighbours
 from models.search.fusion_cells.derive import in_words
 from models.search.fusion_cells.genotype import Genotype
@@ -89,7 +91,7 @@ def assemble(
     else:
         fusions = found_fusions(genotype, args.drpt)
     neighbours = num_neighbours(genotype.space, args.fusion_levels) if genotype else 0
-    return FusionDetector(streams, fusions, head, normalization, args.anchor_scale, neighbours)
+    return FusionDetector(streams, fusions, head, normalization, neighbours)
 
 
 def describe(model: FusionDetector, genotype: Genotype | None) -> dict[str, object]:

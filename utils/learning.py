@@ -12,16 +12,17 @@ import torch
 from torch import nn
 
 from commands.discretize import Settling
+from commands.recipe import pretraining_recipe, recipe_of
 from commands.run import finish
 from commands.strategy import Searching, learning_state
 from engine.bilevel import search
 from engine.checkpointer import Checkpointer
-from engine.epochs import train, warm_restarts
+from engine.epochs import train
 from engine.nonfinite import Guard
 from engine.progress import Row
+from engine.recipes import make_optimizer, make_schedule
 from engine.step import Compute, Session, Task
 from models.search.fusion_cells.genotype import Genotype, genotype_to_json
-from models.search.parameters import parameter_groups, weight_parameters
 from report.wandb_files import track_files
 from utils import checkpoint
 from utils.args import plain
@@ -67,12 +68,10 @@ class Setting:
 
 def fit(setting: Setting, loader: Any, tracker: Tracker, run: RunFolder, stop: Stop, phase: str, epochs: int) -> dict:
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
-    args, steps = setting.args, epochs * setting.compute.num_steps(loader)
+    args, steps, recipe = setting.args, setting.compute.num_steps(loader), pretraining_recipe(setting.args)
     seed_everything(args.seed)  # so that a modality trained alone equals one of both
-    weights = weight_parameters(setting.model)
-    optimizer = torch.optim.AdamW(weights, lr=args.lr, weight_decay=args.weight_decay, fused=True)
-    rising = args.warmup if args.warmup * steps > 1 else 0.0  # OneCycleLR divides by zero at exactly one step
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=rising)
+    optimizer = make_optimizer(recipe, setting.model)
+    schedule = make_schedule(recipe, optimizer, steps_per_epoch=steps, epochs=epochs)
     session = setting.session(run)
     checkpointer = setting.checkpointer(run, stop, "pretrain", session, phase)
     validate, _ = validator(session, setting.parts, "val")
@@ -142,9 +141,9 @@ def run_training(setting: Setting, genotype: Genotype | None, run: RunFolder, st
     parts = setting.cached(run.log)
     checkpointer.note_features(parts)
     loader = parts.loader(*parts.learning, train=True)
-    groups = parameter_groups(setting.model, setting.model.streams, args.stream_lr)
-    optimizer = torch.optim.Adam(groups, lr=args.eta_max, weight_decay=args.weight_decay, fused=True)
-    schedule = warm_restarts(optimizer, setting.compute.num_steps(loader), args.Ti, args.Tm, args.eta_min)
+    steps, recipe = setting.compute.num_steps(loader), recipe_of(args)
+    optimizer = make_optimizer(recipe, setting.model, streams=setting.model.streams, stream_lr=args.stream_lr)
+    schedule = make_schedule(recipe, optimizer, steps_per_epoch=steps, epochs=args.epochs)
     validate, answers = validator(session, parts, "val")
     with tracking(args, run) as tracker:
         with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=loader):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from datasets.data_module import DataModule
 from datasets.detection.detection_data import DetectionData
-from models.detection.detector import INPUTS, MODALITIES, SingleDetector
+from models.detection.detector import SingleDetector
+from models.detection.streams import INPUTS, MODALITIES
 from utils import checkpoint
 from utils.checkpoint import State
 from utils.errors import UserError

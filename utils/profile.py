@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from models.detection.detector import INPUTS, FusionDetector
+from models.detection.detector import FusionDetector
+from models.detection.streams import INPUTS
 from models.search.costs import macs
 
 

@@ -1,7 +1,7 @@
-"""The fused classifier: frozen encoders, their taps made sequences, one fusion network, one linear layer (BM-NAS).
+"""The fused classifier: frozen encoders, their taps as sequences, one fusion network, one linear layer (BM-NAS).
 
-Searchable, found and hand-made classifiers differ by one argument: the fusion network (2104.09379, section 3).
-Pictures and clips come as uint8 and are normalised here.
+Searchable, found and hand-made classifiers differ by the fusion network only (2104.09379, section 3). Pictures and
+clips come as uint8 and are normalised here, with the statistics of the encoder that reads them.
 
 Shapes: B batch, C channels, L positions, F taps of all encoders, K classes, c channels of a tap.
 """
@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.classification import encoders
-from models.classification.encoders import clips, hcn, maxout, timm_maps, vgg
+from models.classification.encoders import clips, hcn, maxout, statistics, timm_maps, vgg
+from models.classification.encoders.statistics import Statistics
 from models.search.parameters import freeze, supernets
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-GREY = (0.449,), (0.226,)
 LEVELS = ("fusion",)  # a pyramid of one level
 
 
@@ -27,7 +26,7 @@ class Encoders(nn.Module):
     """One encoder per modality, frozen unless `unfreeze` is called, always in eval mode.
 
     Args:
-        encoders: by modality; each has `channels` by tap and gives its taps by `taps`.
+        encoders: by modality; each has the `channels` of its taps by name, `taps`, and the `statistics` of its inputs.
         length: L.
         square: maps are pooled to the square root of L in both directions; else to L along time, or height.
     """
@@ -53,7 +52,7 @@ class Encoders(nn.Module):
         return tuple(count for m in self.modalities for count in self.encoder(m).channels.values())
 
     def unfreeze(self) -> None:
-        """Let the parameters learn."""
+        """Make the parameters trainable."""
         self.requires_grad_(True)
 
     @property
@@ -63,23 +62,31 @@ class Encoders(nn.Module):
     def train(self, mode: bool = True) -> "Encoders":
         return super().train(False)
 
+    def maps(self, modality: str, inputs: Tensor) -> list[Tensor]:
+        """Return the taps of a modality's inputs as the encoder has them: (B, c), (B, c, H, W) or (B, c, T, H, W)."""
+        encoder = self.encoder(modality)
+        return encoder.taps(normalised(inputs, encoder.statistics))
+
     def pooled(self, modality: str, inputs: Tensor) -> list[Tensor]:
-        """Return the taps of a modality's inputs after pooling: (B, c, L), of vectors (B, c, 1)."""
-        taps = self.encoder(modality).taps(normalised(inputs))
-        return [pool(tap, self.length, self.square) for tap in taps]
+        """Return the taps of a modality's inputs after pooling: (B, c, L), or (B, c, 1) for vectors."""
+        return [pool(tap, self.length, self.square) for tap in self.maps(modality, inputs)]
 
     def forward(self, inputs: dict[str, Tensor | list[Tensor]]) -> list[Tensor]:
         """Return the F pooled taps, from inputs by modality, or from cached taps in their place."""
-        known = [inputs[m] if isinstance(inputs[m], list) else self.pooled(m, inputs[m]) for m in self.modalities]
-        return [tap.float() for taps in known for tap in taps]
+        pooled = [inputs[m] if isinstance(inputs[m], list) else self.pooled(m, inputs[m]) for m in self.modalities]
+        return [tap.float() for taps in pooled for tap in taps]
 
 
-def normalised(inputs: Tensor) -> Tensor:
-    """Turn uint8 pictures (B, 3 or 1, H, W) or clips (B, 3 or 1, T, H, W) into floats; others stay as they are."""
-    if inputs.dtype != torch.uint8:
+def normalised(inputs: Tensor, statistics: Statistics | None) -> Tensor:
+    """Return uint8 pictures (B, N, H, W) or clips (B, N, T, H, W) as normalised floats; other inputs as they are.
+
+    Args:
+        statistics: mean and standard deviation of the N channels in 0..1; None: the inputs are never pictures.
+    """
+    if statistics is None or inputs.dtype != torch.uint8:
         return inputs
     shape = (1, -1, *[1] * (inputs.dim() - 2))
-    mean, std = (inputs.new_tensor(v, dtype=torch.float32) for v in (IMAGENET if inputs.shape[1] == 3 else GREY))
+    mean, std = (inputs.new_tensor(values, dtype=torch.float32) for values in statistics)
     return (inputs.float() / 255 - mean.view(shape)) / std.view(shape)
 
 
@@ -89,7 +96,7 @@ def pool(tap: Tensor, length: int, square: bool) -> Tensor:
     Args:
         tap: (B, c), (B, c, H, W) or (B, c, T, H, W).
         length: L.
-        square: as in `Encoders`; of maps alone, L being a square.
+        square: as in `Encoders`; for maps (B, c, H, W), where L is a square.
     """
     if tap.dim() == 2:
         return tap[:, :, None]
@@ -100,7 +107,7 @@ def pool(tap: Tensor, length: int, square: bool) -> Tensor:
 
 
 class Reshape(nn.Module):
-    """A pooled tap to (B, C, L): a linear map of channels, batch norm, ReLU; a vector is the same at each position."""
+    """A pooled tap to (B, C, L): 1x1 convolution, batch norm, ReLU; a vector is repeated over the positions."""
 
     def __init__(self, num_in: int, channels: int, length: int, dropout: float):
         super().__init__()
@@ -109,16 +116,15 @@ class Reshape(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tap: Tensor) -> Tensor:
-        out = self.dropout(torch.relu(self.bn(self.conv(tap.expand(-1, -1, self.length)))))
-        return out
+        return self.dropout(torch.relu(self.bn(self.conv(tap.expand(-1, -1, self.length)))))
 
 
 class LateFusion(nn.Module):
-    """Hand-made: the last tap of each modality, summed or side by side; of one modality the tap alone.
+    """Hand-made: the last tap of each modality, summed or concatenated; of one modality, the tap itself.
 
     Args:
         taps: places of these taps among all.
-        concat: side by side.
+        concat: concatenate the channels.
     """
 
     def __init__(self, taps: list[int], concat: bool):
@@ -127,7 +133,7 @@ class LateFusion(nn.Module):
 
     @property
     def width(self) -> int:
-        """How many times C channels go out."""
+        """The number of output channels in units of C."""
         return len(self.taps) if self.concat else 1
 
     def forward(self, features: list[Tensor | None]) -> Tensor:
@@ -141,10 +147,10 @@ class FusionClassifier(nn.Module):
     Args:
         streams: the encoders.
         fusion: from a list of F features (B, C, L) to (B, width x C, L).
-        width: see there.
+        width: of the output of the fusion, in units of C.
         channels: C.
         num_classes: K.
-        dropout: of what makes sequences.
+        dropout: of the layers that make sequences.
         used: places of the taps that the fusion reads; None: all.
     """
 
@@ -163,8 +169,10 @@ class FusionClassifier(nn.Module):
         super().__init__()
         self.streams, self.fusions = streams, nn.ModuleList([fusion])
         counts = enumerate(streams.tap_channels)
-        own = {str(n): Reshape(count, channels, streams.length, dropout) for n, count in counts if _is_in(n, used)}
-        self.reshape = nn.ModuleDict(own)
+        read = {n: count for n, count in counts if used is None or n in used}
+        self.reshape = nn.ModuleDict(
+            {str(n): Reshape(count, channels, streams.length, dropout) for n, count in read.items()}
+        )
         self.head = nn.Linear(width * channels * streams.length, num_classes)
 
     def forward(self, inputs: dict[str, Any]) -> Tensor:
@@ -180,13 +188,13 @@ class FusionClassifier(nn.Module):
         return {"fusion": places} if places else {}
 
     def blocks(self) -> list[nn.Module]:
-        """Return the modules that torch.compile takes one by one."""
+        """Return the modules that torch.compile compiles one by one."""
         return [*self.streams.children(), *self.fusions]
 
     # For a feature cache (engine/feature_fill.py): one stream per modality.
 
     feature_kinds = ("pooled",)
-    cache_key_modules = (encoders, clips, hcn, maxout, timm_maps, vgg, sys.modules[__name__])
+    cache_key_modules = (encoders, clips, hcn, maxout, statistics, timm_maps, vgg, sys.modules[__name__])
 
     @property
     def stream_inputs(self) -> dict[str, tuple[str, ...]]:
@@ -207,5 +215,19 @@ class FusionClassifier(nn.Module):
         return self.streams.pooled(stream, inputs[stream])
 
 
-def _is_in(place: int, places: set[int] | None) -> bool:
-    return places is None or place in places
+class SingleClassifier(nn.Module):
+    """One modality's encoder with its own class scores: the network of pretraining."""
+
+    memory_format = torch.contiguous_format
+
+    def __init__(self, modality: str, encoder: nn.Module):
+        super().__init__()
+        self.modality, self.encoder = modality, encoder
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return class scores (B, K), from inputs by modality."""
+        return self.encoder(normalised(inputs[self.modality], self.encoder.statistics))
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the modules that torch.compile compiles one by one."""
+        return [self.encoder]

@@ -1,8 +1,8 @@
 """How many boxes of a data set fit an anchor, and which `anchor_scale` fits most.
 
-A box "owns" an anchor whose IoU with it is IOU_THRESHOLD or more (targets.py). Of the equal shapes of one level, the
-one with the nearest centre overlaps a box most, along either axis, so that levels x 9 anchors per box are looked at
-instead of all; the result is that of all.
+A box "owns" an anchor whose IoU with it is IOU_THRESHOLD or more (anchor_targets.py). Among the anchors of one level
+and shape, the one with the nearest centre overlaps a box most. So only levels x 9 anchors are
+compared per box, with the same result.
 
 Shapes: M boxes; boxes are xyxy pixels of the letterboxed input.
 """
@@ -13,13 +13,13 @@ from models.detection.anchors import NUM_ANCHORS, level_sizes, make_anchors
 from models.detection.heads.anchor_targets import IOU_THRESHOLD
 
 SCALES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
-WORTH = 0.01  # share of the boxes by which another scale must be better to be named
+WORTH = 0.01  # share of the boxes by which another scale must be better to be recommended
 
 
 def anchor_shares(
     boxes_xyxy: torch.Tensor, image_size: tuple[int, int], num_levels: int, scales: tuple[float, ...] = SCALES
 ) -> dict[float, float]:
-    """Give the share of the boxes that own an anchor, by anchor scale.
+    """Return the share of the boxes that own an anchor, by anchor scale.
 
     Args:
         boxes_xyxy: (M, 4) float32, M at least 1.
@@ -40,7 +40,7 @@ def better_scale(shares: dict[float, float], given: float) -> float | None:
 def best_ious(
     boxes_xyxy: torch.Tensor, image_size: tuple[int, int], num_levels: int, anchor_scale: float
 ) -> torch.Tensor:
-    """Give each box's highest IoU with any anchor, (M,)."""
+    """Return each box's highest IoU with any anchor, (M,)."""
     anchors = make_anchors(image_size, num_levels, anchor_scale)
     centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
     best, first = boxes_xyxy.new_zeros(len(boxes_xyxy)), 0
@@ -55,7 +55,7 @@ def best_ious(
 
 
 def _iou(boxes_xyxy: torch.Tensor, others_xyxy: torch.Tensor) -> torch.Tensor:
-    """Give the IoU of each box with the other of its row, (M,), in the order of operations of torchvision's table."""
+    """Return the IoU of each box with the other box of its row, (M,); its rounding is that of torchvision's box_iou."""
     inside = torch.minimum(boxes_xyxy[:, 2:], others_xyxy[:, 2:]) - torch.maximum(boxes_xyxy[:, :2], others_xyxy[:, :2])
     overlap = inside.clamp(min=0).prod(dim=1)
     areas = ((boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (boxes_xyxy, others_xyxy))

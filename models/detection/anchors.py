@@ -1,7 +1,7 @@
-"""Anchor boxes and level sizes: EfficientDet's, nine anchors per cell of every pyramid level.
+"""Anchor boxes and level sizes of EfficientDet: nine anchors per cell of every pyramid level.
 
 EfficientDet (Tan et al. 2020), section 5, after RetinaNet (Lin et al. 2017), section 4. torchvision's AnchorGenerator
-rounds the sizes and centres the first anchor at 0, so it cannot stand in.
+rounds sizes and centres the first anchor at 0, so it gives other anchors.
 Shapes: N anchors = sum over levels of rows x columns x NUM_ANCHORS, in that order.
 """
 
@@ -13,7 +13,7 @@ NUM_ANCHORS = len(OCTAVES) * len(RATIOS)
 
 
 def level_sizes(image_size: tuple[int, int], num_levels: int, min_level: int = 3) -> list[tuple[int, int]]:
-    """Give the size of each pyramid level: halved and rounded up from one level to the next, from the image on.
+    """Return the size of each pyramid level, halved and rounded up from one level to the next.
 
     Args:
         image_size: (height, width) in pixels.
@@ -36,14 +36,14 @@ def make_anchors(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Lay out all anchors of an image; they may reach over its border.
+    """Return all anchors of an image; they may reach over its border.
 
     Args:
         image_size: (height, width) in pixels.
         num_levels: how many pyramid levels.
         anchor_scale: side of a level's smallest square anchor in strides of that level (published: 4).
         min_level: the finest level.
-        device: where the result lies; it is computed on the CPU in float64, which not every device has.
+        device: of the result; it is computed on the CPU in float64, which not every device supports.
         dtype: of the result.
 
     Returns:
@@ -54,7 +54,7 @@ def make_anchors(
 
 
 def _level_anchors(image_size: tuple[int, int], size: tuple[int, int], anchor_scale: float) -> torch.Tensor:
-    """Lay out one level of `size` (rows, columns): (rows * columns * 9, 4) xyxy, float64."""
+    """Return the anchors of one level of `size` (rows, columns): (rows * columns * 9, 4) xyxy, float64."""
     strides = torch.tensor([image_size[1] / size[1], image_size[0] / size[0]], dtype=torch.float64)
     shapes = torch.tensor([(2**s * r**0.5, 2**s / r**0.5) for s in OCTAVES for r in RATIOS], dtype=torch.float64)
     half_sizes = anchor_scale * shapes * strides / 2

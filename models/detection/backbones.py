@@ -1,6 +1,6 @@
 """Encoders from timm: three feature maps at strides 8, 16 and 32.
 
-Any timm model that offers these strides serves; the published one is `efficientnetv2_rw_t`. State-dict keys are timm's.
+Any timm model with these strides can be used; the published one is `efficientnetv2_rw_t`. State-dict keys are timm's.
 Shapes: B images, H x W pixels, C_i channels of map i.
 """
 
@@ -9,7 +9,6 @@ import http.client
 import inspect
 import os
 import ssl
-import threading
 import urllib.error
 import urllib.request
 from typing import Any
@@ -31,14 +30,15 @@ def create_encoder(name: str, drop_path: float = 0.0, imagenet: bool = False, in
     Args:
         name: timm model name, with or without a pretrained tag.
         drop_path: probability of stochastic depth in training, 0 <= drop_path < 1.
-        imagenet: load timm's ImageNet weights, from the local cache or from the network; else the weights are random.
-        in_channels: of the images; timm spreads the ImageNet weights of three over another number.
+        imagenet: load timm's ImageNet weights, from the local cache or from the network; otherwise they are random.
+        in_channels: of the images; timm adapts the ImageNet weights of three channels to another number.
 
     Returns:
         A `features_only` module; call it through `encode`.
 
     Raises:
-        UserError: unknown name, no strides 8, 16 and 32, no drop path in this encoder, or weights out of reach.
+        UserError: unknown name, no strides 8, 16 and 32, no drop path in this encoder, or weights that
+            are not in the cache and cannot be downloaded.
     """
     plain = _build(name, {})
     strides = [info["reduction"] for info in getattr(plain, "feature_info", [])]
@@ -47,13 +47,13 @@ def create_encoder(name: str, drop_path: float = 0.0, imagenet: bool = False, in
     options = _accepted_options(name, type(plain), drop_path)
     if imagenet:
         options |= {"pretrained": True, "pretrained_cfg_overlay": _weights_within_reach(name)}
-    # Of several maps of one stride the last: it is the deepest.
+    # Of several maps of one stride, the last is the deepest.
     indices = [len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES]
     return _build(name, {**options, "features_only": True, "out_indices": indices, "in_chans": in_channels})
 
 
 def encoder_channels(encoder: nn.Module) -> list[int]:
-    """Give the channels C_i of the encoder's three maps."""
+    """Return the channels C_i of the encoder's three maps."""
     return encoder.feature_info.channels()
 
 
@@ -62,8 +62,8 @@ def encode(encoder: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
 
     Args:
         encoder: of `create_encoder`.
-        images: (B, 3, H, W) float, normalised; or with the channels that it was built for. Some encoders ask for sides
-            that are multiples of a patch or window.
+        images: (B, 3, H, W) float, normalised; or with `in_channels` channels. Some encoders need sides that are
+            multiples of a patch or window.
 
     Returns:
         Three maps (B, C_i, about H / stride, about W / stride) at strides 8, 16, 32, channels first.
@@ -74,7 +74,7 @@ def encode(encoder: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _build(name: str, options: dict[str, Any]) -> nn.Module:
-    """Call timm and turn what the user can mend into a UserError."""
+    """Build a timm model; raise a UserError for a wrong name, a wrong tag or a failed download."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5)
         raise UserError(f"--backbone {name}: not a timm model; near names: {', '.join(near) or 'none'}")
@@ -86,20 +86,20 @@ def _build(name: str, options: dict[str, Any]) -> nn.Module:
 
 
 def _accepted_options(name: str, model_class: type, drop_path: float) -> dict[str, float | bool]:
-    """Choose constructor options: not every timm class has them all."""
+    """Return the constructor options that this timm class has."""
     accepted = inspect.signature(model_class).parameters
     options = {}
     if "drop_path_rate" in accepted:
         options["drop_path_rate"] = drop_path
     elif drop_path:
         raise UserError(f"--backbone {name}: has no drop path, expected drop path 0, found {drop_path}")
-    if "strict_img_size" in accepted:  # transformers with windows, which else take their pretraining size only
+    if "strict_img_size" in accepted:  # window transformers, which otherwise accept their pretraining size only
         options["strict_img_size"] = False
     return options
 
 
 def _weights_within_reach(name: str) -> dict[str, str]:
-    """Find ImageNet weights before timm asks for them, which offline retries for most of a minute.
+    """Find ImageNet weights before timm asks for them: without a network, its client retries for a minute.
 
     Returns:
         {"file": path} for weights already on this machine, {} for weights that timm will download.
@@ -120,7 +120,7 @@ def _weights_within_reach(name: str) -> dict[str, str]:
 
 
 def _cached_file(config: timm.models.PretrainedCfg) -> str | None:
-    """Look for the weights in the caches of huggingface_hub and of torch.hub."""
+    """Return the path of the weights in the cache of huggingface_hub or of torch.hub, or None."""
     if not config.hf_hub_id:
         path = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(config.url))
         return path if os.path.exists(path) else None
@@ -130,21 +130,13 @@ def _cached_file(config: timm.models.PretrainedCfg) -> str | None:
 
 
 def is_reachable(url: str) -> bool:
-    """Tell whether the server of `url` answers at all within PROBE_SECONDS, name lookup and proxies included."""
-    answers = []
-    # A thread, because no socket timeout covers the name lookup; a daemon, because it may outlive the wait.
-    thread = threading.Thread(target=lambda: answers.append(_answers(url)), daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return answers == [True]
+    """Return whether the server of `url` answers within PROBE_SECONDS.
 
-
-def _answers(url: str) -> bool:
-    """Ask the server; an error page is an answer, and so is a certificate that only timm's own client may trust."""
+    An error page is an answer, and so is a certificate that only the client of timm may trust.
+    """
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
-    except urllib.error.URLError as error:
-        return isinstance(error, urllib.error.HTTPError) or isinstance(error.reason, ssl.SSLError)
-    except (OSError, http.client.HTTPException):
-        return False
+    except (OSError, http.client.HTTPException) as error:
+        certificate = isinstance(getattr(error, "reason", None), ssl.SSLError)
+        return certificate or isinstance(error, urllib.error.HTTPError)
     return True

@@ -1,10 +1,10 @@
-"""Hand-made fusions and single modalities: what every searched network stands beside.
+"""Hand-made fusions and single modalities, the baselines of a search.
 
-They read the last tap of each stream and run through the same detector, engine and commands as the search. `early` is a
-stream of its own, of both images stacked. Any of them can be widened to the number of parameters of a searched network.
+They read the last tap of each stream and run in the same detector, engine and commands as the search. `early` is one
+stream that reads both images stacked. A baseline can be widened to the number of parameters of a searched network.
 
-Shapes: taps are maps (B, C, H, W), in a list or one tensor (F, B, C, H, W), the last one of each stream's share being
-its last BiFPN repeat.
+Shapes: taps are maps (B, C, H, W), in a list or one tensor (F, B, C, H, W); the last tap of each stream is its last
+BiFPN repeat.
 """
 
 import torch
@@ -14,7 +14,7 @@ from models.search.fusion_cells.operations import FUSION_OPS
 
 
 class LastTap(nn.Module):
-    """The last tap of the only stream there is."""
+    """The last tap of the only stream."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -24,7 +24,7 @@ class LastTap(nn.Module):
 
 
 class MeanOfLastTaps(nn.Module):
-    """The mean of both last taps: what the shared head is pretrained on."""
+    """The mean of both last taps, on which the shared head is pretrained."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -34,7 +34,7 @@ class MeanOfLastTaps(nn.Module):
 
 
 class OpOnLastTaps(nn.Module):
-    """One fusion operation on the last taps of the first and the last stream: of one stream, on its last tap twice."""
+    """One fusion operation on the last taps of the first and the last stream; of one stream, its last tap twice."""
 
     def __init__(self, name: str, channels: int, num_streams: int = 2):
         super().__init__()
@@ -46,7 +46,7 @@ class OpOnLastTaps(nn.Module):
 
 
 class Widened(nn.Module):
-    """A fusion followed by a residual bottleneck, y + W2 relu(norm(W1 y)); W2 starts at zero, so as the fusion itself.
+    """A fusion followed by a residual bottleneck, y + W2 relu(norm(W1 y)); W2 starts at zero.
 
     Args:
         fusion: from a list of taps to one map of `channels`.
@@ -72,7 +72,7 @@ def _op(name: str, num_streams: int = 2):
     return lambda channels: OpOnLastTaps(name, channels, num_streams)
 
 
-# name -> (streams that it needs, builder of the module of one level from its number of channels)
+# name -> (streams that it reads, builder of the fusion of one level from its number of channels)
 BASELINES = {
     "thermal": (("thermal",), LastTap),
     "rgb": (("rgb",), LastTap),

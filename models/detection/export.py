@@ -1,23 +1,22 @@
 """A detector as one function of tensors, as deployment formats want it: pictures in, a fixed number of boxes out.
 
-The same steps as postprocess.py, without loops over images or classes. Boxes of other images and classes are moved
-apart for suppression, so one call serves a batch; at 90 classes and 640 px that costs 0.004 px of their places.
+The same steps as postprocess.py, without loops over images or classes. For suppression, boxes of different images and
+classes are shifted apart, so that one call serves a batch; at 90 classes and 640 px this rounds places by 0.004 px.
 
-Shapes: B images, H W letterboxed size, N anchors, K classes, k candidates, D detections.
+Shapes: B images, H W letterboxed size, N locations, K classes, V box values, k candidates, D detections.
 """
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from models.detection.anchors import make_anchors
-from models.detection.detector import INPUTS, FusionDetector
-from models.detection.heads.efficientdet import flatten_levels
-from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU, NUM_CANDIDATES, decode_boxes
+from models.detection.detector import FusionDetector
+from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU, NUM_CANDIDATES
+from models.detection.streams import INPUTS
 
 
 class RawDetector(nn.Module):
-    """Pictures to class logits (B, N, K) and box deltas (B, N, 4), every anchor in the order of `make_anchors`."""
+    """Pictures to class logits (B, N, K) and box values (B, N, V) of every location, in the order of `Head.flatten`."""
 
     def __init__(self, model: FusionDetector):
         super().__init__()
@@ -26,8 +25,7 @@ class RawDetector(nn.Module):
 
     def forward(self, *images: Tensor) -> tuple[Tensor, Tensor]:
         """Args: letterboxed pictures in the order of `names`, uint8 (B, 3 or 1, H, W)."""
-        output = self.model(dict(zip(self.names, images, strict=True)))
-        return flatten_levels(output.class_logits, self.model.head.num_classes), flatten_levels(output.box_deltas, 4)
+        return self.model.head.flatten(self.model(dict(zip(self.names, images, strict=True))))
 
 
 class ExportedDetector(nn.Module):
@@ -41,8 +39,7 @@ class ExportedDetector(nn.Module):
     def __init__(self, model: FusionDetector, image_size: tuple[int, int]):
         super().__init__()
         self.raw, self.image_size = RawDetector(model), image_size
-        anchors = make_anchors(image_size, model.head.num_levels, model.anchor_scale)
-        self.register_buffer("anchors_xyxy", anchors)
+        self.register_buffer("locations", model.head.locations(image_size))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,13 +58,14 @@ class ExportedDetector(nn.Module):
         """
         return self.boxes_of(*self.raw(*images), extent)
 
-    def boxes_of(self, logits: Tensor, deltas: Tensor, extent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what `forward` does, of class logits (B, N, K) and box deltas (B, N, 4)."""
+    def boxes_of(self, logits: Tensor, values: Tensor, extent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the result of `forward`, of class logits (B, N, K) and box values (B, N, V)."""
         num_classes = logits.shape[-1]
         scores, best = logits.flatten(1).sigmoid().topk(min(NUM_CANDIDATES[-1], logits.shape[1] * num_classes))
         labels, places = best % num_classes, best // num_classes
-        chosen = deltas.gather(1, places[..., None].expand(-1, -1, 4))
-        boxes = decode_boxes(chosen.flatten(0, 1), self.anchors_xyxy[places.flatten()]).unflatten(0, scores.shape)
+        chosen = values.gather(1, places[..., None].expand(-1, -1, values.shape[-1]))
+        decode = self.raw.model.head.decode
+        boxes = decode(chosen.flatten(0, 1), self.locations[places.flatten()]).unflatten(0, scores.shape)
         boxes = boxes.clamp(min=0).minimum(extent.flip(1).repeat(1, 2)[:, None])
         kept = self._suppress(boxes, scores, labels)
         scores, order = (scores * kept).topk(min(MAX_DETECTIONS, scores.shape[1]))
@@ -84,7 +82,7 @@ class ExportedDetector(nn.Module):
 
 
 class WithLogits(nn.Module):
-    """An ExportedDetector that also gives the logits and deltas that its boxes are of, so that both can be checked."""
+    """An ExportedDetector that also returns the logits and box values behind its boxes, so that both can be checked."""
 
     def __init__(self, detector: ExportedDetector):
         super().__init__()
@@ -95,6 +93,6 @@ class WithLogits(nn.Module):
         return self.detector.names
 
     def forward(self, extent: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
-        """Args: as of ExportedDetector. Returns boxes, scores, labels, class logits and box deltas."""
-        logits, deltas = self.detector.raw(*images)
-        return (*self.detector.boxes_of(logits, deltas, extent), logits, deltas)
+        """Args: as of ExportedDetector. Returns boxes, scores, labels, class logits and box values."""
+        logits, values = self.detector.raw(*images)
+        return (*self.detector.boxes_of(logits, values, extent), logits, values)

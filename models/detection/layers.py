@@ -11,7 +11,7 @@ from torch import nn
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Make the detector's batch norm: eps 1e-3, momentum 0.01, as in EfficientDet."""
+    """Return the detector's batch norm: eps 1e-3, momentum 0.01, as in EfficientDet."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
@@ -23,13 +23,13 @@ def set_norm_momentum(module: nn.Module, momentum: float) -> None:
 
 
 def pointwise_norm(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Make a 1x1 convolution without bias and its norm: (B, in_channels, H, W) to (B, out_channels, H, W)."""
+    """Return a 1x1 convolution without bias and its norm: (B, in_channels, H, W) to (B, out_channels, H, W)."""
     conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
     return nn.Sequential(OrderedDict(conv=conv, bn=batch_norm(out_channels)))
 
 
 def separable_conv(in_channels: int, out_channels: int, bias: bool = False) -> nn.Sequential:
-    """Make a 3x3 depthwise convolution without bias and a 1x1 one, `bias` on the latter; the map keeps its size."""
+    """Return a 3x3 depthwise convolution without bias and a 1x1 one, `bias` on the latter; the map keeps its size."""
     depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
     return nn.Sequential(OrderedDict(conv_dw=depthwise, conv_pw=nn.Conv2d(in_channels, out_channels, 1, bias=bias)))
 
@@ -37,7 +37,7 @@ def separable_conv(in_channels: int, out_channels: int, bias: bool = False) -> n
 def init_uniform(conv: nn.Conv2d) -> None:
     """Draw the weight from +-sqrt(3 / mean of fan_in and fan_out).
 
-    xavier_uniform_ counts the fan out of a depthwise convolution over all channels; here it is that of one group.
+    For a depthwise convolution, xavier_uniform_ takes the fan out over all channels; here it is that of one group.
     """
     fan_in = conv.weight[0].numel()
     fan_out = conv.weight[:, 0].numel() / conv.groups

@@ -1,4 +1,4 @@
-"""Taps of neighbouring levels, made equal to a level's own: what fusion_v2 offers beside the published inputs.
+"""Taps of neighbouring levels, resized to a level's own: further inputs of the cells of fusion_v2.
 
 Shapes: a level's taps are maps (B, C, H, W), in a list or one tensor (F, B, C, H, W).
 """
@@ -13,9 +13,9 @@ Taps = list[Tensor] | Tensor
 
 
 def with_neighbours(levels: list[Taps], num_streams: int, count: int) -> list[list[Tensor]]:
-    """Return every level's own taps and, behind them, the last tap of each stream on its `count` nearest levels.
+    """Return each level's own taps, followed by the last tap of each stream on its `count` nearest levels.
 
-    Finer maps come down by their maxima, coarser ones up by repetition, as in EfficientDet (1911.09070).
+    Finer maps are reduced by max pooling, coarser ones enlarged by repetition, as in EfficientDet (1911.09070).
 
     Returns:
         F + count * num_streams maps (B, C, H, W) per level.
@@ -37,7 +37,7 @@ def resized(fmap: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pooled(fmap: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return `F.adaptive_max_pool2d`; in other steps where windows are of several sizes, which ONNX does not know."""
+    """Return `F.adaptive_max_pool2d`, computed window by window where sizes differ, which ONNX does not support."""
     if all(big % small == 0 for big, small in zip(fmap.shape[-2:], size, strict=True)):
         return F.adaptive_max_pool2d(fmap, size)
     last = fmap.is_contiguous(memory_format=torch.channels_last)

@@ -1,48 +1,42 @@
-"""From head output to boxes in the original image.
+"""From the predictions of a head to boxes in the original image.
 
-EfficientDet (Tan et al. 2020) as its public releases do it: the best 5,000 scores over anchors x classes, non-maximum
-suppression per class, the best 100; no score threshold, because average precision wants the whole ranking. Greedy
-suppression never looks ahead, so where the best 256 leave 100, these are the 100 of all 5,000: a few are tried first.
-Shapes: B images, N anchors, K classes, k candidates, n detections of an image.
+EfficientDet (Tan et al. 2020) as its public releases do it: the best 5,000 scores over locations x classes,
+non-maximum suppression per class, the best 100. There is no score threshold, because average precision is of the whole
+ranking. Greedy suppression never looks ahead. So if 100 boxes are left of the best 256, they are also the 100 of all
+5,000. Fewer candidates are tried first, which is 3 to 20 times as fast as 5,000 at once.
+
+Shapes: B images, N locations (anchors), K classes, V box values, k candidates, n detections of an image.
 """
 
-import math
+from collections.abc import Callable
 
 import torch
-from torchvision.ops import box_convert, clip_boxes_to_image, nms
-
-from models.detection.heads.efficientdet import HeadOutput, flatten_levels
+from torch import Tensor
+from torchvision.ops import clip_boxes_to_image, nms
 
 NUM_CANDIDATES = (256, 1024, 5000)  # tried in turn; the last number is EfficientDet's
 MAX_DETECTIONS = 100
 NMS_IOU = 0.5
-MAX_LOG_RATIO = math.log(1e5)  # a side of 1e5 anchor sides is beyond any image: this only keeps exp from overflowing
-
-
-def decode_boxes(deltas: torch.Tensor, anchors_xyxy: torch.Tensor) -> torch.Tensor:
-    """Undo `encode_boxes`: deltas (N, 4) in ty, tx, th, tw and their anchors (N, 4) give boxes (N, 4) xyxy pixels."""
-    ty, tx, th, tw = deltas.unbind(-1)
-    x, y, w, h = box_convert(anchors_xyxy, "xyxy", "cxcywh").unbind(-1)
-    widths = tw.clamp(max=MAX_LOG_RATIO).exp() * w
-    heights = th.clamp(max=MAX_LOG_RATIO).exp() * h
-    return box_convert(torch.stack([tx * w + x, ty * h + y, widths, heights], dim=-1), "cxcywh", "xyxy")
 
 
 def detect(
-    output: HeadOutput,
-    anchors_xyxy: torch.Tensor,
+    *,
+    logits: Tensor,
+    values: Tensor,
+    locations: Tensor,
+    decode: Callable[[Tensor, Tensor], Tensor],
     image_size: tuple[int, int],
-    num_classes: int,
-    scales: torch.Tensor,
-    original_sizes: torch.Tensor,
-) -> list[dict[str, torch.Tensor]]:
-    """Turn a batch's head output into detections; equal scores keep the order of anchors and classes.
+    scales: Tensor,
+    original_sizes: Tensor,
+) -> list[dict[str, Tensor]]:
+    """Turn a head's predictions at all locations into detections; equal scores keep the order of locations and classes.
 
     Args:
-        output: of the detection head, B images.
-        anchors_xyxy: (N, 4) float32 pixels of the letterboxed image.
+        logits: of the classes, (B, N, K).
+        values: of the boxes, (B, N, V).
+        locations: what the values are relative to, such as anchors, (N, ...).
+        decode: turns values (n, V) and locations (n, ...) into boxes (n, 4) xyxy pixels of the letterboxed image.
         image_size: (height, width) in pixels of the letterboxed image.
-        num_classes: K.
         scales: (B,) letterboxed pixels per original pixel.
         original_sizes: (B, 2) height and width in pixels before letterboxing.
 
@@ -50,71 +44,72 @@ def detect(
         Per image a dict, best first, n <= 100: "boxes_xyxy" (n, 4) float32 pixels of the original image, clipped to
         it; "scores" (n,) in 0..1; "labels" (n,) int64 class channels.
     """
-    logits = flatten_levels(output.class_logits, num_classes)
-    deltas = flatten_levels(output.box_deltas, 4)
-    scales, original_sizes = scales.tolist(), original_sizes.tolist()
-    detections, waiting = {}, list(range(len(logits)))
+    sizes = list(zip(scales.tolist(), original_sizes.tolist(), strict=True))
+    detections: dict[int, dict[str, Tensor]] = {}
+    pending = list(range(len(logits)))
     for k in NUM_CANDIDATES:
-        boxes, scores, labels = _candidates(logits, deltas, anchors_xyxy, image_size, waiting, k)
-        for i, *found in zip(waiting, boxes, scores, labels):
-            detections[i] = _best_of(*found, scales[i], original_sizes[i])
-        waiting = [i for i in waiting if len(detections[i]["scores"]) < MAX_DETECTIONS and k < logits[i].numel()]
-        if not waiting:
+        candidates = _candidates(logits=logits, values=values, locations=locations, decode=decode, images=pending, k=k)
+        for i, (boxes, scores, labels) in zip(pending, candidates, strict=True):
+            boxes = clip_boxes_to_image(boxes, image_size)
+            detections[i] = _best_of(boxes, scores, labels, *sizes[i])
+        pending = [i for i in pending if len(detections[i]["scores"]) < MAX_DETECTIONS and k < logits[i].numel()]
+        if not pending:
             break
     return [detections[i] for i in range(len(logits))]
 
 
 def _candidates(
-    logits: torch.Tensor,
-    deltas: torch.Tensor,
-    anchors_xyxy: torch.Tensor,
-    image_size: tuple[int, int],
+    *,
+    logits: Tensor,
+    values: Tensor,
+    locations: Tensor,
+    decode: Callable[[Tensor, Tensor], Tensor],
     images: list[int],
     k: int,
-) -> tuple[tuple[torch.Tensor, ...], ...]:
-    """Give boxes (k, 4) in letterboxed pixels, scores (k,) and labels (k,) of each of some images, best first.
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return boxes (k, 4) in letterboxed pixels, scores (k,) and labels (k,) of each of some images, best first.
 
-    They come to the CPU together: suppression there is quick, while a GPU would be waited for at each image and class.
+    All images are copied to the CPU together. Suppression is quick there, while on a GPU every image and class would
+    have to wait for the device.
     """
     best = [best_pairs(logits[i], k) for i in images]
-    anchors = [pairs // logits.shape[-1] for pairs in best]
+    places = [pairs // logits.shape[-1] for pairs in best]
     labels = torch.cat(best).cpu() % logits.shape[-1]
     scores = torch.cat([logits[i].flatten()[pairs] for i, pairs in zip(images, best)]).cpu().float()
-    chosen = torch.cat([deltas[i][places] for i, places in zip(images, anchors)]).cpu().float()
-    boxes = decode_boxes(chosen, anchors_xyxy[torch.cat(anchors)].cpu())
+    chosen = torch.cat([values[i][place] for i, place in zip(images, places)]).cpu().float()
+    boxes = decode(chosen, locations[torch.cat(places)].cpu())
     lengths = [len(pairs) for pairs in best]
-    boxes = clip_boxes_to_image(boxes, image_size).split(lengths)
-    return boxes, tuple(one.sigmoid() for one in scores.split(lengths)), labels.split(lengths)
+    scores_of = [part.sigmoid() for part in scores.split(lengths)]
+    return list(zip(boxes.split(lengths), scores_of, labels.split(lengths), strict=True))
 
 
-def best_pairs(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """Give `stable_topk` of the flattened logits (N, K), looking at anchors first.
+def best_pairs(logits: Tensor, k: int) -> Tensor:
+    """Return `stable_topk` of the flattened logits (N, K), computed from the best class of each location first.
 
-    Only anchors whose best class reaches the k-th best of those can hold one of the k best pairs.
+    Only locations whose best class is among the k best of these can hold one of the k best pairs.
     """
-    anchors = _reaching(logits.amax(dim=1), k)
-    best, num_classes = stable_topk(logits[anchors].flatten(), k), logits.shape[1]
-    return anchors[best // num_classes] * num_classes + best % num_classes
+    places = _reaching(logits.amax(dim=1), k)
+    best, num_classes = stable_topk(logits[places].flatten(), k), logits.shape[1]
+    return places[best // num_classes] * num_classes + best % num_classes
 
 
-def stable_topk(values: torch.Tensor, k: int) -> torch.Tensor:
-    """Give the indices of the min(k, all) largest of `values` (V,), largest first, the lowest index first on ties.
+def stable_topk(values: Tensor, k: int) -> Tensor:
+    """Return the indices of the min(k, all) largest of `values` (V,), largest first, the lowest index first on ties.
 
-    torch.topk promises no order on ties and torch.sort of everything is slow, so only what reaches the k-th value is
-    sorted.
+    torch.topk promises no order on ties, and sorting everything is slow, so only values from the k-th on are sorted.
     """
     candidates = _reaching(values, k)
     return candidates[values[candidates].argsort(descending=True, stable=True)[:k]]
 
 
-def _reaching(values: torch.Tensor, k: int) -> torch.Tensor:
-    """Give the indices of all of `values` (V,) from the k-th largest on, lowest first."""
+def _reaching(values: Tensor, k: int) -> Tensor:
+    """Return the indices of all of `values` (V,) from the k-th largest on, lowest first."""
     return (values >= values.topk(min(k, len(values))).values[-1:]).nonzero().squeeze(1)
 
 
 def _best_of(
-    boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, scale: float, original_size: list[int]
-) -> dict[str, torch.Tensor]:
+    boxes: Tensor, scores: Tensor, labels: Tensor, scale: float, original_size: list[int]
+) -> dict[str, Tensor]:
     """Keep the best of overlapping boxes of a class. Scores come sorted, so index order is score order."""
     boxes = clip_boxes_to_image(boxes / scale, original_size)  # before suppression, as in the original implementation
     by_class = labels.argsort(stable=True).split(labels.bincount().tolist())

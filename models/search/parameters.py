@@ -16,14 +16,6 @@ def weight_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if p.requires_grad and not _is_logit(name)]
 
 
-def parameter_groups(model: nn.Module, streams: nn.Module, stream_lr: float) -> list[dict]:
-    """Return the weights as groups of an optimiser: those of unfrozen streams have a learning rate of their own."""
-    inner = {id(p) for p in streams.parameters()}
-    own = [p for p in weight_parameters(model) if id(p) not in inner]
-    theirs = [p for p in weight_parameters(model) if id(p) in inner]
-    return [{"params": own}, *([{"params": theirs, "lr": stream_lr}] if theirs else [])]
-
-
 def supernets(places: dict[str, nn.Module]) -> dict[str, nn.Module]:
     """Return those of some modules that are supernets: they have a search space and a stage."""
     return {place: module for place, module in places.items() if hasattr(module, "space") and hasattr(module, "stage")}

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import evaluation, full_search
 from tests import processes
-from tests.conftest import CONFIG
+from tests.tiny_data import CONFIG
 
 SMALL = ["--train", "12", "--val", "4", "--width", "96"]
 

@@ -9,7 +9,8 @@ from datasets.bad_files import BadFiles
 from datasets.detection.collate import collate
 from datasets.loader import make_loader
 from engine.bilevel import Bilevel, search
-from engine.epochs import train, warm_restarts
+from engine.epochs import train
+from engine.recipes import Recipe, make_schedule
 from engine.step import Compute, groups_of
 from tests.datasets.test_loader import damaged, dataset  # noqa: F401  a fixture
 from tests.engine.toy import Batches, Toy, parts, session_of, step, task_losses, validate
@@ -89,7 +90,8 @@ def test_weights_and_logits_take_groups_in_turn(alternate, order):
         return task_losses(model, batch)
 
     task = SimpleNamespace(losses=losses, METRIC="score")
-    schedule = warm_restarts(weights, TWO.num_steps(Marked(1)), Ti=1, Tm=1, eta_min=0.0)
+    recipe = Recipe("adam_restarts", lr=0.05, weight_decay=0.0, cycle_epochs=1, cycle_factor=1)
+    schedule = make_schedule(recipe, weights, steps_per_epoch=TWO.num_steps(Marked(1)), epochs=1)
     session = session_of(model, task, TWO)
     sides = Bilevel(session, weights, logits, schedule, Marked(1), Marked(2), alternate, False, epochs=1)
     search(sides, validate, dict, 1, lambda row, _: rows.append(row))

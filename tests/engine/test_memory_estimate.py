@@ -6,8 +6,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from engine.memory_estimate import PEAK_CPU, PROBE, black_batch, memory_estimate
 from engine.step import Compute
-from models.detection.detector import MODALITIES, FusionDetector, Streams, baseline_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import baseline_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import MODALITIES, Streams
 from tasks.detection import task as detection
 
 COMPUTE = Compute(torch.device("cpu"), False, 10.0)
@@ -17,7 +19,7 @@ STATISTICS = dict.fromkeys(MODALITIES, ((0.5,) * 3, (0.25,) * 3))
 def make_model() -> FusionDetector:
     torch.manual_seed(0)
     fusions = baseline_fusions("concat_conv", 32, 3)
-    return FusionDetector(Streams("lcnet_050", 32, 2, 3), fusions, DetectionHead(32, 3, num_levels=3), STATISTICS, 4.0)
+    return FusionDetector(Streams("lcnet_050", 32, 2, 3), fusions, DetectionHead(32, 3, num_levels=3), STATISTICS)
 
 
 def allocated_peak(model: FusionDetector, size: tuple[int, int]) -> int:

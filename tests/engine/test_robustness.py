@@ -11,8 +11,10 @@ from datasets.detection.opening import open_data
 from engine.robustness import Condition, conditions_of, detect_under, sensors_of
 from engine.step import Compute
 from models.detection.baselines import BASELINES
-from models.detection.detector import FusionDetector, Streams, baseline_fusions
+from models.detection.detector import FusionDetector
+from models.detection.fusions import baseline_fusions
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import Streams
 from tasks.detection import task as detection
 
 SIZE = (64, 80)
@@ -28,9 +30,9 @@ def parts(tiny_flir) -> DataModule:
 def detector(parts: DataModule, baseline: str) -> FusionDetector:
     torch.manual_seed(0)
     streams = Streams("lcnet_050", 16, 2, 3, BASELINES[baseline][0])
-    head = DetectionHead(16, 3, num_levels=3)
+    head = DetectionHead(16, 3, num_levels=3, anchor_scale=2.0)
     fusions = baseline_fusions(baseline, 16, 3)
-    return CPU.place(FusionDetector(streams, fusions, head, parts.data.normalization, 2.0)).eval()
+    return CPU.place(FusionDetector(streams, fusions, head, parts.data.normalization)).eval()
 
 
 def by_hand(model: FusionDetector, batch: dict, condition: Condition) -> list[dict]:

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 
 from engine.bilevel import Bilevel, search
-from engine.epochs import run_epochs, train, warm_restarts
+from engine.epochs import run_epochs, train
 from engine.progress import Meters
+from engine.recipes import Recipe, make_schedule
 from engine.step import Compute, evaluate, move
 from tests.engine.toy import Batches, Toy, parts, session_of, step, task_losses, validate
 
@@ -107,7 +107,8 @@ def make_training(alternate: str | None, second_order: bool = False):
     torch.manual_seed(0)
     model = Toy()
     weights, logits = (torch.optim.Adam(p, lr=0.05, fused=True) for p in parts(model))
-    schedule = warm_restarts(weights, 3, Ti=1, Tm=2, eta_min=1e-4)
+    recipe = Recipe("adam_restarts", lr=0.05, weight_decay=0.0, lr_min=1e-4, cycle_epochs=1)
+    schedule = make_schedule(recipe, weights, steps_per_epoch=3, epochs=4)
     session, loaders, rows = session_of(model), [Batches(1), Batches(2, num=2)], []
     stateful = {"model": model, "weights": weights, "logits": logits, "schedule": schedule, "guard": session.guard}
     stateful |= {"progress": session.progress, "train": loaders[0], "arch": loaders[1]}
@@ -165,18 +166,3 @@ def test_alternations_differ_and_both_move_the_logits():
         ends.append(run.model.alpha_mix.detach())
     assert not torch.equal(*ends)
     assert all((end - torch.tensor([0.1, -0.1])).abs().max() > 1e-3 for end in ends)
-
-
-def test_warm_restarts_follow_the_published_schedule():
-    """Cosine per iteration from eta_max to eta_min over Ti epochs, then over Ti * Tm."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=3e-3)
-    schedule, rates = warm_restarts(optimizer, 4, Ti=5, Tm=2, eta_min=1e-6), []
-    for _ in range(4 * 15 + 1):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates[0] == rates[20] == rates[60] == 3e-3
-    assert rates[10] == pytest.approx((3e-3 + 1e-6) / 2)
-    assert rates[40] == pytest.approx((3e-3 + 1e-6) / 2)
-    assert rates[19] < 1e-4
-    assert min(rates) > 1e-6

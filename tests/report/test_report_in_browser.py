@@ -15,7 +15,6 @@ CHROMIUM = next(
 )
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt install chromium")
 SCREENS = {"phone": (360, 740), "desktop": (1280, 900)}
-SCHEMES = ("light", "dark")
 # What is wider than the screen, and what a reader of the screen would be told of each picture.
 OVERFLOWING = """() => {
   const width = document.documentElement.clientWidth;
@@ -51,8 +50,7 @@ def pages(runs) -> dict[str, Path]:
     return found | {"comparison": comparison}
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize(("screen", "scheme"), [("phone", "light"), ("desktop", "dark")])
 @pytest.mark.parametrize("name", ["search", "found", "test", "comparison"])
 def test_a_page_in_a_browser(browser, pages, tmp_path, name, screen, scheme):
     width, height = SCREENS[screen]

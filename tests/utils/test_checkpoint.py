@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.detection.detector import Streams
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.streams import Streams
 from utils.checkpoint import head_classes, keep_backup, load, load_state, stream_sizes
 from utils.errors import UserError
 from utils.saving import save

@@ -1,12 +1,14 @@
 """Ranks: what they divide, exchange, decide and say."""
 
 import argparse
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import distributed as dist
 
+from tests import processes
 from tests.thread_ranks import together
 from utils import distributed
 from utils.distributed import SINGLE_PROCESS, PeerLostError, Ranks
@@ -14,6 +16,7 @@ from utils.errors import UserError
 from utils.experiment import device_of_rank, pick_compute
 from utils.launch import RelaunchRequest, launch, start_several
 from utils.run_folder import RunFolder
+from utils.subprocesses import ROOT
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -132,8 +135,18 @@ def test_parallel_asks_for_a_process_per_gpu(device, gpus, expected, monkeypatch
     start_several(args)  # torchrun has started us already
 
 
-def test_several_processes_end_with_the_code_of_one_and_one_line(capfd, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert launch("main_darts_found_flira.py", ["nowhere", "--baseline", "sum", "--device", "cpu"], 2) == 2
-    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
+def test_several_processes_end_with_one_line(tmp_path):
+    words = [ROOT / "main_darts_found_flira.py", "nowhere", "--baseline", "sum", "--device", "cpu"]
+    job = processes.start_ranks(2, words, tmp_path, tmp_path / "log.txt")
+    assert [rank.wait() for rank in job] == [2, 2]
+    lines = [line for rank in job for line in rank.output().splitlines() if line.startswith("error:")]
     assert lines == ["error: nowhere: no such data folder: expected the folder of the data set, found nothing"]
+
+
+def test_several_processes_end_with_the_code_of_the_first_that_fails(capfd, monkeypatch):
+    """Launched for real, of a script that needs no torch: both know their places, the second fails."""
+    code = "import os, sys; rank = int(os.environ['RANK']); print('rank', rank, sys.argv[1]); sys.exit(5 * rank)"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("utils.launch.command_line", lambda script, *argv: [sys.executable, "-c", code, script, *argv])
+    assert launch("main_darts_found_flira.py", ["--parallel"], 2) == 5
+    assert sorted(capfd.readouterr().out.split("\n"))[-2:] == [f"rank {n} main_darts_found_flira.py" for n in (0, 1)]

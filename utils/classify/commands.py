@@ -4,6 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from commands.recipe import check_recipe
 from commands.run import is_finished, resume_options, running
 from commands.several_seeds import each_seed
 from commands.strategy import CACHED_PARTS, check_combinations
@@ -94,6 +95,7 @@ def found(data_set: DataSet, argv: list[str]) -> None:
 
 
 def train_once(data_set: DataSet, args: argparse.Namespace) -> None:
+    check_recipe(args)
     source = pick_source(args)
     if not args.resume:
         args = ranks().broadcast_from_first(lambda: inherit_sizes(data_set, args, source))

@@ -3,12 +3,11 @@
 import argparse
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from commands.run import finish, is_finished, resume_options, running
 from datasets.data_module import DataModule
-from models.classification.fused_classifier import normalised
+from models.classification.fused_classifier import SingleClassifier
 from tasks.classification.build import build_encoder, encoder_file, open_examples, pretraining, task_of
 from tasks.classification.options import parser_of
 from tasks.classification.presets import DataSet
@@ -28,23 +27,6 @@ from utils.seed import seed_everything
 CARRIED = ("config", "checkpointdir", "split_seed", "paper_protocol", "small_dataset", "max_bad_files", "workers")
 CARRIED += ("device",)
 BACKBONED = {"image", "rgb", "depth"}  # modalities whose network --backbone names
-
-
-class SingleClassifier(nn.Module):
-    """One modality's encoder with its own class scores."""
-
-    memory_format = torch.contiguous_format
-
-    def __init__(self, modality: str, encoder: nn.Module):
-        super().__init__()
-        self.modality, self.encoder = modality, encoder
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return self.encoder(normalised(inputs[self.modality]))
-
-    def blocks(self) -> list[nn.Module]:
-        """Return the modules that torch.compile takes one by one."""
-        return [self.encoder]
 
 
 def pretrain(data_set: DataSet, argv: list[str]) -> None:

@@ -1,10 +1,10 @@
-"""Encoders of single modalities for classification: each gives its taps, from shallow to deep, and class scores.
+"""Encoders of single modalities for classification: each has taps, from shallow to deep, and class scores.
 
-A builder takes the name of a backbone (of pictures and clips alone), the number of classes, and whether to start from
-ImageNet weights.
+A builder takes the name of a backbone, which encoders of pictures and clips read, the number of classes, and whether to
+start from ImageNet weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from torch import nn
@@ -34,21 +34,22 @@ def skeleton(name: str, num_classes: int, imagenet: bool) -> nn.Module:
 
 def inflated(name: str, num_classes: int, imagenet: bool) -> nn.Module:
     """An inflated ResNet; UserError where torchvision has none of that name."""
-    return InflatedResNet(num_classes, imagenet, known(name, FLAT))
+    return InflatedResNet(num_classes, imagenet, checked(name, FLAT))
 
 
 def resnext(channels: int, name: str, num_classes: int, imagenet: bool) -> nn.Module:
-    """A 3-D ResNeXt of pictures of so many channels; there are no ImageNet weights of it."""
-    return ResNeXt101(num_classes, channels, DEPTHS[known(name, DEPTHS)])
+    """A 3-D ResNeXt of clips of `channels` channels; there are no ImageNet weights of it."""
+    return ResNeXt101(num_classes, channels, DEPTHS[checked(name, DEPTHS)])
 
 
-def known(name: str, names) -> str:
+def checked(name: str, names: Collection[str]) -> str:
+    """Return the name of a backbone; UserError where it is not one of `names`."""
     if name not in names:
         raise UserError(f"--backbone: expected one of {', '.join(names)}, found {name}")
     return name
 
 
-# By data set and modality; modalities in the order of a cell's inputs.
+# By data set and modality, in the order of a cell's inputs.
 ENCODERS: dict[str, dict[str, Build]] = {
     "mmimdb": {"image": poster, "text": text},
     "ntu": {"rgb": inflated, "skeleton": skeleton},

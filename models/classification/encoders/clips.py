@@ -1,6 +1,6 @@
 """Convolutional networks of clips: inflated ResNets, and the 3-D ResNeXt-101 of 1711.09577.
 
-Inflated (1705.07750): torchvision's ResNet with a 1x7x7 stem, every 3x3 become 3x3x3, all frames kept.
+Inflated (1705.07750): torchvision's ResNet with a 1x7x7 stem; every 3x3 kernel becomes 3x3x3, all frames are kept.
 
 Shapes: B batch, T frames, K classes.
 """
@@ -12,19 +12,23 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import ResNet
 
+from models.classification.encoders.statistics import GREY, IMAGENET, Statistics
+
 FLAT = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # of torchvision
 
 
 class _Clips(nn.Module):
-    """Four stages, of which the last three and the pooled one are taps."""
+    """Four stages; the last three and the pooled last one are the taps."""
+
+    statistics: Statistics = IMAGENET
 
     def taps(self, clips: Tensor) -> list[Tensor]:
         """Return maps of 512, 1024 and 2048 channels (B, C, t, h, w) and (B, 2048), of clips (B, 3 or 1, T, H, W)."""
-        x, found = self.stages[0](self.stem(clips)), []
+        x, taps = self.stages[0](self.stem(clips)), []
         for stage in self.stages[1:]:
             x = stage(x)
-            found.append(x)
-        return [*found, x.mean(dim=(2, 3, 4))]
+            taps.append(x)
+        return [*taps, x.mean(dim=(2, 3, 4))]
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return class scores (B, K)."""
@@ -65,10 +69,17 @@ def inflate(network: ResNet) -> None:
 
 
 def inflated(conv: nn.Conv2d) -> nn.Conv3d:
-    """Return the convolution over time as well: of equal frames it makes what the flat one makes of one."""
+    """Return the convolution extended over time; for equal frames, its output is that of the flat one for one frame."""
     depth = 3 if conv.kernel_size == (3, 3) else 1
-    sizes = conv.in_channels, conv.out_channels, (depth, *conv.kernel_size), (1, *conv.stride)
-    deep = nn.Conv3d(*sizes, (depth // 2, *conv.padding), groups=conv.groups, bias=conv.bias is not None)
+    deep = nn.Conv3d(
+        conv.in_channels,
+        conv.out_channels,
+        kernel_size=(depth, *conv.kernel_size),
+        stride=(1, *conv.stride),
+        padding=(depth // 2, *conv.padding),
+        groups=conv.groups,
+        bias=conv.bias is not None,
+    )
     with torch.no_grad():
         deep.weight.copy_(conv.weight[:, :, None].expand_as(deep.weight) / depth)
     return deep
@@ -106,6 +117,7 @@ class ResNeXt101(_Clips):
 
     def __init__(self, num_classes: int, in_channels: int = 3, depths: tuple[int, int, int, int] = (3, 4, 23, 3)):
         super().__init__()
+        self.statistics = IMAGENET if in_channels == 3 else GREY
         conv = nn.Conv3d(in_channels, 64, 7, (1, 2, 2), 3, bias=False)
         self.stem = nn.Sequential(conv, nn.BatchNorm3d(64), nn.ReLU(inplace=True), nn.MaxPool3d(3, 2, 1))
         stages, num_in = [], 64

@@ -1,4 +1,4 @@
-"""HCN, co-occurrence features of skeletons (1804.06055): joints become channels, so a convolution sees all of them.
+"""HCN, co-occurrence features of skeletons (1804.06055): joints become channels, so a convolution covers all of them.
 
 Shapes: B batch, T frames, V joints, M persons, K classes.
 """
@@ -13,7 +13,7 @@ FRAMES, JOINTS, PERSONS = 32, 25, 2
 
 
 class _OneInput(nn.Module):
-    """What positions, and motions, go through by themselves: (B, 3, T, V) to (B, 64, T / 4, 8)."""
+    """The layers of one kind of input, positions or motions: (B, 3, T, V) to (B, 64, T / 4, 8)."""
 
     def __init__(self):
         super().__init__()
@@ -37,6 +37,7 @@ class SkeletonEncoder(nn.Module):
     """
 
     channels: ClassVar[dict[str, int]] = {"conv5": 128, "conv6": 256, "flat": 1024, "fc7": 512}
+    statistics: ClassVar[None] = None  # joints are no pictures
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -46,12 +47,12 @@ class SkeletonEncoder(nn.Module):
         self.fc7, self.fc8 = nn.Linear(1024, 512), nn.Linear(512, num_classes)
 
     def taps(self, skeletons: Tensor) -> list[Tensor]:
-        """Return the four taps, of joints (B, 3, 32, 25, 2) in metres; over the persons the larger one counts."""
-        ours = skeletons.permute(0, 4, 1, 2, 3).flatten(0, 1)  # (B M, 3, T, V)
-        moved = F.interpolate(
-            ours[:, :, 1:] - ours[:, :, :-1], size=ours.shape[2:], mode="bilinear", align_corners=False
+        """Return the four taps, of joints (B, 3, 32, 25, 2) in metres; the maximum over the persons."""
+        joints = skeletons.permute(0, 4, 1, 2, 3).flatten(0, 1)  # (B M, 3, T, V)
+        motion = F.interpolate(
+            joints[:, :, 1:] - joints[:, :, :-1], size=joints.shape[2:], mode="bilinear", align_corners=False
         )
-        x = torch.cat((self.position(ours), self.motion(moved)), dim=1)  # (B M, 128, 8, 8)
+        x = torch.cat((self.position(joints), self.motion(motion)), dim=1)  # (B M, 128, 8, 8)
         fifth = F.max_pool2d(self.dropout2d(torch.relu(self.conv5(x))), 2)
         sixth = F.max_pool2d(self.dropout2d(torch.relu(self.conv6(fifth))), 2)
         fifth, sixth = (t.unflatten(0, (-1, skeletons.shape[-1])).amax(dim=1) for t in (fifth, sixth))

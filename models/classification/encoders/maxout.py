@@ -30,6 +30,7 @@ class TextEncoder(nn.Module):
     """
 
     channels: ClassVar[dict[str, int]] = {"maxout1": FIRST, "maxout2": SECOND}
+    statistics: ClassVar[None] = None  # word vectors are no pictures
 
     def __init__(self, num_classes: int):
         super().__init__()

@@ -1,12 +1,15 @@
-"""Any timm encoder in the place of VGG-19: its four deepest maps are the taps.
+"""Any timm encoder in place of VGG-19: its four deepest maps are the taps.
 
 Shapes: B batch, K classes.
 """
+
+from typing import ClassVar
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from models.classification.encoders.statistics import IMAGENET, Statistics
 from utils.errors import UserError
 
 NUM_TAPS = 4
@@ -21,13 +24,15 @@ class TimmEncoder(nn.Module):
     """Four maps of an image, and class scores of the mean of the last.
 
     Args:
-        name: of a timm model that gives feature maps.
+        name: of a timm model with feature maps.
         num_classes: K.
         imagenet: start from timm's ImageNet weights, from its cache or from the network.
 
     Raises:
-        UserError: timm has no such encoder, or it gives fewer maps.
+        UserError: timm has no such encoder, or it has fewer maps.
     """
+
+    statistics: ClassVar[Statistics] = IMAGENET
 
     def __init__(self, name: str, num_classes: int, imagenet: bool = False):
         super().__init__()

@@ -5,13 +5,14 @@ Shapes: B batch, K classes.
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
-TAPS = {20: "relu4_1", 26: "relu4_4", 33: "relu5_3", 36: "pool5"}  # places in torchvision's list of layers
+from models.classification.encoders.statistics import IMAGENET, Statistics
+
+TAPS = {20: "relu4_1", 26: "relu4_4", 33: "relu5_3", 36: "pool5"}  # by place in torchvision's list of layers
 CHANNELS = {"relu4_1": 512, "relu4_4": 512, "relu5_3": 512, "pool5": 512}
-HIDDEN = 512  # of the classifier, which is ours: torchvision's has 120 million parameters for 1,000 classes
+HIDDEN = 512  # of our classifier; torchvision's has 120 million parameters for 1,000 classes
 
 
 class PosterEncoder(nn.Module):
@@ -23,6 +24,7 @@ class PosterEncoder(nn.Module):
     """
 
     channels: ClassVar[dict[str, int]] = CHANNELS
+    statistics: ClassVar[Statistics] = IMAGENET
 
     def __init__(self, num_classes: int, imagenet: bool = False):
         super().__init__()
@@ -33,28 +35,12 @@ class PosterEncoder(nn.Module):
 
     def taps(self, images: Tensor) -> list[Tensor]:
         """Return (B, 512, h, w) four times, of normalised images (B, 3, H, W)."""
-        found, x = [], images
+        taps, x = [], images
         for place, layer in enumerate(self.features):
             x = layer(x)
-            found += [x] if place in TAPS else []
-        return found
+            taps += [x] if place in TAPS else []
+        return taps
 
     def forward(self, images: Tensor) -> Tensor:
         """Return class scores (B, K)."""
         return self.classifier(self.taps(images)[-1].mean(dim=(2, 3)))
-
-
-def to_torchvision(images: Tensor) -> Tensor:
-    """Turn what multimodal_imdb.hdf5 holds, BGR less Caffe's means, into what torchvision's VGG was trained on.
-
-    Args:
-        images: (..., 3, H, W), any type.
-    Returns:
-        float32, RGB, of ImageNet's mean and deviation.
-    """
-    caffe = torch.tensor([103.939, 116.779, 123.68], device=images.device).view(3, 1, 1)
-    mean, std = (
-        torch.tensor(v, device=images.device).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
-    rgb = (images.float() + caffe).flip(-3) / 255
-    return (rgb - mean) / std

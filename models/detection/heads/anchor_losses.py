@@ -1,4 +1,4 @@
-"""Detection loss: focal loss over all anchors plus Huber loss over those that own a box.
+"""Detection loss: focal loss over all anchors plus Huber loss over the anchors that own a box.
 
 EfficientDet (Tan et al. 2020), section 5; focal loss: Lin et al. 2017, equation 5, with gamma 1.5.
 Shapes: B images, N anchors, K classes.
@@ -8,26 +8,24 @@ import torch
 from torch.nn import functional as F
 
 from models.detection.heads.anchor_targets import Targets
-from models.detection.heads.efficientdet import HeadOutput, flatten_levels
 
 BOX_LOSS_WEIGHT = 50.0
 ALPHA, GAMMA = 0.25, 1.5
 
 
-def detection_losses(output: HeadOutput, targets: Targets, num_classes: int) -> dict[str, torch.Tensor]:
-    """Compare a batch's head output with its targets, in float32 at least.
+def detection_losses(logits: torch.Tensor, deltas: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+    """Compare predictions at every anchor with their targets, in float32 at least.
 
     Args:
-        output: of the detection head, B images.
+        logits: of the classes, (B, N, K).
+        deltas: of the boxes, (B, N, 4).
         targets: of `assign_targets` for the same images and anchors; `num_positives` may be that of a larger batch.
-        num_classes: K.
 
     Returns:
         Scalars: "class_loss", "box_loss" and "loss" = class + 50 box. Both are sums over the batch divided by its
         number of positive anchors + 1, so a batch without boxes has a finite loss.
     """
     divisor = targets.num_positives + 1
-    logits, deltas = flatten_levels(output.class_logits, num_classes), flatten_levels(output.box_deltas, 4)
     class_loss = _class_loss(_precise(logits), targets.classes) / divisor
     box_loss = _box_loss(_precise(deltas), targets.box_deltas) / (4 * divisor)
     return {"loss": class_loss + BOX_LOSS_WEIGHT * box_loss, "class_loss": class_loss, "box_loss": box_loss}
@@ -40,7 +38,7 @@ def _precise(x: torch.Tensor) -> torch.Tensor:
 def _class_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Sum the focal loss of logits (B, N, K) over everything; background (-1) is a negative of every class.
 
-    Everything is summed as negatives first; the few positives, one class of some anchors, are put right after that.
+    All logits are summed as negatives first. The few positives, one class of some anchors, are corrected afterwards.
     """
     positive = logits.gather(-1, classes.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     p = positive.sigmoid()
@@ -52,8 +50,8 @@ def _class_loss(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 class _Negatives(torch.autograd.Function):
     """Sum p^1.5 softplus(x), p = sigmoid(x), over all logits x, with its gradient p^1.5 (1.5 (1 - p) softplus(x) + p).
 
-    The gradient is made beside the value, in few passes over the memory: the loss of 90 classes at every anchor is a
-    third of a step on cached features, and torchvision's sigmoid_focal_loss four times as slow.
+    The gradient is computed with the value, in few passes over memory. With 90 classes this loss takes a third of a
+    step on cached features; torchvision's sigmoid_focal_loss takes four times as long.
     """
 
     @staticmethod

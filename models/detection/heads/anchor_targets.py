@@ -1,12 +1,14 @@
-"""Which anchor learns which box: the training targets of the detector.
+"""Training targets: which anchor learns which box.
 
 RetinaNet (Lin et al. 2017), section 4.1, as EfficientDet uses it: positive from IoU 0.5 on, everything else background
 (no ignore band), and each box also owns its best anchor, whatever the IoU. torchvision's Matcher with low-quality
-matches differs: it gives a box all anchors that tie, and gives a forced anchor to its best box, not to the forcing one.
-All images at once, and no value is asked of the device: a GPU is never waited for.
-Shapes: B images, N anchors, M boxes of an image; an image with fewer is filled up with boxes of label -1.
+matches differs: it gives a box all anchors that tie, and a forced anchor to its best box, not the one that forces it.
+All images are matched at once and no value is read back from the device, so a GPU does not stall.
+
+Shapes: B images, N anchors, M boxes of an image; an image with fewer is padded with boxes of label -1.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +16,8 @@ from torch.nn import functional as F
 from torchvision.ops import box_convert
 
 IOU_THRESHOLD = 0.5
-BOXES_AT_ONCE = 32  # of the whole batch, or one of each image; bounds the memory of the IoU table
+MAX_LOG_RATIO = math.log(1e5)  # a side of 1e5 anchor sides is beyond any image: this only keeps exp from overflowing
+BOXES_AT_ONCE = 32  # of the whole batch, or one of each image; limits the memory of the IoU table
 
 
 class Targets(NamedTuple):
@@ -34,7 +37,7 @@ def assign_targets(anchors_xyxy: torch.Tensor, boxes_xyxy: torch.Tensor, labels:
     Args:
         anchors_xyxy: (N, 4) float32 pixels.
         boxes_xyxy: (B, M, 4) float32 pixels with x1 < x2 and y1 < y2, on the anchors' device; M at least 1.
-        labels: (B, M) int64 class channels; -1: there is no such box.
+        labels: (B, M) int64 class channels; -1 for padding.
 
     Returns:
         The targets of the batch.
@@ -55,13 +58,22 @@ def encode_boxes(boxes_xyxy: torch.Tensor, anchors_xyxy: torch.Tensor) -> torch.
     return torch.stack([(box_y - y) / h, (box_x - x) / w, (box_h / h).log(), (box_w / w).log()], dim=-1)
 
 
+def decode_boxes(deltas: torch.Tensor, anchors_xyxy: torch.Tensor) -> torch.Tensor:
+    """Undo `encode_boxes`: deltas (N, 4) in ty, tx, th, tw and their anchors (N, 4) give boxes (N, 4) xyxy pixels."""
+    ty, tx, th, tw = deltas.unbind(-1)
+    x, y, w, h = box_convert(anchors_xyxy, "xyxy", "cxcywh").unbind(-1)
+    widths = tw.clamp(max=MAX_LOG_RATIO).exp() * w
+    heights = th.clamp(max=MAX_LOG_RATIO).exp() * h
+    return box_convert(torch.stack([tx * w + x, ty * h + y, widths, heights], dim=-1), "cxcywh", "xyxy")
+
+
 def match_anchors(anchors_xyxy: torch.Tensor, boxes_xyxy: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
     """Find the box of its image that each anchor owns.
 
     Args:
         anchors_xyxy: (N, 4).
         boxes_xyxy: (B, M, 4), M at least 1.
-        exists: (B, M) bool; the boxes that do not exist have no area.
+        exists: (B, M) bool, false for padding, which has no area.
 
     Returns:
         (B, N) int64 box index, -1 for background. On ties the lowest index wins, for boxes and for anchors.
@@ -74,7 +86,7 @@ def match_anchors(anchors_xyxy: torch.Tensor, boxes_xyxy: torch.Tensor, exists: 
     for start in range(0, num_boxes, chunk):
         iou = _iou(boxes_xyxy[:, start : start + chunk], anchors_xyxy)
         best_anchors.append(iou.argmax(dim=2))
-        for box, box_iou in enumerate(iou.unbind(1), start):  # on a CPU faster than iou.max(dim=1)
+        for box, box_iou in enumerate(iou.unbind(1), start):  # faster on a CPU than iou.max(dim=1)
             owned.masked_fill_(box_iou > best_iou, box)
             torch.maximum(box_iou, best_iou, out=best_iou)
     owned.masked_fill_(best_iou < IOU_THRESHOLD, -1)
@@ -82,16 +94,20 @@ def match_anchors(anchors_xyxy: torch.Tensor, boxes_xyxy: torch.Tensor, exists: 
 
 
 def _force(owned: torch.Tensor, best_anchors: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
-    """Give each box its best anchor (B, M), in `owned` (B, N)."""
-    beyond = owned.shape[1]  # one more anchor, for the boxes that do not exist
+    """Assign each box its best anchor (B, M) as well, in `owned` (B, N)."""
+    beyond = owned.shape[1]  # one more anchor, for padding
     forced = best_anchors.masked_fill(~exists, beyond)
-    # Boxes with one best anchor: all write the index of the first of them, so the order of writing does not matter.
+    # Boxes that share a best anchor all write the index of the first of them, so the order of writing does not matter.
     first = (forced[:, :, None] == forced[:, None, :]).int().argmax(dim=2)
     return F.pad(owned, (0, 1)).scatter_(1, forced, first)[:, :beyond]
 
 
 def _iou(boxes_xyxy: torch.Tensor, anchors_xyxy: torch.Tensor) -> torch.Tensor:
-    """Give the overlap of boxes (B, m, 4) with anchors (N, 4): (B, m, N), as box_iou to the bit, in half the time."""
+    """Return the IoU of boxes (B, m, 4) with anchors (N, 4): (B, m, N).
+
+    The bits are those of torchvision's box_iou, which takes two to four times as long: 22 ms more in a step on cached
+    features of 8 pairs of 192 px, which takes 60 ms.
+    """
     x1, y1, x2, y2 = boxes_xyxy.unsqueeze(-1).unbind(-2)
     left, top, right, bottom = anchors_xyxy.T.contiguous()
     width = torch.minimum(x2, right).sub_(torch.maximum(x1, left)).clamp_(min=0)

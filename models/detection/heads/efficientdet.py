@@ -1,24 +1,28 @@
-"""Class and box heads: one small convolution tower each, shared by all levels but for the norms.
+"""EfficientDet's head: a class net and a box net, each a small tower that the levels share but for its norms.
 
 EfficientDet (Tan et al. 2020), section 3.4. Parameter names are those of the released files.
 Shapes: B images, A = NUM_ANCHORS, K classes, C channels, level l of H_l x W_l cells, N anchors over all levels.
 """
 
 import math
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.detection.anchors import NUM_ANCHORS
+from models.detection.anchors import NUM_ANCHORS, make_anchors
+from models.detection.heads.anchor_losses import detection_losses
+from models.detection.heads.anchor_targets import assign_targets, decode_boxes
+from models.detection.heads.head import Detections, Maps, image_size_of
 from models.detection.layers import batch_norm, init_normal, separable_conv
-
-Maps = list[torch.Tensor]
+from models.detection.postprocess import detect
+from utils.distributed import SINGLE_PROCESS, Ranks
 
 
 class HeadOutput(NamedTuple):
-    """What every model returns, in training and in evaluation.
+    """The output of the head, in training and in evaluation.
 
     `class_logits`: per level (B, A * K, H_l, W_l), channel anchor * K + class.
     `box_deltas`: per level (B, A * 4, H_l, W_l), channel anchor * 4 + component, components ty, tx, th, tw.
@@ -28,8 +32,8 @@ class HeadOutput(NamedTuple):
     box_deltas: Maps
 
 
-def flatten_levels(levels: Maps, per_anchor: int) -> torch.Tensor:
-    """Put head maps in anchor order.
+def flatten_levels(levels: Maps, per_anchor: int) -> Tensor:
+    """Return head maps in the order of the anchors.
 
     Args:
         levels: per level (B, A * per_anchor, H_l, W_l).
@@ -65,11 +69,11 @@ class PredictionNet(nn.Module):
         nn.init.constant_(self.predict.conv_pw.bias, bias)
 
     def forward(self, maps: Maps) -> Maps:
-        """Take per level (B, C, H_l, W_l), give per level (B, outputs, H_l, W_l)."""
+        """Return (B, outputs, H_l, W_l) per level, of (B, C, H_l, W_l) per level."""
         assert len(maps) == len(self.bn_rep), (len(maps), len(self.bn_rep))
         return [self._predict_level(x, norms) for x, norms in zip(maps, self.bn_rep)]
 
-    def _predict_level(self, x: torch.Tensor, norms: nn.ModuleList) -> torch.Tensor:
+    def _predict_level(self, x: Tensor, norms: nn.ModuleList) -> Tensor:
         for conv, norm in zip(self.conv_rep, norms):
             x = F.silu(norm(conv(x)))
         return self.predict(x)
@@ -81,18 +85,63 @@ class DetectionHead(nn.Module):
     Args:
         channels: C of the pyramid.
         num_classes: K.
-        repeats: tower depth of both nets (published: 3).
+        repeats: tower depth of both nets (published: 3); 0 where the detector has towers of its own.
         num_levels: pyramid levels.
+        anchor_scale: side of the smallest anchor in strides (published: 4).
     """
 
-    def __init__(self, channels: int, num_classes: int, repeats: int = 3, num_levels: int = 5) -> None:
+    def __init__(
+        self, channels: int, num_classes: int, repeats: int = 3, num_levels: int = 5, anchor_scale: float = 4.0
+    ) -> None:
         super().__init__()
-        self.num_classes, self.num_levels = num_classes, num_levels
+        self.num_classes, self.num_levels, self.anchor_scale = num_classes, num_levels, anchor_scale
         # Every class starts at a probability of 1 %: RetinaNet (Lin et al. 2017), section 4.1.
         class_bias = -math.log(99)
         self.fusion_class_net = PredictionNet(channels, NUM_ANCHORS * num_classes, repeats, num_levels, class_bias)
         self.fusion_box_net = PredictionNet(channels, NUM_ANCHORS * 4, repeats, num_levels, 0.0)
 
-    def forward(self, maps: Maps) -> HeadOutput:
-        """Take per level (B, C, H_l, W_l); see `HeadOutput` for what comes out."""
-        return HeadOutput(self.fusion_class_net(maps), self.fusion_box_net(maps))
+    def forward(self, class_maps: Maps, box_maps: Maps | None = None) -> HeadOutput:
+        """Predict from the maps (B, C, H_l, W_l) of each level; `box_maps`: those of the box net where they differ."""
+        return HeadOutput(
+            self.fusion_class_net(class_maps), self.fusion_box_net(class_maps if box_maps is None else box_maps)
+        )
+
+    def losses(self, output: HeadOutput, batch: dict[str, Any], ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
+        """Return "loss", "class_loss" and "box_loss": see `Head.losses`."""
+        anchors = self.locations(image_size_of(batch), batch["boxes_xyxy"].device)
+        targets = assign_targets(anchors, batch["boxes_xyxy"], batch["labels"])
+        targets = targets._replace(num_positives=ranks.all_reduce_sum(targets.num_positives))
+        losses = detection_losses(*self.flatten(output), targets)
+        return {name: loss * ranks.count for name, loss in losses.items()} if ranks.count > 1 else losses
+
+    def detect(self, output: HeadOutput, batch: dict[str, Any]) -> Detections:
+        """Return boxes, scores and labels of each image: see `Head.detect`."""
+        logits, deltas = self.flatten(output)
+        image_size = image_size_of(batch)
+        anchors = self.locations(image_size, logits.device)
+        return detect(
+            logits=logits,
+            values=deltas,
+            locations=anchors,
+            decode=self.decode,
+            image_size=image_size,
+            scales=batch["scales"],
+            original_sizes=batch["original_sizes"],
+        )
+
+    def flatten(self, output: HeadOutput) -> tuple[Tensor, Tensor]:
+        """Return class logits (B, N, K) and box deltas (B, N, 4) in the order of the anchors."""
+        return flatten_levels(output.class_logits, self.num_classes), flatten_levels(output.box_deltas, 4)
+
+    def locations(self, image_size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+        """Return the anchors of an image (height, width), (N, 4) xyxy pixels."""
+        return _anchors(image_size, self.num_levels, self.anchor_scale, torch.device(device))
+
+    def decode(self, values: Tensor, locations: Tensor) -> Tensor:
+        """Return boxes (n, 4) xyxy pixels of deltas (n, 4) and their anchors (n, 4)."""
+        return decode_boxes(values, locations)
+
+
+@lru_cache(maxsize=4)  # a run has one image size, or two
+def _anchors(image_size: tuple[int, int], num_levels: int, anchor_scale: float, device: torch.device) -> Tensor:
+    return make_anchors(image_size, num_levels, anchor_scale, device=device)

@@ -1,7 +1,7 @@
 """BiFPN: the bidirectional feature pyramid, with a tap after every repeat.
 
-EfficientDet (Tan et al. 2020), section 3, with fast normalised fusion (3.3). Any number of levels from three up follows
-the published five-level pattern. Parameter names are those of the released files.
+EfficientDet (Tan et al. 2020), section 3, with fast normalised fusion (3.3). The published pattern of five levels is
+extended to any number from three up. Parameter names are those of the released files.
 Shapes: B images, C channels, H_l x W_l = `level_sizes` of the image; levels are P3, P4, ..., finest first.
 """
 
@@ -18,14 +18,14 @@ Maps = list[torch.Tensor]
 
 
 def bifpn_graph(num_levels: int) -> list[tuple[int, tuple[int, ...]]]:
-    """List the nodes of one repeat: down from the second-coarsest level to the finest, then up to the coarsest.
+    """Return the nodes of one repeat: down from the second-coarsest level to the finest, then up to the coarsest.
 
     Args:
         num_levels: how many levels, at least 3.
 
     Returns:
-        Per node (level index, indices of its inputs). Inputs 0..num_levels-1 are the repeat's own, then come the nodes
-        in order; the last `num_levels` nodes are the repeat's outputs.
+        Per node (level index, indices of its inputs). Inputs 0..num_levels-1 are those of the repeat, the nodes
+        follow in order; the last `num_levels` nodes are the outputs.
     """
     assert num_levels >= 3, num_levels
     nodes = []
@@ -42,7 +42,7 @@ def bifpn_graph(num_levels: int) -> list[tuple[int, tuple[int, ...]]]:
 
 
 class BiFPN(nn.Module):
-    """Turn three encoder maps into a pyramid and refine it `repeats` times.
+    """Build a pyramid from three encoder maps and refine it `repeats` times.
 
     Args:
         in_channels: channels of the encoder's maps at strides 8, 16 and 32.
@@ -100,7 +100,7 @@ class BiFPNRepeat(nn.Module):
         self.fnode = nn.ModuleList(nodes)
 
     def forward(self, maps: Maps, sizes: list[tuple[int, int]]) -> Maps:
-        """Take and give one map per level; every output has its level's size in `sizes`."""
+        """Return one map per level, of one map per level; every output has its level's size in `sizes`."""
         maps = list(maps)
         for node in self.fnode:
             maps.append(node(maps, sizes[node.level]))
@@ -126,8 +126,8 @@ class Combine(nn.Module):
     """Weigh and add maps by fast normalised fusion: sum_i relu(w_i) map_i / (sum_i relu(w_i) + 1e-4).
 
     Args:
-        input_channels: index of each input among the repeat's maps: its channels. Where they are not C, the edge has
-            its own 1x1 convolution and norm.
+        input_channels: index of each input among the repeat's maps: its channels. Where they differ from C, the edge
+            has a 1x1 convolution and a norm.
         channels: C.
     """
 

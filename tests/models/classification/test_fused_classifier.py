@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from models.classification.encoders import ENCODERS
+from models.classification.encoders.statistics import GREY, IMAGENET
+from models.classification.encoders.vgg import PosterEncoder
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion, normalised, pool
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
@@ -85,7 +87,8 @@ BATCH = {"image": torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8), "tex
 
 def test_cached_taps_give_what_inputs_give():
     model = small().eval()
-    cached = {m: model.features(BATCH[m], m) for m in BATCH}
+    with torch.no_grad():
+        cached = {m: model.encode_for_cache(BATCH, m, "pooled") for m in BATCH}
     torch.testing.assert_close(model(cached), model(BATCH))
     assert sum(tap[0].numel() for taps in cached.values() for tap in taps) * 4 < 20_000  # bytes of an example
 
@@ -113,11 +116,29 @@ def test_late_fusion_is_of_the_last_taps(concat):
 
 def test_pictures_are_normalised_and_other_inputs_are_not():
     white = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
-    torch.testing.assert_close(
-        normalised(white)[0, :, 0, 0], (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
-    )
+    expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(normalised(white, IMAGENET)[0, :, 0, 0], expected)
     words = torch.randn(2, 300)
-    assert normalised(words) is words
+    assert normalised(words, None) is words
+    assert normalised(words, IMAGENET) is words
+
+
+def test_pictures_are_normalised_by_the_statistics_of_their_encoder():
+    """Not by their number of channels: two channels, as of optical flow, have statistics as well."""
+    streams = published("ego").streams
+    assert (streams.encoder("rgb").statistics, streams.encoder("depth").statistics) == (IMAGENET, GREY)
+    flow = torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1, 1).expand(1, 2, 4, 2, 2)
+    seen = normalised(flow, ((0.5, 0.5), (0.25, 0.5)))
+    assert seen[0, :, 0, 0, 0].tolist() == [-2, 1]
+
+
+def test_encoders_give_maps_as_well_as_pooled_taps():
+    streams = Encoders({"image": PosterEncoder(3)}, 16, True)
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    maps = streams.maps("image", images)
+    assert [tuple(m.shape) for m in maps] == [(1, 512, 8, 8), (1, 512, 8, 8), (1, 512, 4, 4), (1, 512, 2, 2)]
+    for tap, vector in zip(maps, streams.pooled("image", images), strict=True):
+        assert torch.equal(pool(tap, 16, True), vector)
 
 
 def test_the_supernet_is_found_by_part_and_place():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.detection.baselines import BASELINES, FUSIONS
-from models.detection.detector import baseline_fusions
+from models.detection.fusions import baseline_fusions
 
 
 def one(name: str, channels: int = 8, widen: int | None = None) -> nn.Module:

@@ -2,25 +2,18 @@
 
 import pytest
 import torch
+from torch import nn
 
 from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.baselines import BASELINES
-from models.detection.detector import (
-    INPUTS,
-    MODALITIES,
-    FusionDetector,
-    Normalize,
-    SingleDetector,
-    Streams,
-    baseline_fusions,
-    found_fusions,
-    input_channels,
-    searchable_fusions,
-)
+from models.detection.detector import FusionDetector, SingleDetector
+from models.detection.fusions import baseline_fusions, found_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
+from models.detection.streams import INPUTS, MODALITIES, Normalize, Streams, input_channels
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.supernet import SearchableFusion
 from tasks.detection.task import losses, predict
 
 STATISTICS = {"rgb": ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2)), "thermal": ((0.5,) * 3, (0.25,) * 3)}
@@ -36,7 +29,7 @@ def detector(kind: str) -> FusionDetector:
         fusions = found_fusions(random_genotype(Space(4, 16), streams.tap_names, streams.level_names, 1), 0.2)
     else:
         fusions = baseline_fusions(kind, 16, 4)
-    return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=4), STATISTICS, 2.0).eval()
+    return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=4, anchor_scale=2.0), STATISTICS).eval()
 
 
 def batch(num: int = 2, boxes: bool = True) -> dict:
@@ -141,10 +134,12 @@ def test_a_single_detector_gives_its_stream_to_the_fused_one(stream):
     torch.manual_seed(1)
     encoder = create_encoder("lcnet_050", in_channels=input_channels(stream))
     fpn = BiFPN(encoder_channels(encoder), 16, 2, 4)
-    single = SingleDetector(stream, encoder, fpn, DetectionHead(16, 3, num_levels=4), STATISTICS, 2.0).eval()
+    single = SingleDetector(
+        stream, encoder, fpn, DetectionHead(16, 3, num_levels=4, anchor_scale=2.0), STATISTICS
+    ).eval()
     streams = Streams("lcnet_050", 16, 2, 4, (stream,))
     streams.load_state_dict(single.stream_state())
-    fused = FusionDetector(streams, baseline_fusions(stream, 16, 4), single.head, STATISTICS, 2.0).eval()
+    fused = FusionDetector(streams, baseline_fusions(stream, 16, 4), single.head, STATISTICS).eval()
     images = batch()["images"]
     for a, b in zip(single(images).class_logits, fused(images).class_logits, strict=True):
         assert torch.equal(a, b)
@@ -157,3 +152,67 @@ def test_supernets_are_found_by_part_and_place():
     assert list(parts["fusion"]) == ["P3", "P4", "P5", "P6"]
     assert all(a is b for a, b in zip(parts["fusion"].values(), model.fusions, strict=True))
     assert detector("found").searchables() == detector("sum").searchables() == {}
+
+
+class Towers(nn.Module):
+    """Two plain towers, for classes and boxes."""
+
+    def __init__(self):
+        super().__init__()
+        self.cls, self.box = (SearchableFusion(Space(2, 16, 1, 1)) for _ in range(2))
+
+    def forward(self, maps):
+        return [self.cls([x, x]) for x in maps], [self.box([x, x]) for x in maps]
+
+
+def framed() -> FusionDetector:
+    """Return a detector with every bracket: a neck that leaves out the finest level, and searchable towers."""
+    torch.manual_seed(0)
+    streams = Streams("lcnet_050", 16, 2, 4)
+    head = DetectionHead(16, 3, repeats=0, num_levels=3)
+    fusions = baseline_fusions("concat_conv", 16, 4)
+    return FusionDetector(streams, fusions, head, STATISTICS, neck=Coarser(), towers=Towers())
+
+
+class Coarser(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(16, 16, 1)
+
+    def forward(self, maps):
+        return [self.conv(x) for x in maps[1:]]
+
+
+def test_every_bracket_of_the_frame_is_run_and_learns():
+    model, images = framed().train(), batch()["images"]
+    output = model(images)
+    assert [x.shape[-2:] for x in output.class_logits] == LEVELS[1:]
+    classes, boxes = model.towers(model.neck(model.pyramid(images)))
+    again = model.head(classes, boxes)
+    assert all(torch.equal(a, b) for a, b in zip(output.box_deltas, again.box_deltas, strict=True))
+    (output.class_logits[0].sum() + output.box_deltas[0].sum()).backward()
+    for part in (model.neck, model.towers.cls, model.towers.box):
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+
+
+def test_searchable_towers_are_places_of_the_head():
+    model = framed()
+    assert model.searchables() == {"head": {"cls": model.towers.cls, "box": model.towers.box}}
+    assert model.blocks()[-3:] == [model.neck, model.towers, model.head]
+
+
+def test_frozen_parts_keep_weights_and_statistics():
+    model = framed()
+    model.freeze_parts(["head", "neck"])
+    model.train()
+    assert model.fusions.training
+    assert not any(m.training for part in (model.neck, model.towers, model.head) for m in part.modules())
+    learning = {name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"fusions"}
+
+
+def test_state_dict_names_are_those_of_released_files():
+    """Old checkpoints load: the names of brackets that are empty do not appear."""
+    assert {name.partition(".")[0] for name in detector("concat_conv").state_dict()} == {
+        "normalize", "streams", "fusions", "head"
+    }  # fmt: skip

@@ -15,7 +15,6 @@ from models.detection.heads.anchor_losses import detection_losses
 from models.detection.heads.anchor_targets import Targets, assign_targets
 from models.detection.heads.efficientdet import DetectionHead, HeadOutput, flatten_levels
 from models.detection.necks.bifpn import BiFPN
-from models.detection.postprocess import detect
 
 effdet = pytest.importorskip("effdet", reason="effdet, the test-only oracle, is not installed")
 effdet_anchors = pytest.importorskip("effdet.anchors")
@@ -84,7 +83,6 @@ def run(request):
         "image_size": image_size,
         "taps": (taps, their_taps),
         "output": (output, their_output),
-        "anchors": make_anchors(image_size, 5, 4.0),
         "backbone": theirs.backbone,
         "start_values": start_values,
     }
@@ -170,7 +168,8 @@ def test_losses_and_gradients(image_size):
 
     loss = effdet_loss.DetectionLoss(oracle_config(image_size))
     theirs = loss(logits, deltas, classes, box_deltas, num_positives)
-    ours = detection_losses(HeadOutput(logits, deltas), as_ours(classes, box_deltas, num_positives), NUM_CLASSES)
+    flat = flatten_levels(logits, NUM_CLASSES), flatten_levels(deltas, 4)
+    ours = detection_losses(*flat, as_ours(classes, box_deltas, num_positives))
     for name, value in zip(["loss", "class_loss", "box_loss"], theirs, strict=True):
         assert_close(ours[name], value.reshape(()))
     our_gradients = torch.autograd.grad(ours["loss"], inputs)
@@ -211,7 +210,8 @@ def test_detections(run, spread):
     scale, original_size = 0.5, (image_size[0] * 2, image_size[1] * 2 - 60)
     theirs = oracle_detections(spread_output, image_size, scale, original_size)
     scales, sizes = torch.full((2,), scale), torch.tensor([original_size] * 2)
-    ours = detect(spread_output, run["anchors"], image_size, NUM_CLASSES, scales, sizes)
+    batch = {"image_size": image_size, "scales": scales, "original_sizes": sizes}
+    ours = DetectionHead(128, NUM_CLASSES).detect(spread_output, batch)
     for image, expected in zip(ours, theirs, strict=True):
         expected = expected[expected[:, 4] > 0]
         assert torch.equal(image["labels"] + 1, expected[:, 5].long())

@@ -5,31 +5,25 @@ import torch
 from torchvision.ops import box_iou
 
 from models.detection import postprocess
-from models.detection.anchors import NUM_ANCHORS, level_sizes, make_anchors
-from models.detection.heads.anchor_targets import encode_boxes
-from models.detection.heads.efficientdet import HeadOutput
-from models.detection.postprocess import best_pairs, decode_boxes, detect, stable_topk
+from models.detection.anchors import make_anchors
+from models.detection.heads.anchor_targets import decode_boxes, encode_boxes
+from models.detection.postprocess import best_pairs, detect, stable_topk
 
 IMAGE_SIZE = (64, 96)
 NUM_CLASSES = 3
 ANCHORS = make_anchors(IMAGE_SIZE, 3, 4.0)
 
 
-def as_levels(flat):
-    """Undo `flatten_levels`: (B, N, values) to per level (B, A * values, H, W)."""
-    levels, start = [], 0
-    for rows, columns in level_sizes(IMAGE_SIZE, 3):
-        count = rows * columns * NUM_ANCHORS
-        level = flat[:, start : start + count].reshape(len(flat), rows, columns, -1)
-        levels.append(level.permute(0, 3, 1, 2))
-        start += count
-    return levels
-
-
 def run_detect(logits, deltas, scale=1.0, original_size=IMAGE_SIZE):
-    scales, sizes = torch.full((len(logits),), scale), torch.tensor([original_size] * len(logits))
-    output = HeadOutput(as_levels(logits), as_levels(deltas))
-    return detect(output, ANCHORS, IMAGE_SIZE, NUM_CLASSES, scales, sizes)
+    return detect(
+        logits=logits,
+        values=deltas,
+        locations=ANCHORS,
+        decode=decode_boxes,
+        image_size=IMAGE_SIZE,
+        scales=torch.full((len(logits),), scale),
+        original_sizes=torch.tensor([original_size] * len(logits)),
+    )
 
 
 def loop_detect(logits, deltas, scale, original_size):

@@ -1,14 +1,13 @@
 """Late fusion of boxes against sums by hand: who is merged, scores, order, ids, and nothing to fuse."""
 
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from datasets.detection.dataset import DetectionRecord
 from tasks.detection.box_fusion import fuse_detections
+from tests import processes
 
 CATEGORIES = [7, 3]  # ids of the class channels, in no order
 
@@ -122,6 +121,6 @@ def test_nms_against_a_loop():
     assert [(d["category_id"], d["score"]) for d in found] == [(d["category_id"], round(d["score"], 6)) for d in kept]
 
 
-def test_nobody_else_pays_for_the_library():
+def test_nobody_else_pays_for_the_library(tmp_path):
     code = "import sys, main_darts_found_flira; sys.exit('ensemble_boxes' in sys.modules or 'numba' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert processes.run(["-c", code], tmp_path, tmp_path / "log.txt") == (0, "")

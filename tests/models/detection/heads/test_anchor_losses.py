@@ -21,6 +21,10 @@ def random_output():
     return HeadOutput(logits, deltas)
 
 
+def flat(output):
+    return flatten_levels(output.class_logits, NUM_CLASSES), flatten_levels(output.box_deltas, 4)
+
+
 def random_targets():
     classes = torch.randint(-1, NUM_CLASSES, (2, NUM))
     box_deltas = torch.randn(2, NUM, 4) * 0.2 * (classes >= 0).unsqueeze(-1)
@@ -50,7 +54,7 @@ def loop_losses(output, targets):
 def test_losses_equal_the_loops():
     torch.manual_seed(0)
     output, targets = random_output(), random_targets()
-    losses = detection_losses(output, targets, NUM_CLASSES)
+    losses = detection_losses(*flat(output), targets)
     class_loss, box_loss = loop_losses(output, targets)
     assert losses["class_loss"].item() == pytest.approx(class_loss, rel=1e-5)
     assert losses["box_loss"].item() == pytest.approx(box_loss, rel=1e-5)
@@ -75,8 +79,8 @@ def test_half_precision_is_summed_in_float32():
     half = HeadOutput(*([level.detach().bfloat16() for level in part] for part in output))
     exact = HeadOutput(*([level.float() for level in part] for part in half))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = detection_losses(half, targets, NUM_CLASSES)
-    for name, value in detection_losses(exact, targets, NUM_CLASSES).items():
+        losses = detection_losses(*flat(half), targets)
+    for name, value in detection_losses(*flat(exact), targets).items():
         assert losses[name].dtype == torch.float32
         torch.testing.assert_close(losses[name], value)
 
@@ -84,7 +88,7 @@ def test_half_precision_is_summed_in_float32():
 def test_batch_without_boxes():
     output = random_output()
     targets = Targets(torch.full((2, NUM), -1), torch.zeros(2, NUM, 4), torch.tensor(0.0))
-    losses = detection_losses(output, targets, NUM_CLASSES)
+    losses = detection_losses(*flat(output), targets)
     assert losses["box_loss"] == 0
     assert losses["class_loss"] > 0
     losses["loss"].backward()
@@ -95,7 +99,7 @@ def test_extreme_logits_stay_finite():
     output = HeadOutput([torch.full((2, 27, *s), -1e4) for s in SIZES], [torch.full((2, 36, *s), 1e4) for s in SIZES])
     output.class_logits[0][:, ::2] = 1e4
     logits = [level.requires_grad_() for level in output.class_logits]
-    loss = detection_losses(output, random_targets(), NUM_CLASSES)["loss"]
+    loss = detection_losses(*flat(output), random_targets())["loss"]
     gradients = torch.autograd.grad(loss, logits)
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients)

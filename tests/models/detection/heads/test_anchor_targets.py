@@ -8,9 +8,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_iou
 
 from models.detection.anchors import make_anchors
-from models.detection.heads.anchor_targets import assign_targets, encode_boxes, match_anchors
-from models.detection.heads.efficientdet import anchor_targets as targets_module
-from models.detection.postprocess import decode_boxes
+from models.detection.heads import anchor_targets as targets_module
+from models.detection.heads.anchor_targets import assign_targets, decode_boxes, encode_boxes, match_anchors
 
 ANCHORS = make_anchors((64, 96), 3, 4.0)
 
