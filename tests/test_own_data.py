@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -43,9 +42,7 @@ def make_described(folder: Path, text: str) -> Path:
     """Write a set as the description says: its lists, form and image names."""
     form = "voc" if "xml:" in text else "coco"
     numbers = {"train": 12, "test": 4} | ({"val": 3} if "val:" in text else {})
-    make_tiny_own(folder, form, per_list="/{list}" in text, numbers=numbers)
-    if "modalities: [rgb]" in text:
-        shutil.rmtree(folder / "thermal")
+    make_tiny_own(folder, form, per_list="thermal: thermal," not in text, numbers=numbers)
     if "names:" in text:
         rename(folder / "rgb", r"\.jpg", "_rgb.jpg")
         rename(folder / "thermal", r"\.jpg", "_ir.jpg")
@@ -58,20 +55,19 @@ def make_described(folder: Path, text: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(3))
 def test_descriptions_are_read(tmp_path, number):
-    assert len(blocks("yaml")) == 4
+    assert len(blocks("yaml")) == 3
     folder = make_described(tmp_path, blocks("yaml")[number])
     data = open_data_set(folder, str(folder / "my_set.yaml"))
     sizes = {origin: len(records) for origin, records in data.records.items()}
-    assert sizes == {"train": 12, "test": 4} | ({"val": 3} if number == 3 else {})
-    assert data.modalities == (("rgb",) if number == 2 else ("rgb", "thermal"))
+    assert sizes == {"train": 12, "test": 4} | ({"val": 3} if number == 2 else {})
 
 
 def test_every_field_is_in_the_manual():
     table = PAGE.partition("## All fields")[2].partition("```")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(FIELDS)
-    assert all(f"{field}:" in blocks("yaml")[3] for field in set(FIELDS) - {"xml"})
+    assert all(f"{field}:" in blocks("yaml")[2] for field in set(FIELDS) - {"xml"})
 
 
 def test_every_known_set_is_in_the_manual():
