@@ -20,7 +20,7 @@ from utils.errors import UserError
 
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]  # mean and deviation in 0..1 by modality
 
-MIN_VISIBLE = 0.25  # share of a box's area that a crop must leave: less shows too little to tell what it was
+MIN_VISIBLE = 0.25  # share of a box's area that a crop must leave: less shows too little to recognise the object
 MIN_SIDE_PX = 1.0  # letterboxed pixels
 COLOUR = 3  # channels of an image in colours; others are grey
 HUE_SHARE = 0.1  # of the photometric strength: in SSD (Liu et al. 2016) contrast moves by 0.5 and hue by 0.05 turns
