@@ -18,8 +18,8 @@ from datasets.classification.examples import SMALL, Example
 from datasets.classification.labelled_data import LabelledData
 from datasets.images import read_rgb
 from utils.errors import UserError, short
-from utils.plain import plain_file
 from utils.run_folder import read_json
+from utils.untrusted import plain_file
 
 INDEX = "mmimdb.json"
 LISTS = ("train", "dev", "test")

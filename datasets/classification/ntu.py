@@ -18,7 +18,7 @@ from datasets.classification.examples import Example, first_of_each
 from datasets.classification.labelled_data import LabelledData
 from datasets.classification.skeletons import read_skeletons
 from utils.errors import UserError, short
-from utils.plain import plain_file
+from utils.untrusted import plain_file
 
 MODALITIES = ("rgb", "skeleton")
 FOLDERS = {"rgb": "nturgb+d_rgb_256x256_30", "skeleton": "nturgb+d_skeletons"}
