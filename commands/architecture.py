@@ -18,7 +18,7 @@ def load_architecture(options: Options, source: str, streams: nn.Module, space: 
     Args:
         source: one of `commands.options.SOURCES`.
         streams: whose taps and levels it must be of.
-        space: that the options describe; not read for a baseline.
+        space: that the options describe; None for a baseline.
     """
     if source == "baseline":
         return None
