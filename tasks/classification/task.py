@@ -17,8 +17,10 @@ from datasets.data_module import DataModule
 from engine.pretrained import PRETRAINED, check_split, pretrained_with
 from engine.task import Pretraining, Stage, Task
 from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.space import Space
+from models.search.architecture import Architecture, Reader
+from models.search.fusion_cells.choices import SEQUENCES
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.space import Space
 from tasks.classification import build
 from tasks.classification.options import F1_TYPES
 from tasks.classification.presets import DataSet
@@ -110,8 +112,11 @@ class Classification(Task):
         encoders = {m: build.build_encoder(self.preset, options, m) for m in data.data.modalities}
         return build.assemble_encoders(self.preset, options, encoders)
 
-    def space(self, options: Options, streams: Encoders) -> Space:
-        return build.make_space(options, streams)
+    def spaces(self, options: Options, streams: Encoders) -> dict[str, Space]:
+        return {"fusion": build.make_space(options, streams)}
+
+    def readers(self, options: Options, streams: Encoders) -> dict[str, Reader]:
+        return {"fusion": FusionReader(streams.tap_names, streams.level_names, options.C, rank=SEQUENCES)}
 
     def build_supernet(self, options: Options, data: DataModule) -> FusionClassifier:
         return build.supernet(options, self.build_streams(options, data))
@@ -121,7 +126,7 @@ class Classification(Task):
         options: Options,
         data: DataModule,
         streams: Encoders,
-        architecture: Genotype | None,
+        architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionClassifier:
         return build.found_classifier(options, streams, architecture)

@@ -16,8 +16,8 @@ from engine.pretrained import check_split, differing, pretrained_with
 from engine.task import ExtraTest, Pretraining, Task
 from models.detection.detector import FusionDetector
 from models.detection.streams import Streams
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.space import Space
+from models.search.architecture import Architecture, Reader
+from models.search.space import Space
 from tasks.detection import build
 from tasks.detection.box_fusion import BoxFusion
 from tasks.detection.options import BASELINES
@@ -169,18 +169,21 @@ class Detection(Task):
         make = build.load_streams if pretrained else build.make_streams
         return make(options, build.needed_modalities(options.baseline))
 
-    def space(self, options: Options, streams: Streams) -> Space:
-        return build.make_space(options, streams)
+    def spaces(self, options: Options, streams: Streams) -> dict[str, Space]:
+        return {"fusion": build.make_space(options, streams)}
+
+    def readers(self, options: Options, streams: Streams) -> dict[str, Reader]:
+        return build.readers(options, streams)
 
     def build_supernet(self, options: Options, data: DataModule) -> FusionDetector:
-        return build.build_supernet(options, data)
+        return build.build_supernet(options, data, self.searched_parts(options))
 
     def build_network(
         self,
         options: Options,
         data: DataModule,
         streams: Streams,
-        architecture: Genotype | None,
+        architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionDetector:
         head = build.load_head(options, build.head_path(options)) if pretrained else build.make_head(options)
