@@ -5,14 +5,14 @@ The epoch is chosen on `val`; the test list is read with --eval_exp_dir alone.
 
 import sys
 
-from tasks.classification.presets import MMIMDB
+from commands import run_command
+from tasks import TASKS
 from utils.args import command
-from utils.classify.commands import found
 
 
 @command
 def main(argv: list[str]) -> None:
-    found(MMIMDB, argv)
+    run_command("found", TASKS["mmimdb"], argv)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ Next: main_darts_found_ntu.py DIR --search_exp_dir RUN.
 
 import sys
 
-from tasks.classification.presets import NTU
+from commands import run_command
+from tasks import TASKS
 from utils.args import command
-from utils.classify.commands import search
 
 
 @command
 def main(argv: list[str]) -> None:
-    search(NTU, argv)
+    run_command("search", TASKS["ntu"], argv)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
 import sys
 
-from tasks.classification.presets import EGO
+from commands import run_command
+from tasks import TASKS
 from utils.args import command
-from utils.classify.pretraining import pretrain
 
 
 @command
 def main(argv: list[str]) -> None:
-    pretrain(EGO, argv)
+    run_command("pretrain", TASKS["ego"], argv)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
 import sys
 
-from tasks.classification.presets import MMIMDB
+from commands import run_command
+from tasks import TASKS
 from utils.args import command
-from utils.classify.pretraining import pretrain
 
 
 @command
 def main(argv: list[str]) -> None:
-    pretrain(MMIMDB, argv)
+    run_command("pretrain", TASKS["mmimdb"], argv)
 
 
 if __name__ == "__main__":

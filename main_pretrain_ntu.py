@@ -2,14 +2,14 @@
 
 import sys
 
-from tasks.classification.presets import NTU
+from commands import run_command
+from tasks import TASKS
 from utils.args import command
-from utils.classify.pretraining import pretrain
 
 
 @command
 def main(argv: list[str]) -> None:
-    pretrain(NTU, argv)
+    run_command("pretrain", TASKS["ntu"], argv)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 from benchmarks.rows import append_row
-from commands.options import image_size
 from datasets.detection.opening import open_data_set
 from models.detection.anchor_fit import anchor_shares
 from tools.data_checks.box_statistics import letterboxed_boxes
+from utils.option_types import image_size
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -33,7 +33,7 @@ import torch
 from PIL import Image
 
 from benchmarks.rows import append_row
-from commands.options import count, make_parser, positive
+from commands.options import parser_of
 from datasets.detection.opening import open_data_set
 from datasets.images import read_rgb, read_thermal
 from models.detection.fusions import found_fusions
@@ -41,12 +41,15 @@ from models.search.fusion_cells.genotype import Genotype, cell_to_json, genotype
 from models.search.fusion_cells.genotype_file import read_genotype
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.fusion_cells.space import Space
+from tasks import TASKS
+from tasks.detection.flira import FLIRA
 from tests import spoil
 from tests.tiny_sets import make_tiny_own
 from utils import checkpoint
 from utils.args import Parser, command, parse
 from utils.errors import UserError, printable
-from utils.found import check_fields
+from utils.option_types import count, positive
+from utils.untrusted import FORMAT, check_fields
 
 SECONDS = 5  # in which a file must be read
 INPUTS, LEVELS, CHANNELS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2"), ("P3", "P4"), 8
@@ -65,7 +68,7 @@ found: {epochs: 2, eta_max: 1e-2}
 OPTIONS = {"backbone": "lcnet_050", "C": 16, "num_input_nodes": 4, "fusion_levels": 3, "anchor_scale": 2.0, "seed": 2}
 OPTIONS |= {"num_classes": 3, "image_size": (64, 80), "dataset": "flir_aligned", "split_seed": 0}
 OPTIONS |= {"paper_protocol": False, "baseline": "sum", "widen": None}
-RUN = {"kind": "found", "format": checkpoint.FORMAT, "args": OPTIONS, "split": "0" * 16, "protocol": "train/arch/val"}
+RUN = {"kind": "found", "format": FORMAT, "args": OPTIONS, "split": "0" * 16, "protocol": "train/arch/val"}
 RUN |= {"checkpoint_split": "same", "data": {"classes": ["person"]}, "bad_files": [], "genotype": None}
 RUN |= {"progress": {"best": 0.5, "best_epoch": 1}}
 
@@ -118,9 +121,8 @@ def make_config(folder: Path) -> Path:
 
 def read_a_config(path: Path) -> bool:
     for section in ("pretrain", "search", "found"):
-        given = vars(parse(make_parser, ["DIR", "--config", str(path)], section))
-        known = vars(make_parser(section).parse_args(["DIR"]))
-        assert given.keys() == known.keys() | {"typed", "given"}
+        options = parse(parser_of(TASKS["flira"]), ["DIR", "--config", str(path)], section)
+        assert options.plain().keys() <= vars(parser_of(TASKS["flira"])(section).parse_args(["DIR"])).keys()
     return False
 
 
@@ -156,7 +158,7 @@ def make_checkpoint(folder: Path) -> Path:
 
 def read_a_checkpoint(path: Path) -> bool:
     state = checkpoint.load(path)
-    check_fields(state, path)
+    check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields)
     checkpoint.load_state(torch.nn.Linear(8, 8), state["model"], str(path))
     return False
 

@@ -19,19 +19,20 @@ from torch import nn
 
 from benchmarks.rows import append_row
 from benchmarks.search_step import BACKBONE, CHANNELS, CLASSES, LEVELS, REPEATS, STATISTICS, make_model
-from commands.options import positive
 from datasets.loader import BadFiles
 from engine.checkpointer import Checkpointer
+from engine.compute import Compute
 from engine.nonfinite import Guard
-from engine.step import Compute, Session
+from engine.step import Session
 from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.detector import SingleDetector
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
 from models.detection.streams import MODALITIES
 from models.search.parameters import arch_parameters, weight_parameters
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
 from utils.args import Parser, command
+from utils.option_types import positive
 from utils.run_folder import RunFolder
 from utils.signals import Stop
 

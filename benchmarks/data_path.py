@@ -23,15 +23,15 @@ import torch
 from PIL import Image
 
 from benchmarks.rows import append_row
-from commands.options import positive
 from datasets.detection.dataset import DetectionDataset, DetectionRecord
 from datasets.detection.detection_data import DetectionData
+from datasets.detection.names import dataset_name
 from datasets.detection.opening import open_data_set
-from datasets.detection.registry import dataset_name
 from datasets.detection.transforms import DetectionTransform
 from datasets.road_scenes import LARGEST, write_road_scenes
 from utils.args import Parser, command
 from utils.errors import UserError
+from utils.option_types import positive
 
 MODALITIES = ("rgb", "thermal")
 

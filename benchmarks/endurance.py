@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import append_row
-from commands.options import positive
 from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
 from utils.errors import UserError
+from utils.option_types import positive
 from utils.subprocesses import command_line, environment
 
 CONFIG = f"""{NETWORK}batchsize: 2

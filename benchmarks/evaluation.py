@@ -9,7 +9,6 @@ then evaluations of the supernet on `val`; medians over the runs. `val_pass_s` i
 JSON. Rows: results/evaluation.csv.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -24,20 +23,23 @@ from torch import nn
 
 from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
-from commands.options import make_parser, positive
+from commands.options import parser_of
 from commands.recipe import recipe_of
+from commands.run import cache_options, compute_of
 from datasets.data_module import DataModule
 from datasets.road_scenes import SIZES
 from engine.bilevel import Bilevel
+from engine.compute import Compute
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.recipes import make_optimizer, make_schedule
-from engine.step import Compute, Session, evaluate
-from main_darts_searchable_flira import build_model
+from engine.step import Session, evaluate
 from models.search.parameters import arch_parameters
-from tasks.detection import task as detection
-from utils.args import Parser, command, parse
-from utils.experiment import cache_options, open_data, pick_compute
+from tasks import TASKS
+from tasks.detection.build import build_supernet, open_data
+from tasks.detection.flira import FLIRA
+from utils.args import Options, Parser, command, parse
+from utils.option_types import positive
 from utils.seed import seed_everything
 
 
@@ -53,19 +55,19 @@ def main(argv: list[str]) -> None:
         scenes = make_scenes(Path(folder), ours.train, ours.val, ours.width)
         off = [] if "--cache_features" in others else ["--cache_features", "off"]  # whatever the config has
         options = [*search_options(Path(folder), scenes, ours.config), *off, *others]
-        row = measure(parse(make_parser, options, "search"), ours.runs)
+        row = measure(parse(parser_of(TASKS["flira"]), options, "search"), ours.runs)
     sizes = {name: getattr(ours, name) for name in ("config", "train", "val", "width", "runs")}
     append_row("evaluation", sizes | row)
     print(json.dumps(sizes | row))
 
 
-def measure(args: argparse.Namespace, runs: int) -> dict[str, float | str]:
+def measure(args: Options, runs: int) -> dict[str, float | str]:
     """Return the seconds of an epoch and of the parts of an evaluation, and their shares in percent."""
     seed_everything(args.seed)
-    compute, parts = pick_compute(args), open_data(args)
-    model = compute.place(build_model(args, parts))
-    log = partial(print, file=sys.stderr)
-    where = {"learning": ("train", "arch"), "plain": ("val",)}
+    compute, parts = compute_of(args), open_data(args)
+    args = FLIRA.complete(args, parts)
+    model = compute.place(build_supernet(args, parts))
+    log, where = partial(print, file=sys.stderr), {"learning": ("train", "arch"), "plain": ("val",)}
     parts = cached(parts, model=model, compute=compute, log=log, **where, **cache_options(args))
     epoch = seconds_of(make_epoch(args, model, parts, compute))
     passes = [time_evaluation(model, parts, compute) for _ in range(runs)]
@@ -79,7 +81,7 @@ def measure(args: argparse.Namespace, runs: int) -> dict[str, float | str]:
     )
 
 
-def make_epoch(args: argparse.Namespace, model: nn.Module, parts: DataModule, compute: Compute) -> Callable[[], object]:
+def make_epoch(args: Options, model: nn.Module, parts: DataModule, compute: Compute) -> Callable[[], object]:
     """Return one epoch of the search as a function of nothing."""
     recipe = recipe_of(args)
     weights = make_optimizer(recipe, model)
@@ -87,7 +89,7 @@ def make_epoch(args: argparse.Namespace, model: nn.Module, parts: DataModule, co
     train, arch = (parts.loader(part, train=True) for part in ("train", "arch"))
     schedule = make_schedule(recipe, weights, steps_per_epoch=compute.num_steps(train), epochs=args.epochs)
     second_order = args.strategy == "darts2"
-    session = Session(model, detection, compute, Guard(compute.device))
+    session = Session(model, FLIRA, compute, Guard(compute.device))
     sides = Bilevel(session, weights, logits, schedule, train, arch, args.alternate, second_order, args.epochs)
 
     def one_epoch() -> None:
@@ -101,12 +103,12 @@ def make_epoch(args: argparse.Namespace, model: nn.Module, parts: DataModule, co
 def time_evaluation(model: nn.Module, parts: DataModule, compute: Compute) -> dict[str, float]:
     """Evaluate on `val`; returns the seconds of each part and of all, "val_pass"."""
     seconds = dict.fromkeys(("load", "forward", "detect", "scoring"), 0.0)
-    evaluator = detection.make_evaluator(parts, "val")
+    evaluator = FLIRA.make_evaluator(parts, "val")
     evaluator.compute, score = lambda: timed(seconds, "scoring", score), evaluator.compute
     forward = model.forward
     model.forward = lambda *inputs: timed(seconds, "forward", lambda: forward(*inputs))
     batches = timed_batches(parts.loader("val", train=False), seconds)
-    session = Session(model, detection, compute, Guard(compute.device))
+    session = Session(model, FLIRA, compute, Guard(compute.device))
     whole = seconds_of(lambda: evaluate(session, batches, evaluator, "evaluate"))
     del model.forward
     seconds["detect"] = whole - sum(seconds.values())

@@ -20,9 +20,11 @@ from pathlib import Path
 
 from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
-from commands.options import make_parser, positive
+from commands.options import parser_of
 from datasets.road_scenes import SIZES
+from tasks import TASKS
 from utils.args import Parser, command, parse
+from utils.option_types import positive
 from utils.subprocesses import named, run
 
 
@@ -52,7 +54,7 @@ def parse_ours(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def measure(options: list[str], epochs: int | None) -> dict[str, float | int]:
     """Run a search; returns seconds of all of it, of an epoch, of what comes before, and peak memory."""
-    whole = parse(make_parser, options, "search").epochs
+    whole = parse(parser_of(TASKS["flira"]), options, "search").epochs
     ran = min(epochs or whole, whole)
     started = time.perf_counter()
     folder = Path(named(run("main_darts_searchable_flira.py", *options, "--epochs", ran), "search_exp_dir"))

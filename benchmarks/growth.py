@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
-from commands.options import positive
 from utils.args import Parser, command
+from utils.option_types import positive
 from utils.subprocesses import named, run
 
 VAL, WIDTH = 20, 192  # pairs, pixels

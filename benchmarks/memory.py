@@ -17,15 +17,16 @@ import torch
 
 from benchmarks.rows import append_row
 from benchmarks.search_step import cached_samples, make_batch, make_model
-from commands.options import positive
 from datasets.detection.collate import join_features
+from engine.compute import Compute
 from engine.epochs import peak_memory_mb
 from engine.nonfinite import Guard
-from engine.step import Compute, Session, optimisation_step
+from engine.step import Session, optimisation_step
 from models.search.parameters import arch_parameters, weight_parameters
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
 from utils.allocator import keep_freed_memory
 from utils.args import Parser, command
+from utils.option_types import positive
 
 
 @command

@@ -16,7 +16,7 @@ from models.detection.backbones import create_encoder, encoder_channels
 from models.detection.detector import SingleDetector
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
-from tasks.detection.task import losses
+from tasks.detection.flira import FLIRA
 
 BATCH = 4
 STATISTICS = {"rgb": ((0.5,) * 3, (0.25,) * 3)}
@@ -67,7 +67,7 @@ def make_batch(height: int, width: int) -> dict:
 def timed_step(model: SingleDetector, batch: dict) -> float:
     """Return the seconds of one forward and backward pass."""
     started = time.perf_counter()
-    losses(model, batch)["loss"].backward()
+    FLIRA.losses(model, batch)["loss"].backward()
     return time.perf_counter() - started
 
 

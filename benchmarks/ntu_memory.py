@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.rows import append_row
-from commands.options import positive
 from datasets.generated.ntu import write_ntu
 from models.classification.encoders import ENCODERS
 from utils.args import Parser, command
-from utils.saving import save
+from utils.checkpoint import save
+from utils.option_types import positive
 from utils.subprocesses import ROOT, named
 
 BATCH, SIDE, CLASSES, PUBLISHED_GB = 96, 256, 60, 128

@@ -17,13 +17,13 @@ import onnxruntime
 import torch
 
 from benchmarks.rows import append_row
-from commands.options import positive
 from datasets.detection.collate import collate
 from datasets.detection.opening import open_data_set
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
 from tasks.detection.predictor import Predictor
 from tools.export import BATCHES, export_onnx
 from utils.args import Parser, command
+from utils.option_types import positive
 
 LEAST = 0.01  # score of a box that is compared
 Feed = dict[str, np.ndarray]

@@ -9,56 +9,62 @@ Row: results/overfit_eight.csv.
 
 import sys
 import time
+from pathlib import Path
 
 import torch
 
 from benchmarks.rows import append_row
-from commands.options import make_parser
+from commands.architecture import load_architecture
+from commands.options import parser_of
+from commands.run import compute_of
 from datasets.detection.collate import collate
 from datasets.detection.dataset import DetectionDataset
 from datasets.detection.transforms import DetectionTransform
 from datasets.loader import make_loader
 from engine.nonfinite import Guard
 from engine.step import Session, evaluate, optimisation_step, run_pass
-from main_darts_found_flira import assemble, head_file, inherit_sizes, load_genotype
 from models.search.parameters import weight_parameters
-from tasks.detection import task as detection
+from tasks import TASKS
+from tasks.detection.flira import FLIRA
+from tasks.detection.task import DetectionEvaluator
 from utils.args import command, parse
 from utils.errors import UserError
-from utils.experiment import load_head, load_streams, open_data, pick_compute
+from utils.run_folder import read_json
 from utils.seed import seed_everything
+from utils.untrusted import options_from_run
 
 
 @command
 def main(argv: list[str]) -> None:
-    args = parse(make_parser, argv, "found")
-    if not args.search_exp_dir:
+    options = parse(parser_of(TASKS["flira"]), argv, "found")
+    if not options.search_exp_dir:
         raise UserError("--search_exp_dir: expected the search run whose genotype is overfitted, found none")
-    inherit_sizes(args, "search_exp_dir")
-    seed_everything(args.seed)
-    compute = pick_compute(args)
-    parts = open_data(args)
-    records = sorted(parts.data.records["train"], key=lambda r: r.file_name)[:8]
-    transform = DetectionTransform(args.image_size, parts.data.fill, train=False)
-    dataset = DetectionDataset(records, transform, parts.data.channels)
-    loaders = [make_loader(dataset, collate, 4, args.seed, train, args.workers) for train in (True, False)]
-    streams = load_streams(args)
-    genotype = load_genotype(args, "search_exp_dir", streams.tap_names, streams.level_names)
-    model = compute.place(assemble(args, streams, load_head(args, head_file(args)), genotype, parts.data.normalization))
-    optimizer = torch.optim.Adam(weight_parameters(model), lr=args.eta_max, fused=True)
+    path = Path(options.search_exp_dir) / "args.json"
+    options = options_from_run(options, read_json(path), FLIRA.from_search, source=str(path))
+    seed_everything(options.seed)
+    compute, data = compute_of(options), FLIRA.open_data(options)
+    options = FLIRA.complete(options, data)
+    records = sorted(data.data.records["train"], key=lambda r: r.file_name)[:8]
+    transform = DetectionTransform(options.image_size, data.data.fill, train=False)
+    dataset = DetectionDataset(records, transform, data.data.channels)
+    loaders = [make_loader(dataset, collate, 4, options.seed, train, options.workers) for train in (True, False)]
+    streams = FLIRA.build_streams(options, data)
+    genotype = load_architecture(options, "search_exp_dir", streams, FLIRA.space(options, streams))
+    model = compute.place(FLIRA.build_network(options, data, streams, genotype))
+    optimizer = torch.optim.Adam(weight_parameters(model), lr=options.eta_max, fused=True)
 
-    session = Session(model, detection, compute, Guard(compute.device))
+    session = Session(model, FLIRA, compute, Guard(compute.device))
 
     def step(batches: list[dict]) -> None:
         optimisation_step(session, batches, optimizer)
 
     def score() -> dict:
-        classes = parts.data.category_ids, parts.data.classes
-        evaluator = detection.DetectionEvaluator(parts.data.ground_truth["train"], *classes)
+        classes = data.data.category_ids, data.data.classes
+        evaluator = DetectionEvaluator(data.data.ground_truth["train"], *classes)
         return evaluate(session, loaders[1], evaluator, "evaluate")
 
     started, best = time.perf_counter(), {"AP50": -1.0}
-    for epoch in range(args.epochs):
+    for epoch in range(options.epochs):
         loaders[0].set_epoch(epoch)
         session.progress.passes.clear()
         run_pass(session, loaders[0], step, "train")
@@ -68,8 +74,8 @@ def main(argv: list[str]) -> None:
             print(f"epoch {epoch}  loss {loss:.4f}  AP {metrics['AP']:.4f}  AP50 {metrics['AP50']:.4f}", flush=True)
             if metrics["AP50"] > best["AP50"]:
                 best = {"epoch": epoch, "loss": round(loss, 4)} | {k: round(metrics[k], 4) for k in ("AP", "AP50")}
-    facts = {"pairs": len(records), "boxes": sum(len(r.labels) for r in records), "seed": args.seed}
-    sizes = {"image_size": "x".join(map(str, args.image_size)), "genotype": genotype.id}
+    facts = {"pairs": len(records), "boxes": sum(len(r.labels) for r in records), "seed": options.seed}
+    sizes = {"image_size": "x".join(map(str, options.image_size)), "genotype": genotype.id}
     append_row("overfit_eight", facts | sizes | best | {"seconds": round(time.perf_counter() - started)})
 
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from commands.options import make_parser
+from commands.options import parser_of
 from datasets.road_scenes import write_road_scenes
+from tasks import TASKS
+from tasks.detection.build import make_head, make_streams, num_classes, open_data
+from tasks.detection.pretrain import check_stream_sizes
 from utils.args import parse
-from utils.experiment import build_head, build_streams, open_data
-from utils.saving import save
+from utils.checkpoint import save
 from utils.seed import seed_everything
 
 
@@ -19,11 +21,11 @@ def make_scenes(folder: Path, train: int, val: int, width: int) -> Path:
 def search_options(folder: Path, scenes: Path, config: str) -> list[str]:
     """Return the options of a search in `folder`, after writing the checkpoints that it starts from."""
     options = [str(scenes), "--config", config, "--checkpointdir", str(folder / "checkpoints")]
-    args = parse(make_parser, options, "search")
-    args.num_input_nodes, args.fusion_levels = args.num_input_nodes or 10, args.fusion_levels or 5  # as published
-    seed_everything(args.seed)
-    open_data(args)  # which settles the number of classes
+    parsed = parse(parser_of(TASKS["flira"]), options, "search")
+    parsed = check_stream_sizes(parsed)
+    seed_everything(parsed.seed)
+    parsed = parsed.with_values("data", num_classes=num_classes(parsed, open_data(parsed)))
     (folder / "checkpoints").mkdir(exist_ok=True)
-    save(folder / "checkpoints" / args.fullbb_path, build_streams(args).state_dict())
-    save(folder / "checkpoints" / args.head_path, build_head(args).state_dict())
+    save(folder / "checkpoints" / parsed.fullbb_path, make_streams(parsed).state_dict())
+    save(folder / "checkpoints" / parsed.head_path, make_head(parsed).state_dict())
     return options

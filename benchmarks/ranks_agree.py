@@ -18,23 +18,23 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.rows import append_row
-from commands.options import positive, seed
 from datasets.data_module import DataModule, LoaderOptions
 from datasets.detection.detection_data import ImageOptions
 from datasets.detection.opening import open_data
 from engine.bilevel import Bilevel
+from engine.compute import Compute
 from engine.nonfinite import Guard
-from engine.step import Compute, Session, optimisation_step
+from engine.step import Session, optimisation_step, validator
 from models.detection.detector import FusionDetector
 from models.detection.fusions import searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import Streams
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
+from utils.checkpoint import save
 from utils.distributed import joined, leave, ranks
-from utils.reporting import validator
-from utils.saving import save
+from utils.option_types import positive, seed
 from utils.seed import seed_everything
 from utils.subprocesses import environment
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.random_streams import make_scenes, search_options
 from benchmarks.rows import append_row
-from commands.options import image_size, positive
+from utils.option_types import image_size, positive
 from utils.run_folder import RunFolder
 from utils.subprocesses import ROOT, environment
 

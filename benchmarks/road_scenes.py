@@ -12,12 +12,12 @@ import sys
 from dataclasses import replace
 
 from benchmarks.rows import append_row, read_rows
-from commands.options import seed as as_seed
 from datasets.road_scenes import scenes_hash
 from tools.demo.__main__ import config_hash, exit_codes, run_demo
 from tools.demo.options import METHODS, SIZES, Options, add_options, to_options
 from tools.demo.summary import SCENE, aligned, gains
 from utils.args import Parser, command
+from utils.option_types import seed as as_seed
 
 NAME = "road_scenes"
 EXTRA = ("search_seconds", "search_pair_passes")  # of the searched rows alone

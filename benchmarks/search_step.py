@@ -22,17 +22,18 @@ from torch.optim import Optimizer
 from benchmarks.rows import append_row
 from datasets.detection.collate import join_features
 from datasets.feature_store import MemoryStore
+from engine.compute import Compute
 from engine.epochs import peak_memory_mb
 from engine.feature_fill import encode
 from engine.nonfinite import Guard
-from engine.step import Compute, Session, optimisation_step
+from engine.step import Session, optimisation_step
 from models.detection.detector import FusionDetector
 from models.detection.fusions import searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import MODALITIES, Streams
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
 from utils.allocator import keep_freed_memory
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, CLASSES = "efficientnetv2_rw_t", 128, 5, 5, 90  # as published

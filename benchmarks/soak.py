@@ -30,10 +30,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.rows import append_row
-from commands.options import positive, seed
 from tasks.detection.task import DetectionEvaluator
 from tests.tiny_data import NETWORK, make_tiny_flir
 from utils.args import Parser, command
+from utils.option_types import positive, seed
 from utils.subprocesses import ROOT, environment
 
 CONFIG = f"""{NETWORK}batchsize: 3
@@ -57,7 +57,7 @@ POINTS = {
     "validation": ("tasks.detection.task", "DetectionEvaluator", "add", "before", 2),
     "metrics": ("utils.run_folder", "RunFolder", "append_row", "behind", 1),
     "staged": ("engine.checkpointer", "Checkpointer", "stage", "behind", 1),
-    "writing": ("utils.saving", "_Output", "write", "behind", 2000),
+    "writing": ("utils.checkpoint", "_Output", "write", "behind", 2000),
     "written": ("utils.files", "", "sync_folder", "before", 8),
 }
 

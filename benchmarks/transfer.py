@@ -7,28 +7,29 @@ many epochs. Scored is each modality's own detector at its best epoch on `val`. 
 stopped run goes on from its finished commands. Rows: results/transfer.csv.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
 
 from benchmarks.rows import append_row, read_rows
-from commands.options import positive
-from commands.options import seed as as_seed
+from commands.options import parser_of
+from commands.run import compute_of
 from datasets.road_scenes import scenes_hash
 from engine.nonfinite import Guard
-from engine.step import Session
-from main_pretrain_flira import build_detector
-from tasks.detection import task as detection
+from engine.step import Session, validator
+from tasks import TASKS
+from tasks.detection.build import open_data
+from tasks.detection.flira import FLIRA
+from tasks.detection.pretrain import build_detector
 from tools.demo.__main__ import config_hash, exit_codes, say
 from tools.demo.jobs import environment_for
 from tools.demo.options import CORES, SINGLE
 from tools.jobs import Finished, Job, run_jobs
 from tools.out_folder import prepare
 from utils import checkpoint
-from utils.args import Parser, command
-from utils.experiment import open_data, pick_compute
-from utils.reporting import validator
+from utils.args import Parser, command, parse
+from utils.option_types import positive
+from utils.option_types import seed as as_seed
 from utils.run_folder import commit
 from utils.subprocesses import command_line
 
@@ -39,7 +40,7 @@ NUMBERS = ("AP", "AP50", "AP_person", "AP_car", "LAMR_person")
 
 @command
 def main(argv: list[str]) -> None:
-    args = parse(argv)
+    args = parse_options(argv)
     for seed in args.seeds:
         known = facts(args, seed)
         rows = [row for row in read_rows("transfer") if all(row[k] == str(v) for k, v in known.items())]
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> None:
             append_row("transfer", known | {"start": start, "modality": modality} | found)
 
 
-def parse(argv: list[str]):
+def parse_options(argv: list[str]):
     parser = Parser("Measure what streams from road scenes bring on a real data set.")
     add = parser.add_argument
     add("data", metavar="DIR", help="real data set")
@@ -102,12 +103,13 @@ def into(folder: Path, name: str) -> tuple:
 def scores(run: Path, modality: str) -> dict[str, object]:
     """Return the metrics of a pretraining run's detector on `test`, and its AP on `val`."""
     state = checkpoint.load(run / f"best_{modality}.pt")
-    args = argparse.Namespace(**state["args"] | {"no_imagenet": True, "init": None, "accum": 1, "compile": False})
-    compute, parts = pick_compute(args), open_data(args)
-    detector = build_detector(args, modality, parts.data.normalization)
+    options = parse(parser_of(TASKS["flira"]), [], "pretrain").with_values("run", **state["args"])
+    options = options.with_values("default", no_imagenet=True, init=None, accum=1, compile=False)
+    compute, parts = compute_of(options), open_data(options)
+    detector = build_detector(options, modality, parts.data.normalization)
     detector.load_state_dict(state["model"])
     compute.place(detector)
-    session = Session(detector, detection, compute, Guard(compute.device))
+    session = Session(detector, FLIRA, compute, Guard(compute.device))
     test, val = (validator(session, parts, part)[0]() for part in ("test", "val"))
     facts = {"AP_val": val["AP"], "epoch": state["progress"]["best_epoch"], "split": parts.split.hash}
     numbers = {n: test[n] for n in NUMBERS} | facts

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.rows import append_row
-from commands.options import positive
+from utils.option_types import positive
 from utils.subprocesses import ROOT, environment
 
 NAMES, LINKS = ("nasdsf0", "nasdsf1"), ("nasdsf-eth0", "nasdsf-eth1")

@@ -1,8 +1,7 @@
 """From options to the recipe that weights learn by (engine/recipes.py)."""
 
-import argparse
-
 from engine.recipes import Recipe
+from utils.args import Options
 from utils.errors import UserError
 
 SGD = ("sgd_steps", "sgd_cosine")
@@ -17,33 +16,33 @@ READ_BY = {  # option -> the recipes that read it; all read the others
 }
 
 
-def recipe_of(args: argparse.Namespace) -> Recipe:
+def recipe_of(options: Options) -> Recipe:
     """Return the recipe of a search or of a training."""
     return Recipe(
-        args.recipe,
-        lr=args.eta_max,
-        weight_decay=args.weight_decay,
-        lr_min=args.eta_min,
-        cycle_epochs=args.Ti,
-        cycle_factor=args.Tm,
-        momentum=args.momentum,
-        marks=tuple(args.marks or ()),
-        warmup_steps=args.warmup_steps,
-        warmup=args.warmup_kind,
-        biases_apart=args.biases_apart,
+        options.recipe,
+        lr=options.eta_max,
+        weight_decay=options.weight_decay,
+        lr_min=options.eta_min,
+        cycle_epochs=options.Ti,
+        cycle_factor=options.Tm,
+        momentum=options.momentum,
+        marks=tuple(options.marks or ()),
+        warmup_steps=options.warmup_steps,
+        warmup=options.warmup_kind,
+        biases_apart=options.biases_apart,
     )
 
 
-def pretraining_recipe(args: argparse.Namespace) -> Recipe:
+def pretraining_recipe(options: Options) -> Recipe:
     """Return the recipe of a pretraining."""
-    return Recipe("adamw_onecycle", lr=args.lr, weight_decay=args.weight_decay, warmup_share=args.warmup)
+    return Recipe("adamw_onecycle", lr=options.lr, weight_decay=options.weight_decay, warmup_share=options.warmup)
 
 
-def check_recipe(args: argparse.Namespace) -> None:
+def check_recipe(options: Options) -> None:
     """Refuse options that were typed and that the recipe does not read."""
-    unread = [name for name, recipes in READ_BY.items() if name in args.typed and args.recipe not in recipes]
+    unread = [name for name, recipes in READ_BY.items() if options.is_typed(name) and options.recipe not in recipes]
     if unread:
         names = ", ".join("--" + name for name in unread)
-        raise UserError(f"{names}: no effect with --recipe {args.recipe}: remove it, or choose another recipe")
-    if args.marks and list(args.marks) != sorted(args.marks):
-        raise UserError(f"--marks: expected epochs in rising order, found {' '.join(map(str, args.marks))}")
+        raise UserError(f"{names}: no effect with --recipe {options.recipe}: remove it, or choose another recipe")
+    if options.marks and list(options.marks) != sorted(options.marks):
+        raise UserError(f"--marks: expected epochs in rising order, found {' '.join(map(str, options.marks))}")

@@ -1,141 +1,195 @@
-"""Going on with a run: which one, with which options, and the frame in which a run that learns can be stopped.
+"""The frame of every run: which run goes on, how it starts, what it says and writes at its end.
 
-Options that were not given come from the run; given ones must be those of the run, but for those that cannot change
-what it computes (FREE).
+Options that were not given come from the run that goes on; given ones must be those of the run, but for those that
+cannot change what it computes (FREE).
 """
 
-import argparse
 import contextlib
 import json
-import re
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
 
 from datasets.data_module import DataModule
-from engine.checkpointer import FREE
+from engine.checkpointer import Checkpointer
+from engine.compute import Compute, pick_compute
+from engine.feature_caching import check_caching, why_changing
+from engine.memory_estimate import memory_estimate
+from engine.nonfinite import Guard
+from engine.step import Session
+from engine.task import Task
 from report import report
-from utils.args import Parser, convert_option, options_of
-from utils.distributed import ranks
-from utils.errors import UserError, printable, short
+from utils.args import Options
+from utils.distributed import ranks, ranks_here
 from utils.lock import locked_by_first
-from utils.reporting import COMMAND, folder_of, start_run
-from utils.run_folder import RUNS, RunFolder, read_json
+from utils.run_folder import COMMAND, FINISHED, RunFolder, write_json
 from utils.signals import Stop, caught
 
-FINISHED = "finished.json"  # what a run said at its end
+SHOWN_WARNINGS = 5
+PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
 
 
-def resume_options(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
-    """Return the options with those of the run that --resume names in place, and `resume` its folder, or None.
+@dataclass(frozen=True)
+class RunContext:
+    """What a command has built before it learns.
 
-    Of several ranks, the first one looks, and all have its options.
-
-    Raises:
-        UserError: there is no such run, or a given option is not the run's.
+    Args:
+        data: the data module.
+        model: on its device.
+        facts: plain values that checkpoints and genotypes carry beside options and split.
     """
-    return ranks().broadcast_from_first(lambda: _resume_options(args, kind, make_parser))
+
+    task: Task
+    options: Options
+    data: DataModule
+    model: nn.Module
+    compute: Compute
+    facts: dict = field(default_factory=dict)
+
+    def session(self, run: RunFolder) -> Session:
+        guard = Guard(self.compute.device, self.options.max_bad_steps, run.log, ranks=self.compute.ranks)
+        return Session(self.model, self.task, self.compute, guard)
+
+    def checkpointer(self, run: RunFolder, stop: Stop, kind: str, session: Session, phase: str = "") -> Checkpointer:
+        """Return what saves a phase of a run."""
+        split = self.data.split
+        facts = {"kind": kind, "args": self.options.plain(), "split": split.hash, "protocol": split.protocol}
+        return Checkpointer(
+            run,
+            session,
+            facts | self.facts,
+            self.data.digest,
+            self.data.bad_files,
+            self.options.checkpoint_every,
+            stop,
+            phase,
+        )
 
 
-def _resume_options(args: argparse.Namespace, kind: str, make_parser: Callable[[str], Parser]) -> argparse.Namespace:
-    if args.resume == "":
-        raise UserError("--resume: expected auto or a run folder, found nothing")
-    if args.resume and getattr(args, "eval_exp_dir", None):
-        raise UserError("--resume: no effect with --eval_exp_dir: a test is done anew")
-    path = find_run(args, kind) if args.resume else None
-    if path is not None:
-        args = options_of_run(args, kind, path, make_parser(kind))
-    args.resume = path
-    if args.data is None:
-        raise UserError("DIR: expected the folder of the data set, found none (see --help)")
-    return args
-
-
-def find_run(args: argparse.Namespace, kind: str) -> Path | None:
-    """Return the folder that --resume names; for `auto`, of the newest run of this kind and --save, if there is one."""
-    if args.resume != "auto":
-        return Path(args.resume)
-    name = re.compile(rf"{kind}-{re.escape(args.save)}-(\d{{8}}-\d{{6}})(?:-(\d+))?")
-    found = {path: name.fullmatch(path.name) for path in Path(RUNS).glob(f"{kind}-*") if (path / COMMAND).exists()}
-    ages = {path: (match[1], int(match[2] or 0)) for path, match in found.items() if match}
-    return max(ages, key=ages.get, default=None)
-
-
-def options_of_run(args: argparse.Namespace, kind: str, path: Path, parser: Parser) -> argparse.Namespace:
-    """Return the run's options, after checking that those given are the same."""
-    if not (path / COMMAND).exists():
-        raise UserError(f"--resume {path}: expected a run folder of {kind} with {COMMAND}, found none")
-    command, saved = read_json(path / COMMAND), read_json(path / "args.json")
-    if command.get("kind") != kind:
-        raise UserError(f"--resume {path}: expected a run of {kind}, found one of {short(command.get('kind'))}")
-    known, values = options_of(parser), dict(saved)  # some of which the run has settled by itself
-    for name, action in known.items():
-        ours, theirs = getattr(args, name), _read(action, saved, args, path)
-        if name not in FREE and name in args.given and json.dumps(ours) != json.dumps(theirs):
-            raise UserError(f"--{name}: expected {short(theirs)} as in {path / 'args.json'}, found {short(ours)}")
-        values[name] = ours if name in FREE and name in args.given else theirs
-    for key in ("given", "typed"):
-        if not isinstance(command.get(key), list) or not all(isinstance(name, str) for name in command[key]):
-            raise UserError(f"{path / COMMAND}: {key}: expected a list of names, found {short(command.get(key))}")
-        values[key] = set(command[key])
-    if not isinstance(saved.get("data"), str):
-        raise UserError(f"{path / 'args.json'}: data: expected a folder, found {short(saved.get('data'))}")
-    return argparse.Namespace(**values | {"data": args.data or saved["data"]})
-
-
-def _read(action: argparse.Action, saved: dict, args: argparse.Namespace, path: Path) -> object:
-    """Return the run's value of an option, checked as one of a config; ours where the run is older than the option."""
-    if action.dest not in saved or saved[action.dest] is None:
-        return None if action.dest in saved else getattr(args, action.dest)
-    value = saved[action.dest]
-    if isinstance(value, list) and action.nargs is None:  # --image_size
-        value = "x".join(map(str, value))
-    return convert_option(action, value, f"{path / 'args.json'}")
-
-
-def is_finished(path: Path | None) -> bool:
-    """Print what a finished run said at its end; returns whether the run is finished."""
-    if not ranks().broadcast_from_first(lambda: path is not None and (path / FINISHED).exists()):
-        return False
-    if not ranks().first:
-        return True
-    print(f"{path} is finished: nothing to resume")
-    said = read_json(path / FINISHED).get("said")
-    for line in said if isinstance(said, list) else ():
-        print(printable(str(line)))
-    return True
+def compute_of(options: Options) -> Compute:
+    return pick_compute(
+        device=options.device,
+        amp=options.amp,
+        clip_grad=options.clip_grad,
+        accum=options.accum,
+        compile=options.compile,
+        deterministic=options.deterministic,
+    )
 
 
 @contextlib.contextmanager
-def running(
-    kind: str, args: argparse.Namespace, parts: DataModule, warnings: list[str]
-) -> Iterator[tuple[RunFolder, Stop]]:
+def running(kind: str, task: Task, options: Options, data: DataModule) -> Iterator[tuple[RunFolder, Stop]]:
     """Start a run, or go on with one, and hold its folder alone; signals are noted until the end of the block.
-
-    Args:
-        remarks: on the options, for the log of a run that starts.
 
     Raises:
         UserError: another process works on it.
     """
-    run = folder_of(args.resume) if args.resume else start_run(kind, args, parts, warnings)
+    run = folder_of(options.resume) if options.resume else start_run(kind, task, options, data)
     with locked_by_first(run.path, None, "another process"), caught(run.path) as stop:
-        if args.resume:
+        if options.resume:
             run.log(f"resumed: {kind} in {run.path}")
-            parts.bad_files.log = run.log
+            data.bad_files.log = run.log
             for name, change in run.note_environment().items():
                 run.log(f"remark: {name}: {change}: the last digits may differ from those of an uninterrupted run")
         yield run, stop
 
 
-def finish(run: RunFolder, args: argparse.Namespace, parts: DataModule, said: list[str]) -> None:
+def start_run(kind: str, task: Task, options: Options, data: DataModule) -> RunFolder:
+    """Create the run folder, write what is known at the start, and log warnings about the options and the data.
+
+    Of several ranks, the first does it for all.
+    """
+    run = folder_of(ranks().broadcast_from_first(lambda: _start(kind, task, options, data).path))
+    data.bad_files.log = run.log
+    return run
+
+
+def folder_of(path: Path) -> RunFolder:
+    """Return a run folder that is there, as this rank sees it."""
+    return RunFolder(path, read_only=not ranks().first)
+
+
+def _start(kind: str, task: Task, options: Options, data: DataModule) -> RunFolder:
+    run = RunFolder.new(kind, options.save)
+    run.describe(options.plain())
+    write_json(run.path / "split.json", data.split.to_json())
+    task.write_description(options, run.path)
+    # Last, so that a folder that has it is whole.
+    command = {"kind": kind, "given": options.given, "typed": options.typed, "unit": data.unit}
+    run.write_json(COMMAND, command | {"defaults": options.defaults})
+    run.log(f"{kind} in {run.path}")
+    if ranks().count > 1:
+        run.log(f"{ranks().count} processes, {ranks_here().count} of them here; each has a share of --batchsize")
+    elif options.parallel:
+        run.log(f"--parallel: {torch.cuda.device_count()} GPUs found, so one process; torchrun starts several on CPUs")
+    for warning in task.warnings(options, kind):
+        run.log(warning)
+    log_data(run, data)
+    return run
+
+
+def log_data(run: RunFolder, data: DataModule) -> None:
+    """Log the sizes of the parts, and what is odd in the data."""
+    sizes = ", ".join(f"{part} {len(names)}" for part, names in data.split.parts.items())
+    run.log(f"protocol {data.split.protocol}; split {data.split.hash}: {sizes} {data.unit}")
+    for warning in data.data.warnings[:SHOWN_WARNINGS]:
+        run.log(f"remark: {warning}")
+    if (more := len(data.data.warnings) - SHOWN_WARNINGS) > 0:
+        run.log(f"{more} more remarks: python -m tools.check_data lists them")
+    for origin, notes in data.data.notes.items():
+        run.log(f"{origin} annotations: {', '.join(f'{name} {value}' for name, value in notes.items())}")
+
+
+def finish(run: RunFolder, options: Options, data: DataModule, lines: list[str]) -> None:
     """Note that a run is finished, write its report, and log its last lines."""
     if not run.is_writer:
         return
-    run.write_json(FINISHED, {"said": said})
+    run.write_json(FINISHED, {"said": lines})
     for previous in run.path.glob("last*.previous.pt"):
         previous.unlink()
     try:
-        report(run, args, parts)
+        report(run, options, data)
     finally:
-        for line in said:
+        for line in lines:
             run.log(line)
+
+
+def next_command_line(script: str, options: Options, values: dict[str, Any], carried: tuple[str, ...]) -> str:
+    """Return the next command to paste: its own options, and those typed here that it needs again, quoted."""
+    words = ["python", script, options.data]
+    for name, value in (values | {n: options[n] for n in carried if options.is_typed(n)}).items():
+        flag = "--" + PUBLISHED_SPELLING.get(name, name)
+        words.append(flag if value is True else f"{flag}={value}")
+    return "next: " + shlex.join(words)
+
+
+def cache_options(options: Options) -> dict[str, Any]:
+    """Return the keywords of `engine.feature_caching.cached` that the options say."""
+    names = {"mode": "cache_features", "level": "cache_level", "dtype": "cache_dtype", "folder": "cache_dir"}
+    return {name: options[option] for name, option in names.items()} | {"stream_lr": options.stream_lr}
+
+
+def check_cache_options(options: Options, data: DataModule | None = None) -> None:
+    """Refuse options of the cache without effect, and where `data` are trained on, inputs that training changes."""
+    changing = why_changing(data, options.stream_lr) if data else ""
+    trains = data is not None
+    check_caching(options.cache_features, options.typed, dry_run=options.dry_run, changing=changing, trains=trains)
+
+
+def memory_of(context: RunContext) -> dict[str, float]:
+    """Return an estimate of the memory of a training step, for a dry run; {} where the task has no example batch."""
+    batch = context.task.example_batch(context.options, context.compute.device)
+    if batch is None:
+        return {}
+    return memory_estimate(context.task, context.model, batch, context.options.batchsize, context.compute)
+
+
+def print_dry_run(sizes: dict[str, object]) -> None:
+    """Print what a run would be, one item per line; of several ranks, the first does."""
+    for name, value in sizes.items() if ranks().first else ():
+        print(f"{name}: {json.dumps(value)}")

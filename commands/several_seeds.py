@@ -1,65 +1,61 @@
-"""--seeds 1 2 3: the same command once per seed, and what came out: mean and spread, and a page that compares."""
+"""--seeds 1 2 3: the same command once per seed, then mean and spread, and a page that compares the runs."""
 
-import argparse
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 
-from commands.run import FINISHED, find_run
+from utils.args import DEFAULT, TYPED, Options
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.run_folder import RUNS, SEED_SUFFIX, read_json
+from utils.run_folder import FINISHED, RUNS, SEED_SUFFIX, newest_run, read_json
 
 
-def each_seed(args: argparse.Namespace, kind: str) -> Iterator[argparse.Namespace]:
+def each_seed(options: Options, kind: str) -> Iterator[Options]:
     """Yield the options of each run that a command is to do, one after another; compare the runs in the end.
 
     Args:
-        args: as parsed; without --seeds they are yielded as they are.
+        options: as parsed; without --seeds they are yielded as they are.
         kind: of the runs.
 
     Raises:
         UserError: --seeds beside what it contradicts, or a seed twice.
     """
-    if args.seeds is None or ("seeds" not in args.typed and one_is_typed(args)):
-        args.seeds = None
-        yield args
+    if options.seeds is None or (not options.is_typed("seeds") and is_one_typed(options)):
+        yield options.with_values(DEFAULT, seeds=None) if options.seeds else options
         return
-    check(args)
+    check(options)
     runs = []
-    for seed in args.seeds:
-        one = copy.deepcopy(args)
-        one.seeds, one.seed, one.save = None, seed, f"{args.save}{SEED_SUFFIX}{seed}"
-        one.given, one.typed = (names - {"seeds"} | {"seed", "save"} for names in (one.given, one.typed))
-        yield one
-        if args.dry_run:
+    for seed in options.seeds:
+        save = f"{options.save}{SEED_SUFFIX}{seed}"
+        yield options.replaced(
+            {"seeds": None, "seed": seed, "save": save}, {"seeds": DEFAULT, "seed": TYPED, "save": TYPED}
+        )
+        if options.dry_run:
             return
-        if not ranks().first:
-            continue
-        runs.append(find_run(argparse.Namespace(resume="auto", save=one.save), kind))
+        if ranks().first:
+            runs.append(newest_run(kind, save))
     if runs:
-        compare(runs, args, kind)
+        compare(runs, options, kind)
 
 
-def one_is_typed(args: argparse.Namespace) -> bool:
-    """Tell whether the command line asks for one run, which wins over seeds of a config."""
-    return "seed" in args.typed or bool(getattr(args, "eval_exp_dir", None)) or args.resume not in (None, "auto")
+def is_one_typed(options: Options) -> bool:
+    """Return whether the command line asks for one run, which wins over seeds of a config."""
+    return options.is_typed("seed") or bool(options.eval_exp_dir) or options.resume not in (None, "auto")
 
 
-def check(args: argparse.Namespace) -> None:
-    if not args.seeds:
+def check(options: Options) -> None:
+    if not options.seeds:
         raise UserError("--seeds: expected at least one seed, found none")
-    if "seed" in args.typed:
+    if options.is_typed("seed"):
         raise UserError("--seeds: expected no --seed beside it: it names every seed")
-    if len(set(args.seeds)) < len(args.seeds):
-        raise UserError(f"--seeds: expected different seeds, found {' '.join(map(str, args.seeds))}")
-    if getattr(args, "eval_exp_dir", None):
+    if len(set(options.seeds)) < len(options.seeds):
+        raise UserError(f"--seeds: expected different seeds, found {' '.join(map(str, options.seeds))}")
+    if options.eval_exp_dir:
         raise UserError("--seeds: no effect with --eval_exp_dir: a test draws nothing")
-    if args.resume not in (None, "auto"):
-        raise UserError(f"--seeds: expected --resume auto beside it, or none, found --resume {args.resume}")
+    if options.resume not in (None, "auto"):
+        raise UserError(f"--seeds: expected --resume auto beside it, or none, found --resume {options.resume}")
 
 
-def compare(runs: list[Path], args: argparse.Namespace, kind: str) -> None:
+def compare(runs: list[Path], options: Options, kind: str) -> None:
     """Print mean and spread of the best score on val over the seeds; write the page that compares the runs."""
     from report.comparison import write_comparison  # with matplotlib, which takes its time to import
     from report.others import spread
@@ -69,9 +65,8 @@ def compare(runs: list[Path], args: argparse.Namespace, kind: str) -> None:
     scores, metric = [Run(run).score for run in runs], f"{Run(runs[0]).metric}_val"
     for run, score in zip(runs, scores, strict=True):
         print(f"seed {read_json(run / 'args.json')['seed']}: {metric} {spread([score])}  {run}")
-    print(
-        f"seeds {' '.join(map(str, args.seeds))}: {metric} {spread(scores)}, points of 100, mean ± standard deviation"
-    )
-    if len(runs) > 1 and not args.no_report:
-        page = Path(RUNS) / f"{kind}-{args.save}-seeds.html"
+    seeds = " ".join(map(str, options.seeds))
+    print(f"seeds {seeds}: {metric} {spread(scores)}, points of 100, mean ± standard deviation")
+    if len(runs) > 1 and not options.no_report:
+        page = Path(RUNS) / f"{kind}-{options.save}-seeds.html"
         print(f"comparison: {write_comparison([Run(run) for run in runs], page)}")

@@ -1,6 +1,5 @@
 """The parts of a search from its options: who learns, what it costs, what an epoch tells, when it is enough."""
 
-import argparse
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from commands.recipe import check_recipe, recipe_of
+from commands.options import candidates
+from commands.recipe import recipe_of
 from datasets.data_module import DataModule
 from datasets.loader import SampleLoader
 from engine.bilevel import Bilevel, Learner
@@ -21,7 +21,7 @@ from engine.perturbation import fresh_statistics, mean_loss
 from engine.progress import Row
 from engine.recipes import Recipe, make_optimizer, make_schedule
 from engine.sampled import Sampled
-from engine.step import Session, move
+from engine.step import Session, move, validator
 from models.detection.anchors import level_sizes
 from models.detection.detector import FusionDetector
 from models.search.costs import MEASURES
@@ -35,9 +35,8 @@ from models.search.parameters import arch_parameters
 from models.search.penalties import PENALTIES
 from models.search.relaxations import EVALUATION, Stage
 from models.search.strategies import STRATEGIES, Strategy
+from utils.args import Options
 from utils.distributed import SINGLE_PROCESS, Ranks
-from utils.errors import UserError
-from utils.reporting import validator
 from utils.run_folder import RunFolder, read_json
 
 HESSIAN_BATCHES, HESSIAN_ITERATIONS = 2, 10
@@ -46,54 +45,6 @@ COSTS_FILE = "costs.json"
 # Parts of a feature cache: statistics and eigenvalues also read those that are trained on as they are.
 CACHED_PARTS = {"learning": ("train", "arch"), "plain": ("val", "train", "arch")}
 Metrics = dict[str, float | None]
-UNREAD = {  # options that other strategies do not read
-    "candidates": ("random",),
-    "population": ("evolution",),
-    "tournament": ("evolution",),
-    "rounds": ("evolution",),
-}
-OF_LOGITS = ("arch_learning_rate", "arch_weight_decay", "alternate", "arch_warmup", "pair_inputs", "hessian")
-OF_LOGITS += ("early_stop", "lambda_cost", "cost")
-OF_TOPK = ("topk_epochs", "topk_weights")
-
-
-def check_combinations(args: argparse.Namespace) -> None:
-    """Refuse what the space does not define and what would be ignored."""
-    strategy = STRATEGIES[args.strategy]
-    if args.num_keep_edges != 2:
-        told = f"expected 2 (derivation keeps two edges per node), found {args.num_keep_edges}"
-        raise UserError(f"--num_keep_edges: {told}")
-    check_recipe(args)
-    if args.amp and strategy.second_order:
-        raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
-    if args.accum > 1 and strategy.second_order:
-        raise UserError(f"--strategy darts2: expected --accum 1 (its gradient is of one batch), found {args.accum}")
-    if args.compile and (strategy.searcher != "gradient" or strategy.relaxation == "gumbel"):
-        raise UserError(f"--strategy {args.strategy}: expected no --compile, as another network runs in each step")
-    unread = [name for name, readers in UNREAD.items() if args.strategy not in readers]
-    unread += OF_LOGITS if strategy.searcher != "gradient" else []
-    unread += [] if args.topk > 1 else list(OF_TOPK)
-    unread += [] if args.lambda_cost else ["cost"]
-    unread += ["select"] if strategy.searcher != "gradient" else []
-    for name in (name for name in unread if name in args.typed):
-        why = f"with --strategy {args.strategy}" if name not in (*OF_TOPK, "cost") else "alone"
-        beside = dict.fromkeys(OF_TOPK, ": expected --topk of at least 2")
-        beside["cost"] = ": expected --lambda_cost above 0"
-        raise UserError(f"--{name}: no effect {why}{beside.get(name, '')}")
-    if strategy.partial > 1 and args.topk > 1:
-        why = "brief trainings run on the supernet's operations, which see a part of the channels only"
-        raise UserError(f"--topk: expected 1 with --strategy {args.strategy} ({why}), found {args.topk}")
-    if args.strategy == "random" and args.topk > 1:
-        raise UserError("--topk: no effect with --strategy random, which trains each of its genotypes already")
-    if args.arch_warmup >= args.epochs and strategy.searcher == "gradient":
-        raise UserError(f"--arch_warmup: expected less than the {args.epochs} epochs, found {args.arch_warmup}")
-    if args.strategy == "random" and args.epochs % candidates(args):
-        raise UserError(f"--candidates: expected a divisor of {args.epochs} epochs, found {args.candidates}")
-
-
-def candidates(args: argparse.Namespace) -> int:
-    """Return the number of genotypes of a random search: one per epoch unless told."""
-    return args.candidates or args.epochs
 
 
 def learning_state(model: FusionDetector) -> dict[str, Tensor]:
@@ -109,7 +60,7 @@ class Searching:
         initial: the state of what learns at the start, which each genotype that is trained on its own starts from.
     """
 
-    args: argparse.Namespace
+    options: Options
     session: Session
     parts: DataModule
     run: RunFolder
@@ -125,25 +76,25 @@ class Searching:
 
     @property
     def strategy(self) -> Strategy:
-        return STRATEGIES[self.args.strategy]
+        return STRATEGIES[self.options.strategy]
 
     @cached_property
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of a cell's inputs, and of the levels."""
         streams = self.model.streams
-        return input_names(self.args.space, streams.tap_names, streams.num_levels), streams.level_names
+        return input_names(self.options.space, streams.tap_names, streams.num_levels), streams.level_names
 
     def derived(self, facts: dict, epoch: int) -> Genotype:
         """Return the genotype that counts in an epoch: what the logits say now, or the one that is rated in it."""
         if self.strategy.searcher != "gradient":
             genotype = self.drawn(self.candidate_of(epoch))
             return Genotype(*self.names, genotype.channels, genotype.cells, facts, genotype.space)
-        return derive(self.model.fusions, *self.names, facts, self.args.max_parameter_free)
+        return derive(self.model.fusions, *self.names, facts, self.options.max_parameter_free)
 
     @property
     def epochs_each(self) -> int:
         """Epochs of a candidate of a random search."""
-        return self.args.epochs // candidates(self.args)
+        return self.options.epochs // candidates(self.options)
 
     def candidate_of(self, epoch: int) -> int:
         """Return which genotype an epoch rates where genotypes are drawn: its candidate; of paths always the first."""
@@ -151,7 +102,7 @@ class Searching:
 
     def drawn(self, key: int | str) -> Genotype:
         """Return the genotype that the run's seed gives to a key."""
-        return self.draw(random.Random(f"{self.args.seed} {key}"))
+        return self.draw(random.Random(f"{self.options.seed} {key}"))
 
     def draw(self, rng: random.Random) -> Genotype:
         return self.limit_parameter_free(draw_genotype(self.model.fusions[0].space, *self.names, rng), rng)
@@ -160,7 +111,7 @@ class Searching:
         return self.limit_parameter_free(mutated(parent, self.model.fusions[0].space, rng), rng)
 
     def limit_parameter_free(self, genotype: Genotype, rng: random.Random) -> Genotype:
-        return limit_parameter_free(genotype, self.model.fusions[0].space, self.args.max_parameter_free, rng)
+        return limit_parameter_free(genotype, self.model.fusions[0].space, self.options.max_parameter_free, rng)
 
     def new_session(self) -> Session:
         """Return a session of the same model at the start of another phase."""
@@ -168,7 +119,7 @@ class Searching:
 
     @property
     def recipe(self) -> Recipe:
-        return recipe_of(self.args)
+        return recipe_of(self.options)
 
     def weight_optimizer(self) -> Optimizer:
         return make_optimizer(self.recipe, self.model)
@@ -188,13 +139,13 @@ class Searching:
 
     def learner(self) -> Learner:
         """Return what learns. It is not kept: in a circle of references, loaders would not end their workers."""
-        args, weights = self.args, self.weight_optimizer()
+        options, weights = self.options, self.weight_optimizer()
         if self.strategy.searcher == "gradient":
             return self._bilevel(weights)
         loader = self.parts.loader(*self.parts.learning, train=True)
         if self.strategy.searcher == "random":
             return self.candidates_in_turn(self.session, weights, loader, self.drawn, self.epochs_each)
-        schedule = self.schedule(weights, loader, args.epochs)
+        schedule = self.schedule(weights, loader, options.epochs)
         how = self.take, self.drawn, lambda number: self.drawn(f"step {number}")
         return Sampled(self.session, weights, schedule, loader, *how)
 
@@ -226,12 +177,12 @@ class Searching:
         return self.candidates_in_turn(session, self.weight_optimizer(), loader, *how), self.of_path(session)
 
     def _bilevel(self, weights: Optimizer) -> Bilevel:
-        args = self.args
+        options = self.options
         loaders = [self.parts.loader(part, train=True) for part in ("train", "arch")]
-        rates = {"lr": args.arch_learning_rate, "weight_decay": args.arch_weight_decay}
+        rates = {"lr": options.arch_learning_rate, "weight_decay": options.arch_weight_decay}
         logits = torch.optim.Adam(arch_parameters(self.model), betas=(0.5, 0.999), fused=True, **rates)
-        schedule = self.schedule(weights, loaders[0], args.epochs)
-        how = args.alternate, self.strategy.second_order, args.epochs, args.arch_warmup
+        schedule = self.schedule(weights, loaders[0], options.epochs)
+        how = options.alternate, self.strategy.second_order, options.epochs, options.arch_warmup
         return Bilevel(self.session, weights, logits, schedule, *loaders, *how, self.on_stage, self._penalty())
 
     def restart(self, optimizer: Optimizer, start: dict[str, Tensor]) -> None:
@@ -241,30 +192,30 @@ class Searching:
 
     def _penalty(self) -> Callable[[], Tensor] | None:
         """Return what is added to the loss of the logits, if anything is."""
-        own, args = PENALTIES.get(self.strategy.penalty), self.args
+        own, options = PENALTIES.get(self.strategy.penalty), self.options
         logits = arch_parameters(self.model)
-        cost = self._expected_cost() if args.lambda_cost else None
+        cost = self._expected_cost() if options.lambda_cost else None
         if own is None and cost is None:
             return None
 
         def penalty() -> Tensor:
             total = sum(own(p) for p in logits) / len(logits) if own else 0
-            return total + args.lambda_cost * cost() if cost else total
+            return total + options.lambda_cost * cost() if cost else total
 
         return penalty
 
     def _expected_cost(self) -> ExpectedCost:
         """Return the cost by the run's table, which is made once: seconds differ from measurement to measurement."""
-        args, device = self.args, self.session.compute.device
+        options, device = self.options, self.session.compute.device
         path, levels = self.run.path / COSTS_FILE, self.model.streams.level_names
 
         def measured() -> dict:
             if not path.exists():
                 space = self.model.fusions[0].space
                 maps = space.rank == MAPS
-                sizes = level_sizes(args.image_size, args.fusion_levels) if maps else [(space.length,)]
-                table = cost_table(space, sizes, MEASURES[args.cost], device)
-                self.run.write_json(COSTS_FILE, {"cost": args.cost, "levels": dict(zip(levels, table, strict=True))})
+                sizes = level_sizes(options.image_size, options.fusion_levels) if maps else [(space.length,)]
+                table = cost_table(space, sizes, MEASURES[options.cost], device)
+                self.run.write_json(COSTS_FILE, {"cost": options.cost, "levels": dict(zip(levels, table, strict=True))})
             return read_json(path)["levels"]
 
         table = self.ranks.broadcast_from_first(measured)
@@ -306,7 +257,7 @@ class Searching:
         if self.strategy.searcher != "gradient":
             return describe_genotype(genotype, self.model.fusions[0].space)
         row = describe(self.model.fusions, genotype)
-        wanted = self.args.hessian or self.args.early_stop == "eigenvalue"
+        wanted = self.options.hessian or self.options.early_stop == "eigenvalue"
         return row | ({"eigenvalue": self._eigenvalue()} if wanted else {})
 
     def alphas(self) -> dict[str, dict]:
@@ -329,7 +280,7 @@ class Searching:
             loss = torch.stack(losses).mean()
             return list(torch.autograd.grad(loss, logits, allow_unused=True, materialize_grads=True))
 
-        generator = torch.Generator().manual_seed(self.args.seed)
+        generator = torch.Generator().manual_seed(self.options.seed)
         value = dominant_eigenvalue(gradients, logits, HESSIAN_ITERATIONS, generator)
         return self.ranks.broadcast_from_first(lambda: value)  # whose last digits may differ
 
@@ -341,19 +292,19 @@ class Searching:
 
     def should_stop(self) -> str:
         """Return why the search is to end now, or nothing."""
-        if not self.args.early_stop or self.strategy.searcher != "gradient":
+        if not self.options.early_stop or self.strategy.searcher != "gradient":
             return ""
 
         def reason() -> str:
             rows = [row for row in self.run.rows() if "phase" not in row]
-            return reason_to_stop(rows, self.args.early_stop, self.most_parameter_free)
+            return reason_to_stop(rows, self.options.early_stop, self.most_parameter_free)
 
         return self.ranks.broadcast_from_first(reason)
 
     @property
     def most_parameter_free(self) -> int:
         """Choices without parameters that end a search: more than are allowed, or than half of all."""
-        if self.args.max_parameter_free is not None:
-            return self.args.max_parameter_free
+        if self.options.max_parameter_free is not None:
+            return self.options.max_parameter_free
         space = self.model.fusions[0].space
         return len(self.model.fusions) * space.num_choices // 2

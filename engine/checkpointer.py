@@ -5,7 +5,6 @@ schedule, random generators, the place in the data, counts. The one before is la
 beside (best.pt, genotype.json, ...) waits as NAME.nextEPOCH until last.pt knows of it.
 """
 
-import argparse
 import contextlib
 import json
 import re
@@ -21,26 +20,13 @@ from datasets.data_module import DataModule
 from datasets.loader import BadFiles
 from engine.step import Session, do_nothing
 from utils import checkpoint
+from utils.checkpoint import save, snapshot
 from utils.errors import UserError, short
-from utils.run_folder import ALPHAS, METRICS, RunFolder
-from utils.saving import save, snapshot
+from utils.run_folder import ALPHAS, FREE, METRICS, RunFolder
 from utils.seed import random_state, set_random_state
 from utils.signals import Stop, Stopped
+from utils.untrusted import FORMAT
 
-# Options that cannot change what a run computes, or whose content is compared: a run may go on with others.
-FREE = (
-    "data",
-    "config",
-    "workers",
-    "pin_mem",
-    "checkpoint_every",
-    "max_bad_files",
-    "max_bad_steps",
-    "wandb",
-    "dry_run",
-    "no_report",
-)
-FREE += ("resume", "checkpointdir", "cache_dir", "search_exp_dir", "genotype", "parallel")
 UNITS = {"s": 1, "m": 60, "h": 3600}
 NEXT = ".next"
 OF_A_PHASE = re.compile(r"(last|best)_\w+\.pt")
@@ -52,13 +38,6 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
-
-
-def interval(text: str) -> str:
-    """Check the text of --checkpoint_every: `200` steps, or a time as `10m`, `30s`, `2h`."""
-    if not re.fullmatch(r"[1-9]\d{0,8}[smh]?", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"expected a number of steps, or a time as 30s, 10m or 2h, found {text!r}")
-    return text
 
 
 class Checkpointer:
@@ -178,7 +157,7 @@ class Checkpointer:
 
     def detector(self) -> dict:
         """Return what best.pt holds."""
-        facts = self.facts | {"format": checkpoint.FORMAT, "bad_files": list(self.bad_files.names)}
+        facts = self.facts | {"format": FORMAT, "bad_files": list(self.bad_files.names)}
         return facts | {"model": self.session.model.state_dict(), "progress": self.session.progress.scores()}
 
     def stage(self, name: str, write: Callable[[Path], object]) -> str:
@@ -261,7 +240,7 @@ class Checkpointer:
 
     def _checked(self, state: dict, path: Path) -> dict:
         """Refuse what is no checkpoint of such a phase."""
-        ours, theirs = (_comparable(facts) for facts in (self.facts | {"format": checkpoint.FORMAT}, state))
+        ours, theirs = (_comparable(facts) for facts in (self.facts | {"format": FORMAT}, state))
         for name, value in ours.items():
             if theirs.get(name) != value:
                 raise UserError(

@@ -45,7 +45,7 @@ def run_epochs(
         metrics = validate()
         row |= {f"{name}_val": value for name, value in metrics.items()}
         row |= {"val_seconds": time.perf_counter() - learned, "memory_mb": peak_memory_mb()}
-        on_epoch(row, progress.update(epoch, metrics[session.task.METRIC]))
+        on_epoch(row, progress.update(epoch, metrics[session.task.metric]))
     return ""
 
 

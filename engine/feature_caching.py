@@ -13,9 +13,9 @@ import torch
 from datasets.data_module import DataModule
 from datasets.feature_cache import FeatureCache, digests_of
 from datasets.feature_store import DiskStore, MemoryStore, Shapes, Store
+from engine.compute import Compute
 from engine.feature_fill import CacheableModel, Inputs, Sources, fill_stream, record_shapes, store_key
 from engine.free_space import free_disk, free_memory
-from engine.step import Compute
 from utils.distributed import ranks_here
 from utils.errors import UserError
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from datasets.data_module import DataModule
 from datasets.feature_cache import IMAGE_VARIANTS, FeatureCache, Record, Variant
 from datasets.feature_store import Shapes, Store
-from engine.step import Compute, move
+from engine.compute import Compute
+from engine.step import move
 from utils.distributed import ranks_here
 from utils.progress_bar import bar
 

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from engine.step import Compute
-from models.detection.streams import INPUTS
-from tasks.detection import task as detection
+from engine.compute import Compute
+from engine.task import Task
 
 PROBE = 2  # pairs: batch norm learns from no fewer
 ADAM = 3  # of the size of what is trained: gradients, and two moments
@@ -14,32 +13,27 @@ ADAM = 3  # of the size of what is trained: gradients, and two moments
 PEAK, PEAK_CPU = 1.3, 1.9
 
 
-def memory_estimate(
-    model: nn.Module, streams: tuple[str, ...], image_size: tuple[int, int], batchsize: int, compute: Compute
-) -> dict[str, float]:
-    """Estimate the tensors of a training step, from what the losses of two black pairs keep for their gradients.
+def memory_estimate(task: Task, model: nn.Module, batch: dict, batchsize: int, compute: Compute) -> dict[str, float]:
+    """Estimate the tensors of a training step, from what the losses of a small batch keep for their gradients.
 
     Not in it: what PyTorch, CUDA and loader processes take by themselves, some hundred MiB to a few GiB.
 
     Args:
-        streams: of the model, of INPUTS.
-        image_size: height and width, pixels.
-        batchsize: pairs.
+        batch: on the device, of PROBE examples.
+        batchsize: of the training.
     Returns:
         "memory_model_mib" (parameters, buffers, gradients, Adam), "memory_per_pair_mib" and "memory_step_mib".
     """
     learned = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
     fixed = sum(map(_bytes, (*model.parameters(), *model.buffers()))) + ADAM * learned
     peak = PEAK_CPU if compute.device.type == "cpu" else PEAK
-    per_pair = peak * kept_for_gradients(model, streams, image_size, compute) / PROBE
+    per_pair = peak * kept_for_gradients(task, model, batch, compute) / PROBE
     sizes = {"model": fixed, "per_pair": per_pair, "step": fixed + batchsize * per_pair}
     return {f"memory_{name}_mib": round(size / 2**20, 1) for name, size in sizes.items()}
 
 
-def kept_for_gradients(
-    model: nn.Module, streams: tuple[str, ...], image_size: tuple[int, int], compute: Compute
-) -> int:
-    """Return the bytes that the losses of two black pairs keep, parameters and buffers aside."""
+def kept_for_gradients(task: Task, model: nn.Module, batch: dict, compute: Compute) -> int:
+    """Return the bytes that the losses of a batch keep, parameters and buffers aside."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
 
@@ -52,25 +46,12 @@ def kept_for_gradients(
     before, was_training = {name: buffer.clone() for name, buffer in model.named_buffers()}, model.training
     model.train()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), compute.autocast():
-        losses = detection.losses(model, black_batch(streams, image_size, compute.device))
+        losses = task.losses(model, batch)
     del losses  # held until here, so that no storage's place was taken by another's
     model.train(was_training)
     for name, buffer in model.named_buffers():  # running statistics
         buffer.copy_(before[name])
     return sum(kept.values())
-
-
-def black_batch(streams: tuple[str, ...], image_size: tuple[int, int], device: torch.device) -> dict:
-    """Return pairs of black pictures with one object each, as a loader does."""
-    names = dict.fromkeys(name for stream in streams for name in INPUTS[stream])
-    shapes = {name: (PROBE, 3 if name == "rgb" else 1, *image_size) for name in names}
-    return {
-        "images": {name: torch.zeros(shape, dtype=torch.uint8, device=device) for name, shape in shapes.items()},
-        "image_size": image_size,
-        "boxes_xyxy": torch.tensor([[[4.0, 4.0, 28.0, 28.0]]] * PROBE, device=device),
-        "labels": torch.zeros(PROBE, 1, dtype=torch.int64, device=device),
-        "scales": torch.ones(PROBE, device=device),
-    }
 
 
 def _bytes(tensor: Tensor) -> int:

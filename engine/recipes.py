@@ -85,8 +85,8 @@ def parameter_groups(
     """Return the trainable weights by group: model, unfrozen streams, and the biases of each where they are apart."""
     inner = set() if streams is None else {id(p) for p in streams.parameters()}
     weights = weight_parameters(model)
-    groups = [{"params": [p for p in weights if id(p) not in inner]}]
-    groups += [{"params": [p for p in weights if id(p) in inner], "lr": stream_lr}]
+    groups: list[dict] = [{"params": [p for p in weights if id(p) not in inner]}]
+    groups.append({"params": [p for p in weights if id(p) in inner], "lr": stream_lr})
     if recipe.biases_apart:
         biases = {id(p) for name, p in model.named_parameters() if name.rpartition(".")[2] == "bias"}
         groups = [part for group in groups for part in _biases_apart(group, biases, recipe.lr)]
@@ -109,8 +109,7 @@ def _adamw(recipe: Recipe, groups: list[dict]) -> Optimizer:
 
 
 def _sgd(recipe: Recipe, groups: list[dict]) -> Optimizer:
-    rates = {"lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
-    return torch.optim.SGD(groups, fused=True, **rates)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _restarts(recipe: Recipe, optimizer: Optimizer, steps: int, epochs: int, repeat: bool) -> LRScheduler:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from datasets.detection.corrupted import CLEAN
 from datasets.detection.corruptions import DEAD_KINDS, severities
-from engine.step import Compute, Task, move, without_inputs
+from engine.compute import Compute
+from engine.step import Task, move, without_inputs
 from models.detection.detector import FusionDetector
 from models.detection.streams import INPUTS
 from utils.progress_bar import bar

@@ -2,20 +2,21 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from engine.compute import Compute
 from engine.data_parallel import make_replica
 from engine.nonfinite import Guard
 from engine.progress import Progress
-from models.synced_norm import sync_norms
-from utils.distributed import SINGLE_PROCESS, Ranks
+from engine.task import Evaluator, Task
+from utils.distributed import Ranks
 from utils.errors import UserError
 from utils.progress_bar import bar
 from utils.seed import per_rank_rng
@@ -23,76 +24,8 @@ from utils.seed import per_rank_rng
 T = TypeVar("T")
 
 
-class Evaluator(Protocol):
-    """Collects predictions, and scores them in the end; `answers` is what of them can be written as JSON."""
-
-    answers: list[dict]
-
-    def add(self, batch: dict, predictions: Any) -> None: ...
-
-    def compute(self) -> dict[str, float | None]: ...
-
-
-class Task(Protocol):
-    """What is learned: a module, or an object, of engine/tasks.
-
-    `METRIC` names the number, 0..1, by which an epoch is chosen, `SHOWN` those that a line of the log has, `ANSWERS`
-    the file of what the best epoch has answered on `val`. Where ranks share a batch, the mean of their loss dicts is
-    that of the whole batch.
-    """
-
-    METRIC: str
-    SHOWN: tuple[str, ...]
-    ANSWERS: str
-
-    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]: ...
-
-    def predict(self, model: nn.Module, batch: dict) -> Any: ...
-
-    def make_evaluator(self, parts: Any, part: str, full: bool = False) -> Evaluator: ...
-
-
 INPUTS = ("images", "versions", "features", "inputs")  # of a batch: what models read
 LOOK_EVERY = 10  # steps; a look at a number on a GPU waits for all work given to it
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where and how numbers are computed.
-
-    Args:
-        device: of model and batches.
-        amp: bfloat16 autocast.
-        clip_grad: the norm that gradients are cut to.
-        accum: batches whose gradients are averaged for one optimiser step.
-        compile: torch.compile the model's blocks, each when it is first called.
-        ranks: that learn together; each has a share of a batch.
-    """
-
-    device: torch.device
-    amp: bool = False
-    clip_grad: float = float("inf")
-    accum: int = 1
-    compile: bool = False
-    ranks: Ranks = SINGLE_PROCESS
-
-    def place(self, model: nn.Module) -> nn.Module:
-        """Move a model to the device, in its layout; channels last is faster on a CPU (results/memory_format.csv).
-
-        Norms of several ranks learn from the whole batch.
-        """
-        if self.ranks.count > 1:
-            sync_norms(model, self.device)
-        for block in model.blocks() if self.compile else ():
-            block.compile()  # in place: names in the state dict stay
-        return model.to(self.device, memory_format=getattr(model, "memory_format", torch.channels_last))
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp)
-
-    def num_steps(self, loader: Sized) -> int:
-        """Return the optimiser steps of one pass over the loader."""
-        return -(-len(loader) // self.accum)
 
 
 def do_nothing() -> None:
@@ -261,6 +194,25 @@ def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, ti
     for _, batch, predictions in answered:
         evaluator.add(batch, predictions)
     return ranks.broadcast_from_first(evaluator.compute)
+
+
+def validator(
+    session: Session, data: Any, part: str, full: bool = False
+) -> tuple[Callable[[], dict[str, float | None]], list]:
+    """Return a function that evaluates the model on a part, and a list that holds the answers of its last call.
+
+    `full`: with all that a test records.
+    """
+    loader, answers = data.loader(part, train=False), []
+
+    def validate() -> dict[str, float | None]:
+        evaluator = session.task.make_evaluator(data, part, full)
+        metrics = evaluate(session, loader, evaluator, f"evaluate {part}")
+        data.bad_files.merge(session.compute.ranks)
+        answers[:] = evaluator.answers
+        return metrics
+
+    return validate, answers
 
 
 def in_turn(batches: Iterable[dict], ranks: Ranks) -> Iterator[dict | None]:

@@ -15,8 +15,7 @@ from report.plots import read_metrics
 from utils import checkpoint
 from utils.errors import UserError, short
 from utils.files import faults_named
-from utils.reporting import COMMAND
-from utils.run_folder import ALPHAS, METRICS, SEED_SUFFIX, RunFolder, read_json
+from utils.run_folder import ALPHAS, COMMAND, METRICS, SEED_SUFFIX, RunFolder, read_json
 
 KINDS = ("pretrain", "search", "found", "test")
 NONE = "–"

@@ -6,11 +6,11 @@ from models.search.fusion_cells.draw import colours_in_words, draw_level
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import Features
+from models.search.parameters import count_parameters
 from models.search.strategies import STRATEGIES
 from report import drawings
 from report.page import Block, Facts, Pictures, Section, Table, Words
 from report.run import Run, counted, number, points
-from utils.reporting import count_parameters
 
 SHOWN_GENOTYPES = 10  # of an evolution
 

@@ -2,16 +2,13 @@
 
 from typing import Any
 
-from commands.options import make_parser
 from datasets.splits import DEV, OVERFIT, PAPER
 from report import drawings
 from report.page import Block, Facts, Pictures, Section, Table, Words
 from report.plots import phases
 from report.run import NONE, Run, counted, duration, number, points
 from report.searched import searcher_of
-from tasks.classification.options import parser_of
-from tasks.classification.presets import DATA_SETS
-from utils.args import Parser, options_of
+from utils.run_folder import COMMAND
 
 TITLES = {"pretrain": "Pretraining", "search": "Search", "found": "Training", "test": "Test"}
 WEIGHTS_LEARN = "Weights learn on train and arch; the epoch is chosen on val."
@@ -54,8 +51,7 @@ def what_was_run(run: Run) -> Section:
 
 def _options(run: Run) -> Facts:
     """Return all options, folded; those that are not at their default first."""
-    kind = "found" if run.kind == "test" else run.kind
-    defaults = {name: action.default for name, action in options_of(parser_for(run, kind)).items()}
+    defaults = run.read(COMMAND).get("defaults", {})
     shown = {name: value for name, value in run.args.items() if name != "data"}
     ours = {
         name: f"{value} (default {_plain(defaults[name])})"
@@ -64,12 +60,6 @@ def _options(run: Run) -> Facts:
     }
     rest = {name: f"{_plain(value)}" for name, value in shown.items() if name not in ours}
     return Facts(ours | rest, "All options; those with another value than the default first")
-
-
-def parser_for(run: Run, kind: str) -> Parser:
-    """Return the parser of the command that a run is of."""
-    name = run.args.get("dataset")
-    return parser_of(DATA_SETS[name])(kind) if name in list(DATA_SETS) else make_parser(kind)
 
 
 def _plain(value: Any) -> Any:

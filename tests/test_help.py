@@ -3,12 +3,19 @@
 import argparse
 import importlib
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from commands.options import make_parser
-from tasks.classification.options import parser_of as class_parser_of
+from commands.options import EVERYDAY, make_parser
+from datasets.detection import corruptions, names, registry
+from models.detection import baselines
+from tasks import TASKS
+from tasks.classification import build
 from tasks.classification.presets import DATA_SETS
+from tasks.detection import options as detection_options
 from utils.args import Parser
 
 SECTIONS = ("pretrain", "search", "found")
@@ -40,6 +47,9 @@ UNITS = (
     "films",
     "positions",
 )
+
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Found(Exception):
@@ -86,15 +96,14 @@ def check(action: argparse.Action) -> None:
         assert any(unit in action.help for unit in UNITS), f"{name}: expected a unit: {action.help}"
 
 
-PARSERS = {"flira": make_parser} | {name: class_parser_of(one) for name, one in DATA_SETS.items()}
-
-
 @pytest.mark.parametrize("section", SECTIONS)
-@pytest.mark.parametrize("command", PARSERS)
+@pytest.mark.parametrize("command", TASKS)
 def test_every_option_says_unit_and_default(command, section):
     faults = []
-    for action in options(PARSERS[command](section)):
+    parser = make_parser(TASKS[command], section)
+    for action in options(parser):
         try:
+            action.help = parser._get_formatter()._expand_help(action)
             check(action)
         except AssertionError as error:
             faults.append(str(error).partition("\nassert")[0])
@@ -109,9 +118,65 @@ def test_every_option_of_a_tool_says_its_default(tool, monkeypatch):
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_help_comes_in_groups_and_begins_shortly(section):
-    text = make_parser(section).format_help()
-    assert text.startswith("usage: ")
-    assert len(text.split("\n\n")[0].splitlines()) <= 2
-    own = {"pretrain": "pretraining:", "search": "search space:", "found": "found network:"}[section]
-    for group in ("data:", "detector:", "run:", own):
-        assert f"\n{group}\n" in text
+    parser = make_parser(TASKS["flira"], section)
+    for text in (parser.format_help(), parser.format_help(everything=False)):
+        assert text.startswith("usage: ")
+        assert len(text.split("\n\n")[0].splitlines()) <= 2
+        own = {"pretrain": "pretraining:", "search": "search space:", "found": "found network:"}[section]
+        for group in ("data:", "network:", "run:", own):
+            assert f"\n{group}\n" in text
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("name", TASKS)
+def test_help_shows_what_is_set_most_and_help_all_the_rest(name, section, capsys):
+    parser = make_parser(TASKS[name], section)
+    flags = {action.option_strings[0] for action in options(parser)}
+
+    def shown(*argv: str) -> set[str]:
+        with pytest.raises(SystemExit) as end:
+            parser.parse_args(argv)
+        assert end.value.code == 0
+        return flags & set(re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, re.MULTILINE))
+
+    assert shown("--help", "all") == flags
+    assert 15 <= len(shown("--help")) <= 40
+    assert {"--epochs", "--seed", "--config"} <= shown("--help")
+
+
+MAINS = sorted(path.name for path in ROOT.glob("main_*.py"))
+
+
+def test_no_main_imports_torch_to_show_its_options():
+    """One process for all: torch would be among its modules."""
+    code = """
+import runpy, sys
+for name in sys.argv[1:]:
+    sys.argv[1:] = ["--help"]
+    try:
+        runpy.run_path(name, run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, name
+    assert "torch" not in sys.modules, name
+"""
+    done = subprocess.run([sys.executable, "-c", code, *MAINS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: ") == len(MAINS) == 3 * len(TASKS)
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_mains_are_short(name):
+    assert len((ROOT / name).read_text().splitlines()) <= 20
+
+
+def test_names_of_options_are_those_of_the_tables():
+    assert list(detection_options.BASELINES) == list(baselines.BASELINES)
+    assert detection_options.FUSIONS == baselines.FUSIONS
+    assert names.KINDS == corruptions.KINDS
+    assert tuple(registry.LOCATE) == names.DATA_SETS
+    assert build.READERS.keys() == DATA_SETS.keys()
+    assert {action.dest for parser in every_parser() for action in options(parser)} >= set(EVERYDAY) - {"data"}
+
+
+def every_parser() -> list[Parser]:
+    return [make_parser(task, section) for task in TASKS.values() for section in SECTIONS]

@@ -1,6 +1,5 @@
 """Every known fault of the public implementation, as a check that holds here and fails on the faulty form."""
 
-import argparse
 import ast
 import copy
 import importlib
@@ -11,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+import commands.options
 import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
-from commands.options import make_parser
 from models.detection.detector import FusionDetector
 from models.detection.fusions import found_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
@@ -22,6 +21,8 @@ from models.detection.streams import Streams
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
+from tasks import TASKS
+from utils.args import Options
 
 REPO = Path(__file__).resolve().parent.parent
 NORMALIZATION = dict.fromkeys(("rgb", "thermal"), ((0.5,) * 3, (0.25,) * 3))
@@ -163,36 +164,21 @@ def test_only_a_test_reads_the_test_pairs(tmp_path, tiny_flir, tiny_config, monk
 # 4. Command-line options that no code reads.
 
 
-class Watched(argparse.Namespace):
-    """Options that remember which of them were read."""
-
-    def __init__(self, args: argparse.Namespace, read: set[str]):
-        super().__init__(**vars(args))
-        object.__setattr__(self, "_read", read)
-
-    def __getattribute__(self, name: str):
-        if not name.startswith("_"):
-            object.__getattribute__(self, "_read").add(name)
-        return super().__getattribute__(name)
-
-
-def unread_options(monkeypatch, section: str, runs: list[list[str]], make_parser) -> set[str]:
+def unread_options(section: str, runs: list[list[str]]) -> set[str]:
     """Run a command and return its options that it never read."""
-    module, read = MAINS[section], set()
-    parse = importlib.import_module("utils.args").parse
-    plain = importlib.import_module("utils.args").plain
-    monkeypatch.setattr(module, "parse", lambda _, argv, name: Watched(parse(make_parser, argv, name), read))
+    read = set()
 
-    def hidden(args):
-        return {k: v for k, v in plain(args).items() if k != "_read"}
+    def get(options: Options, name: str):
+        read.add(name)
+        return object.__getattribute__(options, name)
 
-    monkeypatch.setattr(module, "plain", hidden, raising=False)
-    for more in ("utils.reporting", "utils.learning"):
-        monkeypatch.setattr(importlib.import_module(more), "plain", hidden)
-    for argv in runs:
-        assert module.main(argv) == 0
-    options = {a.dest for a in make_parser(section)._actions} - {"help", "config"}
-    return options - read
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Options, "__getattribute__", get)
+        patch.setattr(Options, "__getitem__", get)
+        for argv in runs:
+            assert MAINS[section].main(argv) == 0
+    parser = commands.options.make_parser(TASKS["flira"], section)
+    return {a.dest for a in parser._actions} - {"help", "config"} - read
 
 
 def options_runs(section: str, data: Path, config: Path) -> list[list[str]]:
@@ -219,14 +205,16 @@ def test_every_option_is_read(in_work, tiny_flir, tiny_config, monkeypatch, sect
     if section == "pretrain":
         monkeypatch.chdir(in_work.parent)
     runs = options_runs(section, tiny_flir, tiny_config)
-    assert unread_options(monkeypatch, section, runs, make_parser) == set()
+    assert unread_options(section, runs) == set()
+    make_parser = commands.options.make_parser
 
-    def faulty(name):
-        parser = make_parser(name)
+    def faulty(task, name):
+        parser = make_parser(task, name)
         parser.add_argument("--learning_speed", type=float, default=1.0)
         return parser
 
-    assert "learning_speed" in unread_options(monkeypatch, section, runs[:1], faulty)
+    monkeypatch.setattr(commands.options, "make_parser", faulty)
+    assert "learning_speed" in unread_options(section, runs[:1])
 
 
 # 5. Anomaly detection at import, pickle, a fixed number of classes.

@@ -206,7 +206,7 @@ def test_pretraining_writes_all_or_nothing(tiny_flir, tiny_config, tmp_path, mon
     run(pretrain, capsys, tiny_flir, "--config", tiny_config)
     folder = tmp_path / "checkpoints/flira"
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    monkeypatch.setattr("main_pretrain_flira.train_shared_head", lambda *_: 1 / 0)
+    monkeypatch.setattr("tasks.detection.pretrain.shared_head_model", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         pretrain([str(tiny_flir), "--config", str(tiny_config), "--seed", "5"])
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before

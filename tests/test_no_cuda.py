@@ -1,6 +1,5 @@
 """A run on the CPU leaves CUDA alone also where there is a GPU, which may be full, broken or another's; so does MPS."""
 
-import argparse
 import json
 import os
 from collections.abc import Callable
@@ -8,13 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from engine.compute import pick_compute
 from engine.epochs import peak_memory_mb
 from engine.nonfinite import Guard
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
 from tests.run_commands import named, run
-from utils.experiment import pick_compute
 from utils.seed import random_state, set_random_state
 
 # Only looks, or is noted for when CUDA is started.
@@ -79,14 +78,8 @@ def test_auto_takes_what_is_there(monkeypatch, gpu, mps):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     asked = []
     monkeypatch.setattr(torch, "empty", lambda size, device: asked.append(device.type))
-    compute = pick_compute(options())
+    compute = pick_compute()
     assert asked == [compute.device.type] == ["cuda" if gpu else "mps" if mps else "cpu"]
-
-
-def options(**given: object) -> argparse.Namespace:
-    defaults = {"device": "auto", "amp": False, "clip_grad": 10.0, "accum": 1, "compile": False, "pin_mem": False}
-    defaults["deterministic"] = False
-    return argparse.Namespace(**defaults | given)
 
 
 @pytest.mark.parametrize("kind", ["cpu", "mps", "cuda"])

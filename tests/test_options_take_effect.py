@@ -15,7 +15,7 @@ from main_pretrain_flira import main as pretrain
 from models.detection.baselines import Widened
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.supernet import SearchableFusion
-from utils.reporting import count_parameters
+from models.search.parameters import count_parameters
 
 
 class Seen(dict):
@@ -42,9 +42,8 @@ def seen(monkeypatch, in_work) -> Seen:
         wrap(monkeypatch, built, "torch.optim.lr_scheduler", name)
     wrap(monkeypatch, built, "datasets.detection.detection_data", "DetectionTransform")
     wrap(monkeypatch, built, "datasets.data_module", "make_loader")
-    for place in ("main_pretrain_flira", "main_darts_searchable_flira", "main_darts_found_flira"):
-        wrap(monkeypatch, built, place, "pick_compute")
-    for place in ("main_darts_searchable_flira", "utils.found", "main_pretrain_flira"):
+    wrap(monkeypatch, built, "commands.run", "pick_compute")
+    for place in ("tasks.detection.build", "tasks.detection.pretrain"):
         wrap(monkeypatch, built, place, "FusionDetector")
     return built
 

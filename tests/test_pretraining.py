@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-import main_pretrain_flira
-from commands.options import make_parser
+import commands.pretrain
+from commands.options import parser_of
 from datasets.data_module import LoaderOptions
 from datasets.detection.detection_data import ImageOptions
 from datasets.detection.opening import open_data
+from engine.pretrained import make_folder
 from main_darts_found_flira import main as found
-from main_pretrain_flira import build_detector, check_sizes
 from main_pretrain_flira import main as pretrain
+from tasks import TASKS
+from tasks.detection.pretrain import build_detector, check_stream_sizes
 from tests import processes
 from tests.run_commands import named, refused, run
-from utils import learning
 from utils.args import parse
 from utils.errors import UserError
 from utils.lock import locked
-from utils.pretrained import make_folder
 
 REPO = Path(__file__).resolve().parent.parent
 STREAMS, HEAD = "Att_Fusion_Net_Pretrained_Best.pth.tar", "Head_Net_Pretrained_Best.pth.tar"
@@ -61,14 +61,14 @@ def test_the_order_of_the_modalities_does_not_matter(
 def test_every_phase_draws_as_if_it_were_the_first(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
     """What the order test cannot see where nothing is drawn in training, as drop path would be."""
     monkeypatch.chdir(tmp_path)
-    train, states = learning.train, []
+    train, states = commands.pretrain.train, []
 
     def spy(*args):
         states.append(torch.get_rng_state())
         train(*args)
         torch.rand(1)
 
-    monkeypatch.setattr(learning, "train", spy)
+    monkeypatch.setattr(commands.pretrain, "train", spy)
     run(pretrain, capsys, tiny_flir, "--config", tiny_config)
     assert len(states) == 3
     assert all(torch.equal(state, states[0]) for state in states)
@@ -131,16 +131,16 @@ def test_the_lock_lets_one_in_at_a_time(tmp_path):
 def test_what_appears_during_training_is_checked_again(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
     """The other modality ends first, at another split: nothing is overwritten, and the line says why."""
     monkeypatch.chdir(tmp_path)
-    fit = main_pretrain_flira.fit
+    fit = commands.pretrain.fit
     other = [str(tiny_flir), "--modality", "thermal", "--config", str(tiny_config), "--split_seed", "1"]
 
     def slow_fit(*args):
-        monkeypatch.setattr(main_pretrain_flira, "fit", fit)
+        monkeypatch.setattr(commands.pretrain, "fit", fit)
         state = fit(*args)
         assert pretrain(other) == 0
         return state
 
-    monkeypatch.setattr(main_pretrain_flira, "fit", slow_fit)
+    monkeypatch.setattr(commands.pretrain, "fit", slow_fit)
     assert "--allow_split_mismatch" in refused(
         pretrain, capsys, tiny_flir, "--modality", "rgb", "--config", tiny_config
     )
@@ -148,8 +148,10 @@ def test_what_appears_during_training_is_checked_again(tiny_flir, tiny_config, t
 
 
 def detector(data: Path, config: Path, *options: str):
-    args = parse(make_parser, [str(data), "--config", str(config), "--num-classes", "3", *options], "pretrain")
-    check_sizes(args)
+    args = parse(
+        parser_of(TASKS["flira"]), [str(data), "--config", str(config), "--num-classes", "3", *options], "pretrain"
+    )
+    args = check_stream_sizes(args).with_values("data", num_classes=3)
     parts = open_data(str(data), "flir_aligned", ImageOptions(args.image_size), LoaderOptions(batch_size=1))
     return build_detector(args, args.modality, parts.data.normalization)
 

@@ -22,13 +22,12 @@ from benchmarks.rows import read_rows
 from datasets.detection.annotations import is_file_name
 from datasets.detection.coco_json import parse_coco
 from models.search.fusion_cells.genotype_file import genotype_from_json, parse_text
+from tasks.detection.flira import FLIRA
+from tasks.detection.stream_files import head_classes, stream_sizes
 from tests import spoil
 from utils import checkpoint
-from utils.checkpoint import head_classes, stream_sizes
 from utils.errors import MAX_LINE, UserError, printable, short
-from utils.found import check_fields
-from utils.inherit import INHERITED, check_inherited
-from utils.plain import check_plain, read_yaml
+from utils.untrusted import INHERITED, check_fields, check_option, check_plain, read_yaml
 
 drawn = settings(
     derandomize=True,
@@ -94,6 +93,10 @@ def refused_or(read, *args):
         return None
 
 
+def check_a_run(state: dict) -> None:
+    check_fields(state, "f.x", options=FLIRA.rebuilt_from, fields=FLIRA.fields)
+
+
 @drawn
 @given(value=VALUES)
 def test_values_in_the_place_of_any_field(value, tmp_path):
@@ -101,9 +104,9 @@ def test_values_in_the_place_of_any_field(value, tmp_path):
     inputs, levels = ("thermal/bifpn1", "rgb/bifpn1"), ("P3",)
     refused_or(genotype_from_json, value, "f.x", inputs, levels, 8)
     for name in RUN:
-        refused_or(check_fields, {**copy.deepcopy(RUN), name: value, "model": {}}, Path("f.x"))
+        refused_or(check_a_run, {**copy.deepcopy(RUN), name: value, "model": {}})
     for name in INHERITED:
-        refused_or(check_inherited, name, value, "f.x")
+        refused_or(check_option, name, value, "f.x")
     coco = {"images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}], "annotations": []}
     coco["categories"] = [{"id": 1, "name": "person"}]
     for place in (coco, coco["images"][0], coco["categories"][0]):

@@ -12,11 +12,10 @@ import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
 from benchmarks.road_scenes import spread
-from commands.options import make_parser
+from commands.options import parser_of
 from datasets.road_scenes import parse as parse_scenes
 from datasets.scenes import scenes_hash
-from tasks.classification.options import parser_of
-from tasks.classification.presets import DATA_SETS
+from tasks import TASKS
 from tools.demo.__main__ import config_hash
 from utils.args import parse
 
@@ -27,8 +26,7 @@ MAINS = {
     "main_darts_searchable_flira.py": ("search", main_darts_searchable_flira),
     "main_darts_found_flira.py": ("found", main_darts_found_flira),
 }
-PARSERS = {"flira": make_parser} | {name: parser_of(data_set) for name, data_set in DATA_SETS.items()}
-NEEDS_MORE = ("_exp_dir", " exp>", "--genotype", "early", "my_set.yaml", "--dataset voc", "--resume")
+PARSERS = {name: parser_of(task) for name, task in TASKS.items()}
 PUBLISHED = (
     "python main_darts_searchable_flira.py <dir of FLIR-Aligned Dataset> --batchsize=8 --epochs=10 --wandb",
     "python main_darts_found_flira.py <dir of FLIR-Aligned Dataset> --search_exp_dir=<dir of search exp> "
@@ -46,6 +44,9 @@ def commands() -> list[str]:
             if line.startswith("    python main_"):
                 found.append(line.partition("  #")[0].strip())
     return found
+
+
+NEEDS_MORE = ("_exp_dir", " exp>", "--genotype", "early", "my_set.yaml", "--dataset voc", "--resume")
 
 
 def argv_of(line: str, data: str) -> list[str]:
@@ -84,7 +85,7 @@ def test_commands_without_a_run_pass_a_dry_run(in_work, tiny_flir, tiny_config, 
 def test_shipped_configs_are_read():
     for path in set((REPO / "configs").glob("*.yaml")) - set((REPO / "configs").glob("study*.yaml")):
         for section in ("pretrain", "search", "found"):
-            parse(make_parser, ["data", "--config", str(path)], section)
+            parse(parser_of(TASKS["flira"]), ["data", "--config", str(path)], section)
 
 
 def test_links_lead_somewhere():

@@ -17,7 +17,8 @@ from engine.checkpointer import Checkpointer
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
+from tasks.detection.task import DetectionEvaluator
 from tests import processes
 from tests.run_commands import named, refused, run
 from utils.lock import locked
@@ -51,14 +52,14 @@ def whole(tmp_path_factory) -> soak.Place:
 
 def go(place: soak.Place, kind: str, *more: object) -> int:
     """Run a command in this process, as `soak.struck` does in one of its own."""
-    before, compute = Path.cwd(), detection.DetectionEvaluator.compute
+    before, compute = Path.cwd(), DetectionEvaluator.compute
     os.chdir(place.root)
-    detection.DetectionEvaluator.compute = soak.mean_confidence
+    DetectionEvaluator.compute = soak.mean_confidence
     try:
         return MAINS[kind](place.argv(kind, *more)[1:])
     finally:
         os.chdir(before)
-        detection.DetectionEvaluator.compute = compute
+        DetectionEvaluator.compute = compute
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def stopped(stopped_place, place, monkeypatch, capsys) -> Path:
     """The folder of a search that was stopped, in a copy of its place."""
     shutil.copytree(stopped_place.root, place.root, dirs_exist_ok=True)
     monkeypatch.chdir(place.root)
-    monkeypatch.setattr(detection.DetectionEvaluator, "compute", soak.mean_confidence)
+    monkeypatch.setattr(DetectionEvaluator, "compute", soak.mean_confidence)
     capsys.readouterr()
     return place.folder("search").relative_to(place.root)
 

@@ -1,15 +1,17 @@
 """--seeds: a run per seed, each as it would be alone, gone on with where it was stopped, and compared."""
 
-import argparse
 import re
 from pathlib import Path
 
 import pytest
 
 from commands import several_seeds as seeds
+from commands.options import parser_of
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
+from tasks import TASKS
 from tests.run_commands import named, refused, run
+from utils.args import parse
 from utils.run_folder import read_json
 
 
@@ -60,8 +62,8 @@ def test_what_contradicts_is_refused(in_work, tiny_flir, tiny_config, capsys, op
 
 
 def test_without_seeds_nothing_changes():
-    args = argparse.Namespace(seeds=None)
-    assert list(seeds.each_seed(args, "found")) == [args]
+    options = parse(parser_of(TASKS["flira"]), ["data"], "found")
+    assert list(seeds.each_seed(options, "found")) == [options]
 
 
 def test_one_seed_that_is_typed_wins_over_seeds_of_a_config(in_work, tiny_flir, tiny_config, capsys, tmp_path):

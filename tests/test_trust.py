@@ -1,6 +1,5 @@
 """What docs/security.md promises: of files that lead elsewhere, wait, are damaged or made to do harm, and of names."""
 
-import argparse
 import io
 import json
 import os
@@ -34,18 +33,19 @@ from datasets.detection.opening import open_data_set, open_source
 from datasets.detection.registry import locate
 from datasets.detection.voc_xml import read_names
 from datasets.images import MAX_PIXELS, read_rgb
+from engine.pretrained import options_from_pretraining
 from models.detection.streams import Streams
 from report import plots
 from report.plots import View, draw_detections, plot_curves
+from tasks.detection.stream_files import stream_sizes
 from tests.spoil import LEAVING
 from tests.tiny_sets import make_tiny_own
 from tools.check_data import main as check_data
 from tools.data_checks.records import _digest
 from tools.data_checks.unlisted_files import unlisted_files
 from utils import checkpoint
-from utils.args import command
+from utils.args import Options, command
 from utils.errors import UserError, printable
-from utils.experiment import inherit_pretrained
 
 # Pipes, folders and devices in the place of files.
 
@@ -260,7 +260,7 @@ def test_sizes_are_those_of_the_tensors_in_the_file(tmp_path):
             checkpoint.load(tmp_path / "a.pt")
     for change in ({name: torch.zeros(32, 16, 1, 1)}, {"thermal_fpn.cell.9999.fnode.0.x": torch.zeros(1)}):
         with pytest.raises(UserError, match=r"f: .*expected"):
-            checkpoint.stream_sizes(state | change, "f", ("thermal",))
+            stream_sizes(state | change, "f", ("thermal",))
     same = torch.zeros(1000)
     torch.save({f"{number}": same for number in range(50)}, tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"expected tensors of at most the file's"):
@@ -280,9 +280,9 @@ OPTIONS = {
 def test_options_of_a_pretraining_that_are_none(tmp_path, name):
     value, words = OPTIONS[name]
     (tmp_path / "pretrain.json").write_text(json.dumps({name: value}))
-    args = argparse.Namespace(checkpointdir=str(tmp_path), given=set(), typed=set())
+    options = Options({"checkpointdir": str(tmp_path)}, {}, {})
     with pytest.raises(UserError, match=rf"pretrain.json: {re.escape(words)}"):
-        inherit_pretrained(args)
+        options_from_pretraining(options, ("backbone", "image_size", "anchor_scale"))
 
 
 # Names that speak to the terminal, or to matplotlib.

@@ -9,11 +9,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from commands.options import above_zero, image_size, positive
 from datasets.detection.detection_data import DetectionData
+from datasets.detection.names import dataset_name, is_description
 from datasets.detection.opening import open_source
 from datasets.detection.pairing import MissingImage
-from datasets.detection.registry import dataset_name, is_description, locate
+from datasets.detection.registry import locate
 from datasets.detection.sources import Source
 from datasets.splits import make_split
 from models.detection.anchor_fit import SCALES, anchor_shares, better_scale
@@ -24,6 +24,7 @@ from tools.data_checks.report import in_words, show
 from tools.data_checks.unlisted_files import named_images, unlisted_files
 from utils.args import Parser, command
 from utils.errors import UserError
+from utils.option_types import above_zero, image_size, positive
 from utils.run_folder import write_json
 
 SHIFT_SHARE = 0.0075  # of the longer side, beyond which a shift is named: 5 px of 640, a third of a small FLIR box

@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from datasets.detection.sources import CHANNELS
 from datasets.detection.transforms import fill_from_mean
 from models.detection.export import ExportedDetector, RawDetector, WithLogits
+from tasks.detection.flira import FLIRA
 from tasks.detection.predictor import Predictor
+from utils import checkpoint
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.files import replace_file
-from utils.found import check_fields, read_run
 from utils.run_folder import commit
+from utils.untrusted import check_fields
 from utils.weights import KEY, SUFFIX, save_weights
 
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
@@ -59,8 +61,9 @@ def main(argv: list[str]) -> None:
     if "onnx" in paths:
         check_libraries()
     if "weights" in paths:
-        path, state = read_run(args.eval_exp_dir)
-        check_fields(state, path)
+        path = Path(args.eval_exp_dir) / "best.pt"
+        state = checkpoint.load(path)
+        check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields)
         save_weights(state, paths["weights"])
         print(f"weights: {paths['weights']} ({size_of(paths['weights'])})")
     if "onnx" in paths:
@@ -92,7 +95,7 @@ def size_of(path: Path) -> str:
 def export_onnx(predictor: Predictor, path: Path, raw: bool) -> None:
     """Write and check the file; one that does not agree with PyTorch is not kept."""
     model = copy.deepcopy(predictor.model).to(memory_format=torch.contiguous_format)
-    network = RawDetector(model) if raw else WithLogits(ExportedDetector(model, predictor.args.image_size))
+    network = RawDetector(model) if raw else WithLogits(ExportedDetector(model, predictor.options.image_size))
     program = to_onnx(network.eval(), predictor, raw)
     told = compare(content_of(program), network, predictor, raw)
     if not raw:
@@ -131,7 +134,7 @@ def facts_of(predictor: Predictor, raw: bool) -> dict[str, object]:
         "method": predictor.method,
         "sensors": predictor.sensors,
         "classes": predictor.classes,
-        "image_size": list(predictor.args.image_size),
+        "image_size": list(predictor.options.image_size),
         "fill": fill_from_mean(predictor.normalization, CHANNELS),
         "thermal_counts": predictor.thermal_counts,
         "raw": raw,
@@ -141,7 +144,7 @@ def facts_of(predictor: Predictor, raw: bool) -> dict[str, object]:
 
 def make_inputs(network: nn.Module, predictor: Predictor, count: int, raw: bool, seed: int = 0) -> dict[str, Tensor]:
     """Return noise as the inputs of `count` pairs, by name."""
-    draws, (height, width) = torch.Generator().manual_seed(seed), predictor.args.image_size
+    draws, (height, width) = torch.Generator().manual_seed(seed), predictor.options.image_size
     channels = {name: 3 if name == "rgb" else 1 for name in network.names}
     images = {
         name: torch.randint(0, 256, (count, number, height, width), generator=draws, dtype=torch.uint8)

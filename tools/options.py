@@ -5,18 +5,17 @@ import sys
 from itertools import chain
 
 from commands.options import make_parser
-from tasks.classification.options import parser_of
-from tasks.classification.presets import DATA_SETS
-from utils.args import Parser, command
+from tasks import TASKS
+from utils.args import SECTIONS, Parser, command
 
-SECTIONS = ("pretrain", "search", "found")
 HEAD = """# Every option
 
-What `--help` says of the commands, on one page; made by `python -m tools.options`. In parentheses stands the
+What `--help all` says of the commands, on one page; made by `python -m tools.options`. In parentheses stands the
 default, and the published value where it is another. Options come from the command line, then from `--config`'s
 section, then from its top level, then from the run or checkpoint that is built on, then from the default; in a test,
 what the trained network is made of comes from its run even where a config says otherwise.
 """
+FIRST = "flira"  # whose options are listed in full
 Option = tuple[str, str, str]  # its name, what it takes, what it means
 
 
@@ -28,14 +27,15 @@ def main(argv: list[str]) -> None:
 
 def page() -> str:
     """Return the page."""
-    known = gathered({section: make_parser(section) for section in SECTIONS})
+    first = gathered({section: make_parser(TASKS[FIRST], section) for section in SECTIONS})
     parts = [HEAD, "\n## main_pretrain_flira.py, main_darts_searchable_flira.py, main_darts_found_flira.py\n"]
-    parts += [table(group, options) for group, options in known.items()]
-    detection = {option for options in known.values() for option in options}
-    kinds = {f"{section}, {name}": parser_of(one)(section) for name, one in DATA_SETS.items() for section in SECTIONS}
-    parts.append(f"\n## The same of {', '.join(DATA_SETS)}\n\nThose that are not as above.\n")
+    parts += [table(group, options) for group, options in first.items()]
+    listed = {option for options in first.values() for option in options}
+    others = [name for name in TASKS if name != FIRST]
+    kinds = {f"{section}, {name}": make_parser(TASKS[name], section) for name in others for section in SECTIONS}
+    parts.append(f"\n## The same of {', '.join(others)}\n\nThose that are not as above.\n")
     for group, options in gathered(kinds).items():
-        if own := {option: of for option, of in options.items() if option not in detection}:
+        if own := {option: of for option, of in options.items() if option not in listed}:
             parts.append(table(group, own))
     return "".join(parts)
 
@@ -56,7 +56,7 @@ def gathered(parsers: dict[str, Parser]) -> dict[str, dict[Option, list[str]]]:
         for group, action in chain.from_iterable(((g, a) for a in g._group_actions) for g in parser._action_groups):
             if action.dest != "help":
                 name = action.option_strings[0] if action.option_strings else action.metavar
-                option = name, words(action, formatter), action.help.replace("%%", "%").replace("|", "\\|")
+                option = name, words(action, formatter), formatter._expand_help(action).replace("|", "\\|")
                 groups.setdefault(group.title, {}).setdefault(option, []).append(section)
     return groups
 

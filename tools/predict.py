@@ -25,7 +25,6 @@ from torchvision.io import write_jpeg
 from torchvision.utils import draw_bounding_boxes
 from tqdm import tqdm
 
-from commands.options import positive, probability
 from datasets.classification.video import Video, VideoWriter, is_video, side_by_side
 from datasets.detection.pairing import images_in, without_suffix
 from datasets.images import SUFFIXES
@@ -33,6 +32,7 @@ from report.plots import BOX_COLOURS
 from tasks.detection.predictor import SENSORS, Pair, Predictor
 from utils.args import Parser, command
 from utils.errors import UserError, printable
+from utils.option_types import positive, probability
 from utils.run_folder import write_json
 
 OF_SENSOR = re.compile(r"[_-](rgb|visible|vis|thermal|infrared|ir|lwir|previewdata)$", re.IGNORECASE)

@@ -7,7 +7,6 @@ random, since what they cost does not depend on them. In every round each networ
 that what else the machine does falls on all. Times are of this machine, medians and 95th percentiles.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -18,19 +17,18 @@ import torch
 from torch import nn
 from tqdm import trange
 
-from commands.options import positive
 from engine.step import move
 from models.detection.baselines import FUSIONS
 from models.detection.detector import FusionDetector
 from models.search.costs import macs
-from tasks.detection import task as detection
+from models.search.parameters import count_parameters
+from tasks.detection.build import assemble, make_head, make_streams, needed_modalities
+from tasks.detection.flira import FLIRA as detection
 from tasks.detection.predictor import Predictor
 from tools.demo.summary import markdown
 from utils.args import Parser, command
 from utils.errors import UserError
-from utils.experiment import build_head, build_streams
-from utils.found import assemble, needed_modalities
-from utils.reporting import count_parameters
+from utils.option_types import positive
 from utils.run_folder import write_json
 
 WHOLE = "the network"
@@ -82,7 +80,7 @@ def profile(predictor: Predictor, batchsize: int, rounds: int) -> list[dict[str,
 
 def noise(predictor: Predictor, batchsize: int) -> dict:
     """Return a batch of noise: what costs time does not depend on what the pictures show, but for sorting out boxes."""
-    height, width = predictor.args.image_size
+    height, width = predictor.options.image_size
     draws = torch.Generator().manual_seed(0)
     shapes = {"rgb": 3, "thermal": 1}
     images = {
@@ -117,9 +115,9 @@ def run_stream(model: FusionDetector, batch: dict, name: str) -> None:
 
 def other(name: str, predictor: Predictor) -> FusionDetector:
     """Return a hand-made detector of the sizes of the trained one, with random weights."""
-    args = argparse.Namespace(**vars(predictor.args) | {"baseline": name, "widen": None})
-    streams = build_streams(args, needed_modalities(args))
-    return predictor.compute.place(assemble(args, streams, build_head(args), None, predictor.normalization)).eval()
+    options = predictor.options.with_values("default", baseline=name, widen=None)
+    streams = make_streams(options, needed_modalities(name))
+    return predictor.compute.place(assemble(options, streams, make_head(options), None, predictor.normalization)).eval()
 
 
 @torch.no_grad()

@@ -3,16 +3,17 @@
 import sys
 from pathlib import Path
 
-from commands.options import make_parser
+from commands.options import parser_of
 from datasets.data_module import DataModule
-from datasets.detection.registry import is_description
+from datasets.detection.names import is_description
 from report.comparison import write_comparison
 from report.run import Run
 from report.runs import write_report
+from tasks import TASKS
+from tasks.detection.build import open_data
 from utils.args import Parser, command, parse
 from utils.errors import UserError
-from utils.experiment import open_data
-from utils.inherit import inherit
+from utils.untrusted import options_from_run
 
 COMPARISON = "comparison.html"
 
@@ -55,12 +56,13 @@ def data_of(run: Run, folder: str | None) -> DataModule | None:
     """
     if not (run.path / "detections.json").exists():
         return None
-    args = parse(make_parser, [folder or run.args["data"]], "found")
-    inherit(args, run.args, ("dataset", "split_seed", "paper_protocol", "overfit"), source=f"{run.path / 'args.json'}")
-    if is_description(args.dataset):
-        args.dataset = str(run.path / "dataset.yaml")
+    options = parse(parser_of(TASKS["flira"]), [folder or run.args["data"]], "found")
+    names = ("dataset", "split_seed", "paper_protocol", "overfit")
+    options = options_from_run(options, run.args, names, source=f"{run.path / 'args.json'}")
+    if is_description(options.dataset):
+        options = options.with_values("run", dataset=str(run.path / "dataset.yaml"))
     try:
-        return open_data(args)
+        return open_data(options)
     except UserError as error:
         raise UserError(f"{run.path}: data: {error} (--data DIR names a folder that has moved)") from None
 

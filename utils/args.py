@@ -1,26 +1,84 @@
-"""Command lines: parsing over YAML configs, and one clear line for every mistake. The options: options.py.
+"""Command lines: options over YAML configs, and one clear line for every mistake. Imports no torch.
 
-Precedence: command line over the config's section over its top level over the run or checkpoint that is built on
-over the default. `args.given` holds the names set by command line or config, `args.typed` those typed.
+Precedence: command line over the config's section over its top level over the run or checkpoint that is built on over
+the default. `Options` keeps the origin of each value. The options themselves: commands/options.py and
+tasks/*/options.py.
 """
 
 import argparse
 import contextlib
 import functools
 import io
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
 from utils import distributed
 from utils.errors import UserError, known_faults_named, near, printable, short
 from utils.launch import RelaunchRequest, launch, start_several
-from utils.plain import read_yaml
 from utils.signals import Stopped
+from utils.untrusted import read_yaml
 
 SECTIONS = ("pretrain", "search", "found")
 SHOWN_NAMES = 5  # of unknown options
+TYPED, CONFIG, DEFAULT, ABSENT = "command line", "config", "default", "absent"
+
+
+class Options:
+    """Frozen options of a command: values by attribute, each with its origin.
+
+    `defaults` has those of all options. An origin is "command line", "config", "run", "checkpoint", "data" or
+    "default"; "absent" is that of an option which this command does not have, and whose value is fixed.
+    """
+
+    def __init__(self, values: dict[str, Any], origins: dict[str, str], defaults: dict[str, Any]):
+        vars(self).update(values)
+        vars(self).update(_origins=origins, defaults=defaults)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"options are frozen: with_values({name}=...) returns new ones")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Options) and vars(self) == vars(other)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._origins
+
+    def __getitem__(self, name: str) -> Any:
+        return vars(self)[name]
+
+    def origin(self, name: str) -> str:
+        return self._origins[name]
+
+    def is_typed(self, name: str) -> bool:
+        """Return whether the command line has the option."""
+        return self._origins.get(name) == TYPED
+
+    def is_given(self, name: str) -> bool:
+        """Return whether the command line or the config has the option."""
+        return self._origins.get(name) in (TYPED, CONFIG)
+
+    @property
+    def typed(self) -> list[str]:
+        return sorted(filter(self.is_typed, self._origins))
+
+    @property
+    def given(self) -> list[str]:
+        return sorted(filter(self.is_given, self._origins))
+
+    def with_values(self, origin: str, **values: Any) -> "Options":
+        """Return the options with other values; one that has its value already keeps its origin."""
+        new = {n for n, v in values.items() if self._origins.get(n, ABSENT) == ABSENT or vars(self)[n] != v}
+        return self.replaced(values, dict.fromkeys(new, origin))
+
+    def replaced(self, values: dict[str, Any], origins: dict[str, str]) -> "Options":
+        return Options(vars(self) | values, self._origins | origins, self.defaults)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the options as plain JSON values."""
+        return {n: vars(self)[n] for n, origin in self._origins.items() if origin != ABSENT and n != "resume"}
 
 
 class Manual(argparse.HelpFormatter):
@@ -30,16 +88,54 @@ class Manual(argparse.HelpFormatter):
         return getattr(action.type, "metavar", "TEXT")
 
 
+class Help(argparse.Action):
+    """`--help` prints the options that are set most, `--help all` every one."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        parser.print_help(everything=values == "all")
+        parser.exit()
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line and exit code 2, by way of UserError."""
+    """A parser whose errors are one line and exit code 2, by way of UserError.
 
-    def __init__(self, description: str, usage: str | None = None):
-        super().__init__(description=description, usage=usage, allow_abbrev=False, formatter_class=Manual)
+    Args:
+        everyday: names of the options that `--help` shows; none: all.
+    """
 
-    def print_help(self, file: IO[str] | None = None) -> None:
+    def __init__(self, description: str, usage: str | None = None, everyday: Iterable[str] = ()):
+        super().__init__(
+            description=description, usage=usage, allow_abbrev=False, formatter_class=Manual, add_help=False
+        )
+        self.everyday = frozenset(everyday)
+        which = {"nargs": "?", "metavar": "all"} if everyday else {"nargs": 0}
+        text = "show the options that are set most, or all of them, and exit" if everyday else "show this and exit"
+        self.add_argument("-h", "--help", action=Help, help=text, **which)
+
+    def group(self, title: str) -> Any:
+        """Return the group of options with this title, a new one where there is none."""
+        return next((g for g in self._action_groups if g.title == title), None) or self.add_argument_group(title)
+
+    def format_help(self, everything: bool = True) -> str:
+        """Return the manual, of all options or of the everyday ones."""
+        hidden = {
+            action: action.help
+            for action in (() if everything or not self.everyday else self._actions)
+            if action.option_strings and action.dest not in {"help", *self.everyday}
+        }
+        for action in hidden:
+            action.help = argparse.SUPPRESS
+        try:
+            more = f"\n{len(hidden)} more options: --help all\n" if hidden else ""
+            return super().format_help() + more
+        finally:
+            for action, text in hidden.items():
+                action.help = text
+
+    def print_help(self, file: IO[str] | None = None, everything: bool = True) -> None:
         """Print the manual; of several ranks the first one does."""
         if distributed.ranks().first:
-            super().print_help(file)
+            self._print_message(self.format_help(everything), file or sys.stdout)
 
     def parse_args(self, args: list[str] | None = None, namespace: argparse.Namespace | None = None):
         """Parse a whole command line; an option that is not known is named, with the one that may be meant."""
@@ -51,6 +147,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         raise UserError(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
+
+
+MakeParser = Callable[[str], Parser]  # from a section's name
 
 
 def command(main=None, *, joins: bool = True):
@@ -98,31 +197,30 @@ def ended(main: Callable[[list[str]], None], argv: list[str]) -> int:
     return 0
 
 
-def parse(make_parser: Callable[[str], Parser], argv: list[str], section: str) -> argparse.Namespace:
-    """Parse the command line of one command over its config; the result has `given` and `typed` (name sets) added.
+def parse(make_parser: MakeParser, argv: list[str], section: str) -> Options:
+    """Parse the command line of one command over its config.
 
     Args:
         make_parser: returns the parser of "pretrain", "search" or "found".
 
     Raises:
         UserError: unknown or malformed option, on the command line or in the config; names it.
-        Several: --parallel asks for other processes in the place of this one.
+        RelaunchRequest: --parallel asks for several processes in place of this one.
     """
     parser = make_parser(section)
+    values = vars(parser.parse_args(argv))
     typed = vars(_without_defaults(make_parser(section)).parse_args(argv))
-    args = parser.parse_args(argv)
-    config = read_config(args.config, {name: make_parser(name) for name in SECTIONS}, section) if args.config else {}
-    for name, value in config.items():
-        if name not in typed:
-            setattr(args, name, value)
-    args.typed, args.given = set(typed), set(typed) | set(config)
-    start_several(args)
-    return args
-
-
-def plain(args: argparse.Namespace) -> dict:
-    """Return the options as plain JSON values."""
-    return {k: v for k, v in vars(args).items() if k not in ("typed", "given", "resume")}
+    config = {}
+    if values["config"]:
+        config = read_config(values["config"], {name: make_parser(name) for name in SECTIONS}, section)
+    origins = dict.fromkeys(values, ABSENT) | dict.fromkeys((a.dest for a in parser._actions), DEFAULT)
+    origins |= dict.fromkeys(config, CONFIG) | dict.fromkeys(typed, TYPED)
+    origins.pop("help")
+    values |= {n: v for n, v in config.items() if n not in typed}
+    options = Options(values, origins, {n: a.default for n, a in options_of(parser).items()})
+    if options.parallel:
+        start_several(options.device)
+    return options
 
 
 def read_config(path: str, parsers: dict[str, Parser], section: str) -> dict:
@@ -197,8 +295,24 @@ def convert_option(action: argparse.Action, value: Any, source: str) -> Any:
     return tuple(done) if isinstance(action.nargs, int) else done[0]
 
 
+def read_again(action: argparse.Action, saved: dict[str, Any], source: str) -> Any:
+    """Return the value of an option in an args.json, checked as that of a config; its default where none is there."""
+    value = saved.get(action.dest, action.default)
+    if action.dest not in saved or value is None:
+        return value
+    if isinstance(value, list) and action.nargs is None:  # --image_size
+        value = "x".join(map(str, value))
+    return convert_option(action, value, source)
+
+
+def same(value: Any, other: Any) -> bool:
+    """Return whether two values are the same in JSON, where tuples are lists."""
+    return json.dumps(value) == json.dumps(other)
+
+
 def _without_defaults(parser: Parser) -> Parser:
     """Make the parser fill in only what is typed."""
     for action in parser._actions:
         action.default = argparse.SUPPRESS
+    parser._defaults.clear()
     return parser

@@ -4,6 +4,8 @@ Each takes a share of every training batch and its turns at the batches of an ev
 a process is a rank of one, and all of this is nothing.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os
@@ -13,13 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
-
-import torch
-from torch import Tensor
-from torch import distributed as dist
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 # Ranks wait for each other this long: one may fill a cache, or render a report, that others have no part in. One that
@@ -27,6 +28,13 @@ T = TypeVar("T")
 PATIENCE = timedelta(hours=2)
 LOSSES = ("connection closed", "connection reset", "connection refused", "broken pipe", "timed out", "connect timeout")
 SECONDS_FOR_REASONS = 3.0  # until the one that ended first has said why
+
+
+def _torch() -> Any:
+    """Return torch, imported where several processes work together: a command that prints its options needs none."""
+    import torch.distributed
+
+    return torch
 
 
 class PeerLostError(Exception):
@@ -66,14 +74,14 @@ class Ranks:
         numbers = numbers.detach().clone()
         if self.count > 1:
             with _losses_named():
-                dist.all_reduce(numbers, group=self.group)
+                _torch().distributed.all_reduce(numbers, group=self.group)
         return numbers
 
     def mean(self, tensors: list[Tensor]) -> list[Tensor]:
         """Return the mean over ranks of each tensor, all of one type, in one exchange."""
         if self.count == 1:
             return tensors
-        flat = self.all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors])) / self.count
+        flat = self.all_reduce_sum(_torch().cat([tensor.reshape(-1) for tensor in tensors])) / self.count
         parts = flat.split([tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
@@ -83,7 +91,7 @@ class Ranks:
             return [value]
         values = [None] * self.count
         with _losses_named():
-            dist.all_gather_object(values, value, group=self.group)
+            _torch().distributed.all_gather_object(values, value, group=self.group)
         return values
 
     def all_gather(self, items: list[T]) -> list[T]:
@@ -101,8 +109,8 @@ class Ranks:
             except UserError as error:
                 told[1] = str(error)
         with _losses_named():
-            first = 0 if self.group is None else dist.get_global_rank(self.group, 0)
-            dist.broadcast_object_list(told, src=first, group=self.group)
+            first = 0 if self.group is None else _torch().distributed.get_global_rank(self.group, 0)
+            _torch().distributed.broadcast_object_list(told, src=first, group=self.group)
         if told[1] is not None:
             raise UserError(told[1])
         return told[0]
@@ -152,10 +160,10 @@ def joined() -> Iterator[None]:
     global _job
     if is_started():
         with _losses_named():
-            store, number, count = next(dist.rendezvous("env://"))
-            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            own = dist.PrefixStore("ranks", store)
-            dist.init_process_group(backend, store=own, rank=number, world_size=count, timeout=PATIENCE)
+            store, number, count = next(_torch().distributed.rendezvous("env://"))
+            backend = "cpu:gloo,cuda:nccl" if _torch().cuda.is_available() else "gloo"
+            own = _torch().distributed.PrefixStore("ranks", store)
+            _torch().distributed.init_process_group(backend, store=own, rank=number, world_size=count, timeout=PATIENCE)
             everyone = Ranks(number, count)
             _job = _Job(everyone, _of_machine(everyone), store)
     try:
@@ -170,7 +178,7 @@ def leave() -> None:
     """Leave the other ranks, once none of them can still ask for something."""
     if _job.everyone.count > 1:
         _job.everyone.barrier()
-        dist.destroy_process_group()
+        _torch().distributed.destroy_process_group()
 
 
 def _of_machine(everyone: Ranks) -> Ranks:
@@ -178,7 +186,7 @@ def _of_machine(everyone: Ranks) -> Ranks:
     machines = everyone.gather(int(os.environ.get("GROUP_RANK", 0)))
     for machine in dict.fromkeys(machines):
         members = [number for number, own in enumerate(machines) if own == machine]
-        group = dist.new_group(members, timeout=PATIENCE)
+        group = _torch().distributed.new_group(members, timeout=PATIENCE)
         if everyone.number in members:
             here = Ranks(members.index(everyone.number), len(members), group)
     return here
@@ -187,7 +195,9 @@ def _of_machine(everyone: Ranks) -> Ranks:
 def is_loss(error: BaseException) -> bool:
     """Tell whether torch.distributed has lost a process: its errors have no class of their own on every backend."""
     text = str(error).lower()
-    return isinstance(error, dist.DistNetworkError | dist.DistBackendError) or any(word in text for word in LOSSES)
+    return isinstance(error, _torch().distributed.DistNetworkError | _torch().distributed.DistBackendError) or any(
+        word in text for word in LOSSES
+    )
 
 
 @contextlib.contextmanager

@@ -11,8 +11,6 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import torch
-
 MAX_LINE = 4000  # characters of a printed line
 
 
@@ -46,6 +44,8 @@ def known_faults_named() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
+        import torch  # takes a second, and commands that print their options need none
+
         text = str(error).partition("\n")[0]
         if "deterministic" in text and torch.are_deterministic_algorithms_enabled():
             raise UserError(f"--deterministic: {text.partition('. ')[0]}; leave the option out") from error
@@ -61,9 +61,8 @@ def known_faults_named() -> Iterator[None]:
 def _is_lack_of_memory(error: Exception, text: str) -> bool:
     if isinstance(error, OSError):  # a mapping, or a process, for which there is no room
         return error.errno == errno.ENOMEM
-    # torch's is a RuntimeError, of a class of its own on a GPU alone, and not always there.
-    said = "can't allocate memory" in text or "out of memory" in text
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or said
+    # torch raises a RuntimeError, and on a GPU sometimes a subclass of its own, whose text says "out of memory" too.
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
 
 
 class _Short(reprlib.Repr):

@@ -1,11 +1,8 @@
 """--parallel: the same command once per GPU of this machine, as `torchrun --standalone` starts it."""
 
-import argparse
 import os
 import signal
 import uuid
-
-import torch
 
 from utils.distributed import is_started
 from utils.signals import CAUGHT
@@ -23,9 +20,15 @@ class RelaunchRequest(Exception):
         self.count = count
 
 
-def start_several(args: argparse.Namespace) -> None:
-    """Raise `RelaunchRequest` where --parallel asks for several processes and there are two GPUs or more."""
-    asked = args.parallel and not is_started() and args.device in ("auto", "cuda")
+def start_several(device: str) -> None:
+    """Raise `RelaunchRequest` where there are two GPUs or more, and this process is not one of several already.
+
+    Args:
+        device: what --device says.
+    """
+    import torch
+
+    asked = device in ("auto", "cuda") and not is_started()
     if asked and (count := torch.cuda.device_count()) > 1:  # no other command asks CUDA for anything here
         raise RelaunchRequest(count)
 

@@ -2,24 +2,29 @@
 
 import json
 import platform
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from utils import __version__
 from utils.errors import UserError, printable
 from utils.files import append_line, faults_named, replace_file
-from utils.plain import plain_file
+from utils.untrusted import plain_file
 
 RUNS = "runs"  # where run folders lie, below the folder that a command is run in
 SEED_SUFFIX = "-seed"  # of --save, before the number of one of --seeds
 # Of a run, an object per line: each epoch's numbers; and of a search the relaxed weights of its logits.
 METRICS, ALPHAS = "metrics.jsonl", "alphas.jsonl"
+COMMAND = "command.json"  # which command, its options that were given and typed, and the defaults of all
+FINISHED = "finished.json"  # the last lines of a run
+# Options that cannot change what a run computes, or whose content is compared: a run may go on with others.
+FREE = ("data", "config", "workers", "pin_mem", "checkpoint_every", "max_bad_files", "max_bad_steps", "wandb")
+FREE += ("dry_run", "no_report", "resume", "checkpointdir", "cache_dir", "search_exp_dir", "genotype", "parallel")
 
 
 class RunFolder:
@@ -100,6 +105,14 @@ class RunFolder:
         return {k: f"{before[k]}, now {now[k]}" for k in now if k != "command" and before.get(k, now[k]) != now[k]}
 
 
+def newest_run(kind: str, save: str) -> Path | None:
+    """Return the folder of the newest run of this kind and --save, if there is one."""
+    name = re.compile(rf"{kind}-{re.escape(save)}-(\d{{8}}-\d{{6}})(?:-(\d+))?")
+    found = {path: name.fullmatch(path.name) for path in Path(RUNS).glob(f"{kind}-*") if (path / COMMAND).exists()}
+    ages = {path: (match[1], int(match[2] or 0)) for path, match in found.items() if match}
+    return max(ages, key=ages.get, default=None)
+
+
 def write_json(path: Path, data) -> None:
     """Write JSON atomically; UserError where there is no room."""
     text = json.dumps(data, indent=1) + "\n"
@@ -138,6 +151,7 @@ def commit() -> str:
 def environment() -> dict[str, str]:
     """Return machine, versions, commit and command."""
     import timm
+    import torch
     import torchvision
 
     return {

@@ -11,18 +11,17 @@ from safetensors.torch import save
 
 from utils.errors import UserError
 from utils.files import replace_file
-from utils.found import FIELDS
-from utils.plain import plain_file
+from utils.untrusted import plain_file
 
 SUFFIX = ".safetensors"
 KEY = "nas_dsf"  # of the metadata
-KEPT = ("kind", "format", *(name for name in FIELDS if name != "model"))
+DROPPED = ("model",)  # from the metadata
 
 
 def save_weights(state: dict, path: Path) -> None:
     """Write what best.pt holds, but for the state of its training."""
     tensors = {name: tensor.contiguous() for name, tensor in state["model"].items()}
-    content = save(tensors, {KEY: json.dumps({name: state[name] for name in KEPT})})
+    content = save(tensors, {KEY: json.dumps({name: value for name, value in state.items() if name not in DROPPED})})
     replace_file(path, lambda file: file.write(content))
 
 

@@ -20,8 +20,6 @@ from benchmarks.fusion_study.jobs import Wanted, study_jobs
 from benchmarks.fusion_study.report import report
 from benchmarks.fusion_study.rows import FAILURE, RANKING, RATING, RATINGS, STUDY, append_finished, chosen, missing
 from benchmarks.rows import read_rows
-from commands.options import positive
-from commands.options import seed as as_seed
 from datasets.scenes import scenes_hash
 from tools.demo.__main__ import check_data, exit_codes, say
 from tools.demo.jobs import cache_folder, environment_for
@@ -30,7 +28,9 @@ from tools.jobs import JobFailed, run_jobs
 from tools.out_folder import shared
 from utils.args import Parser, command
 from utils.errors import UserError, near
-from utils.plain import read_yaml
+from utils.option_types import positive
+from utils.option_types import seed as as_seed
+from utils.untrusted import read_yaml
 
 
 @command(joins=False)

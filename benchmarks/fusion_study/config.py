@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.fusion_study.values import DRAWN, Reader
 from models.detection.baselines import FUSIONS
 from tools.demo.options import BOX_FUSIONS, SINGLE, SIZES, TRAINED_FUSIONS
-from utils.plain import read_yaml
+from utils.untrusted import read_yaml
 
 KINDS = ("single", "handmade", "widened", "random", "searched")
 ROAD_SCENES, FOLDER = "road_scenes", "folder"

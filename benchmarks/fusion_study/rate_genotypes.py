@@ -11,22 +11,24 @@ What the ratings are worth: benchmarks/fusion_study/__main__.py.
 import sys
 from pathlib import Path
 
-from commands.options import make_parser, positive
-from commands.run import resume_options
-from commands.strategy import CACHED_PARTS, Searching
+from commands.options import parser_of
+from commands.resume import options_of_run
+from commands.run import cache_options, compute_of
+from commands.search import CACHED_PARTS
+from commands.strategy import Searching
 from engine.bilevel import search
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.progress import Row
 from engine.step import Session
-from main_darts_searchable_flira import build_model
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.relaxations import EVALUATION
-from tasks.detection import task as detection
+from tasks import TASKS
+from tasks.detection.flira import FLIRA
 from utils import checkpoint
 from utils.args import Parser, command, parse
-from utils.experiment import cache_options, open_data, pick_compute
+from utils.option_types import positive
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 
@@ -58,7 +60,7 @@ def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs
     scores = []
 
     def on_epoch(row: Row, is_best: bool) -> None:
-        scores.append(row[f"{detection.METRIC}_val"])
+        scores.append(row[f"{FLIRA.metric}_val"])
         print(f"epoch {len(scores)} of {epochs * len(genotypes)}: AP_val {scores[-1]:.4f}", flush=True)
 
     search(sides, validate, dict, epochs * len(genotypes), on_epoch)
@@ -67,14 +69,15 @@ def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs
 
 def finished_search(folder: str) -> Searching:
     """Return a finished search, its best supernet in place."""
-    args = resume_options(parse(make_parser, ["--resume", folder], "search"), "search", make_parser)
-    seed_everything(args.seed)
-    compute, parts = pick_compute(args), open_data(args)
-    model = compute.place(build_model(args, parts))
+    make_parser = parser_of(TASKS["flira"])
+    options = options_of_run(parse(make_parser, [], "search"), "search", Path(folder), make_parser)
+    seed_everything(options.seed)
+    compute, data = compute_of(options), FLIRA.open_data(options)
+    model = compute.place(FLIRA.build_supernet(options, data))
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
-    parts = cached(parts, model=model, compute=compute, log=print, **CACHED_PARTS, **cache_options(args))
-    session, run = Session(model, detection, compute, Guard(compute.device)), RunFolder(Path(folder))
-    searching = Searching(args, session, parts, run, {})
+    data = cached(data, model=model, compute=compute, log=print, **CACHED_PARTS, **cache_options(options))
+    session, run = Session(model, FLIRA, compute, Guard(compute.device)), RunFolder(Path(folder))
+    searching = Searching(options, session, data, run, {})
     searching.on_stage(EVALUATION)
     return searching
 

@@ -19,9 +19,9 @@ from tools.demo.jobs import searched_in, tested_in, trained_in
 from tools.demo.options import BOX_FUSIONS, Options
 from tools.demo.summary import SCENE, row
 from tools.jobs import Finished
-from utils.plain import read_yaml
 from utils.run_folder import read_json
 from utils.subprocesses import named
+from utils.untrusted import read_yaml
 
 STUDY, RANKING, RATING, FAILURE = "fusion_study", "fusion_ranking", "fusion_rating", "fusion_failure"
 RATINGS = ("weights", "brief")

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from commands.options import add_search_options, add_space_options, add_weight_options, make_parser
+from commands.options import add_search_options, add_weight_options, parser_of
+from models.search.fusion_cells.choices import MAPS, PUBLISHED
+from tasks import TASKS
+from tasks.fusion_options import add_space_options
 from utils.args import Parser, convert_option, options_of
 from utils.errors import UserError, near, short
 
@@ -60,11 +63,11 @@ class Reader:
 
 def own_options(section: str) -> dict:
     """Return the options that a method may set: of a search all of its own; of a random genotype those of its space."""
-    known = options_of(make_parser(section))
+    known = options_of(parser_of(TASKS["flira"])(section))
     if section == "found":
         return {name: known[name] for name in DRAWN if name in known}
     parser = Parser("")
-    add_weight_options(parser, 1, 0.0, 0.0)
-    add_space_options(parser)
+    add_weight_options(parser)
+    add_space_options(parser, rank=MAPS, default=PUBLISHED, text="", node_steps=1, node_multiplier=3)
     add_search_options(parser)
     return {name: known[name] for name in options_of(parser)}

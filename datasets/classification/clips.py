@@ -21,7 +21,7 @@ from torch import Tensor
 
 from datasets.classification.video import CODECS, QUALITY
 from utils.errors import UserError
-from utils.plain import plain_file
+from utils.untrusted import plain_file
 
 Crop = tuple[float, float]  # where it begins and ends, as shares of the clip
 WHOLE: Crop = (0.0, 1.0)

@@ -17,8 +17,8 @@ from torchvision.transforms.v2 import functional as F
 from datasets.classification.examples import SMALL, Example, LabelledData
 from datasets.images import read_rgb
 from utils.errors import UserError, short
-from utils.plain import plain_file
 from utils.run_folder import read_json
+from utils.untrusted import plain_file
 
 INDEX = "mmimdb.json"
 LISTS = ("train", "dev", "test")

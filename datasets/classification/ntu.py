@@ -17,7 +17,7 @@ from datasets.classification.clips import cropped, draw_crop, frame_size, read_f
 from datasets.classification.examples import Example, LabelledData, first_of_each
 from datasets.classification.skeletons import read_skeletons
 from utils.errors import UserError, short
-from utils.plain import plain_file
+from utils.untrusted import plain_file
 
 MODALITIES = ("rgb", "skeleton")
 FOLDERS = {"rgb": "nturgb+d_rgb_256x256_30", "skeleton": "nturgb+d_skeletons"}

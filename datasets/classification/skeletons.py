@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datasets.classification.clips import Crop, cropped
 from utils.errors import UserError, short
-from utils.plain import plain_file
+from utils.untrusted import plain_file
 
 JOINTS, PERSONS = 25, 2
 MAX_FRAMES = 100_000  # of a file

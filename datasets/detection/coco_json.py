@@ -23,7 +23,7 @@ from datasets.detection.annotations import (
     is_side,
 )
 from utils.errors import Report, UserError, refuse, reported, short
-from utils.plain import check_plain, plain_file
+from utils.untrusted import check_plain, plain_file
 
 SHOWN_NAMES = 20  # of a file's categories, in messages
 

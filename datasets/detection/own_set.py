@@ -12,7 +12,7 @@ from datasets.detection.pairing import is_folder, without_suffix
 from datasets.detection.sources import CHANNELS, ImageList, Source
 from datasets.detection.voc_xml import read_names
 from utils.errors import UserError, near, short
-from utils.plain import read_yaml
+from utils.untrusted import read_yaml
 
 NEEDED = ("classes", "images", "annotations")
 FIELDS = (*NEEDED, "modalities", "names", "xml", "aliases", "normalization", "thermal_counts")

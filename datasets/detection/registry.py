@@ -1,17 +1,17 @@
 """The detection data sets by name: `--dataset NAME`, or a YAML file that describes an own one."""
 
-import argparse
 from functools import partial
 from pathlib import Path
 
 from datasets.detection.flir_aligned import locate_flir_aligned
 from datasets.detection.llvip import locate_llvip
 from datasets.detection.m3fd import locate_m3fd
+from datasets.detection.names import is_description
 from datasets.detection.own_set import locate_own_set
 from datasets.detection.pairing import is_folder
 from datasets.detection.sources import Source
 from datasets.detection.voc_coco import locate_coco, locate_voc
-from utils.errors import UserError, near, short
+from utils.errors import UserError, short
 
 LOCATE = {  # one entry per data set
     "flir_aligned": locate_flir_aligned,
@@ -22,21 +22,7 @@ LOCATE = {  # one entry per data set
     "voc": locate_voc,
     "coco": locate_coco,
 }
-DESCRIPTIONS = (".yaml", ".yml")
 OWN_SET = "--dataset my_set.yaml, docs/own_data.md"
-
-
-def dataset_name(text: str) -> str:
-    """Return what --dataset may be: a known name, or the path of a YAML file."""
-    if text in LOCATE or is_description(text):
-        return text
-    known = f"{', '.join(LOCATE)} or a file .yaml"
-    raise argparse.ArgumentTypeError(f"expected {known}, found {text!r}{near(text, LOCATE)}")
-
-
-def is_description(dataset: str) -> bool:
-    """Tell whether --dataset is the YAML file of an own set."""
-    return Path(dataset).suffix.lower() in DESCRIPTIONS
 
 
 def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:

@@ -3,6 +3,8 @@
 Shapes: a level's taps are maps (B, C, H, W), in a list or one tensor (F, B, C, H, W).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,7 +14,7 @@ from models.search.fusion_cells.choices import nearest_levels
 Taps = list[Tensor] | Tensor
 
 
-def with_neighbours(levels: list[Taps], num_streams: int, count: int) -> list[list[Tensor]]:
+def with_neighbours(levels: Sequence[Taps], num_streams: int, count: int) -> list[list[Tensor]]:
     """Return each level's own taps, followed by the last tap of each stream on its `count` nearest levels.
 
     Finer maps are reduced by max pooling, coarser ones enlarged by repetition, as in EfficientDet (1911.09070).

@@ -113,6 +113,6 @@ def _best_of(
     """Keep the best of overlapping boxes of a class. Scores come sorted, so index order is score order."""
     boxes = clip_boxes_to_image(boxes / scale, original_size)  # before suppression, as in the original implementation
     by_class = labels.argsort(stable=True).split(labels.bincount().tolist())
-    kept = [places[nms(boxes[places], scores[places], NMS_IOU)] for places in by_class if len(places)]
-    kept = torch.cat([labels[:0], *kept]).sort().values[:MAX_DETECTIONS]
+    apart = [places[nms(boxes[places], scores[places], NMS_IOU)] for places in by_class if len(places)]
+    kept = torch.cat([labels[:0], *apart]).sort().values[:MAX_DETECTIONS]
     return {"boxes_xyxy": boxes[kept], "scores": scores[kept], "labels": labels[kept]}

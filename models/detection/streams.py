@@ -90,7 +90,7 @@ class Streams(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> list[list[Tensor]]:
         """Return the taps: L lists of R maps (B, C, H, W) per stream, from float (B, N, H, W) inputs."""
-        return self.refine_all([self.encode(m, inputs[m]) for m in self.modalities], _size(inputs))
+        return self.refine_all([self.encode(m, inputs[m]) for m in self.modalities], _size(next(iter(inputs.values()))))
 
     def refine_all(self, maps: list[list[Tensor]], image_size: tuple[int, int]) -> list[list[Tensor]]:
         """Return the taps from the encoder maps of every stream."""
@@ -104,7 +104,7 @@ class Streams(nn.Module):
             kind: "taps", L maps (R, B, C, H_l, W_l), or "encoder", three maps (1, B, C_i, H_i, W_i).
         """
         maps = self.encode(stream, x)
-        levels = [[m] for m in maps] if kind == "encoder" else self.refine(stream, maps, tuple(x.shape[-2:]))
+        levels = [[m] for m in maps] if kind == "encoder" else self.refine(stream, maps, _size(x))
         return [torch.stack([tap.movedim(1, -1) for tap in taps]).movedim(-1, 2) for taps in levels]
 
 
@@ -113,5 +113,6 @@ def input_channels(modality: str) -> int:
     return sum(INPUTS[modality].values())
 
 
-def _size(inputs: dict[str, Tensor]) -> tuple[int, int]:
-    return tuple(next(iter(inputs.values())).shape[-2:])
+def _size(images: Tensor) -> tuple[int, int]:
+    height, width = images.shape[-2:]
+    return height, width

@@ -16,6 +16,10 @@ def weight_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if p.requires_grad and not _is_logit(name)]
 
 
+def count_parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
 def supernets(places: dict[str, nn.Module]) -> dict[str, nn.Module]:
     """Return those of some modules that are supernets: they have a search space and a stage."""
     return {place: module for place, module in places.items() if hasattr(module, "space") and hasattr(module, "stage")}

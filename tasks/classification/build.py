@@ -1,7 +1,8 @@
-"""From options to data, encoders and classifiers; the counterpart of utils/experiment.py and utils/found.py."""
+"""From options to the data, the encoders and the classifier of a data set.
 
-import argparse
-import json
+Options are read here and in tasks/classification/task.py; below, values come by keyword.
+"""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import torch
 from torch import nn
 
 from datasets.bad_files import BadFiles
+from datasets.classification.ego_gesture import open_ego
 from datasets.classification.examples import cut
+from datasets.classification.mmimdb import open_mmimdb
+from datasets.classification.ntu import open_ntu
 from datasets.data_module import DataModule, LoaderOptions
 from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
@@ -19,89 +23,47 @@ from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.strategies import STRATEGIES
 from tasks.classification.presets import DataSet
-from tasks.classification.task import Classification
 from utils import checkpoint
-from utils.errors import UserError, short
-from utils.experiment import PRETRAINED, check_outside, pretrained_with
-from utils.run_folder import RUNS
+from utils.args import Options
+from utils.errors import UserError
+
+READERS = {"mmimdb": open_mmimdb, "ntu": open_ntu, "ego": open_ego}
 
 
-def open_examples(data_set: DataSet, args: argparse.Namespace, modalities: tuple[str, ...]) -> DataModule:
-    """Open the data set; nothing is to be written into it."""
-    check_outside(args.data, "the folder of the runs", RUNS)
-    check_outside(args.data, "--checkpointdir", args.checkpointdir)
-    if "cache_dir" in args:  # pretraining has no cache
-        check_outside(args.data, "--cache_dir", args.cache_dir)
-    data = data_set.open(args.data, args.small_dataset)
+def open_examples(preset: DataSet, options: Options) -> DataModule:
+    """Open the data set and cut it; a search leaves out what the final training alone has."""
+    data = READERS[preset.name](options.data, options.small_dataset)
     for name in ("train", "dev"):
         if not data.records[name]:
-            raise UserError(f"{args.data}: {name} list: expected examples, found none")
-    args.num_classes, args.dataset = len(data.classes), data.name
-    split = cut(data, args.split_seed, args.paper_protocol)
-    data = replace(data, modalities=modalities, augment=getattr(args, "augment", False))
-    loading = LoaderOptions(args.batchsize, args.seed, args.workers, args.pin_mem, args.max_bad_files)
-    return DataModule(data, split, loading, BadFiles(args.max_bad_files))
+            raise UserError(f"{options.data}: {name} list: expected examples, found none")
+    split = cut(data, options.split_seed, options.paper_protocol)
+    data = replace(data, modalities=modalities_of(preset, options), augment=options.augment)
+    loading = LoaderOptions(
+        batch_size=options.batchsize,
+        seed=options.seed,
+        workers=options.workers,
+        pin_memory=options.pin_mem,
+        max_bad_files=options.max_bad_files,
+    )
+    opened = DataModule(data, split, loading, BadFiles(options.max_bad_files))
+    return opened.for_search() if "strategy" in options else opened
 
 
-def task_of(data_set: DataSet, args: argparse.Namespace) -> Classification:
-    return Classification(data_set.multi_label, getattr(args, "f1_type", "weighted"))
+def modalities_of(preset: DataSet, options: Options) -> tuple[str, ...]:
+    """Return the modalities that are read."""
+    name = options.modality if "modality" in options else options.baseline
+    return (name,) if name in preset.files else tuple(preset.files)
 
 
-def build_encoder(data_set: DataSet, args: argparse.Namespace, modality: str, imagenet: bool = False) -> nn.Module:
-    return ENCODERS[data_set.name][modality](args.backbone, args.num_classes, imagenet)
+def build_encoder(preset: DataSet, options: Options, modality: str, imagenet: bool = False) -> nn.Module:
+    return ENCODERS[preset.name][modality](options.backbone, options.num_classes, imagenet)
 
 
-def encoder_file(data_set: DataSet, args: argparse.Namespace, modality: str) -> Path:
-    return Path(args.checkpointdir) / getattr(args, data_set.files[modality])
+def encoder_file(preset: DataSet, options: Options, modality: str) -> Path:
+    return Path(options.checkpointdir) / options[preset.files[modality]]
 
 
-def pretraining(args: argparse.Namespace) -> dict:
-    """Return what pretrain.json of checkpointdir says; {} where there is none, as beside published files.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    known, path = pretrained_with(args), Path(args.checkpointdir) / PRETRAINED
-    classes = known.get("classes", [])
-    if not isinstance(known.get("backbone", ""), str):
-        raise UserError(f"{path}: backbone: expected a name, found {short(known['backbone'])}")
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise UserError(f"{path}: classes: expected a list of names, found {short(classes)}")
-    return known
-
-
-def inherit_backbone(args: argparse.Namespace) -> None:
-    """Take the backbone of the pretraining that made checkpointdir, unless one is given."""
-    if "backbone" not in args.given:
-        args.backbone = pretraining(args).get("backbone", args.backbone)
-
-
-def check_encoders(args: argparse.Namespace, parts: DataModule) -> str:
-    """Compare classes and split of the pretrained encoders with ours; return what every result records of the split.
-
-    Raises:
-        UserError: they are others, and --allow_split_mismatch is not given.
-    """
-    path, known = Path(args.checkpointdir) / PRETRAINED, pretraining(args)
-    if known.get("classes", parts.data.classes) != parts.data.classes:
-        found = short(json.dumps(known["classes"]))
-        raise UserError(f"{path}: classes: expected those of the data, {len(parts.data.classes)}, found {found}")
-    splits = known.get("splits", {})
-    told = {m: splits.get(m, "none recorded") for m in parts.data.modalities}
-    others = {m: hash_ for m, hash_ in told.items() if hash_ not in (parts.split.hash, "none recorded")}
-    if not others:
-        return "same" if set(told.values()) == {parts.split.hash} else "none recorded"
-    words = ", ".join(f"{m} {hash_}" for m, hash_ in others.items())
-    if not args.allow_split_mismatch:
-        raise UserError(
-            f"{path}: splits: expected {parts.split.hash} (--split_seed {args.split_seed}, {parts.split.protocol}), "
-            f"found {words}: these encoders may have learned examples that this run chooses on; pretrain again, or "
-            "pass --allow_split_mismatch"
-        )
-    return f"mismatch allowed: {words}"
-
-
-def load_encoders(data_set: DataSet, args: argparse.Namespace, modalities: tuple[str, ...]) -> Encoders:
+def load_encoders(preset: DataSet, options: Options, modalities: tuple[str, ...]) -> Encoders:
     """Build the frozen encoders of checkpointdir.
 
     Raises:
@@ -109,22 +71,29 @@ def load_encoders(data_set: DataSet, args: argparse.Namespace, modalities: tuple
     """
     encoders = {}
     for modality in modalities:
-        path = encoder_file(data_set, args, modality)
+        path = encoder_file(preset, options, modality)
         if not path.exists():
             raise UserError(
-                f"{path}: no such checkpoint file: run main_pretrain_{data_set.name}.py first, or name yours with "
-                f"--checkpointdir and --{data_set.files[modality]}"
+                f"{path}: no such checkpoint file: run main_pretrain_{preset.name}.py first, or name yours with "
+                f"--checkpointdir and --{preset.files[modality]}"
             )
-        encoders[modality] = build_encoder(data_set, args, modality)
-        load_encoder(encoders[modality], path, f"--backbone {args.backbone}")
-    return assemble_encoders(data_set, args, encoders)
+        encoders[modality] = build_encoder(preset, options, modality)
+        load_encoder(encoders[modality], path, f"--backbone {options.backbone}")
+    return assemble_encoders(preset, options, encoders)
 
 
-def assemble_encoders(data_set: DataSet, args: argparse.Namespace, encoders: dict[str, nn.Module]) -> Encoders:
-    side = round(args.L**0.5)
-    if data_set.square and side * side != args.L:
-        raise UserError(f"--L: expected a square number, since maps are pooled in both directions, found {args.L}")
-    return Encoders(encoders, args.L, data_set.square)
+def assemble_encoders(preset: DataSet, options: Options, encoders: dict[str, nn.Module]) -> Encoders:
+    """Return the encoders as one module; refuse another --num_input_nodes than they have."""
+    side = round(options.L**0.5)
+    if preset.square and side * side != options.L:
+        raise UserError(f"--L: expected a square number, since maps are pooled in both directions, found {options.L}")
+    streams = Encoders(encoders, options.L, preset.square)
+    found = len(streams.tap_names)
+    if options.num_input_nodes not in (None, found):
+        raise UserError(
+            f"--num_input_nodes: expected {found}, the taps of the encoders, found {options.num_input_nodes}"
+        )
+    return streams
 
 
 def load_encoder(encoder: nn.Module, path: Path, source: str) -> None:
@@ -148,43 +117,42 @@ def load_encoder(encoder: nn.Module, path: Path, source: str) -> None:
     checkpoint.load_state(encoder, state, f"{path} ({source})")
 
 
-def check_taps(args: argparse.Namespace, streams: Encoders) -> None:
-    """Refuse another --num_input_nodes than the encoders have."""
-    found = len(streams.tap_names)
-    if args.num_input_nodes not in (None, found):
-        raise UserError(f"--num_input_nodes: expected {found}, the taps of the encoders, found {args.num_input_nodes}")
+def make_space(options: Options, streams: Encoders) -> Space:
+    return Space(
+        num_inputs=len(streams.tap_names),
+        channels=options.C,
+        steps=options.steps,
+        multiplier=options.multiplier,
+        node_steps=options.node_steps,
+        node_multiplier=options.node_multiplier,
+        name=options.space,
+        pair_inputs=options.pair_inputs,
+        length=options.L,
+        predecessors=options.predecessors,
+    )
 
 
-def space_of(args: argparse.Namespace, streams: Encoders) -> Space:
-    """Return the search space."""
-    check_taps(args, streams)
-    found = len(streams.tap_names)
-    sizes = args.steps, args.multiplier, args.node_steps, args.node_multiplier
-    own = {"name": args.space, "length": args.L, "predecessors": args.predecessors}
-    return Space(found, args.C, *sizes, pair_inputs=getattr(args, "pair_inputs", False), **own)
-
-
-def supernet(args: argparse.Namespace, streams: Encoders) -> FusionClassifier:
+def supernet(options: Options, streams: Encoders) -> FusionClassifier:
     """Build the searchable classifier."""
-    space, strategy = space_of(args, streams), STRATEGIES[args.strategy]
-    fusion = SearchableFusion(space, args.drpt, strategy.relaxation, strategy.partial)
-    return FusionClassifier(streams, fusion, space.multiplier, args.C, args.num_classes, args.drpt)
+    space, strategy = make_space(options, streams), STRATEGIES[options.strategy]
+    fusion = SearchableFusion(space, options.drpt, strategy.relaxation, strategy.partial)
+    return FusionClassifier(streams, fusion, space.multiplier, options.C, options.num_classes, options.drpt)
 
 
-def found_classifier(args: argparse.Namespace, streams: Encoders, genotype: Genotype | None) -> FusionClassifier:
+def found_classifier(options: Options, streams: Encoders, genotype: Genotype | None) -> FusionClassifier:
     """Build the classifier of a genotype, or of the baseline that the options name."""
     if genotype is None:
-        fusion = LateFusion(last_taps(streams), args.baseline == "concat")
-        sizes = fusion.width, args.C, args.num_classes, args.drpt
-        return FusionClassifier(streams, fusion, *sizes, set(fusion.taps))
-    (cell,) = genotype.cells
-    features = Space(len(streams.tap_names), args.C, name=genotype.space, length=args.L).features
-    used = {state for _, state in cell.edges} | set(cell.concat)
-    sizes = len(cell.concat), args.C, args.num_classes, args.drpt
-    return FusionClassifier(streams, FoundFusion(cell, features, args.drpt), *sizes, used)
+        fusion = LateFusion(last_taps(streams), options.baseline == "concat")
+        width, used = fusion.width, set(fusion.taps)
+    else:
+        (cell,) = genotype.cells
+        features = Space(len(streams.tap_names), options.C, name=genotype.space, length=options.L).features
+        fusion = FoundFusion(cell, features, options.drpt)
+        width, used = len(cell.concat), {state for _, state in cell.edges} | set(cell.concat)
+    return FusionClassifier(streams, fusion, width, options.C, options.num_classes, options.drpt, used)
 
 
 def last_taps(streams: Encoders) -> list[int]:
     """Return the place of the last tap of each modality."""
-    stateful = [name.partition("/")[0] for name in streams.tap_names]
-    return [len(stateful) - 1 - stateful[::-1].index(m) for m in streams.modalities]
+    modalities = [name.partition("/")[0] for name in streams.tap_names]
+    return [len(modalities) - 1 - modalities[::-1].index(m) for m in streams.modalities]

@@ -1,12 +1,6 @@
-"""The three data sets of BM-NAS (2104.09379): readers, encoders, and the published settings of section 4."""
+"""The three data sets of BM-NAS (2104.09379): encoders, and the published settings of section 4. Imports no torch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from datasets.classification.ego_gesture import open_ego
-from datasets.classification.examples import LabelledData
-from datasets.classification.mmimdb import open_mmimdb
-from datasets.classification.ntu import open_ntu
 
 
 @dataclass(frozen=True)
@@ -27,21 +21,19 @@ class DataSet:
 
     Args:
         title: in words.
-        open: reads a folder; the second argument: a small part of it.
         backbone: of pictures and clips; `choices` says which others there are.
         square: maps are pooled in both directions, not along time or height alone.
         channels, length: C, L.
         node_steps: inner steps of a node, all of which go out.
         search, found: settings of both phases.
         files: by modality, the option that names a published checkpoint file, and its default in checkpointdir.
-        learns: the encoders learn along in the final training, as published.
+        train_encoders: the encoders are trained along in the final training, as published.
         multi_label: an example has any number of classes.
         draws: training can draw crops.
     """
 
     name: str
     title: str
-    open: Callable[[str, bool], LabelledData]
     backbone: str
     choices: str
     square: bool
@@ -60,7 +52,6 @@ RESNETS = "resnet18 to resnet152"
 MMIMDB = DataSet(
     "mmimdb",
     "MM-IMDB: 23 genres of films by poster and plot",
-    open_mmimdb,
     "vgg19",
     "or any timm encoder with four maps",
     True,
@@ -76,7 +67,6 @@ MMIMDB = DataSet(
 NTU = DataSet(
     "ntu",
     "NTU RGB+D: 60 actions by video and skeleton",
-    open_ntu,
     "resnet50",
     RESNETS,
     False,
@@ -90,7 +80,6 @@ NTU = DataSet(
 EGO = DataSet(
     "ego",
     "EgoGesture: 83 gestures by colour and depth",
-    open_ego,
     "resnext101",
     "resnext50, resnext26",
     False,
@@ -102,4 +91,4 @@ EGO = DataSet(
     {"rgb": "rgb_cp", "depth": "depth_cp"},
     train_encoders=False,
 )
-DATA_SETS = {one.name: one for one in (MMIMDB, NTU, EGO)}
+DATA_SETS = {preset.name: preset for preset in (MMIMDB, NTU, EGO)}

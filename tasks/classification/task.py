@@ -5,40 +5,171 @@ F1 at a threshold of 0.3 and accuracy by scikit-learn, as BM-NAS reports them (2
 Shapes: B batch, K classes; batches as collated by datasets/classification/examples.py.
 """
 
-from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.data_module import DataModule
+from engine.pretrained import PRETRAINED, check_split, pretrained_with
+from engine.task import Pretraining, Stage, Task
+from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.space import Space
+from tasks.classification import build
+from tasks.classification.options import F1_TYPES
+from tasks.classification.presets import DataSet
+from utils.args import Options
 from utils.distributed import SINGLE_PROCESS, Ranks
+from utils.errors import UserError, short
+from utils.seed import seed_everything
+from utils.untrusted import LIST
 
 THRESHOLD = 0.3
-F1_TYPES = ("weighted", "micro", "macro", "samples")
+BACKBONED = {"image", "rgb", "depth"}  # modalities whose network --backbone names
+SIZES = ("backbone", "C", "L", "split_seed", "paper_protocol", "small_dataset")
 
 
-@dataclass(frozen=True)
-class Classification:
-    """The task of a data set.
+class Classification(Task):
+    """The hooks of classification on the data set of a preset; see `Task`.
 
     Args:
-        multi_label: examples have any number of classes.
+        preset: what the data set differs by.
         f1_type: of multi-label data, the mean over classes by which an epoch is chosen, one of F1_TYPES.
     """
 
-    multi_label: bool
-    f1_type: str = "weighted"
+    predictions_file = "predictions.json"
+    from_pretraining = ("backbone",)
+    agreeing = ()
 
-    ANSWERS = "predictions.json"
+    def __init__(self, preset: DataSet, f1_type: str = "weighted"):
+        self.preset, self.f1_type = preset, f1_type
+        self.name, self.title, self.multi_label = preset.name, preset.title, preset.multi_label
+        self.from_search = (*SIZES, "checkpointdir", *preset.files.values())
+        self.rebuilt_from = (*SIZES, "baseline", *(["f1_type"] if preset.multi_label else []))
+        self.fields = {"data_set": (lambda name: name == preset.name, preset.name), "classes": LIST}
 
     @property
-    def METRIC(self) -> str:
+    def metric(self) -> str:
         return f"F1_{self.f1_type}" if self.multi_label else "accuracy"
 
     @property
-    def SHOWN(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.METRIC, "F1_weighted" if self.multi_label else "F1_macro")))
+    def logged(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.metric, "F1_weighted" if self.multi_label else "F1_macro")))
+
+    def with_options(self, options: Options) -> "Classification":
+        return Classification(self.preset, options.f1_type)
+
+    def check_options(self, options: Options) -> Options:
+        """Freeze the encoders where their features are cached, and unless --stream_lr is given."""
+        if options.eval_exp_dir:
+            return options.with_values("run", augment=False, stream_lr=0.0)
+        if options.cache_features != "off" and not options.is_given("stream_lr"):
+            return options.with_values("default", stream_lr=0.0)
+        return options
+
+    def open_data(self, options: Options) -> DataModule:
+        return build.open_examples(self.preset, options)
+
+    def complete(self, options: Options, data: DataModule) -> Options:
+        """Add the number of classes and the name of the data set."""
+        if "modality" in options and min(options.batchsize, len(data.records("train"))) < 2:
+            raise UserError("--batchsize: expected at least 2 examples, which batch norm needs, found 1")
+        return options.with_values("data", num_classes=len(data.data.classes), dataset=data.data.name)
+
+    def facts(self, data: DataModule, section: str) -> dict[str, Any]:
+        return {"data_set": self.name} | ({"classes": data.data.classes} if section == "found" else {})
+
+    def next_options(self, options: Options, section: str) -> dict[str, Any]:
+        files = self.preset.files.values() if section == "search" else ()
+        return {name: options[name] for name in files if options.is_typed(name)}
+
+    def check_pretrained(self, options: Options, data: DataModule) -> str:
+        path, record = Path(options.checkpointdir) / PRETRAINED, pretrained_with(options.checkpointdir)
+        if record.get("classes", data.data.classes) != data.data.classes:
+            found = short(json.dumps(record["classes"]))
+            raise UserError(f"{path}: classes: expected those of the data, {len(data.data.classes)}, found {found}")
+        return check_split(options, data.split, data.data.modalities, data.unit)
+
+    def check_trained(self, options: Options, state: dict, source: str) -> None:
+        if options.baseline not in (None, "sum", "concat", *self.preset.files):
+            raise UserError(f"{source}: args.baseline: expected one of {self.name}, found {short(options.baseline)}")
+
+    def check_data(self, options: Options, data: DataModule, state: dict, source: str) -> None:
+        if state["classes"] != data.data.classes:
+            raise UserError(f"{source}: classes: expected those of the data, found {short(state['classes'])}")
+        if not data.records(options.eval_part):
+            raise UserError(f"{options.data}: {options.eval_part} list: expected examples, found none")
+
+    def build_streams(self, options: Options, data: DataModule, pretrained: bool = True) -> Encoders:
+        if pretrained:
+            return build.load_encoders(self.preset, options, data.data.modalities)
+        encoders = {m: build.build_encoder(self.preset, options, m) for m in data.data.modalities}
+        return build.assemble_encoders(self.preset, options, encoders)
+
+    def space(self, options: Options, streams: Encoders) -> Space:
+        return build.make_space(options, streams)
+
+    def build_supernet(self, options: Options, data: DataModule) -> FusionClassifier:
+        return build.supernet(options, self.build_streams(options, data))
+
+    def build_network(
+        self,
+        options: Options,
+        data: DataModule,
+        streams: Encoders,
+        architecture: Genotype | None,
+        pretrained: bool = True,
+    ) -> FusionClassifier:
+        return build.found_classifier(options, streams, architecture)
+
+    def brackets(self, model: FusionClassifier) -> dict[str, nn.Module]:
+        return {"encoders": model.streams, "reshape": model.reshape, "fusion": model.fusions, "classifier": model.head}
+
+    def pretraining(self, options: Options, data: DataModule) -> Pretraining:
+        """Return a stage per encoder, each trained as a classifier by itself, on the train list."""
+        stages = []
+        for modality in data.data.modalities:
+            seed_everything(options.seed)  # so that a modality trained alone equals one of both
+            encoder = build.build_encoder(self.preset, options, modality, not options.no_imagenet)
+            model, own = SingleClassifier(modality, encoder), data.of(modality)
+            loader = own.loader("train", train=True)
+            stages.append(Stage(modality, lambda models, log, m=model: m, own, loader, options.epochs))
+        return Pretraining(
+            stages,
+            tuple(self.preset.files),
+            files=lambda models: {
+                build.encoder_file(self.preset, options, m).name: model.encoder.state_dict()
+                for m, model in models.items()
+            },
+            facts=lambda: self.recorded_facts(options, data),
+            check=lambda: self.check_others(options, data),
+            next_command=lambda files: (
+                f"main_darts_searchable_{self.name}.py",
+                {name: options[name] for name in self.preset.files.values() if options.is_typed(name)},
+            ),
+        )
+
+    def recorded_facts(self, options: Options, data: DataModule) -> dict[str, Any]:
+        """Return what pretrain.json records: the backbone of those encoders that --backbone names, and the classes."""
+        earlier = pretrained_with(options.checkpointdir).get("backbone", options.backbone)
+        backbone = options.backbone if BACKBONED & set(data.data.modalities) else earlier
+        return {"backbone": backbone, "classes": data.data.classes}
+
+    def check_others(self, options: Options, data: DataModule) -> None:
+        """Refuse another backbone, or other classes, than those of the encoders that stay in checkpointdir."""
+        record, path = pretrained_with(options.checkpointdir), Path(options.checkpointdir) / PRETRAINED
+        others = sorted(set(record.get("splits", {})) - set(data.data.modalities))
+        values = {"classes": data.data.classes}
+        if BACKBONED & set(others) and BACKBONED & set(data.data.modalities):
+            values["backbone"] = options.backbone
+        for name, value in values.items():
+            if others and record.get(name) != value:
+                expected = f"{short(record.get(name))} as for {', '.join(others)} in {path}"
+                raise UserError(f"{name}: expected {expected}, found {short(value)}; name another --checkpointdir")
 
     def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
         """Return "loss" of a batch, the mean over examples (and classes), or of this rank's share of one."""
@@ -52,16 +183,16 @@ class Classification:
         scores = model(batch["inputs"]).float()
         return scores.sigmoid() if self.multi_label else scores.softmax(dim=1)
 
-    def make_evaluator(self, parts: DataModule, part: str, full: bool = False) -> "ClassEvaluator":
+    def make_evaluator(self, data: DataModule, part: str, full: bool = False) -> "ClassEvaluator":
         """Return the evaluator of a part; `full`: F1 of each class also."""
-        return ClassEvaluator(self, parts.data.classes, full)
+        return ClassEvaluator(self, data.data.classes, full)
 
 
 class ClassEvaluator:
     """Collects probabilities and labels; scores what was added."""
 
     def __init__(self, task: Classification, classes: list[str], full: bool):
-        self.multi_label, self.metric, self.classes, self.full = task.multi_label, task.METRIC, classes, full
+        self.multi_label, self.metric, self.classes, self.full = task.multi_label, task.metric, classes, full
         self.probabilities: list[Tensor] = []
         self.labels: list[Tensor] = []
         self.answers: list[dict] = []
@@ -73,14 +204,15 @@ class ClassEvaluator:
             self.answers.append({"name": name, "probabilities": [round(p, 5) for p in row]})
 
     def compute(self) -> dict[str, float | None]:
-        """Return accuracy or F1 of each type, 0..1, the task's METRIC first; None where there are no examples."""
+        """Return accuracy or F1 of each type, 0..1, the task's metric first; None where there are no examples."""
         if not self.labels:
             names = [f"F1_{kind}" for kind in F1_TYPES] if self.multi_label else ["accuracy", "F1_macro"]
             return dict.fromkeys([self.metric, *names])
         probabilities, labels = torch.cat(self.probabilities), torch.cat(self.labels)
-        told = multi_label(probabilities, labels) if self.multi_label else one_class(probabilities, labels)
-        told = {self.metric: told[self.metric]} | told
-        return told | (self._by_class(probabilities, labels) if self.full else {})
+        score = multi_label if self.multi_label else one_class
+        metrics = score(probabilities, labels)
+        metrics = {self.metric: metrics[self.metric]} | metrics
+        return metrics | (self._by_class(probabilities, labels) if self.full else {})
 
     def _by_class(self, probabilities: Tensor, labels: Tensor) -> dict[str, float | None]:
         """Return F1 of each class; None of one that no example has."""

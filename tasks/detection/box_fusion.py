@@ -17,11 +17,79 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_convert
 
 from datasets.detection.dataset import DetectionRecord
+from engine.task import ExtraTest, Metrics
 from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU
-from utils.coco_eval import to_coco_detections
+from models.search.parameters import count_parameters
+from utils.coco_eval import evaluate_by_scene, evaluate_detections, to_coco_detections
+from utils.errors import UserError
 
 WBF_IOU = 0.55
 Found = dict[str, Tensor]  # boxes_xyxy (n, 4), scores (n,), labels (n,) places in the category ids; float64, int64
+
+
+class BoxFusion(ExtraTest):
+    """`--box_fusion`: the boxes of the run under test and of a partner, fused; they are what results record.
+
+    Args:
+        method: "nms" or "wbf".
+        partner: folder of the second run.
+    """
+
+    def __init__(self, method: str, partner: str):
+        self.method, self.partner = method, partner
+
+    def partners(self) -> list[str]:
+        return [self.partner]
+
+    def plan(self, trained: list[Any]) -> dict[str, Any]:
+        check_partners(*trained)
+        return {f"parameters_{t.path.name}": count_parameters(t.model) for t in trained}
+
+    def combine(
+        self, trained: list[Any], answers: list[list[dict]], facts: list[dict]
+    ) -> tuple[list[dict], Metrics, dict]:
+        first, second = trained
+        part, data = first.options.eval_part, first.data
+        records, ids = data.records(part), data.data.category_ids
+        fused = fuse_detections(self.method, answers, records, ids)
+        scored = (
+            data.data.ground_truth[data.list_of(part)],
+            fused,
+            [record.image_id for record in records],
+            ids,
+            data.data.classes,
+        )
+        metrics = evaluate_detections(*scored)
+        results = facts_of_both(first, second, self.method, *facts)
+        results["AP_val"] = metrics["AP"] if part == "val" else None
+        return fused, metrics | evaluate_by_scene(*scored), results
+
+
+def check_partners(first: Any, second: Any) -> None:
+    """Refuse to fuse one run with itself, or two that were not trained for the same classes on the same split."""
+    if first.path.resolve() == second.path.resolve():
+        raise UserError(f"--partner_exp_dir {second.path}: expected another run than --eval_exp_dir, found the same")
+    values, others = (t.state["args"] | {"split": t.state["split"]} for t in (first, second))
+    for name in ("split", "dataset", "num_classes"):
+        if others[name] != values[name]:
+            raise UserError(
+                f"--partner_exp_dir {second.path}: {name}: expected {values[name]} as in {first.path}, "
+                f"found {others[name]}"
+            )
+
+
+def facts_of_both(first: Any, second: Any, method: str, facts: dict, others: dict) -> dict[str, object]:
+    """Return what results record of two runs whose boxes are fused; partner_* is the second's."""
+    names = ("epoch", "seed", "genotype_protocol", "genotype_split", "checkpoint_split")
+    return facts | {
+        "method": f"box {method}",
+        "fused": f"{first.method} + {second.method}",
+        "parameters": facts["parameters"] + others["parameters"],
+        "macs": facts["macs"] + others["macs"],
+        "parameters_fusion": 0,
+        "partner_exp_dir": str(second.path),
+        **{f"partner_{name}": others[name] for name in names},
+    }
 
 
 def fuse_detections(

@@ -7,7 +7,6 @@
 Shapes: h, w size of a picture; boxes are xyxy pixels.
 """
 
-import argparse
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +20,22 @@ from datasets.detection.collate import collate
 from datasets.detection.sources import CHANNELS
 from datasets.detection.transforms import DetectionTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal
+from engine.compute import pick_compute
 from engine.step import move
-from tasks.detection import task as detection
+from models.search.fusion_cells.genotype_file import genotype_from_json
+from tasks.detection import build
+from tasks.detection.flira import FLIRA
+from utils import checkpoint
+from utils.args import Options
 from utils.errors import UserError, short
-from utils.experiment import pick_compute
-from utils.found import OPTIONS, check_fields, check_model_sizes, detector_of, needed_modalities, read_run
-from utils.inherit import inherit
+from utils.untrusted import check_fields, options_from_run
 from utils.weights import SUFFIX, load_weights
 
 SENSORS = ("rgb", "thermal")
 Picture = str | Path | Tensor
 FILE = (str, Path)
 MAX_SKEW = 0.02  # by which the shapes of the two pictures of a pair may differ: beyond, they show different fields
-UNREAD = {"given": frozenset(), "drpt": 0.0, "norm_momentum": 0.1}  # of options, where nothing is trained
-COMPUTE = {"deterministic": False, "amp": False, "clip_grad": None, "accum": 1, "compile": False}
+UNREAD = {"drpt": 0.0, "norm_momentum": 0.1}  # values of options that only a training reads
 
 
 @dataclass(frozen=True)
@@ -66,22 +67,26 @@ class Predictor:
     """
 
     def __init__(self, run: str | Path, device: str = "auto"):
-        self.compute = pick_compute(argparse.Namespace(device=device, **COMPUTE))
-        path = Path(run)
-        path, state = (path, load_weights(path)) if path.suffix == SUFFIX else read_run(path)
-        check_fields(state, path)
-        args = argparse.Namespace(**dict.fromkeys(OPTIONS), **UNREAD)
-        inherit(args, state["args"], OPTIONS, source=f"{path}: args")
-        check_model_sizes(args, state["model"], str(path))
-        facts = read_facts(state["data"], args.num_classes, f"{path}: data")
-        model, genotype = detector_of(args, state, str(path), facts["normalization"])
-        self.args, self.normalization, self.sensors = args, facts["normalization"], needed_modalities(args)
+        self.compute = pick_compute(device=device)
+        path = Path(run) if Path(run).suffix == SUFFIX else Path(run) / "best.pt"
+        state = load_weights(path) if path.suffix == SUFFIX else checkpoint.load(path)
+        check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields)
+        options = Options(UNREAD | dict.fromkeys(FLIRA.rebuilt_from), {}, {})
+        options = options_from_run(options, state["args"], FLIRA.rebuilt_from, source=f"{path}: args")
+        build.check_sizes(options, state["model"], str(path))
+        facts = read_facts(state["data"], options.num_classes, f"{path}: data")
+        self.sensors = build.needed_modalities(options.baseline)
+        streams, genotype = build.make_streams(options, self.sensors), state["genotype"]
+        if genotype:
+            genotype = genotype_from_json(genotype, str(path), streams.tap_names, streams.level_names, options.C)
+        model = build.assemble(options, streams, build.make_head(options), genotype, facts["normalization"])
+        checkpoint.load_state(model, state["model"], str(path))
+        self.options, self.normalization = options, facts["normalization"]
         self.model = self.compute.place(model).eval()
         self.classes, self.thermal_counts = facts["classes"], facts["thermal_counts"]
-        self.method = f"genotype {genotype.id}" if genotype else args.baseline
-        self.transform = DetectionTransform(
-            args.image_size, fill_from_mean(facts["normalization"], CHANNELS), train=False
-        )
+        self.method = f"genotype {genotype.id}" if genotype else options.baseline
+        fill = fill_from_mean(facts["normalization"], CHANNELS)
+        self.transform = DetectionTransform(options.image_size, fill, train=False)
 
     def __call__(
         self, rgb: Picture | None = None, thermal: Picture | None = None, score: float = 0.3
@@ -120,7 +125,7 @@ class Predictor:
         """Return the objects of each pair of a batch, as of a call."""
         batch = move(collate([self.sample(pair) for pair in pairs]), self.compute.device)
         with torch.no_grad():
-            found = detection.predict(self.model, batch)
+            found = FLIRA.predict(self.model, batch)
         return [self._in_words(one, score) for one in found]
 
     def sample(self, pair: Pair) -> dict[str, Any]:

@@ -3,76 +3,78 @@
 What is done to the pictures: datasets/detection/corruptions.py; the numbers: docs/robustness.md.
 """
 
-import argparse
 import time
+from typing import Any
 
+from datasets.data_module import DataModule
 from datasets.detection.corrupted import corrupted_loader
 from datasets.detection.corruptions import KINDS
+from engine.compute import Compute
 from engine.robustness import Answers, Condition, conditions_of, detect_under, sensors_of
-from engine.step import Compute
-from tasks.detection import task as detection
+from engine.task import ExtraTest, Metrics, Task
 from utils.errors import UserError
-from utils.found import Trained
 from utils.progress_bar import bar
 from utils.run_folder import RunFolder, read_json
 
 FACTS = ("part", "pairs", "method", "eval_exp_dir", "epoch", "seed", "protocol", "split", "checkpoint_split", "commit")
 
 
-def planned(args: argparse.Namespace, trained: Trained) -> dict[str, list[Condition]]:
-    """Return the conditions of each kind that --robustness asks for; of all kinds where it names none.
-
-    Raises:
-        UserError: a kind that it names changes nothing that the network reads.
-    """
-    sensors = sensors_of(trained.model)
-    conditions = {kind: conditions_of(kind, sensors) for kind in dict.fromkeys(args.robustness or KINDS)}
-    without = [kind for kind, own in conditions.items() if not own]
-    if args.robustness and without:
-        raise UserError(f"--robustness {without[0]}: no effect on a network that reads {' and '.join(sensors)} alone")
-    return {kind: own for kind, own in conditions.items() if own}
-
-
-def test_robustness(
-    trained: Trained,
-    conditions: dict[str, list[Condition]],
-    compute: Compute,
-    run: RunFolder,
-    metrics: dict[str, float | None],
-    facts: dict[str, object],
-) -> None:
-    """Test under each condition; writes robustness.json and robustness.png into the run folder of the clean test.
+class Robustness(ExtraTest):
+    """Test the run under each condition, after the clean test.
 
     Args:
-        metrics: of the clean test.
-        facts: what results record of the run.
+        task: the detection task.
+        kinds: of corruption; none: all.
     """
-    started = time.perf_counter()
-    part, rows = trained.args.eval_part, [row_of(Condition("none", "clean", 0), metrics, metrics["AP"])]
-    with bar(None, "conditions", sum(map(len, conditions.values()))) as shown:
-        for kind, own in conditions.items():
-            batches = corrupted_loader(trained.parts, part, kind, trained.state["args"]["seed"])
-            for condition, answers in detect_under(trained.model, detection, compute, batches, own).items():
-                if run.is_writer:
-                    rows.append(row_of(condition, score(trained, part, answers), metrics["AP"]))
-                shown.update()
-            for line in in_words(rows, kind):
-                run.log(line)
-    if not run.is_writer:
-        return
-    told = {name: facts[name] for name in (*FACTS, "scenes") if name in facts}
-    path = run.write_json("robustness.json", told | {"rows": rows})
+
+    def __init__(self, task: Task, kinds: list[str]):
+        self.task, self.kinds, self.conditions = task, kinds, {}
+
+    def plan(self, trained: list[Any]) -> dict[str, Any]:
+        sensors = sensors_of(trained[0].model)
+        conditions = {kind: conditions_of(kind, sensors) for kind in dict.fromkeys(self.kinds or KINDS)}
+        without = [kind for kind, listed in conditions.items() if not listed]
+        if self.kinds and without:
+            raise UserError(
+                f"--robustness {without[0]}: no effect on a network that reads {' and '.join(sensors)} alone"
+            )
+        self.conditions = {kind: listed for kind, listed in conditions.items() if listed}
+        return {"conditions": sum(map(len, self.conditions.values()))}
+
+    def finish(self, trained: list[Any], compute: Compute, run: RunFolder, metrics: Metrics, facts: dict) -> None:
+        """Write robustness.json and robustness.png into the run folder of the clean test."""
+        started, run_tested = time.perf_counter(), trained[0]
+        rows = [row_of(Condition("none", "clean", 0), metrics, metrics["AP"])]
+        part, seed = run_tested.options.eval_part, run_tested.state["args"]["seed"]
+        with bar(None, "conditions", sum(map(len, self.conditions.values()))) as shown:
+            for kind, conditions in self.conditions.items():
+                batches = corrupted_loader(run_tested.data, part, kind, seed)
+                found = detect_under(run_tested.model, self.task, compute, batches, conditions)
+                for condition, answers in found.items():
+                    if run.is_writer:
+                        scores = score(self.task, run_tested.data, part, answers)
+                        rows.append(row_of(condition, scores, metrics["AP"]))
+                    shown.update()
+                for line in in_words(rows, kind):
+                    run.log(line)
+        if run.is_writer:
+            write(run, rows, {name: facts[name] for name in (*FACTS, "scenes") if name in facts})
+            timing = read_json(run.path / "timing.json")
+            run.write_json("timing.json", timing | {"robustness_wall_seconds": round(time.perf_counter() - started, 3)})
+
+
+def write(run: RunFolder, rows: list[dict], facts: dict[str, object]) -> None:
+    """Write the rows as JSON and as a plot."""
     from report.robustness_plot import plot_robustness  # draws, which nothing else here does
 
-    plot_robustness(told, rows, run.path / "robustness.png")
-    timing = read_json(run.path / "timing.json")
-    run.write_json("timing.json", timing | {"robustness_wall_seconds": round(time.perf_counter() - started, 3)})
+    path = run.write_json("robustness.json", facts | {"rows": rows})
+    plot_robustness(facts, rows, run.path / "robustness.png")
     run.log(f"robustness: {path}")
 
 
-def score(trained: Trained, part: str, answers: Answers) -> dict[str, float | None]:
+def score(task: Task, data: DataModule, part: str, answers: Answers) -> Metrics:
     """Return the metrics of what was found."""
-    evaluator = detection.make_evaluator(trained.parts, part)
+    evaluator = task.make_evaluator(data, part)
     for batch, predictions in answers:
         evaluator.add(batch, predictions)
     return evaluator.compute()

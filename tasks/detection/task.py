@@ -1,36 +1,58 @@
-"""The detection task: losses and detections of the head, and the COCO evaluator.
+"""The detection task on RGB-thermal pairs: losses, predictions, the COCO evaluator, and the hooks of a task.
 
-Shapes: batch as collated by datasets/loader.py.
+Shapes: batch as collated by datasets/detection/collate.py.
 """
 
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from datasets.data_module import DataModule
-from utils.coco_eval import evaluate_detections, to_coco_detections
-from utils.distributed import SINGLE_PROCESS, Ranks
+from datasets.detection.names import DATA_SETS, is_description
+from engine.pretrained import check_split, differing, pretrained_with
+from engine.task import ExtraTest, Pretraining, Task
+from models.detection.detector import FusionDetector
+from models.detection.streams import Streams
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.space import Space
+from tasks.detection import build
+from tasks.detection.box_fusion import BoxFusion
+from tasks.detection.options import BASELINES
+from tasks.detection.pretrain import check_stream_sizes, detector_pretraining
+from tasks.detection.robustness import Robustness
+from utils.args import Options
+from utils.coco_eval import evaluate_by_scene, evaluate_detections, to_coco_detections
+from utils.distributed import SINGLE_PROCESS, Ranks, ranks
+from utils.errors import UserError, short
+from utils.untrusted import OBJECT
 
-METRIC, SHOWN, ANSWERS = "AP", ("AP", "AP50"), "detections.json"
-
-
-def losses(model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
-    """Return the losses of a batch, or of this rank's share of one: see `Head.losses`."""
-    return model.head.losses(model(_inputs(batch)), batch, ranks)
-
-
-def predict(model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:
-    """Return the boxes, scores and labels of each image: see `Head.detect`."""
-    return model.head.detect(model(_inputs(batch)), batch)
+STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
+DATA = ("dataset", "split_seed", "paper_protocol")
 
 
 class DetectionEvaluator:
-    """Collect detections in COCO form and score them with pycocotools: the very numbers that are written to the file.
+    """Collect detections in COCO form and score them with pycocotools; what is scored is what can be written.
 
-    Only the images that were added are scored. `by_area`: also score small, medium and large objects apart.
+    The images that are scored are those that were added.
+
+    Args:
+        by_area: score small, medium and large objects also apart, which triples the time.
+        by_scene: score the images of each scene also apart, where the data name scenes.
     """
 
-    def __init__(self, ground_truth: dict, category_ids: list[int], class_names: list[str], by_area: bool = True):
+    def __init__(
+        self,
+        ground_truth: dict,
+        category_ids: list[int],
+        class_names: list[str],
+        by_area: bool = True,
+        by_scene: bool = False,
+    ):
         self.ground_truth, self.category_ids, self.class_names = ground_truth, category_ids, class_names
-        self.by_area = by_area
+        self.by_area, self.by_scene = by_area, by_scene
         self.image_ids: list[str | int] = []
         self.answers: list[dict] = []
 
@@ -39,18 +61,167 @@ class DetectionEvaluator:
         self.answers += to_coco_detections(predictions, batch["image_ids"], self.category_ids)
 
     def compute(self) -> dict[str, float | None]:
-        """Return AP, AP50, ... and LAMR of people in 0..1; None where there are no objects."""
-        return evaluate_detections(
-            self.ground_truth, self.answers, self.image_ids, self.category_ids, self.class_names, self.by_area
-        )
+        """Return AP, AP50, ... and LAMR of people in 0..1; None where nothing is there to be found."""
+        scored = self.ground_truth, self.answers, self.image_ids, self.category_ids, self.class_names
+        metrics = evaluate_detections(*scored, self.by_area)
+        return metrics | (evaluate_by_scene(*scored) if self.by_scene else {})
 
 
-def make_evaluator(parts: DataModule, part: str, full: bool = False) -> DetectionEvaluator:
-    """Return the evaluator of a part; `full`: also score objects by size, which triples the time."""
-    truth = parts.data.ground_truth[parts.list_of(part)]
-    return DetectionEvaluator(truth, parts.data.category_ids, parts.data.classes, full)
+class Detection(Task):
+    """The hooks of detection; see `Task`."""
+
+    metric, logged, predictions_file = "AP", ("AP", "AP50"), "detections.json"
+    from_pretraining = ("backbone", "image_size", "anchor_scale")
+    from_search = (*STREAMS, *DATA, "overfit", "checkpointdir", "fullbb_path", "head_path")
+    rebuilt_from = (*STREAMS, *DATA, "baseline", "widen")
+    agreeing = (*STREAMS, *DATA)
+    fields = {  # noqa: RUF012
+        "data": OBJECT,
+        "args.dataset": (lambda name: name in DATA_SETS or is_description(name), "a known data set"),
+        "args.baseline": (lambda name: name in (None, *BASELINES), "a known baseline"),
+    }
+
+    def __init__(self, name: str, title: str):
+        self.name, self.title = name, title
+
+    def check_options(self, options: Options) -> Options:
+        if options.overfit and options.paper_protocol:
+            raise UserError("--overfit: expected no --paper-protocol beside it: both say what is chosen on")
+        if not options.eval_exp_dir:
+            build.check_widening(options)
+            build.check_dropout(options)
+            if options.baseline and options.is_typed("drpt"):
+                raise UserError("--drpt: no effect with --baseline: a baseline has no dropout")
+        if options.overfit and not options.is_given("hflip"):
+            options = options.with_values("default", hflip=0.0)  # the very pairs that are chosen on
+        return options
+
+    def open_data(self, options: Options) -> DataModule:
+        return build.open_data(options)
+
+    def complete(self, options: Options, data: DataModule) -> Options:
+        """Add the number of classes, and the sizes of the streams and of a widened fusion."""
+        options = options.with_values("data", num_classes=build.num_classes(options, data))
+        if options.eval_exp_dir:
+            return options
+        if "modality" in options:
+            options = check_stream_sizes(options)
+            build.check_batch(options, data, data.learning)
+            return options
+        options = options.with_values("checkpoint", **build.sizes_of_streams(options))
+        if "strategy" in options:
+            build.check_batch(options, data, ("train",), ("arch",))
+            return options
+        build.check_batch(options, data, data.learning)
+        taps = build.tap_names(options)
+        width = ranks().broadcast_from_first(lambda: build.matching_width(options, *taps))
+        return options.with_values("checkpoint", widen=width)
+
+    def warnings(self, options: Options, section: str) -> list[str]:
+        published = f"--L {options.L} and " if "L" in options else ""
+        verb = "have" if published else "has"
+        lines = [f"{published}--no-prefetcher ({options.no_prefetcher}) {verb} no effect here"]
+        if section == "found":
+            lines.append(f"head from {build.head_path(options)}")
+        if section in ("search", "found"):
+            values = {name: options[name] for name in self.from_pretraining}
+            others = differing(pretrained_with(options.checkpointdir), values)
+            text = "though the streams were pretrained with"
+            lines += [f"--{name}: {values[name]}, {text} {found}" for name, found in others.items()]
+        return lines
+
+    def next_options(self, options: Options, section: str) -> dict[str, Any]:
+        if options.config:
+            return {}
+        return {"epochs": 50, "batchsize": 8} if section == "search" else {"batchsize": options.batchsize}
+
+    def write_description(self, options: Options, folder: Path) -> None:
+        if is_description(options.dataset):
+            shutil.copyfile(options.dataset, folder / "dataset.yaml")
+
+    def facts(self, data: DataModule, section: str) -> dict[str, Any]:
+        return {"data": data.data.facts} if section == "found" else {}
+
+    def results_facts(self, data: DataModule) -> dict[str, Any]:
+        scenes = data.data.info["test"].get("hash")  # of a renderer; a plain name
+        return {"scenes": scenes} if isinstance(scenes, str) else {}
+
+    def is_same_data(self, name: str, value: Any, trained_with: Any) -> bool:
+        """Return whether both are own sets: the copy of the YAML in a run folder may stand for one that has moved."""
+        return name == "dataset" and is_description(value) and is_description(trained_with)
+
+    def check_pretrained(self, options: Options, data: DataModule) -> str:
+        modalities = build.needed_modalities(options.baseline)
+        text = check_split(options, data.split, modalities, data.unit)
+        build.check_facts(options, data)
+        return text
+
+    def check_trained(self, options: Options, state: dict, source: str) -> None:
+        build.check_sizes(options, state["model"], source)
+
+    def check_data(self, options: Options, data: DataModule, state: dict, source: str) -> None:
+        for name, found in differing(state["data"], data.data.facts).items():
+            raise UserError(
+                f"{source}: data.{name}: expected {data.data.facts[name]} as --dataset says, found {short(found)}"
+            )
+
+    def build_streams(self, options: Options, data: DataModule, pretrained: bool = True) -> Streams:
+        make = build.load_streams if pretrained else build.make_streams
+        return make(options, build.needed_modalities(options.baseline))
+
+    def space(self, options: Options, streams: Streams) -> Space:
+        return build.make_space(options, streams)
+
+    def build_supernet(self, options: Options, data: DataModule) -> FusionDetector:
+        return build.build_supernet(options, data)
+
+    def build_network(
+        self,
+        options: Options,
+        data: DataModule,
+        streams: Streams,
+        architecture: Genotype | None,
+        pretrained: bool = True,
+    ) -> FusionDetector:
+        head = build.load_head(options, build.head_path(options)) if pretrained else build.make_head(options)
+        return build.assemble(options, streams, head, architecture, data.data.normalization)
+
+    def pretraining(self, options: Options, data: DataModule) -> Pretraining:
+        return detector_pretraining(options, data)
+
+    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
+        """Return the losses of a batch, or of this rank's share of one: see `Head.losses`."""
+        return model.head.losses(model(_inputs(batch)), batch, ranks)
+
+    def predict(self, model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:
+        """Return the boxes, scores and labels of each image: see `Head.detect`."""
+        return model.head.detect(model(_inputs(batch)), batch)
+
+    def make_evaluator(self, data: DataModule, part: str, full: bool = False) -> DetectionEvaluator:
+        names = data.data.category_ids, data.data.classes
+        return DetectionEvaluator(data.data.ground_truth[data.list_of(part)], *names, by_area=full, by_scene=full)
+
+    def example_batch(self, options: Options, where: torch.device) -> dict:
+        streams = build.read_streams_of(options)
+        streams = streams[:1] if "modality" in options else streams  # which are pretrained one after the other
+        return build.black_batch(streams, options.image_size, where)
+
+    def costs(self, model: FusionDetector, options: Options) -> dict[str, Any]:
+        return {"macs": build.macs_per_pair(model, options.image_size)}
+
+    def extra_tests(self, options: Options) -> list[ExtraTest]:
+        if bool(options.box_fusion) != bool(options.partner_exp_dir):
+            names = ("box_fusion", "partner_exp_dir")
+            given, missing = names if options.box_fusion else names[::-1]
+            raise UserError(f"--{given}: expected --{missing} beside it, found none")
+        if options.box_fusion and options.search_exp_dir:
+            raise UserError("--search_exp_dir: no effect with --box_fusion: both networks come from their runs")
+        if options.box_fusion and options.is_typed("robustness"):
+            raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
+        fusion = [BoxFusion(options.box_fusion, options.partner_exp_dir)] if options.box_fusion else []
+        return fusion + ([] if options.robustness is None else [Robustness(self, options.robustness)])
 
 
 def _inputs(batch: dict) -> dict:
-    """Return what the detector reads: the cached features of a batch that has them, else its images."""
+    """Return what the detector reads: cached features where the batch has them, else images."""
     return batch["features"] if "features" in batch else batch["images"]

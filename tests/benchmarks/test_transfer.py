@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import transfer
-from commands.options import make_parser
+from commands.options import parser_of
 from datasets.road_scenes import parse as parse_scenes
+from tasks import TASKS
 from tools.jobs import Done
 from utils.args import parse
 
@@ -34,7 +35,7 @@ def test_every_command_is_taken_by_its_parser(lines):
         if script == "datasets.road_scenes":
             assert parse_scenes(argv).train == 1400
         else:
-            assert parse(make_parser, argv, "pretrain").data in ("real", "runs/transfer-3/scenes")
+            assert parse(parser_of(TASKS["flira"]), argv, "pretrain").data in ("real", "runs/transfer-3/scenes")
 
 
 def test_only_the_start_differs(lines):

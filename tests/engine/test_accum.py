@@ -9,9 +9,10 @@ from datasets.bad_files import BadFiles
 from datasets.detection.collate import collate
 from datasets.loader import make_loader
 from engine.bilevel import Bilevel, search
+from engine.compute import Compute
 from engine.epochs import train
 from engine.recipes import Recipe, make_schedule
-from engine.step import Compute, groups_of
+from engine.step import groups_of
 from tests.datasets.test_loader import damaged, dataset  # noqa: F401  a fixture
 from tests.engine.toy import Batches, Toy, parts, session_of, step, task_losses, validate
 
@@ -89,7 +90,7 @@ def test_weights_and_logits_take_groups_in_turn(alternate, order):
         seen.append(batch["side"])
         return task_losses(model, batch)
 
-    task = SimpleNamespace(losses=losses, METRIC="score")
+    task = SimpleNamespace(losses=losses, metric="score")
     recipe = Recipe("adam_restarts", lr=0.05, weight_decay=0.0, cycle_epochs=1, cycle_factor=1)
     schedule = make_schedule(recipe, weights, steps_per_epoch=TWO.num_steps(Marked(1)), epochs=1)
     session = session_of(model, task, TWO)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tasks.classification.presets import MMIMDB, NTU
 from tasks.classification.task import THRESHOLD, Classification
 
 PARTS = SimpleNamespace(data=SimpleNamespace(classes=["a", "b", "c"]))
@@ -19,7 +20,7 @@ def f1(truth: list[bool], found: list[bool]) -> float:
 def test_f1_of_each_type_is_that_of_its_definition(f1_type):
     torch.manual_seed(1)
     probabilities, labels = torch.rand(40, 3), (torch.rand(40, 3) < torch.tensor([0.5, 0.3, 0.1])).float()
-    task = Classification(multi_label=True, f1_type=f1_type)
+    task = Classification(MMIMDB, f1_type)
     evaluator = task.make_evaluator(PARTS, "val", full=True)
     for start in (0, 25):
         own = slice(start, 25 if start == 0 else 40)
@@ -35,7 +36,7 @@ def test_f1_of_each_type_is_that_of_its_definition(f1_type):
         "samples": sum(map(f1, truth, found)) / 40,
     }
     told = evaluator.compute()
-    assert next(iter(told)) == task.METRIC == f"F1_{f1_type}"
+    assert next(iter(told)) == task.metric == f"F1_{f1_type}"
     for kind, value in expected.items():
         assert told[f"F1_{kind}"] == pytest.approx(value)
     assert [told[f"F1_class_{name}"] for name in "abc"] == pytest.approx(by_class)
@@ -43,7 +44,7 @@ def test_f1_of_each_type_is_that_of_its_definition(f1_type):
 
 
 def test_accuracy_of_one_class_each():
-    task = Classification(multi_label=False)
+    task = Classification(NTU)
     evaluator = task.make_evaluator(PARTS, "val", full=True)
     probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3]])
     evaluator.add({"labels": torch.tensor([0, 1, 1, 0]), "file_names": list("wxyz")}, probabilities)
@@ -55,13 +56,11 @@ def test_accuracy_of_one_class_each():
 
 def test_losses_are_means_over_examples():
     scores, one = torch.tensor([[2.0, -1.0, 0.5]]), torch.tensor([0])
-    task, batch = Classification(multi_label=False), {"inputs": None, "labels": one}
+    task, batch = Classification(NTU), {"inputs": None, "labels": one}
     told = task.losses(lambda inputs: scores, batch)["loss"]
     torch.testing.assert_close(told, scores.logsumexp(1)[0] - scores[0, 0])
     several = {"inputs": None, "labels": torch.tensor([[1.0, 0.0, 1.0]])}
-    told = Classification(multi_label=True).losses(lambda inputs: scores, several)["loss"]
+    told = Classification(MMIMDB).losses(lambda inputs: scores, several)["loss"]
     right = torch.tensor([2.0, 1.0, 0.5])  # the score of what is true
     torch.testing.assert_close(told, torch.log1p(torch.exp(-right)).mean())
-    torch.testing.assert_close(
-        Classification(multi_label=True).predict(lambda inputs: scores, several), torch.sigmoid(scores)
-    )
+    torch.testing.assert_close(Classification(MMIMDB).predict(lambda inputs: scores, several), torch.sigmoid(scores))

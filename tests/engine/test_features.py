@@ -11,16 +11,17 @@ from datasets.detection.detection_data import ImageOptions
 from datasets.detection.opening import open_data
 from datasets.feature_cache import Variant, digests_of
 from engine import feature_caching as caching
+from engine.compute import Compute
 from engine.feature_fill import encode, store_key
 from engine.nonfinite import Guard
-from engine.step import Compute, Session, optimisation_step
+from engine.step import Session, optimisation_step
 from models.detection.detector import FusionDetector
 from models.detection.fusions import baseline_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import Streams
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
 
 SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"), clip_grad=10.0)

@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from engine.memory_estimate import PEAK_CPU, PROBE, black_batch, memory_estimate
-from engine.step import Compute
+from engine.compute import Compute
+from engine.memory_estimate import PEAK_CPU, PROBE, memory_estimate
 from models.detection.detector import FusionDetector
 from models.detection.fusions import baseline_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import MODALITIES, Streams
-from tasks.detection import task as detection
+from tasks.detection.build import black_batch
+from tasks.detection.flira import FLIRA as detection
 
 COMPUTE = Compute(torch.device("cpu"), False, 10.0)
 STATISTICS = dict.fromkeys(MODALITIES, ((0.5,) * 3, (0.25,) * 3))
@@ -37,7 +38,8 @@ def allocated_peak(model: FusionDetector, size: tuple[int, int]) -> int:
 
 def test_the_estimate_is_near_what_is_allocated():
     model, size = make_model().train(), (192, 256)
-    estimate = memory_estimate(model, MODALITIES, size, 1, COMPUTE)
+    batch = black_batch(MODALITIES, size, COMPUTE.device)
+    estimate = memory_estimate(detection, model, batch, 1, COMPUTE)
     allocated = allocated_peak(model, size) / PROBE / 2**20
     assert estimate["memory_per_pair_mib"] / PEAK_CPU == pytest.approx(allocated / 1.3, rel=0.25)
 
@@ -45,7 +47,8 @@ def test_the_estimate_is_near_what_is_allocated():
 def test_it_grows_with_pairs_and_leaves_the_model_as_it_was():
     model = make_model().eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    one, four = (memory_estimate(model, MODALITIES, (64, 96), n, COMPUTE) for n in (1, 4))
+    batch = black_batch(MODALITIES, (64, 96), COMPUTE.device)
+    one, four = (memory_estimate(detection, model, batch, n, COMPUTE) for n in (1, 4))
     assert four["memory_step_mib"] - one["memory_step_mib"] == pytest.approx(3 * one["memory_per_pair_mib"], abs=0.2)
     assert not model.training
     for name, tensor in model.state_dict().items():

@@ -6,10 +6,11 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from engine.compute import Compute
 from engine.nonfinite import Guard
-from engine.step import Compute, Session, optimisation_step, run_pass
+from engine.step import Session, optimisation_step, run_pass
 from models.search.parameters import arch_parameters, weight_parameters
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
 from tests.engine.toy import CPU, TASK, Batches, Toy, parts, session_of
 from tests.models.detection import test_detector as fused
 from utils.errors import UserError

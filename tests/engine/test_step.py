@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from engine.bilevel import Bilevel, search
+from engine.compute import Compute
 from engine.epochs import run_epochs, train
 from engine.progress import Meters
 from engine.recipes import Recipe, make_schedule
-from engine.step import Compute, evaluate, move
+from engine.step import evaluate, move
 from tests.engine.toy import Batches, Toy, parts, session_of, step, task_losses, validate
 
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
+from engine.compute import Compute
 from engine.nonfinite import Guard
-from engine.step import Compute, Session, optimisation_step
+from engine.step import Session, optimisation_step
 from utils.distributed import SINGLE_PROCESS
 
 CPU = Compute(torch.device("cpu"))
@@ -34,7 +35,7 @@ def predict(model, batch):
     return model(batch["x"])
 
 
-TASK = SimpleNamespace(losses=task_losses, predict=predict, METRIC="score", SHOWN=())
+TASK = SimpleNamespace(losses=task_losses, predict=predict, metric="score", logged=())
 
 
 class Batches(list):

@@ -9,7 +9,7 @@ import torch
 
 from main_darts_found_flira import main as found
 from models.detection.export import ExportedDetector
-from tasks.detection import task as detection
+from tasks.detection.flira import FLIRA as detection
 from tasks.detection.predictor import Predictor
 from tests.run_commands import named, refused, run
 from tools.export import differing

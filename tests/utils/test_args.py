@@ -2,10 +2,11 @@
 
 import pytest
 
-from commands.options import make_parser
-from utils.args import command, parse, plain
+from commands.options import parser_of
+from tasks import TASKS
+from utils.args import command, parse
 from utils.errors import UserError
-from utils.inherit import inherit
+from utils.untrusted import options_from_run
 
 PUBLISHED = {  # search | found where they differ; None: derived from the data or the streams when not given
     "seed": 2, "save": "EXP", "checkpointdir": "checkpoints/flira", "dataset": "flir_aligned", "parallel": False,
@@ -18,12 +19,12 @@ PUBLISHED = {  # search | found where they differ; None: derived from the data o
 
 
 def read(section: str, *argv: str):
-    return parse(make_parser, ["data", *argv], section)
+    return parse(parser_of(TASKS["flira"]), ["data", *argv], section)
 
 
 @pytest.mark.parametrize(("section", "which"), [("search", 0), ("found", 1)])
 def test_published_names_and_defaults(section, which):
-    args = plain(read(section))
+    args = read(section).plain()
     expected = {k: v[which] if isinstance(v, tuple) else v for k, v in PUBLISHED.items()}
     assert {k: args[k] for k in expected} == expected
     if section == "search":
@@ -40,12 +41,13 @@ def test_typed_over_section_over_top_over_default(tmp_path):
     file = config(tmp_path, "epochs: 7\nC: 24\nlr: 0.1\nsearch: {epochs: 8, eta_max: 1e-2}\nfound: {epochs: 9}\n")
     args = read("search", "--config", file)
     assert (args.epochs, args.C, args.eta_max, args.Ti) == (8, 24, 0.01, 5)
-    assert args.given == {"config", "epochs", "C", "eta_max"} | {"data"}
+    assert set(args.given) == {"config", "epochs", "C", "eta_max"} | {"data"}
+    assert [args.origin(name) for name in ("data", "epochs", "Ti")] == ["command line", "config", "default"]
     assert read("found", "--config", file).epochs == 9
     assert read("pretrain", "--config", file).epochs == 7
     typed = read("search", "--config", file, "--epochs", "30")  # the default, typed, wins as well
     assert typed.epochs == 30
-    assert typed.typed == {"config", "epochs", "data"}
+    assert set(typed.typed) == {"config", "epochs", "data"}
 
 
 def test_config_values_are_converted_as_typed_ones(tmp_path):
@@ -87,10 +89,29 @@ def test_wrong_configs_are_one_line(tmp_path, text, message):
 
 def test_inheritance_spares_what_is_given(tmp_path):
     args = read("found", "--C", "64", "--config", config(tmp_path, "anchor_scale: 3"))
-    inherit(
+    args = options_from_run(
         args, {"C": 16, "anchor_scale": 2.0, "image_size": [64, 80], "epochs": 1}, ("C", "anchor_scale", "image_size")
     )
     assert (args.C, args.anchor_scale, args.image_size, args.epochs) == (64, 3.0, (64, 80), 50)
+    origins = [args.origin(name) for name in ("C", "anchor_scale", "image_size", "epochs")]
+    assert origins == ["command line", "config", "run", "default"]
+
+
+def test_options_are_frozen_and_changed_ones_are_new():
+    args = read("search", "--C", "64")
+    with pytest.raises(AttributeError, match="with_values"):
+        args.C = 3
+    more = args.with_values("data", C=64, num_classes=3)
+    assert (args.num_classes, more.num_classes, more.origin("num_classes")) == (None, 3, "data")
+    assert more.origin("C") == "command line"  # it had that value already
+    assert args.with_values("checkpoint", C=16).origin("C") == "checkpoint"
+
+
+def test_what_a_command_does_not_have_is_no_part_of_its_record():
+    args = read("pretrain")
+    assert args.overfit is None
+    assert "overfit" not in args.plain()
+    assert args.with_values("data", widen=None).plain()["widen"] is None
 
 
 @pytest.mark.parametrize("argv", [["--epoch", "3"], ["--device"], ["--workers", "-1"], ["--drpt", "1"], ["--bogus"]])
@@ -112,10 +133,10 @@ def test_other_errors_keep_their_traceback():
 
 @pytest.mark.parametrize("section", ["pretrain", "search", "found"])
 def test_help_names_every_option_with_its_default(section, capsys):
-    parser = make_parser(section)
+    parser = parser_of(TASKS["flira"])(section)
     for action in parser._actions:
         assert action.help, action.dest
-        if action.option_strings and action.nargs != 0 and action.default is not None:
+        if action.option_strings and action.nargs != 0 and action.default is not None and action.dest != "help":
             assert "(" in action.help or action.dest.endswith("_path") or action.dest == "scale_jitter", action.dest
     with pytest.raises(SystemExit) as end:
         parser.parse_args(["--help"])

@@ -8,9 +8,9 @@ from torch import nn
 
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import Streams
-from utils.checkpoint import head_classes, keep_backup, load, load_state, stream_sizes
+from tasks.detection.stream_files import head_classes, stream_sizes
+from utils.checkpoint import keep_backup, load, load_state, save
 from utils.errors import UserError
-from utils.saving import save
 
 
 class Evil:

@@ -1,6 +1,5 @@
 """Ranks: what they divide, exchange, decide and say."""
 
-import argparse
 import sys
 from types import SimpleNamespace
 
@@ -8,12 +7,12 @@ import pytest
 import torch
 from torch import distributed as dist
 
+from engine.compute import device_of_rank, pick_compute
 from tests import processes
 from tests.thread_ranks import together
 from utils import distributed
 from utils.distributed import SINGLE_PROCESS, PeerLostError, Ranks
 from utils.errors import UserError
-from utils.experiment import device_of_rank, pick_compute
 from utils.launch import RelaunchRequest, launch, start_several
 from utils.run_folder import RunFolder
 from utils.subprocesses import ROOT
@@ -102,8 +101,7 @@ def test_devices_of_ranks(monkeypatch):
 
 def test_a_process_is_told_its_ranks(monkeypatch):
     monkeypatch.setattr(distributed, "_job", distributed._Job(Ranks(3, 4), Ranks(1, 2)))
-    args = argparse.Namespace(device="cpu", amp=False, clip_grad=1, accum=1, compile=False, deterministic=False)
-    assert pick_compute(args).ranks == Ranks(3, 4)
+    assert pick_compute(device="cpu").ranks == Ranks(3, 4)
 
 
 def test_other_ranks_write_nothing(tmp_path):
@@ -122,17 +120,16 @@ def test_other_ranks_write_nothing(tmp_path):
 )
 def test_parallel_asks_for_a_process_per_gpu(device, gpus, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    args = SimpleNamespace(parallel=True, device=device)
     if expected is None:
-        start_several(args)
+        start_several(device)
         return
     with pytest.raises(RelaunchRequest) as raised:
-        start_several(args)
+        start_several(device)
     assert raised.value.count == expected
     start_several(SimpleNamespace(parallel=False, device=device))
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    start_several(args)  # torchrun has started us already
+    start_several(device)  # torchrun has started us already
 
 
 def test_several_processes_end_with_one_line(tmp_path):

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from utils import files
-from utils.checkpoint import load
+from utils.checkpoint import load, save, snapshot
 from utils.errors import UserError
 from utils.files import append_line
 from utils.run_folder import write_json
-from utils.saving import save, snapshot
 
 STATE = {"model": {"w": torch.randn(40_000)}, "names": ["a", "a"], "pair": (1, 2.5), "none": None, 7: True}
 

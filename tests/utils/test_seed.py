@@ -5,8 +5,7 @@ import random
 import numpy as np
 import torch
 
-from utils.checkpoint import load
-from utils.saving import save
+from utils.checkpoint import load, save
 from utils.seed import random_state, seed_everything, set_random_state
 
 CPU = torch.device("cpu")

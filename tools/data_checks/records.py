@@ -21,7 +21,7 @@ from datasets.detection.transforms import COLOUR
 from datasets.images import read_rgb, read_thermal_values
 from tools.data_checks.registration import correlate
 from utils.errors import UserError, reported
-from utils.plain import plain_file
+from utils.untrusted import plain_file
 
 SIZES = "sizes"
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from commands.options import make_parser
+from commands.options import parser_of
+from tasks import TASKS
 from tools.demo.options import BOX_FUSIONS, METHODS, SINGLE, WIDENED, Options
 from tools.jobs import Finished, Job
 from utils.args import SECTIONS, read_config
@@ -73,7 +74,7 @@ def cache_folder(options: Options) -> Path:
 
 def _cache(options: Options, section: str) -> tuple:
     """Return the option that shares a cache, where the config has one."""
-    config = read_config(options.config, {name: make_parser(name) for name in SECTIONS}, section)
+    config = read_config(options.config, {name: parser_of(TASKS["flira"])(name) for name in SECTIONS}, section)
     return ("--cache_dir", cache_folder(options)) if config.get("cache_features", "off") != "off" else ()
 
 

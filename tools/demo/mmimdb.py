@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-from commands.options import positive
-from commands.options import seed as as_seed
 from tools.demo.__main__ import exit_codes, say
 from tools.demo.jobs import environment_for, job
 from tools.demo.options import CORES
@@ -19,6 +17,8 @@ from tools.demo.summary import aligned, device, pair_passes
 from tools.jobs import Finished, Job, run_jobs
 from tools.out_folder import prepare
 from utils.args import Parser, command
+from utils.option_types import positive
+from utils.option_types import seed as as_seed
 from utils.run_folder import commit, read_json, write_json
 from utils.subprocesses import named
 

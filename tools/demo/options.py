@@ -3,10 +3,10 @@
 import argparse
 from dataclasses import dataclass, fields
 
-from commands.options import positive, seed
 from datasets.road_scenes import SIZES
 from utils.args import Parser
 from utils.errors import UserError
+from utils.option_types import positive, seed
 from utils.subprocesses import CORES
 
 SINGLE = ("thermal", "rgb")

@@ -66,15 +66,16 @@ class PredictionNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 init_normal(module)
-        nn.init.constant_(self.predict.conv_pw.bias, bias)
+        last: Any = self.predict.conv_pw
+        nn.init.constant_(last.bias, bias)
 
     def forward(self, maps: Maps) -> Maps:
         """Return (B, outputs, H_l, W_l) per level, of (B, C, H_l, W_l) per level."""
         assert len(maps) == len(self.bn_rep), (len(maps), len(self.bn_rep))
         return [self._predict_level(x, norms) for x, norms in zip(maps, self.bn_rep)]
 
-    def _predict_level(self, x: Tensor, norms: nn.ModuleList) -> Tensor:
-        for conv, norm in zip(self.conv_rep, norms):
+    def _predict_level(self, x: Tensor, norms: nn.Module) -> Tensor:
+        for conv, norm in zip(self.conv_rep, norms.children(), strict=True):
             x = F.silu(norm(conv(x)))
         return self.predict(x)
 

@@ -19,8 +19,8 @@ from models.search.fusion_cells.choices import (
 )
 from models.search.fusion_cells.genotype import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
 from utils.errors import UserError, short
-from utils.plain import check_plain, plain_file
 from utils.run_folder import read_json
+from utils.untrusted import check_plain, plain_file
 
 MAX_BYTES = 100_000  # of a file; the published text form has some 2,000
 MAX_STEPS = 64  # of a cell, and inside of a step

@@ -19,8 +19,9 @@ from benchmarks.fusion_study.rows import FAILURE, RANKING, RATING, missing
 from benchmarks.fusion_study.rows import STUDY as STUDY_ROWS
 from benchmarks.fusion_study.summary import Group, best, difference, front, groups, over_random
 from benchmarks.rows import read_rows
-from commands.options import make_parser
+from commands.options import parser_of
 from datasets.road_scenes import parse as parse_scenes
+from tasks import TASKS
 from tests.tools.stand_in import commands, stand_in
 from tools.jobs import Done
 from tools.out_folder import shared
@@ -253,7 +254,7 @@ def test_shipped_studies_make_command_lines_that_real_parsers_take(name, monkeyp
         if first == "-m" and words[0] == "datasets.road_scenes":
             assert parse_scenes(words[1:]).train == study.sizes["train"]
         elif first.endswith(".py"):
-            parse_command(make_parser, words, SECTIONS.get(Path(first).name, "found"))
+            parse_command(parser_of(TASKS["flira"]), words, SECTIONS.get(Path(first).name, "found"))
 
 
 def made_up(method: str, kind: str, aps: dict[int, float], config_hash: str = "x") -> list[dict[str, str]]:

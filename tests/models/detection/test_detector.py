@@ -14,7 +14,7 @@ from models.detection.streams import INPUTS, MODALITIES, Normalize, Streams, inp
 from models.search.fusion_cells.random_genotypes import random_genotype
 from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
-from tasks.detection.task import losses, predict
+from tasks.detection.flira import FLIRA
 
 STATISTICS = {"rgb": ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2)), "thermal": ((0.5,) * 3, (0.25,) * 3)}
 LEVELS = [(12, 20), (6, 10), (3, 5), (2, 3)]  # of 90 x 154 px by the ceil rule
@@ -56,7 +56,7 @@ def test_shapes_losses_and_gradients(kind):
     out = model(data["images"])
     assert [tuple(x.shape) for x in out.class_logits] == [(2, 27, *size) for size in LEVELS]
     assert [tuple(x.shape) for x in out.box_deltas] == [(2, 36, *size) for size in LEVELS]
-    found = losses(model, data)
+    found = FLIRA.losses(model, data)
     assert found.keys() == {"loss", "class_loss", "box_loss"}
     found["loss"].backward()
     assert all(p.grad is None for p in model.streams.parameters())
@@ -122,10 +122,10 @@ def test_normalisation_by_modality_and_grey_to_three_channels():
 
 def test_images_without_boxes():
     model, data = detector("found").train(), batch(boxes=False)
-    found = losses(model, data)
+    found = FLIRA.losses(model, data)
     assert found["box_loss"] == 0
     assert torch.isfinite(found["loss"])
-    detections = predict(model.eval(), data)
+    detections = FLIRA.predict(model.eval(), data)
     assert all((d["boxes_xyxy"][:, 2:] <= torch.tensor([154.0, 90.0])).all() for d in detections)
 
 

@@ -12,9 +12,10 @@ import pytest
 from benchmarks.road_scenes import main as benchmark
 from benchmarks.road_scenes import spread
 from benchmarks.rows import read_rows
-from commands.options import make_parser
+from commands.options import parser_of
 from datasets.road_scenes import SIZES, scenes_hash
 from datasets.road_scenes import parse as parse_scenes
+from tasks import TASKS
 from tests.tools.stand_in import commands, stand_in
 from tools.demo.__main__ import main, run_demo
 from tools.demo.jobs import demo_jobs
@@ -248,12 +249,14 @@ def test_every_command_line_is_accepted_by_its_real_parser(faked):
         if script == "datasets.road_scenes":
             assert parse_scenes(argv).test == SIZES["test"]
         else:
-            assert parse_command(make_parser, argv, sections.get(script, "found")).data == "out/scenes"
+            assert parse_command(parser_of(TASKS["flira"]), argv, sections.get(script, "found")).data == "out/scenes"
 
 
 def test_the_config_is_valid():
     for section in SECTIONS:
-        config = read_config(str(ROOT / "configs/demo.yaml"), {name: make_parser(name) for name in SECTIONS}, section)
+        config = read_config(
+            str(ROOT / "configs/demo.yaml"), {name: parser_of(TASKS["flira"])(name) for name in SECTIONS}, section
+        )
         assert config["image_size"] == (160, 192)
 
 

@@ -1,0 +1,82 @@
+"""What each epoch of a run writes: metrics.jsonl, the log, wandb, last.pt, and best.pt when it is the best so far."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from engine.checkpointer import Checkpointer
+from engine.progress import Row
+from utils.args import Options
+from utils.checkpoint import save
+from utils.run_folder import RunFolder, read_json, write_json
+from utils.signals import Stopped
+from utils.tracking import Tracker
+
+TRACKED = "wandb.json"  # the id of a run at Weights & Biases
+
+
+@contextlib.contextmanager
+def tracking(options: Options, run: RunFolder) -> Iterator[Tracker]:
+    """Log to wandb inside the block where --wandb asks for it; a run that goes on keeps its id."""
+    path = run.path / TRACKED
+    recorded = read_json(path).get("id") if path.exists() else None
+    wanted = options.wandb and run.is_writer
+    name = recorded if isinstance(recorded, str) else None
+    tracker = Tracker(wanted, run.path, options.plain(), run.log, name)
+    if run.is_writer and tracker.id != recorded:
+        write_json(path, {"id": tracker.id})
+    try:
+        yield tracker
+    except Stopped:
+        tracker.finish()
+        raise
+    except BaseException:
+        tracker.finish(failed=True)
+        raise
+    tracker.finish()
+
+
+class Recorder:
+    """Write an epoch of a run.
+
+    Args:
+        checkpointer: of the run's phase; rows have its name where a run has several.
+        best_files: returns what is written with best.pt, by name, from the epoch's row.
+    """
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        tracker: Tracker,
+        best_files: Callable[[Row], dict[str, object]] = lambda row: {},
+    ):
+        self.checkpointer, self.run, self.tracker, self.best_files = checkpointer, checkpointer.run, tracker, best_files
+
+    def __call__(self, row: Row, is_best: bool) -> None:
+        checkpointer, phase = self.checkpointer, self.checkpointer.phase
+        if not self.run.is_writer:
+            checkpointer.save()
+            return
+        row = row | {"bad_files": len(checkpointer.bad_files.names)}
+        step = len(self.run.rows())
+        self.run.append_row(({"phase": phase} if phase else {}) | row)
+        self.run.log(self._line(row, is_best))
+        checkpointer.save(self._stage(row) if is_best else ())
+        self.tracker.log(row, phase, step)
+        earlier = self.run.path / "timing.json"  # of the phases before
+        timing = read_json(earlier) if earlier.exists() else {}
+        name = f"{phase}_wall_seconds" if phase else "wall_seconds"
+        self.run.write_json("timing.json", timing | {name: round(checkpointer.elapsed, 3)})
+
+    def _stage(self, row: Row) -> tuple[str, ...]:
+        checkpointer, detector = self.checkpointer, self.checkpointer.detector()
+        names = [checkpointer.stage(checkpointer.file("best").name, lambda path: save(path, detector))]
+        for name, content in self.best_files(row).items():
+            names.append(checkpointer.stage(name, lambda path, content=content: write_json(path, content)))
+        return tuple(names)
+
+    def _line(self, row: Row, is_best: bool) -> str:
+        logged = self.checkpointer.session.task.logged
+        names = {"train_loss", "arch_loss", *(f"{n}_val" for n in logged), "pairs_per_s"}
+        shown = {k: v for k, v in row.items() if k in names}
+        numbers = "  ".join(f"{k} {v:.4g}" if v is not None else f"{k} none" for k, v in shown.items())
+        return f"{self.checkpointer.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()

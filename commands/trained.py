@@ -1,0 +1,124 @@
+"""A finished training, rebuilt from its best.pt: options, data and network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from commands.run import cache_options
+from engine.compute import Compute
+from engine.feature_caching import cached
+from engine.nonfinite import Guard
+from engine.step import Session, validator
+from engine.task import Metrics, Task
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.parameters import count_parameters
+from utils import checkpoint
+from utils.args import Options, same
+from utils.distributed import ranks
+from utils.errors import UserError, short
+from utils.run_folder import commit
+from utils.untrusted import check_fields, options_from_run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: its folder, checkpoint, options, data, network and architecture (None: a baseline)."""
+
+    task: Task
+    path: Path
+    state: dict
+    options: Options
+    data: Any
+    model: nn.Module
+    architecture: Genotype | None
+
+    @property
+    def method(self) -> str:
+        """What results say was tested."""
+        if self.architecture:
+            return f"genotype {self.architecture.id}"
+        widened = "widen" in self.options and self.options["widen"] is not None
+        return f"{self.options.baseline} widened" if widened else self.options.baseline
+
+    def test(self, part: str, compute: Compute, log: Callable[[str], None]) -> tuple[Metrics, list[dict]]:
+        """Return the metrics of a part, and the answers that they are of."""
+        model = compute.place(self.model)
+        cache = cache_options(self.options)
+        data = cached(self.data, model=model, compute=compute, log=log, plain=(part,), **cache)
+        session = Session(model, self.task, compute, Guard(compute.device))
+        validate, answers = validator(session, data, part, full=True)
+        return validate(), answers
+
+    def facts(self, part: str) -> dict[str, Any]:
+        """Return what results record beside the metrics."""
+        state, meta = self.state, self.architecture.meta if self.architecture else {}
+        progress, total = state["progress"], count_parameters(self.model)
+        outside = count_parameters(self.model.streams) + count_parameters(self.model.head)
+        return {
+            "part": part,
+            "pairs": len(self.data.records(part)),
+            "method": self.method,
+            "eval_exp_dir": str(self.path),
+            "epoch": progress["best_epoch"],
+            f"{self.task.metric}_val": progress["best"],
+            "seed": state["args"]["seed"],
+            "bad_files": len(state["bad_files"]),
+            "parameters": total,
+            "parameters_fusion": total - outside,
+            **self.task.costs(self.model, self.options),
+            "protocol": state["protocol"],
+            "split": state["split"],
+            "genotype_protocol": meta.get("protocol"),
+            "genotype_split": meta.get("split"),
+            "checkpoint_split": state["checkpoint_split"],
+            "commit": commit(),
+            **self.task.results_facts(self.data),
+        }
+
+
+def rebuild(task: Task, options: Options, folder: str) -> Trained:
+    """Build the network of a run's best.pt, with the run's options and its data; typed options must agree.
+
+    Raises:
+        UserError: no such run, an option that contradicts it, or `val` of another split than it was trained on.
+    """
+    path = Path(folder) / "best.pt"
+    state = ranks().broadcast_from_first(lambda: checkpoint.load(path))
+    check_fields(state, str(path), options=task.rebuilt_from, fields=task.fields)
+    options = task.check_options(tested_options(task, options, state["args"], folder))
+    task = task.with_options(options)
+    task.check_trained(options, state, str(path))
+    data = task.open_data(options)
+    options = task.complete(options, data)
+    task.check_data(options, data, state, str(path))
+    if options.eval_part == "val" and data.split.hash != state["split"]:
+        found = f"expected split {state['split'][:60]} as in training, found {data.split.hash}"
+        raise UserError(f"--eval_part val: {found}")
+    streams = task.build_streams(options, data, pretrained=False)
+    genotype = None
+    if state["genotype"]:
+        rank = task.space(options, streams).rank
+        names = streams.tap_names, streams.level_names
+        genotype = genotype_from_json(state["genotype"], str(path), *names, options.C, rank)
+    model = task.build_network(options, data, streams, genotype, pretrained=False)
+    checkpoint.load_state(model, state["model"], str(path))
+    return Trained(task, Path(folder), state, options, data, model, genotype)
+
+
+def tested_options(task: Task, options: Options, trained_with: dict, folder: str) -> Options:
+    """Return the options with those that the network was trained with; typed ones must agree."""
+    for name in task.agreeing:
+        if options.is_typed(name) and not same(options[name], trained_with[name]):
+            if task.is_same_data(name, options[name], trained_with[name]):
+                continue
+            raise UserError(
+                f"--{name}: expected {short(trained_with[name])} as in {folder}, found {short(options[name])}"
+            )
+    # A test leaves out no example: a score is one over all of them.
+    options = options.replaced({"max_bad_files": None}, {"max_bad_files": "run"})
+    names = (*task.rebuilt_from, "overfit")
+    return options_from_run(options, trained_with, names, over_config=True, source=f"{folder}: args")

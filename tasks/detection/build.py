@@ -1,0 +1,315 @@
+"""From options to the data, the streams, the head and the detector of RGB-thermal pairs.
+
+Options are read here and in tasks/detection/{task,pretrain}.py; below, values come by keyword.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from datasets.data_module import DataModule, LoaderOptions
+from datasets.detection import opening
+from datasets.detection.detection_data import ImageOptions
+from engine.memory_estimate import PROBE
+from engine.pretrained import PRETRAINED, differing, pretrained_with
+from models.detection.anchors import level_sizes
+from models.detection.baselines import BASELINES, FUSIONS
+from models.detection.detector import FusionDetector
+from models.detection.fusions import baseline_fusions, found_fusions, searchable_fusions
+from models.detection.heads.efficientdet import DetectionHead
+from models.detection.layers import set_norm_momentum
+from models.detection.streams import INPUTS, MODALITIES, Streams
+from models.search.costs import macs
+from models.search.fusion_cells.choices import input_names, num_neighbours
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.genotype_file import read_genotype
+from models.search.fusion_cells.space import Space
+from models.search.parameters import count_parameters
+from models.search.strategies import STRATEGIES
+from tasks.detection.stream_files import head_classes, stream_sizes, streams_of
+from utils import checkpoint
+from utils.args import Options
+from utils.errors import UserError, short
+
+MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
+SIZES = ("C", "num_input_nodes", "fusion_levels")
+
+
+def open_data(options: Options) -> DataModule:
+    """Open the data set and cut it."""
+    return opening.open_data(
+        options.data,
+        options.dataset,
+        ImageOptions(
+            image_size=tuple(options.image_size),
+            hflip=options.hflip,
+            scale_jitter=tuple(options.scale_jitter),
+            photometric=options.photometric,
+            modality_dropout=options.modality_dropout,
+        ),
+        LoaderOptions(
+            batch_size=options.batchsize,
+            seed=options.seed,
+            workers=options.workers,
+            pin_memory=options.pin_mem,
+            max_bad_files=options.max_bad_files,
+        ),
+        split_seed=options.split_seed,
+        paper_protocol=options.paper_protocol,
+        overfit=options.overfit,
+        modalities=list(dict.fromkeys(image for stream in read_streams_of(options) for image in INPUTS[stream])),
+    )
+
+
+def read_streams_of(options: Options) -> tuple[str, ...]:
+    """Return the streams that are pretrained, searched or trained."""
+    if "modality" in options and options.modality != "both":
+        return (options.modality,)
+    return needed_modalities(options.baseline)
+
+
+def num_classes(options: Options, data: DataModule) -> int:
+    """Return the class channels of the head: as many as the options say, else as the data have."""
+    found = len(data.data.classes)
+    if options.num_classes is not None and options.num_classes < found:
+        raise UserError(f"--num-classes: expected at least the data set's {found} classes, found {options.num_classes}")
+    return options.num_classes or found
+
+
+def check_batch(options: Options, data: DataModule, *groups: tuple[str, ...]) -> None:
+    """Refuse batches whose coarsest level holds one value per channel: batch norm cannot learn from them."""
+    coarsest = level_sizes(options.image_size, options.fusion_levels)[-1]
+    smallest = min(options.batchsize, *(len(data.records(*group)) for group in groups))
+    if smallest == 1 and coarsest == (1, 1):
+        raise UserError("--batchsize: expected at least 2 pairs (the coarsest level of --image_size is 1x1), found 1")
+
+
+def check_facts(options: Options, data: DataModule) -> None:
+    """Refuse streams that were pretrained for other classes or other values of the pixels, unless that is allowed."""
+    for name, found in differing(pretrained_with(options.checkpointdir).get("data", {}), data.data.facts).items():
+        if not options.allow_split_mismatch:
+            raise UserError(
+                f"{Path(options.checkpointdir) / PRETRAINED}: data.{name}: expected {data.data.facts[name]} as "
+                f"--dataset says, found {short(found)}: pretrain again, or pass --allow_split_mismatch"
+            )
+
+
+def needed_modalities(baseline: str | None) -> tuple[str, ...]:
+    """Return the streams that a network reads: those of the baseline, else both."""
+    return BASELINES[baseline][0] if baseline else MODALITIES
+
+
+def streams_path(options: Options, modalities: tuple[str, ...]) -> Path:
+    """Return the file of these streams: the two of the search share the published one."""
+    shared = set(modalities) <= set(MODALITIES)
+    return Path(options.checkpointdir) / (options.fullbb_path if shared else f"{modalities[0]}_stream.pth")
+
+
+def head_path(options: Options) -> Path:
+    """Return the head to start from: a modality's own where it alone is trained and its file is there."""
+    modalities, folder = needed_modalities(options.baseline), Path(options.checkpointdir)
+    own = folder / f"{modalities[0]}_head.pth"
+    alone = len(modalities) == 1 and not options.is_given("head_path")
+    return own if alone and own.exists() else folder / options.head_path
+
+
+def read_streams(options: Options, modalities: tuple[str, ...]) -> checkpoint.State:
+    """Return the file of these streams."""
+    path = streams_path(options, modalities)
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such checkpoint file: run main_pretrain_flira.py first, or name the folder of yours with "
+            "--checkpointdir"
+        )
+    return checkpoint.load(path)
+
+
+def sizes_of_streams(options: Options) -> dict[str, int]:
+    """Return C, num_input_nodes and fusion_levels of the streams in checkpointdir; refuse given ones that differ."""
+    modalities = needed_modalities(options.baseline)
+    path = streams_path(options, modalities)
+    channels, repeats, levels = stream_sizes(read_streams(options, modalities), str(path), modalities)
+    sizes = dict(zip(SIZES, (channels, 2 * repeats, levels), strict=True))
+    for name, value in sizes.items():
+        if options.is_given(name) and options[name] != value:
+            raise UserError(f"--{name}: expected {value} as in {path}, found {options[name]}")
+    return sizes
+
+
+def make_streams(options: Options, modalities: tuple[str, ...] = MODALITIES) -> Streams:
+    return Streams(options.backbone, options.C, options.num_input_nodes // 2, options.fusion_levels, modalities)
+
+
+def load_streams(options: Options, modalities: tuple[str, ...] = MODALITIES) -> Streams:
+    """Build the frozen streams of checkpointdir, which must have the sizes of the options."""
+    path, state = streams_path(options, modalities), read_streams(options, modalities)
+    streams = make_streams(options, modalities)
+    others = streams_of(state, set(INPUTS) - set(modalities))
+    wanted = {k: v for k, v in state.items() if k not in others}
+    checkpoint.load_state(streams, wanted, f"{path} (--backbone {options.backbone})")
+    return streams
+
+
+def tap_names(options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the taps of each level, and of the levels, as `Streams` gives them."""
+    repeats, modalities = options.num_input_nodes // 2, needed_modalities(options.baseline)
+    taps = tuple(f"{m}/bifpn{r + 1}" for m in modalities for r in range(repeats))
+    return taps, tuple(f"P{3 + level}" for level in range(options.fusion_levels))
+
+
+def make_head(options: Options) -> DetectionHead:
+    head = DetectionHead(
+        options.C, options.num_classes, num_levels=options.fusion_levels, anchor_scale=options.anchor_scale
+    )
+    set_norm_momentum(head, options.norm_momentum)
+    return head
+
+
+def load_head(options: Options, path: Path) -> DetectionHead:
+    """Build the head and load its file, which must have the same classes, channels and levels."""
+    state = checkpoint.load(path)
+    classes = head_classes(state, str(path))
+    if classes != options.num_classes:
+        raise UserError(
+            f"{path}: a head of {classes} classes, but {options.num_classes} are asked for: "
+            f"pass --num-classes {classes}, or pretrain a head for the data (main_pretrain_flira.py)"
+        )
+    head = make_head(options)
+    checkpoint.load_state(head, state, str(path))
+    return head
+
+
+def make_space(options: Options, streams: Streams) -> Space:
+    """Return the search space of the fusion of each level."""
+    return Space(
+        num_inputs=len(input_names(options.space, streams.tap_names, options.fusion_levels)),
+        channels=options.C,
+        steps=options.steps,
+        multiplier=options.multiplier,
+        node_steps=options.node_steps,
+        node_multiplier=options.node_multiplier,
+        name=options.space,
+        pair_inputs=options.pair_inputs,
+    )
+
+
+def build_supernet(options: Options, data: DataModule) -> FusionDetector:
+    """Build the searchable detector on the pretrained streams, with the pretrained shared head."""
+    streams = load_streams(options)
+    head = load_head(options, Path(options.checkpointdir) / options.head_path)
+    strategy = STRATEGIES[options.strategy]
+    fusions = searchable_fusions(
+        make_space(options, streams), options.fusion_levels, options.drpt, strategy.relaxation, strategy.partial
+    )
+    neighbours = num_neighbours(options.space, options.fusion_levels)
+    return FusionDetector(streams, fusions, head, data.data.normalization, neighbours)
+
+
+def assemble(
+    options: Options, streams: Streams, head: DetectionHead, genotype: Genotype | None, normalization: dict
+) -> FusionDetector:
+    """Build the detector around the fusion networks of a genotype, or of the options' baseline."""
+    if genotype is None:
+        fusions = baseline_fusions(options.baseline, options.C, options.fusion_levels, options.widen)
+    else:
+        fusions = found_fusions(genotype, options.drpt)
+    neighbours = num_neighbours(genotype.space, options.fusion_levels) if genotype else 0
+    return FusionDetector(streams, fusions, head, normalization, neighbours)
+
+
+def check_sizes(options: Options, model: checkpoint.State, source: str) -> None:
+    """Refuse options that would build another network, or a larger one, than the tensors of a file are of."""
+    streams = {name.removeprefix("streams."): value for name, value in model.items() if isinstance(name, str)}
+    channels, repeats, levels = stream_sizes(streams, source, needed_modalities(options.baseline))
+    head = {name.removeprefix("head."): value for name, value in model.items() if isinstance(name, str)}
+    sizes = dict(zip(SIZES, (channels, 2 * repeats, levels), strict=True))
+    for name, size in sizes.items():
+        if options[name] != size:
+            raise UserError(f"{source}: args.{name}: expected shapes of {options[name]} in model, found {size}")
+    if (classes := head_classes(head, source)) != options.num_classes:
+        raise UserError(
+            f"{source}: args.num_classes: expected shapes of {options.num_classes} in model, found {classes}"
+        )
+    widest = max(value.numel() for value in model.values() if isinstance(value, Tensor)) // options.C
+    if (options.widen or 0) > widest:
+        raise UserError(
+            f"{source}: args.widen: expected at most {widest}, as the tensors of model, found {options.widen}"
+        )
+
+
+def matching_width(options: Options, tap_names: tuple[str, ...], level_names: tuple[str, ...]) -> int | None:
+    """Return the hidden channels that widen the baseline to the fusion parameters of --match_parameters, if given.
+
+    Raises:
+        UserError: no whole number of channels comes within 10 %, as where the baseline alone is larger.
+    """
+    if not options.match_parameters:
+        return None
+    path = Path(options.match_parameters)
+    path = path / "genotype.json" if path.is_dir() else path
+    genotype = read_genotype(path, tap_names, level_names, options.C)
+    wanted = count_parameters(nn.ModuleList(found_fusions(genotype, 0.0)))
+    plain, narrowest, next_width = (_fusion_parameters(options, widen) for widen in (None, 1, 2))
+    width = max(round((wanted - narrowest) / (next_width - narrowest)) + 1, 1)
+    reached = _fusion_parameters(options, width)
+    if abs(reached - wanted) > MATCH * wanted:
+        raise UserError(
+            f"--match_parameters {path}: expected a fusion of more parameters than --baseline {options.baseline} "
+            f"({plain}), found {wanted}; with {width} hidden channels it has {reached}, not within {MATCH:.0%}"
+        )
+    return width
+
+
+def _fusion_parameters(options: Options, widen: int | None) -> int:
+    return count_parameters(nn.ModuleList(baseline_fusions(options.baseline, options.C, options.fusion_levels, widen)))
+
+
+def check_widening(options: Options) -> None:
+    """Refuse --match_parameters where there is no hand-made fusion of both modalities."""
+    if options.match_parameters and options.baseline not in FUSIONS:
+        found = f"--baseline {options.baseline}" if options.baseline else "none"
+        raise UserError(f"--match_parameters: expected --baseline {', '.join(FUSIONS)}, found {found}")
+
+
+def check_dropout(options: Options) -> None:
+    """Refuse --modality_dropout where there is no second stream to see what the black picture hides."""
+    if options.modality_dropout and len(needed_modalities(options.baseline)) == 1:
+        raise UserError(
+            f"--modality_dropout {options.modality_dropout:g}: expected 0 with --baseline {options.baseline}, a "
+            "network of one stream"
+        )
+
+
+class _OfImages(nn.Module):
+    """The detector as a function of its images in order."""
+
+    def __init__(self, model: FusionDetector):
+        super().__init__()
+        self.model = model
+        self.names = tuple(dict.fromkeys(name for m in model.streams.modalities for name in INPUTS[m]))
+
+    def forward(self, *images: torch.Tensor):
+        return self.model(dict(zip(self.names, images, strict=True)))
+
+
+def macs_per_pair(model: FusionDetector, image_size: tuple[int, int]) -> int:
+    """Return the multiply-accumulates of convolutions and matrix products for one pair, streams and head included."""
+    model.eval()
+    images, device = _OfImages(model), next(model.parameters()).device
+    shapes = {name: (1, 3 if name == "rgb" else 1, *image_size) for name in images.names}
+    black = [torch.zeros(shape, dtype=torch.uint8, device=device) for shape in shapes.values()]
+    return int(macs(images, black))
+
+
+def black_batch(streams: tuple[str, ...], image_size: tuple[int, int], device: torch.device) -> dict:
+    """Return pairs of black pictures with one object each, as a loader does."""
+    names = dict.fromkeys(name for stream in streams for name in INPUTS[stream])
+    shapes = {name: (PROBE, 3 if name == "rgb" else 1, *image_size) for name in names}
+    return {
+        "images": {name: torch.zeros(shape, dtype=torch.uint8, device=device) for name, shape in shapes.items()},
+        "image_size": image_size,
+        "boxes_xyxy": torch.tensor([[[4.0, 4.0, 28.0, 28.0]]] * PROBE, device=device),
+        "labels": torch.zeros(PROBE, 1, dtype=torch.int64, device=device),
+        "scales": torch.ones(PROBE, device=device),
+    }

@@ -1,0 +1,97 @@
+"""Options of detection: published names and defaults of NAS-DSF, and ours. Imports no torch.
+
+Options that all tasks share: commands/options.py.
+"""
+
+from datasets.detection.names import DATA_SETS, KINDS, dataset_name
+from models.search.fusion_cells.choices import MAPS, PUBLISHED
+from tasks.fusion_options import add_space_options
+from utils.args import Parser
+from utils.option_types import above_zero, image_size, not_negative, positive, probability, share
+
+# The keys of the table of baselines (models/detection/baselines.py), and those of both streams.
+FUSIONS = ("mean", "sum", "concat_conv", "eca_attn", "shuffle_attn")
+BASELINES = ("thermal", "rgb", "early", "rgb_twice", *FUSIONS)
+# Values of options that a command does not have.
+ABSENT = {"widen": None, "modality_dropout": 0.0, "match_parameters": None}
+
+
+def add_options(parser: Parser, section: str) -> None:
+    """Add the options of "pretrain", "search" or "found"."""
+    parser.set_defaults(**ABSENT)
+    add_data_options(parser)
+    add_detector_options(parser)
+    if section == "pretrain":
+        add_pretrain_options(parser)
+        return
+    text = "fusion_v1, as published; or fusion_v2: convolutions on edges, more fusions, taps of neighbouring levels, "
+    text += "docs/search.md"
+    add_space_options(parser, rank=MAPS, default=PUBLISHED, text=text, node_steps=1, node_multiplier=3)
+    parser.group("search space").add_argument("--L", type=int, default=8, help="published option of no effect here (8)")
+    text = "what is kept: the taps of every BiFPN repeat, or the encoder's maps, a tenth of the size, from which the "
+    text += "BiFPN is computed anew (taps; with auto, what fits)"
+    parser.group("cached features").add_argument("--cache_level", choices=["taps", "encoder"], help=text)
+    text = "learn and choose on the same N training pairs, not mirrored: what cannot learn these has a fault (off)"
+    parser.group("check").add_argument("--overfit", type=positive, metavar="N", help=text)
+    if section == "found":
+        parser.set_defaults(epochs=50, drpt=0.2, weight_decay=3e-4)  # the public code decays by 1e-4 in both phases
+        add_found_options(parser)
+
+
+def add_data_options(parser: Parser) -> None:
+    add = parser.group("data").add_argument
+    text = f"how DIR is laid out: {', '.join(DATA_SETS)}, or a YAML file that says so, docs/own_data.md (flir_aligned)"
+    add("--dataset", type=dataset_name, default="flir_aligned", metavar="NAME|FILE", help=text)
+    add("--num-classes", type=positive, help="class channels of the head (from the data; published 90)")
+    add("--image_size", type=image_size, default=(768, 768), help="input, N or HxW, in pixels (768, as published)")
+    add("--hflip", type=share, default=0.5, help="probability of a mirrored training pair (0.5)")
+    text = "training pairs are scaled by a factor between, then cropped or padded (1 1: off)"
+    add("--scale_jitter", type=float, nargs=2, default=(1.0, 1.0), metavar=("LO", "HI"), help=text)
+    add("--photometric", type=not_negative, default=0.0, help="strength of brightness and contrast changes (0: off)")
+    add("--no-prefetcher", action="store_true", help="published flag without effect here (off)")
+
+
+def add_detector_options(parser: Parser) -> None:
+    parser.set_defaults(backbone="efficientnetv2_rw_t", checkpointdir="checkpoints/flira")
+    add = parser.group("network").add_argument
+    add("--C", type=positive, default=128, help="channels of BiFPN, fusion and head (128)")
+    add("--num_input_nodes", type=positive, help="taps per level, 2 x BiFPN repeats (from the streams; published 10)")
+    add("--fusion_levels", type=positive, help="pyramid levels from P3 on (from the streams; published 5)")
+    add("--anchor_scale", type=above_zero, default=4.0, help="side of the smallest anchor in strides (4)")
+    text = "share of a batch in the running statistics of BiFPN and head norms (0.01, published)"
+    add("--norm_momentum", type=probability, default=0.01, help=text)
+    text = "streams' file in checkpointdir (%(default)s)"
+    add("--fullbb_path", default="Att_Fusion_Net_Pretrained_Best.pth.tar", help=text)
+    add("--head_path", default="Head_Net_Pretrained_Best.pth.tar", help="head's file in checkpointdir (%(default)s)")
+
+
+def add_pretrain_options(parser: Parser) -> None:
+    parser.set_defaults(epochs=50)
+    add = parser.group("pretraining").add_argument
+    text = "which detectors to train; early: one of both images stacked; thermal and rgb may run side by side (both)"
+    add("--modality", choices=["thermal", "rgb", "both", "early"], default="both", help=text)
+    add("--head_epochs", type=positive, default=10, help="epochs of the shared head, streams frozen (10)")
+    text = "probability of leaving out an encoder block, stochastic depth (0.2)"
+    add("--drop_path", type=probability, default=0.2, help=text)
+    text = "start instead from a COCO-pretrained EfficientDet's state dict, or from another checkpointdir of ours "
+    text += "(from ImageNet weights)"
+    add("--init", metavar="PATH", help=text)
+
+
+def add_found_options(parser: Parser) -> None:
+    add = parser.group("found network").add_argument
+    text = "train a hand-made fusion of the last taps, one modality, both stacked (early), or RGB fused with itself "
+    add("--baseline", choices=list(BASELINES), help=text + "(none)")
+    text = f"widen {', '.join(FUSIONS)} to the fusion parameters of this search run or genotype, within 10 %% (none)"
+    add("--match_parameters", metavar="PATH", help=text)
+    text = "share of the training pairs, drawn anew in each epoch, of which one sensor, drawn evenly, gives a black "
+    text += "picture; for fusions of two streams (0)"
+    add("--modality_dropout", type=probability, default=0.0, metavar="P", help=text)
+    text = "with --eval_exp_dir: write the detections (COCO JSON) here as well (none)"
+    add("--results", metavar="FILE", help=text)
+    text = "with --eval_exp_dir: test with sensors dead, corrupted and shifted as well, into robustness.json and .png, "
+    text += f"docs/robustness.md; kinds: {', '.join(KINDS)} (all, where none is named)"
+    add("--robustness", nargs="*", choices=KINDS, metavar="KIND", help=text)
+    text = "fuse the boxes of --eval_exp_dir and --partner_exp_dir, untrained: suppression, weighted boxes fusion "
+    add("--box_fusion", choices=["nms", "wbf"], help=text + "(none)")
+    add("--partner_exp_dir", metavar="RUN", help="with --box_fusion: the second training run (none)")

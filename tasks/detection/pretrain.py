@@ -1,0 +1,216 @@
+"""Pretraining of detection: a detector per modality, then the shared head on the mean of both streams' last taps.
+
+It leaves, in checkpointdir, the two files that search and training start from (names and tensors as in the released
+ones), thermal_head.pth, rgb_head.pth, split.json and pretrain.json; of `--modality early`, early_stream.pth and
+early_head.pth. Recipe and reasons: docs/pretraining.md.
+
+Two pretrainings may share a folder (`--modality thermal` and `rgb` side by side): each trains by itself, then reads
+what is there, adds its part and writes, all under a lock. So the later one finds both streams, whichever it is.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from datasets.data_module import DataModule
+from engine.pretrained import PRETRAINED, check_split, differing, pretrained_with, recorded_splits
+from engine.task import Pretraining, Stage
+from models.detection.backbones import create_encoder, encoder_channels
+from models.detection.detector import FusionDetector, SingleDetector
+from models.detection.fusions import baseline_fusions
+from models.detection.layers import set_norm_momentum
+from models.detection.necks.bifpn import BiFPN
+from models.detection.streams import INPUTS, MODALITIES, input_channels
+from tasks.detection import build
+from tasks.detection.stream_files import streams_of
+from utils import checkpoint
+from utils.args import Options
+from utils.checkpoint import State
+from utils.distributed import ranks
+from utils.errors import UserError
+from utils.seed import seed_everything
+
+HEAD = "head"  # the stage of the shared head
+FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale")
+
+
+def check_stream_sizes(options: Options) -> Options:
+    """Return the options with repeats and levels, published where not given; refuse what no stream can be."""
+    nodes, levels = options.num_input_nodes or 10, options.fusion_levels or 5
+    if levels < 3:
+        raise UserError(f"--fusion_levels: expected at least 3 (the encoder's own levels), found {levels}")
+    if nodes % 2:
+        raise UserError(f"--num_input_nodes: expected an even number (2 x BiFPN repeats), found {nodes}")
+    return options.with_values("default", num_input_nodes=nodes, fusion_levels=levels)
+
+
+def detector_pretraining(options: Options, data: DataModule) -> Pretraining:
+    """Return the stages that --modality asks for; the detectors are built here, as checks compare their shapes."""
+    modalities = MODALITIES if options.modality == "both" else (options.modality,)
+    detectors = {m: build_detector(options, m, data.data.normalization) for m in modalities}
+    loader = data.loader(*data.learning, train=True)
+    stages = [Stage(m, lambda models, log, d=d: d, data, loader, options.epochs) for m, d in detectors.items()]
+    if set(modalities) <= set(MODALITIES):
+        model = lambda models, log: shared_head_model(options, data, models, log)  # noqa: E731
+        stages.append(Stage(HEAD, model, data, loader, options.head_epochs, shared=True))
+    return Pretraining(
+        stages,
+        tuple(INPUTS),
+        files=lambda models: finished_files(options, models),
+        facts=lambda: {name: options[name] for name in FROM_PRETRAINING} | {"data": data.data.facts},
+        check=lambda: check_others(options, data, detectors),
+        next_command=lambda files: next_main(options, files),
+    )
+
+
+def next_main(options: Options, files: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """Return the main to run next with its options: the search, unless a stream is missing or a baseline trained."""
+    sizes = {} if options.config else {"batchsize": 8, "epochs": 10}
+    if options.modality in MODALITIES and options.head_path not in files:
+        (other,) = (m for m in MODALITIES if m != options.modality)
+        return "", {"modality": other}
+    if options.modality in (*MODALITIES, "both"):
+        return "main_darts_searchable_flira.py", sizes
+    return "main_darts_found_flira.py", {"baseline": options.modality} | sizes
+
+
+def build_detector(options: Options, modality: str, normalization: dict) -> SingleDetector:
+    """Build one modality's detector with the start weights that the options ask for."""
+    seed_everything(options.seed)
+    imagenet = not (options.no_imagenet or options.init)
+    encoder = create_encoder(options.backbone, options.drop_path, imagenet, input_channels(modality))
+    fpn = BiFPN(encoder_channels(encoder), options.C, options.num_input_nodes // 2, options.fusion_levels)
+    set_norm_momentum(fpn, options.norm_momentum)
+    head = build.make_head(options)
+    detector = SingleDetector(modality, encoder, fpn, head, normalization)
+    if options.init:
+        state = ranks().broadcast_from_first(lambda: read_start(options, modality))
+        load_start(detector, state, f"--init {options.init}")
+    return detector
+
+
+def read_start(options: Options, modality: str) -> State:
+    """Return the tensors of --init under EfficientDet's names: of its own file, or of a checkpointdir's modality."""
+    path = Path(options.init)
+    if not path.is_dir():
+        return checkpoint.load(path)
+    streams = streams_of(checkpoint.load(path / build.streams_path(options, (modality,)).name), [modality])
+    head = checkpoint.load(path / f"{modality}_head.pth")
+    named = {k.removeprefix(f"{modality}_"): v for k, v in streams.items()}
+    return named | {k.removeprefix("fusion_"): v for k, v in head.items()}
+
+
+def load_start(detector: SingleDetector, state: State, source: str) -> None:
+    """Load the tensors of an EfficientDet (backbone, fpn, class_net, box_net); a class layer of other size stays new.
+
+    Raises:
+        UserError: a tensor is missing or of another shape.
+    """
+    parts = {"backbone": detector.backbone, "fpn": detector.fpn}
+    parts |= {"class_net": detector.head.fusion_class_net, "box_net": detector.head.fusion_box_net}
+    for name, part in parts.items():
+        given = {k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(name + ".")}
+        fresh = {k: v for k, v in part.state_dict().items() if k.startswith("predict.conv_pw.")}
+        bias = "predict.conv_pw.bias"
+        if name == "class_net" and given.keys() >= fresh.keys() and given[bias].shape != fresh[bias].shape:
+            given |= fresh
+        checkpoint.load_state(part, given, f"{source}: {name}")
+
+
+def shared_head_model(
+    options: Options, data: DataModule, models: dict[str, nn.Module], log: Callable[[str], None]
+) -> FusionDetector | None:
+    """Return the detector whose head is trained on the mean of both last taps, from a modality's head, streams frozen.
+
+    None where checkpointdir has only one of the streams.
+    """
+    state = ranks().broadcast_from_first(lambda: merged_streams(options, models))
+    if not all(streams_of(state, [m]) for m in MODALITIES):
+        log("the other modality is not there yet: the shared head is trained once it is")
+        return None
+    start = ranks().broadcast_from_first(lambda: head_start(options, models, log))
+    streams, head = build.make_streams(options), build.make_head(options)
+    checkpoint.load_state(streams, state, options.fullbb_path)
+    checkpoint.load_state(head, start, "start of the shared head")
+    fusions = baseline_fusions("mean", options.C, options.fusion_levels)
+    return FusionDetector(streams, fusions, head, data.data.normalization)
+
+
+def head_start(options: Options, models: dict[str, nn.Module], log: Callable[[str], None]) -> State:
+    """Return the thermal head, whichever modality is trained last; the own one where there is none."""
+    first, other = MODALITIES
+    earlier = Path(options.checkpointdir) / f"{first}_head.pth"
+    if first not in models and earlier.exists():
+        return checkpoint.load(earlier)
+    if first not in models:
+        log(f"{earlier}: not there, so the shared head starts from {other}_head.pth")
+    return models[first if first in models else other].head.state_dict()
+
+
+def merged_streams(options: Options, models: dict[str, nn.Module]) -> State:
+    """Return the published streams file with the streams of these detectors in it, the others as they are there."""
+    path = Path(options.checkpointdir) / options.fullbb_path
+    others = [m for m in MODALITIES if m not in models]
+    state = streams_of(checkpoint.load(path), others) if others and path.exists() else {}
+    for modality in MODALITIES:
+        state |= models[modality].stream_state() if modality in models else {}
+    return streams_of(state, MODALITIES)
+
+
+def finished_files(options: Options, models: dict[str, nn.Module]) -> dict[str, State]:
+    """Return the streams and heads that a pretraining publishes, by file name."""
+    detectors = {m: model for m, model in models.items() if m != HEAD}
+    files = {f"{m}_head.pth": d.head.state_dict() for m, d in detectors.items()}
+    if not set(detectors) <= set(MODALITIES):
+        return files | {build.streams_path(options, (m,)).name: d.stream_state() for m, d in detectors.items()}
+    files[options.fullbb_path] = merged_streams(options, detectors)
+    return files | ({options.head_path: models[HEAD].head.state_dict()} if HEAD in models else {})
+
+
+def check_others(options: Options, data: DataModule, detectors: dict[str, SingleDetector]) -> None:
+    """Refuse what checkpointdir holds beside these detectors and does not go with them.
+
+    Raises:
+        UserError: other options in pretrain.json; the other half of the streams file, or the head that the shared one
+            starts from, is of another shape or (unless allowed) saw another split.
+    """
+    folder = Path(options.checkpointdir)
+    check_recorded(options, data, [m for m in recorded_splits(folder, tuple(INPUTS)) if m not in detectors])
+    (modality, detector), *more = detectors.items()
+    if more or modality not in MODALITIES or not (folder / options.fullbb_path).exists():
+        return
+    (other,) = (m for m in MODALITIES if m != modality)
+    check_split(options, data.split, (other,), data.unit)
+    half = streams_of(checkpoint.load(folder / options.fullbb_path), [other])
+    expected = {other + name[len(modality) :]: value for name, value in detector.stream_state().items()}
+    if half:
+        check_shapes(folder / options.fullbb_path, half, expected, modality)
+    if half and other == MODALITIES[0] and (head := folder / f"{other}_head.pth").exists():
+        check_shapes(head, checkpoint.load(head), detector.head.state_dict(), modality)
+
+
+def check_recorded(options: Options, data: DataModule, others: list[str]) -> None:
+    """Refuse options and data unlike those of the folder's other streams: it has one of each."""
+    record = pretrained_with(options.checkpointdir)
+    others = [m for m in others if m in record.get("splits", {})]
+    if not others:
+        return
+    values = {name: options[name] for name in FROM_PRETRAINING}
+    for name, found in differing(record, values).items():
+        value = list(values[name]) if isinstance(values[name], tuple) else values[name]
+        raise UserError(
+            f"--{name}: expected {found} as for {', '.join(others)} in {Path(options.checkpointdir) / PRETRAINED}, "
+            f"found {value}: one checkpointdir has one; pass that, or another --checkpointdir"
+        )
+    build.check_facts(options, data)
+
+
+def check_shapes(path: Path, found: State, expected: State, modality: str) -> None:
+    """Refuse a file that differs in names or shapes from its counterpart in the new detector."""
+    shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in (found, expected)]
+    for name in [*expected, *found]:
+        theirs, ours = (state.get(name, "nothing") for state in shapes)
+        if theirs != ours:
+            raise UserError(f"{path}: {name}: expected {ours} as in the new {modality} detector, found {theirs}")

@@ -1,0 +1,276 @@
+"""Reading files that others wrote: plain files, plain YAML, plain values, and options taken from earlier runs.
+
+Anyone may have written a file, so nothing in it is used before it is checked.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from utils.errors import UserError, short
+
+if TYPE_CHECKING:
+    from utils.args import Options
+
+Check = tuple[Callable[[Any], bool], str]  # whether a value fits, and what is expected
+MAX_VALUES = 1_000_000  # in one file; a run of 30 epochs keeps some thousands
+MAX_DEPTH = 40  # of lists in lists
+MAX_BITS = 128  # of an integer
+SHOWN_KEYS = 8  # of a value's place, in messages
+MAX_YAML = 128 * 1024  # bytes; the parser takes some seconds for that
+
+
+def plain_file(path: str | Path) -> Path:
+    """Return the path where a plain file is there, or nothing; links are followed.
+
+    Raises:
+        OSError: a folder, or a pipe or device, at which reading could wait for ever.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "a pipe or a device, no file", str(path))
+    return path
+
+
+def check_plain(value: Any, place: str, also: tuple[type, ...] = ()) -> None:
+    """Refuse what is not None, bool, number, text, or list or dict of these, or would take for ever to look through.
+
+    What is held in several places counts in each, as a pickle can make a few bytes into an endless tree.
+
+    Args:
+        place: names file and field.
+        also: types that are allowed as well.
+    """
+    allowed = (NoneType, bool, int, float, str, *also)
+    left, count = [(value, None, 0)], 1
+    while left:
+        value, keys, depth = left.pop()
+        if isinstance(value, dict):
+            inner = [(item, (keys, key), depth + 1) for key, item in value.items()]
+            fits = all(isinstance(key, (str, int)) for key in value)
+        elif isinstance(value, (list, tuple)):
+            inner = [(item, (keys, number), depth + 1) for number, item in enumerate(value)]
+            fits = True
+        else:
+            inner = []
+            fits = isinstance(value, allowed) and not (type(value) is int and value.bit_length() > MAX_BITS)
+        if not fits:
+            kind = "texts, numbers, lists and mappings" + " and tensors" * bool(also)
+            raise UserError(f"{place}{_field(keys)}: expected {kind}, found {short(value)}")
+        count += len(inner)
+        if count > MAX_VALUES or depth > MAX_DEPTH:
+            most = f"{MAX_VALUES} values, {MAX_DEPTH} deep"
+            raise UserError(f"{place}{_field(keys)}: expected at most {most}, found more")
+        left += inner
+
+
+def _field(keys: tuple | None) -> str:
+    names = []
+    while keys is not None:
+        keys, key = keys
+        names.append(key if isinstance(key, str) and len(key) <= 60 else short(key))
+    return f": field {'.'.join(names[: -SHOWN_KEYS - 1 : -1])}{'...' * (len(names) > SHOWN_KEYS)}" if names else ""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader without what configs do not need: anchors, merged mappings, dates, tags, keys there twice.
+
+    A word like 2024-05-01 is text. Anchors can make few bytes into endless values.
+    """
+
+    def compose_node(self, parent, index):
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise yaml.composer.ComposerError(None, None, "anchors (&) and aliases (*) are not read", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) < len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
+        return mapping
+
+
+_PLAIN = ("null", "bool", "int", "float")
+_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in (*_PLAIN, "str", "seq", "map"))
+_Loader.yaml_constructors = {tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in _TAGS}
+_Loader.yaml_constructors[None] = yaml.SafeLoader.construct_undefined
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _TAGS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+# What the loader raises beside its own errors, on values that are not what their tag says.
+_UNFIT = (LookupError, AttributeError, TypeError, OverflowError)
+_UNREADABLE = (OSError, ValueError, RecursionError, yaml.YAMLError, *_UNFIT)
+
+
+def read_yaml(path: str | Path, source: str) -> Any:
+    """Read a YAML file of plain values.
+
+    Args:
+        source: names option and file in messages.
+
+    Raises:
+        UserError: the file cannot be read, is larger than `MAX_YAML`, or holds anchors, tags or a key twice.
+    """
+    try:
+        size = plain_file(path).stat().st_size
+        if size > MAX_YAML:
+            raise UserError(f"{source}: expected at most {MAX_YAML} bytes of YAML, found {size}")
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except UserError:
+        raise
+    except _UNREADABLE as error:
+        words = "a value that is not what its tag says" if isinstance(error, _UNFIT) else str(error)
+        words = " ".join(words.split())[:300]
+        raise UserError(f"{source}: expected a readable YAML file, found: {words}") from None
+    check_plain(data, source)
+    return data
+
+
+MAX_COUNT, MAX_SIDE = 2**20, 2**14  # of what is counted, and pixels
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value <= MAX_COUNT
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_side, value))
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 32 <= value <= MAX_SIDE
+
+
+def _is_factor(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < 2**20 and not math.isnan(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+# Options that are taken from files of earlier runs: what they may be there, and in words.
+INHERITED = {
+    "backbone": (_is_text, "a name"),
+    "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
+    "anchor_scale": (_is_factor, "a number above 0"),
+    "C": (_is_count, "a whole number from 1"),
+    "num_input_nodes": (_is_count, "a whole number from 1"),
+    "fusion_levels": (_is_count, "a whole number from 1"),
+    "num_classes": (_is_count, "a whole number from 1"),
+    "dataset": (_is_text, "a name or a file"),
+    "L": (_is_count, "a whole number from 1"),
+    "small_dataset": (lambda value: isinstance(value, bool), "true or false"),
+    "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
+    "paper_protocol": (lambda value: isinstance(value, bool), "true or false"),
+    "overfit": (_or_none(_is_count), "a whole number from 1, or none"),
+    "baseline": (_or_none(_is_text), "a name or none"),
+    "widen": (_or_none(_is_count), "a whole number from 1, or none"),
+    "checkpointdir": (_is_text, "a folder"),
+    **dict.fromkeys(("image_cp", "text_cp", "rgb_cp", "ske_cp", "depth_cp"), (_is_text, "a file name")),
+    "fullbb_path": (_is_text, "a file name"),
+    "head_path": (_is_text, "a file name"),
+    "f1_type": (_is_text, "a name"),
+}
+FORMAT = 1  # of the checkpoints in run folders
+OBJECT = (lambda value: isinstance(value, dict), "an object")
+TEXT = (lambda value: isinstance(value, str), "text")
+LIST = (lambda value: isinstance(value, list), "a list")
+ANYTHING = (lambda value: True, "a value")
+# Of best.pt of a training, by dotted name: what a value must be, and in words. A task adds its own.
+FIELDS: dict[str, Check] = {
+    "kind": (lambda value: value == "found", "'found', as of a training"),
+    "format": (lambda value: value == FORMAT, f"{FORMAT}"),
+    "args": OBJECT,
+    "args.seed": ANYTHING,
+    "split": TEXT,
+    "protocol": TEXT,
+    "checkpoint_split": TEXT,
+    "bad_files": LIST,
+    "genotype": (lambda value: value is None or isinstance(value, dict), "an object or none"),
+    "model": OBJECT,
+    "progress": OBJECT,
+    "progress.best": ANYTHING,
+    "progress.best_epoch": ANYTHING,
+}
+_NOTHING = object()
+
+
+def options_from_run(
+    options: Options,
+    values: dict,
+    names: Iterable[str],
+    *,
+    origin: str = "run",
+    over_config: bool = False,
+    source: str = "the options of the run that this one builds on",
+) -> Options:
+    """Return the options with those that are not given taken from an earlier run or checkpoint.
+
+    Args:
+        values: from a file, so each one is checked.
+        names: of the options that are taken, all in `INHERITED`.
+        origin: "run" or "checkpoint".
+        over_config: a value of the config gives way, only a typed one stays.
+        source: names the file in messages.
+
+    Raises:
+        UserError: the option cannot have a value that the file has.
+    """
+    kept = options.is_typed if over_config else options.is_given
+    taken = {name: check_option(name, values[name], source) for name in names if name in values and not kept(name)}
+    return options.with_values(origin, **{n: tuple(v) if isinstance(v, list) else v for n, v in taken.items()})
+
+
+def check_option(name: str, value: Any, source: str) -> Any:
+    """Return the value of an option in a file; UserError where the option cannot have it."""
+    fits, expected = INHERITED[name]
+    if not fits(value):
+        raise UserError(f"{source}: {name}: expected {expected}, found {short(value)}")
+    return value
+
+
+def check_fields(state: dict, source: str, *, options: Iterable[str], fields: dict[str, Check]) -> None:
+    """Refuse a checkpoint that is not of a training run.
+
+    Args:
+        options: names of the options that the network is rebuilt from.
+        fields: what the task asks for beside `FIELDS`.
+
+    Raises:
+        UserError: names the first field that is missing or wrong.
+    """
+    for name, check in (FIELDS | {n: c for n, c in fields.items() if "." not in n}).items():
+        _check_field(state, name, check, source)
+    for name in {name for name in (*FIELDS, *fields) if "." not in name} - {"model"}:
+        check_plain(state[name], f"{source}: {name}")
+    for name in options:
+        _check_field(state, f"args.{name}", INHERITED[name], source)
+    for name, check in fields.items():
+        _check_field(state, name, check, source)
+    if state["args"].get("baseline") is None and not state["genotype"]:
+        raise UserError(f"{source}: genotype: expected one, as args.baseline names none, found nothing")
+
+
+def _check_field(state: dict, name: str, check: Check, source: str) -> None:
+    value, (fits, expected) = state, check
+    for key in name.split("."):
+        value = value.get(key, _NOTHING) if isinstance(value, dict) else _NOTHING
+    if value is _NOTHING or not fits(value):
+        found = "nothing" if value is _NOTHING else short(value)
+        raise UserError(f"{source}: {name}: expected {expected}, found {found}")
