@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/python -m tools.demo
 
 demo-mmimdb: setup
-	$(BIN)/python -m tools.demo.mmimdb
+	$(BIN)/python -m tools.demo --task mmimdb
 
 # Hours on two cores; killed and begun again, it goes on behind the rows that are there (docs/results.md).
 study: setup

@@ -1,15 +1,16 @@
-"""Put spoiled files through the real readers: each must be refused in one line, repaired as documented, or harmless.
+"""Reads damaged files with the real readers: each must be refused in one line, repaired as documented, or harmless.
 
     python -m benchmarks.bad_inputs [--count 200] [--seed 0]
 
-COUNT files per reader are drawn (tests/spoil.py) from a good one on a small drawn data set. Then
+For each reader, COUNT damaged files are made from a valid file of a small generated data set (tests/spoil.py).
+Outcomes:
 
-- refused: a UserError that names the file, or the data folder, and is one line when printed;
-- repaired: the reader left something out or clipped it, and says so in its notes or remarks;
-- harmless: the file is still a good one, which is checked: of a checkpoint's bytes it must hold what it held before.
+- refused: a UserError of one line that names the file or the data folder;
+- repaired: the reader dropped or clipped something, and its notes or warnings say so;
+- harmless: the file is still valid. This is checked: a checkpoint must hold the values that it held before.
 
-Any other exception, more than five seconds, or a command that ran out of a file ends the benchmark with a traceback.
-Prints a JSON object per reader. Rows: results/bad_inputs.csv.
+Any other exception, more than five seconds, or code executed from a file ends the benchmark with a traceback. Prints a
+JSON object per reader. Rows: results/bad_inputs.csv.
 """
 
 import contextlib
@@ -51,7 +52,7 @@ from utils.errors import UserError, printable
 from utils.option_types import count, positive
 from utils.untrusted import FORMAT, check_fields
 
-SECONDS = 5  # in which a file must be read
+SECONDS = 5  # limit for reading a file
 INPUTS, LEVELS, CHANNELS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2"), ("P3", "P4"), 8
 OUTCOMES = ("refused", "repaired", "harmless")
 CONFIG = """\
@@ -64,7 +65,7 @@ pretrain: {no-imagenet: true, epochs: 1}
 search: {epochs: 2, alternate: step}
 found: {epochs: 2, eta_max: 1e-2}
 """
-# Of a pair: what a run keeps beside its detector, and a layer in place of that.
+# The content of best.pt besides the weights; a single layer stands for the detector.
 OPTIONS = {"backbone": "lcnet_050", "C": 16, "num_input_nodes": 4, "fusion_levels": 3, "anchor_scale": 2.0, "seed": 2}
 OPTIONS |= {"num_classes": 3, "image_size": (64, 80), "dataset": "flir_aligned", "split_seed": 0}
 OPTIONS |= {"paper_protocol": False, "baseline": "sum", "widen": None}
@@ -74,12 +75,12 @@ RUN |= {"progress": {"best": 0.5, "best_epoch": 1}}
 
 
 class Reader(NamedTuple):
-    """A reader and what it is tried on.
+    """A reader and its files.
 
     Attributes:
-        make: writes what is needed into a folder and returns the good file.
+        make: writes the valid files into a folder and returns the one to damage.
         spoil: changes the content of that file.
-        read: reads it; returns whether something was repaired. Raises where a file that it took is not a good one.
+        read: reads it; returns whether something was repaired. Raises if an accepted file is not valid.
     """
 
     make: Callable[[Path], Path]
@@ -133,7 +134,7 @@ def make_set(folder: Path, form: str, file: str) -> Path:
 
 
 def read_a_set(path: Path) -> bool:
-    """Open the own set of a file, which lies in it or in a folder of it."""
+    """Open the data set that a file belongs to: the file is in its folder or below it."""
     folder = next(parent for parent in path.parents if (parent / "my_set.yaml").exists())
     data = open_data_set(folder, str(folder / "my_set.yaml"))
     for record in (record for records in data.records.values() for record in records):
@@ -141,7 +142,7 @@ def read_a_set(path: Path) -> bool:
         assert ((x1 >= 0) & (x1 < x2) & (x2 <= record.width)).all()
         assert ((y1 >= 0) & (y1 < y2) & (y2 <= record.height)).all()
         assert record.labels.size == 0 or 0 <= record.labels.min() <= record.labels.max() < len(data.classes)
-        # The description is the user's own and may lead anywhere; annotations may not.
+        # The description is written by the user and may name any path; annotations may not.
         assert path.suffix == ".yaml" or all(
             p.resolve().is_relative_to(folder.resolve()) for p in map(Path, record.paths.values())
         )
@@ -164,7 +165,7 @@ def read_a_checkpoint(path: Path) -> bool:
 
 
 def read_changed_bytes(path: Path) -> bool:
-    """Read a checkpoint of which bytes were changed: what is taken must be what was written."""
+    """Read a checkpoint with changed bytes: accepted values must be the values that were written."""
     read_a_checkpoint(path)
     with tempfile.TemporaryDirectory() as folder:
         before = checkpoint.load(make_checkpoint(Path(folder)))
@@ -212,9 +213,9 @@ READERS = {
 
 @command
 def main(argv: list[str]) -> None:
-    parser = Parser("Put spoiled files through the readers.")
+    parser = Parser("Read damaged files with the real readers.")
     parser.add_argument("--count", type=positive, default=200, help="files per reader (200)")
-    parser.add_argument("--seed", type=count, default=0, help="of what is spoiled (0)")
+    parser.add_argument("--seed", type=count, default=0, help="seed of the damage (0)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     for name, reader in READERS.items():
@@ -224,12 +225,12 @@ def main(argv: list[str]) -> None:
 
 
 def measure(reader: Reader, number: int, seed: int) -> dict[str, float]:
-    """Return how many files ended how, and the seconds that the slowest took."""
+    """Return the number of files per outcome, and the seconds of the slowest file."""
     outcomes, slowest = Counter(), 0.0
     with tempfile.TemporaryDirectory() as place, inside(place):
         path = reader.make(Path(place))
         good = path.read_bytes()
-        assert outcome(reader, path, good) != "refused", "the good file itself"
+        assert outcome(reader, path, good) != "refused", "the valid file itself"
         for draw in range(number):
             content = reader.spoil(random.Random(f"{seed} {draw}"), good)
             started = time.perf_counter()
@@ -239,7 +240,7 @@ def measure(reader: Reader, number: int, seed: int) -> dict[str, float]:
 
 
 def outcome(reader: Reader, path: Path, content: bytes) -> str:
-    """Read content in the place of the file; raises where it ends in another way than the three."""
+    """Write content to the file and read it; returns the outcome. Raises if it is none of the three."""
     path.write_bytes(content)
     try:
         with warnings.catch_warnings(), time_limit():
@@ -259,13 +260,13 @@ def outcome(reader: Reader, path: Path, content: bytes) -> str:
 
 
 def named(line: str, path: Path) -> bool:
-    """Tell whether a message names the file, or another that it leads to: below its data folder, or out of it."""
+    """Return whether a message names the file, or another file that it refers to."""
     return path.name in line or str(Path.cwd()) in line or re.match(r"(/|\.\./)[^:]*: ", line) is not None
 
 
 @contextlib.contextmanager
 def inside(folder: str) -> Iterator[None]:
-    """Stand in a folder for a while."""
+    """Change the working directory inside the block."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -276,7 +277,7 @@ def inside(folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def time_limit() -> Iterator[None]:
-    """Raise TimeoutError inside after `SECONDS`."""
+    """Raise TimeoutError in the block after `SECONDS`."""
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"not read within {SECONDS} s")

@@ -1,10 +1,10 @@
-"""What saving a run costs at published sizes: the seconds that a checkpoint holds up a pretraining or a search.
+"""Measures how long a checkpoint interrupts a pretraining or a search at published sizes.
 
     python -m benchmarks.checkpoint_cost --repeats 7
 
-The networks are those of the published settings with the state of their optimisers; each is saved by the run's own
-keeper, into a run folder on this disk. Appends a row per phase to results/checkpoint_cost.csv: median and largest time,
-the bytes, how long the disk then takes beside the training, and the share of a minute that training stands still.
+The networks have the published sizes, with the state of their optimisers. The checkpointer of a run saves them into a
+run folder on this disk. Appends a row per phase to results/checkpoint_cost.csv: median and largest time, size, seconds
+of writing in the background, and the share of a minute that training is interrupted.
 """
 
 import json
@@ -40,7 +40,7 @@ MINUTE = 60.0
 
 
 def make_single(compute: Compute) -> nn.Module:
-    """Return a pretraining's detector, all of which learns."""
+    """Return the detector of a pretraining; all of its parameters learn."""
     encoder = create_encoder(BACKBONE)
     fpn = BiFPN(encoder_channels(encoder), CHANNELS, REPEATS, LEVELS)
     statistics = dict.fromkeys(MODALITIES, STATISTICS)
@@ -48,7 +48,7 @@ def make_single(compute: Compute) -> nn.Module:
 
 
 def make_checkpointer(phase: str, compute: Compute, folder: Path) -> Checkpointer:
-    """Return the keeper of a phase whose optimisers have taken a step."""
+    """Return the checkpointer of a phase whose optimisers have taken a step."""
     model = (make_model if phase == "search" else make_single)(compute)
     groups = [weight_parameters(model), arch_parameters(model)]
     optimizers = {str(i): torch.optim.Adam(group, fused=True) for i, group in enumerate(groups) if group}

@@ -1,12 +1,12 @@
-"""Time the way from files to samples, ours beside that of effdet's loader, on the same pairs and one thread.
+"""Measures how fast files become samples, here and in effdet's loader, on the same pairs and one thread.
 
     python -m benchmarks.data_path [DIR] [--dataset flir_aligned] [--image_size 256 768] [--pairs 32] [--runs 7]
 
-Ours is `DetectionDataset` without augmentation. effdet's is Pillow, `convert("RGB")` and `transforms_coco_eval`,
-which returns uint8 as ours does, once for RGB and once for thermal: that loader makes three channels of every file. All
-pairs are prepared by one, then by the other, RUNS times; medians. Without DIR, the real pairs of
-NAS_DSF_DATA/flir_aligned_mini where that is set, else road scenes of 640 px, which are rendered.
-Prints a JSON object per image size. Rows: results/data_path.csv.
+Ours is the detection data set without augmentation. effdet's is Pillow, `convert("RGB")` and `transforms_coco_eval`,
+which also returns uint8, once for RGB and once for thermal: that loader reads every file as three channels. All pairs
+are prepared by one loader, then by the other, RUNS times; medians. Without DIR, the real pairs of
+NAS_DSF_DATA/flir_aligned_mini are used if that variable is set, else rendered road scenes of 640 px. Prints a JSON
+object per image size. Rows: results/data_path.csv.
 """
 
 import argparse
@@ -59,14 +59,17 @@ def main(argv: list[str]) -> None:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("Time the way from files to samples, beside that of effdet's loader.")
+    parser = Parser("Measure how fast files become samples, here and in effdet's loader.")
     parser.add_argument(
-        "folder", metavar="DIR", nargs="?", help="of the data set (NAS_DSF_DATA/flir_aligned_mini, else road scenes)"
+        "folder",
+        metavar="DIR",
+        nargs="?",
+        help="folder of the data set (NAS_DSF_DATA/flir_aligned_mini, else road scenes)",
     )
-    parser.add_argument("--dataset", type=dataset_name, default="flir_aligned", help="what DIR holds (flir_aligned)")
+    parser.add_argument("--dataset", type=dataset_name, default="flir_aligned", help="layout of DIR (flir_aligned)")
     parser.add_argument("--image_size", type=positive, nargs="+", default=[256, 768], help="pixels (256 768)")
-    parser.add_argument("--pairs", type=positive, default=32, help="of the training list, from its start (32)")
-    parser.add_argument("--runs", type=positive, default=7, help="passes over the pairs by each, after one (7)")
+    parser.add_argument("--pairs", type=positive, default=32, help="first pairs of the training list (32)")
+    parser.add_argument("--runs", type=positive, default=7, help="passes by each loader, after a warm-up (7)")
     args = parser.parse_args(argv)
     if not args.folder and os.environ.get("NAS_DSF_DATA"):
         args.folder = str(Path(os.environ["NAS_DSF_DATA"]) / "flir_aligned_mini")
@@ -84,10 +87,10 @@ def our_path(data: DetectionData, records: list[DetectionRecord], side: int) -> 
 
 
 def import_effdet_path() -> Callable[[list[DetectionRecord], int], Prepare]:
-    """Return the other path as (records, side) -> function of an index.
+    """Return effdet's loader as (records, side) -> function of an index.
 
     Raises:
-        UserError: effdet is not installed, as it is for tests alone.
+        UserError: effdet, which only the tests need, is not installed.
     """
     try:
         from effdet.data.transforms import transforms_coco_eval
@@ -104,17 +107,17 @@ def import_effdet_path() -> Callable[[list[DetectionRecord], int], Prepare]:
 
 
 def effdet_sample(transform: Callable, record: DetectionRecord, modality: str) -> tuple:
-    """Return uint8 (3, side, side) and the annotation with moved boxes of one file of a pair."""
+    """Return the image, uint8 (3, side, side), and the annotation with resized boxes of one file of a pair."""
     with Image.open(getattr(record, f"{modality}_path")) as file:
         image = file.convert("RGB")
-    boxes_yxyx = record.boxes_xyxy[:, [1, 0, 3, 2]]  # a copy, as that path clips in place, to (height, width)
+    boxes_yxyx = record.boxes_xyxy[:, [1, 0, 3, 2]]  # a copy, since the transform clips in place
     return transform(image, {"bbox": boxes_yxyx, "cls": record.labels.copy(), "img_size": image.size})
 
 
 def seconds(paths: dict[str, Prepare], pairs: int, runs: int) -> dict[str, float]:
     """Return the median time of each path for all pairs."""
     times = {name: [] for name in paths}
-    for _ in range(runs + 1):  # the first of each warms up
+    for _ in range(runs + 1):  # the first pass of each is a warm-up
         for name, prepare in paths.items():
             started = time.perf_counter()
             for index in range(pairs):

@@ -1,12 +1,12 @@
-"""What an evaluation after an epoch costs beside the epoch, on rendered road scenes and random weights.
+"""Measures the cost of an evaluation relative to an epoch, on rendered road scenes and random weights.
 
     python -m benchmarks.evaluation [--config configs/demo.yaml] [--train 1400] [--val 140] [--width 192] [--runs 5]
 
-Any other option is the search command's own, such as --cache_features ram. One epoch of the search by its own engine,
-then evaluations of the supernet on `val`; medians over the runs. `val_pass_s` is a whole evaluation, and consists of
-`load_s` (waiting for batches), `forward_s` (the network), `detect_s` (from its output to boxes in COCO form) and
-`scoring_s`. In percent of the epoch (`epoch_s`): scoring, evaluation (all but the network), and the whole pass. Prints
-JSON. Rows: results/evaluation.csv.
+Other options are passed to the search command, such as --cache_features ram. Runs one epoch of the search, then
+evaluations of the supernet on `val`; medians over the runs. `val_pass_s` is a whole evaluation: `load_s` (waiting for
+batches), `forward_s` (the network), `detect_s` (from its output to boxes in COCO form) and `scoring_s`. In percent of
+the epoch (`epoch_s`): scoring, evaluation (all but the network), and the whole pass. Prints JSON. Rows:
+results/evaluation.csv.
 """
 
 import json
@@ -45,18 +45,18 @@ from utils.seed import seed_everything
 
 @command
 def main(argv: list[str]) -> None:
-    parser = Parser("Measure what an evaluation costs beside an epoch.")
+    parser = Parser("Measure the cost of an evaluation relative to an epoch.")
     parser.add_argument("--config", default="configs/demo.yaml", help="settings of the search (configs/demo.yaml)")
     for name in ("train", "val", "width"):
-        parser.add_argument(f"--{name}", type=positive, default=SIZES[name], help=f"of the scenes ({SIZES[name]})")
-    parser.add_argument("--runs", type=positive, default=5, help="evaluations, the first of which is not counted (5)")
-    ours, others = parser.parse_known_args(argv)
+        parser.add_argument(f"--{name}", type=positive, default=SIZES[name], help=f"pairs or pixels ({SIZES[name]})")
+    parser.add_argument("--runs", type=positive, default=5, help="evaluations; the first is a warm-up (5)")
+    args, search_args = parser.parse_known_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        scenes = make_scenes(Path(folder), ours.train, ours.val, ours.width)
-        off = [] if "--cache_features" in others else ["--cache_features", "off"]  # whatever the config has
-        options = [*search_options(Path(folder), scenes, ours.config), *off, *others]
-        row = measure(parse(parser_of(TASKS["flira"]), options, "search"), ours.runs)
-    sizes = {name: getattr(ours, name) for name in ("config", "train", "val", "width", "runs")}
+        scenes = make_scenes(Path(folder), args.train, args.val, args.width)
+        off = [] if "--cache_features" in search_args else ["--cache_features", "off"]  # the config may turn it on
+        options = [*search_options(Path(folder), scenes, args.config), *off, *search_args]
+        row = measure(parse(parser_of(TASKS["flira"]), options, "search"), args.runs)
+    sizes = {name: getattr(args, name) for name in ("config", "train", "val", "width", "runs")}
     append_row("evaluation", sizes | row)
     print(json.dumps(sizes | row))
 
@@ -71,7 +71,7 @@ def measure(args: Options, runs: int) -> dict[str, float | str]:
     parts = cached(parts, model=model, compute=compute, log=log, **where, **cache_options(args))
     epoch = seconds_of(make_epoch(args, model, parts, compute))
     passes = [time_evaluation(model, parts, compute) for _ in range(runs)]
-    seconds = {name: statistics.median(one[name] for one in passes[1:] or passes) for name in passes[0]}
+    seconds = {name: statistics.median(times[name] for times in passes[1:] or passes) for name in passes[0]}
     shares = {name: seconds[name] for name in ("scoring", "val_pass")}
     shares["evaluation"] = seconds["val_pass"] - seconds["forward"]
     return (
@@ -82,7 +82,7 @@ def measure(args: Options, runs: int) -> dict[str, float | str]:
 
 
 def make_epoch(args: Options, model: nn.Module, parts: DataModule, compute: Compute) -> Callable[[], object]:
-    """Return one epoch of the search as a function of nothing."""
+    """Return a function that runs one epoch of the search."""
     recipe = recipe_of(args)
     weights = make_optimizer(recipe, model)
     logits = torch.optim.Adam(arch_parameters(model), lr=args.arch_learning_rate, fused=True)
@@ -101,7 +101,7 @@ def make_epoch(args: Options, model: nn.Module, parts: DataModule, compute: Comp
 
 
 def time_evaluation(model: nn.Module, parts: DataModule, compute: Compute) -> dict[str, float]:
-    """Evaluate on `val`; returns the seconds of each part and of all, "val_pass"."""
+    """Evaluate on `val`; returns the seconds of each part, and of the whole as "val_pass"."""
     seconds = dict.fromkeys(("load", "forward", "detect", "scoring"), 0.0)
     evaluator = FLIRA.make_evaluator(parts, "val")
     evaluator.compute, score = lambda: timed(seconds, "scoring", score), evaluator.compute
@@ -122,7 +122,7 @@ def timed_batches(loader: Iterable[dict], seconds: dict[str, float]) -> Iterator
 
 
 def timed(seconds: dict[str, float], name: str, run: Callable[[], object]) -> object:
-    """Run, and add the time that it took, work on a GPU included."""
+    """Run a function and add its seconds, work on a GPU included."""
     started, result = now(), run()
     seconds[name] += now() - started
     return result

@@ -1,9 +1,9 @@
-"""Pretrain, search, train and test on a small real data set, by the published command lines; one row per method.
+"""Pretrains, searches, trains and tests on a small real data set by the published command lines; one row per method.
 
     python -m benchmarks.flir_mini DIR [--config configs/laptop.yaml] [--seeds 2 3]
 
-Resumable row by row: checkpoints in checkpoints/flira are taken as they are, and a row of the same config, method and
-seed is not measured again. Rows: results/flir_mini.csv.
+Existing checkpoints in checkpoints/flira are used, and a row of the same config, method and seed is not measured again.
+Rows: results/flir_mini.csv.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measure(common: list[str], config: str, method: str, seed: int) -> None:
-    """Search where asked, train, test, and append the row."""
+    """Train and test a method, after a search for "searched", and append the row."""
     started, seeded = time.perf_counter(), ["--seed", str(seed)]
     if method == "searched":
         search = named(run("main_darts_searchable_flira.py", *common, *seeded), "search_exp_dir")

@@ -1,13 +1,14 @@
-"""A whole search by the real command, without and with cached features: seconds, memory, and what the cache saves.
+"""Measures seconds and memory of a whole search by the real command, without and with cached features.
 
     python -m benchmarks.full_search [--caches off ram] [--train 1400] [--val 140] [--width 192] [--epochs 3]
 
-On rendered road scenes and random streams. Any other option is the search command's own: the published search is
+Uses rendered road scenes and random streams. Other options are passed to the search command. The published search:
 
     python -m benchmarks.full_search --config configs/flira.yaml --train 4128 --val 400 --width 640 --epochs 1
 
-Fewer epochs than the config has are extrapolated to all of them, and so labelled: the first epoch's seconds times the
-number of epochs, and what comes before it once. Prints a JSON object per cache. Rows: results/full_search.csv.
+With fewer epochs than in the config, the row also has an extrapolation to all of them: the seconds of the last epoch
+times the number of epochs, plus the seconds before the first. Prints a JSON object per cache. Rows:
+results/full_search.csv.
 """
 
 import argparse
@@ -30,30 +31,32 @@ from utils.subprocesses import named, run
 
 @command
 def main(argv: list[str]) -> None:
-    ours, others = parse_ours(argv)
+    args, search_args = parse_known(argv)
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        scenes = make_scenes(Path(scratch), ours.train, ours.val, ours.width)
-        options = [*search_options(Path(scratch), scenes, ours.config), *others]
-        for cache in ours.caches:
-            row = {"cache": cache} | measure([*options, "--cache_features", cache], ours.epochs)
-            sizes = {"config": Path(ours.config).name} | {n: getattr(ours, n) for n in ("train", "val", "width")}
-            append_row("full_search", sizes | {"options": " ".join(others)} | row)
+        scenes = make_scenes(Path(scratch), args.train, args.val, args.width)
+        options = [*search_options(Path(scratch), scenes, args.config), *search_args]
+        for cache in args.caches:
+            row = {"cache": cache} | measure([*options, "--cache_features", cache], args.epochs)
+            sizes = {"config": Path(args.config).name} | {n: getattr(args, n) for n in ("train", "val", "width")}
+            append_row("full_search", sizes | {"options": " ".join(search_args)} | row)
             print(json.dumps(sizes | row), flush=True)
 
 
-def parse_ours(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+def parse_known(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = Parser("Time a whole search, without and with cached features.")
-    parser.add_argument("--config", default="configs/demo.yaml", type=os.path.abspath, help="(configs/demo.yaml)")
+    parser.add_argument(
+        "--config", default="configs/demo.yaml", type=os.path.abspath, help="settings (configs/demo.yaml)"
+    )
     for name in ("train", "val", "width"):
-        parser.add_argument(f"--{name}", type=positive, default=SIZES[name], help=f"of the scenes ({SIZES[name]})")
-    parser.add_argument("--caches", nargs="+", default=["off", "ram"], help="of --cache_features (off ram)")
+        parser.add_argument(f"--{name}", type=positive, default=SIZES[name], help=f"pairs or pixels ({SIZES[name]})")
+    parser.add_argument("--caches", nargs="+", default=["off", "ram"], help="values of --cache_features (off ram)")
     parser.add_argument("--epochs", type=positive, help="fewer than the config has, for an extrapolation")
     return parser.parse_known_args(argv)
 
 
 def measure(options: list[str], epochs: int | None) -> dict[str, float | int]:
-    """Run a search; returns seconds of all of it, of an epoch, of what comes before, and peak memory."""
+    """Run a search; returns its seconds, those of an epoch and those before the first epoch, and peak memory."""
     whole = parse(parser_of(TASKS["flira"]), options, "search").epochs
     ran = min(epochs or whole, whole)
     started = time.perf_counter()

@@ -1,11 +1,11 @@
-"""How one epoch of the search grows with the number of pairs: seconds per pair, and memory beyond the cache.
+"""Measures how an epoch of the search grows with the number of pairs: seconds per pair, and memory besides the cache.
 
     python -m benchmarks.growth [--pairs 200 400 800 1600] [--caches off ram] [--runs 3]
 
-The real search command on rendered road scenes and random streams, one process per size and cache, in turn; medians of
-the second epoch, as the first one warms up. `memory_mb` is the peak of the process without the cache's own bytes.
-Prints a JSON object per row, then one with the ratio of the time per pair, last to first number of pairs, by cache.
-Rows: results/growth.csv.
+Runs the real search command on rendered road scenes and random streams, one process per size and cache, in turn.
+Medians are of the second epoch; the first is a warm-up. `memory_mb` is the peak of the process without the bytes of the
+cache. Prints a JSON object per row, then the ratio of the time per pair, largest to smallest set, by cache. Rows:
+results/growth.csv.
 """
 
 import argparse
@@ -49,11 +49,15 @@ def main(argv: list[str]) -> None:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("Measure how an epoch of the search grows with the number of pairs.")
-    parser.add_argument("--pairs", type=positive, nargs="+", default=[200, 400, 800, 1600], help="(200 400 800 1600)")
-    caches = ["off", "ram"]  # on disk, the system decides what of it is in memory
-    parser.add_argument("--caches", nargs="+", choices=caches, default=caches, help="of --cache_features (all)")
-    parser.add_argument("--config", type=os.path.abspath, default="configs/demo.yaml", help="(configs/demo.yaml)")
-    parser.add_argument("--runs", type=positive, default=3, help="epochs of each, in turn (3)")
+    parser.add_argument(
+        "--pairs", type=positive, nargs="+", default=[200, 400, 800, 1600], help="numbers of pairs (200 400 800 1600)"
+    )
+    caches = ["off", "ram"]  # not disk: there the system decides what is in memory
+    parser.add_argument("--caches", nargs="+", choices=caches, default=caches, help="values of --cache_features (all)")
+    parser.add_argument(
+        "--config", type=os.path.abspath, default="configs/demo.yaml", help="settings (configs/demo.yaml)"
+    )
+    parser.add_argument("--runs", type=positive, default=3, help="searches of each kind, in turn (3)")
     return parser.parse_args(argv)
 
 
@@ -63,7 +67,7 @@ def options_for(folder: Path, pairs: int, config: str) -> list[str]:
 
 
 def second_epoch(options: list[str], cache: str) -> dict[str, float]:
-    """Run the search for two epochs; returns the second one's time per pair, and cache and process in MiB."""
+    """Run the search for two epochs; returns the time per pair of the second, and cache and process memory in MiB."""
     search = ("main_darts_searchable_flira.py", *options, "--epochs", 2, "--cache_features", cache)
     cache_mb = float(named(run(*search, "--dry_run"), "cache_taps_mib")) if cache != "off" else 0.0
     metrics = Path(named(run(*search), "search_exp_dir")) / "metrics.jsonl"

@@ -1,9 +1,9 @@
-"""Peak memory of a weight and a logit step of the published search, by image size, batch and what is cached.
+"""Measures peak memory of a weight and a logit step of the published search, by image size, batch and cache.
 
     python -m benchmarks.memory [--image_size 256 512 768] [--batch 2 4 8] [--caches off taps encoder] [--amp]
 
-Each combination runs in a process of its own, on the GPU where there is one, else on the CPU. `cache_mb_per_pair` is
-what a cache takes per image and mirroring, in float32. Prints a JSON object per row. Rows: results/memory.csv.
+Each combination runs in a separate process, on the GPU if there is one, else on the CPU. `cache_mb_per_pair` is the
+size of a cache entry in float32, per pair and mirror variant. Prints a JSON object per row. Rows: results/memory.csv.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from utils.option_types import positive
 def main(argv: list[str]) -> None:
     args = parse(argv)
     for side, size, cache in product(args.image_size, args.batch, args.caches):
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a peak is one of a whole process
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # peak memory is measured per process
             numbers = pool.submit(measure, side, size, cache, args.amp).result()
         row = {"image_size": side, "batch": size, "cache": cache, "amp": args.amp} | numbers
         append_row("memory", row)
@@ -45,20 +45,20 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--image_size", type=positive, nargs="+", default=[256, 512, 768], help="pixels (256 512 768)")
     parser.add_argument("--batch", type=positive, nargs="+", default=[2, 4, 8], help="pairs (2 4 8)")
     caches = ["off", "taps", "encoder"]
-    parser.add_argument("--caches", nargs="+", choices=caches, default=caches, help="what is cached (all)")
+    parser.add_argument("--caches", nargs="+", choices=caches, default=caches, help="kinds of cached features (all)")
     parser.add_argument("--amp", action="store_true", help="bfloat16 autocast (off)")
     return parser.parse_args(argv)
 
 
 def measure(side: int, size: int, cache: str, amp: bool) -> dict[str, float]:
-    """Take a weight and a logit step twice; returns peak memory and the cache's bytes per pair, both in MiB."""
+    """Take a weight and a logit step twice; returns peak memory and the cache per pair, both in MiB."""
     keep_freed_memory()  # as the commands do
     compute = Compute(torch.device("cuda" if torch.cuda.is_available() else "cpu"), amp, clip_grad=10.0)
-    model, batch, kept = make_model(compute), make_batch(size, side), 0
+    model, batch, cached_bytes = make_model(compute), make_batch(size, side), 0
     if cache != "off":
-        # One image at a time, as the memory of a fill is not what is measured.
+        # One image at a time, so that filling the cache does not set the peak.
         samples = [cached_samples(make_batch(1, side), model, compute, cache)[0] for _ in range(size)]
-        kept = sum(m.numel() * m.element_size() for maps in samples[0]["features"].values() for m in maps)
+        cached_bytes = sum(m.numel() * m.element_size() for maps in samples[0]["features"].values() for m in maps)
         batch["features"] = join_features(samples)
         del batch["images"]
         if compute.device.type == "cuda":
@@ -66,9 +66,9 @@ def measure(side: int, size: int, cache: str, amp: bool) -> dict[str, float]:
     session = Session(model, detection, compute, Guard(compute.device))
     sides = weight_parameters(model), arch_parameters(model)
     optimizers = [torch.optim.Adam(parameters, lr=1e-6, fused=True) for parameters in sides]
-    for optimizer in optimizers * 2:  # once more with the optimisers' own state there
+    for optimizer in optimizers * 2:  # twice, since the first step creates the state of the optimisers
         optimisation_step(session, [batch], optimizer)
-    return {"peak_mb": round(peak_memory_mb()), "cache_mb_per_pair": round(kept / 2**20, 1)}
+    return {"peak_mb": round(peak_memory_mb()), "cache_mb_per_pair": round(cached_bytes / 2**20, 1)}
 
 
 if __name__ == "__main__":

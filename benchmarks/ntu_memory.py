@@ -1,9 +1,9 @@
-"""Peak memory of a search at the published sizes of NTU RGB+D: batch 96, 8 frames of 256 x 256, inflated ResNet-50.
+"""Measures peak memory of a search at the published sizes of NTU RGB+D: batch 96, 8 frames of 256 x 256, ResNet-50.
 
     python -m benchmarks.ntu_memory [--per_subject 24] [--epochs 2]
 
-On made-up clips, with encoders of random weights, in a process of its own that computes and caches the taps, searches
-and derives; appends a row to results/ntu_memory.csv. The published search needed about 128 GB of GPU memory (specs).
+Uses generated clips and encoders of random weights. One process computes and caches the taps, searches and derives.
+Appends a row to results/ntu_memory.csv. The published search needed about 128 GB of GPU memory.
 """
 
 import json
@@ -29,7 +29,7 @@ BATCH, SIDE, CLASSES, PUBLISHED_GB = 96, 256, 60, 128
 @command
 def main(argv: list[str]) -> None:
     parser = Parser("Measure the memory of a search at published sizes.")
-    text = "clips of each of 28 subjects, of whom 12 are searched on (24)"
+    text = "clips per subject; the search uses 12 of 28 subjects (24)"
     parser.add_argument("--per_subject", type=positive, default=24, help=text)
     parser.add_argument("--epochs", type=positive, default=2, help="epochs of the search (2)")
     args = parser.parse_args(argv)
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
 
 
 def measure(folder: Path, per_subject: int, epochs: int) -> dict[str, object]:
-    """Return peak memory and times of a search in a folder of its own."""
+    """Run a search in a folder; returns peak memory and times."""
     write_ntu(folder / "data", per_subject, SIDE, 1)
     for modality, build in ENCODERS["ntu"].items():
         (folder / "checkpoints").mkdir(exist_ok=True)

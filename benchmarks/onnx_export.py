@@ -1,10 +1,11 @@
-"""An exported network against PyTorch on real pairs: the same detections, size, and time of both.
+"""Compares an exported network with PyTorch on real pairs: detections, size and time.
 
     python -m benchmarks.onnx_export RUN DIR [--pairs 20] [--rounds 20]
 
-DIR is a FLIR-Aligned folder, whose test pairs are compared in batches of each size that an export is checked at; every
-box of PyTorch with a score of 0.01 or more is looked for among those of onnxruntime. Both run in turn in one process,
-on the same letterboxed pictures, with as many threads. Writes a row per batch size to results/onnx_export.csv.
+DIR is a FLIR-Aligned folder. Its test pairs are compared in batches of each size that an export is checked at. For
+every box of PyTorch with a score of at least 0.01, the nearest box of onnxruntime is found. Both run in turn in one
+process, on the same letterboxed images, with the same number of threads. Appends a row per batch size to
+results/onnx_export.csv.
 """
 
 import sys
@@ -25,7 +26,7 @@ from tools.export import BATCHES, export_onnx
 from utils.args import Parser, command
 from utils.option_types import positive
 
-LEAST = 0.01  # score of a box that is compared
+MIN_SCORE = 0.01  # boxes below are not compared
 Feed = dict[str, np.ndarray]
 
 
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="training run")
     parser.add_argument("data", metavar="DIR", help="FLIR-Aligned folder")
     parser.add_argument("--pairs", type=positive, default=20, help="test pairs (20)")
-    parser.add_argument("--rounds", type=positive, default=20, help="passes that are timed (20)")
+    parser.add_argument("--rounds", type=positive, default=20, help="timed passes (20)")
     args = parser.parse_args(argv)
     predictor = Predictor(args.run, "cpu")
     records = open_data_set(args.data).records["test"][: args.pairs]
@@ -58,25 +59,25 @@ def main(argv: list[str]) -> None:
 
 def feed_of(session: onnxruntime.InferenceSession, batch: dict) -> Feed:
     extent = batch["original_sizes"] * batch["scales"][:, None]
-    known = {"extent": extent} | batch["images"]
-    return {one.name: known[one.name].numpy() for one in session.get_inputs()}
+    inputs = {"extent": extent} | batch["images"]
+    return {node.name: inputs[node.name].numpy() for node in session.get_inputs()}
 
 
 @torch.no_grad()
 def differences(
     predictor: Predictor, session: onnxruntime.InferenceSession, batches: list[dict]
 ) -> dict[str, float | int]:
-    """Return how far boxes (px of the original) and scores are from the nearest of the same pair and label."""
+    """Return the largest distance of boxes, in original pixels, and of scores to the nearest box of the same label."""
     boxes, far, largest = 0, [0.0], [0.0]
     for batch in batches:
-        theirs = [torch.from_numpy(one) for one in session.run(None, feed_of(session, batch))]
-        for n, ours in enumerate(detection.predict(predictor.model, batch)):
-            for box, score, label in zip(ours["boxes_xyxy"], ours["scores"], ours["labels"], strict=True):
-                if score >= LEAST:
-                    apart = (theirs[0][n] / batch["scales"][n] - box).abs().amax(dim=1)
-                    nearest = apart.masked_fill(theirs[2][n] != label, torch.inf).argmin()
+        exported = [torch.from_numpy(array) for array in session.run(None, feed_of(session, batch))]
+        for n, expected in enumerate(detection.predict(predictor.model, batch)):
+            for box, score, label in zip(expected["boxes_xyxy"], expected["scores"], expected["labels"], strict=True):
+                if score >= MIN_SCORE:
+                    apart = (exported[0][n] / batch["scales"][n] - box).abs().amax(dim=1)
+                    nearest = apart.masked_fill(exported[2][n] != label, torch.inf).argmin()
                     boxes, far = boxes + 1, [*far, float(apart[nearest])]
-                    largest.append(float((theirs[1][n][nearest] - score).abs()))
+                    largest.append(float((exported[1][n][nearest] - score).abs()))
     return {"boxes": boxes, "largest_box_px": round(max(far), 6), "largest_score": round(max(largest), 9)}
 
 
@@ -84,14 +85,14 @@ def differences(
 def times(
     predictor: Predictor, session: onnxruntime.InferenceSession, batch: dict, rounds: int
 ) -> dict[str, float | int]:
-    """Return median milliseconds of a batch, pictures to boxes, and their ratio."""
+    """Return median milliseconds of a batch, from images to boxes, by both, and their ratio."""
     feed = feed_of(session, batch)
     works = {
         "torch_ms": lambda: detection.predict(predictor.model, batch),
         "onnx_ms": lambda: session.run(None, feed),
     }
     found: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds + 3):  # the first three warm up
+    for number in range(rounds + 3):  # the first three are warm-up
         for name, work in works.items():
             started = time.perf_counter()
             work()

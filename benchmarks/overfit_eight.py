@@ -1,10 +1,10 @@
-r"""Overfit the found network to the first eight training pairs by name: a network that cannot learn these has a fault.
+r"""Overfits the found network to the first eight training pairs by name; a network that cannot learn these is faulty.
 
     python -m benchmarks.overfit_eight DIR --search_exp_dir RUN --image_size 512 --epochs 60 --drpt 0 \
         --norm_momentum 0.1
 
-The streams are those of checkpointdir, frozen, as in every training; no augmentation; AP50 is of the same eight pairs.
-Row: results/overfit_eight.csv.
+The streams of --checkpointdir are frozen, as in every training. There is no augmentation, and AP50 is measured on the
+same eight pairs. Row: results/overfit_eight.csv.
 """
 
 import sys

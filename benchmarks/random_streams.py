@@ -1,4 +1,4 @@
-"""Road scenes and checkpoints of random weights: what benchmarks of speed and memory run the real commands on."""
+"""Road scenes and checkpoints of random weights, on which benchmarks of speed and memory run the real commands."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def make_scenes(folder: Path, train: int, val: int, width: int) -> Path:
 
 
 def search_options(folder: Path, scenes: Path, config: str) -> list[str]:
-    """Return the options of a search in `folder`, after writing the checkpoints that it starts from."""
+    """Write the checkpoints that a search starts from into `folder`; returns the options of the search."""
     options = [str(scenes), "--config", config, "--checkpointdir", str(folder / "checkpoints")]
     parsed = parse(parser_of(TASKS["flira"]), options, "search")
     parsed = check_stream_sizes(parsed)

@@ -1,10 +1,10 @@
-"""How far several processes that share each batch end from one process that has it whole: gloo, on a CPU.
+"""Measures how far the results of several processes that share each batch are from those of one: gloo, on a CPU.
 
     python -m benchmarks.ranks_agree DIR [--seed 0] [--ranks 2 3] [--batch 6] [--steps 5]
 
-DIR is a data set in a layout of FLIR-Aligned. From one seed, each number of processes takes the same optimiser steps
-of a search on it: SGD in float64, first and second order, weights and logits; Adam in float32. Then each evaluates one
-and the same trained network on test and on val. Rows: results/ranks_agree.csv.
+DIR is a data set in a layout of FLIR-Aligned. Each number of processes takes the same optimiser steps of a search from
+the same seed: SGD in float64, first and second order, weights and logits; Adam in float32. Then each evaluates the same
+trained network on test and on val. Rows: results/ranks_agree.csv.
 """
 
 import argparse
@@ -39,7 +39,8 @@ from utils.seed import seed_everything
 from utils.subprocesses import environment
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, IMAGE_SIZE = "test_efficientnet", 16, 2, 3, (64, 80)
-LEARNING_RATE, ADAM = 1e-2, 2  # times as many steps of Adam as of the others
+LEARNING_RATE = 1e-2
+ADAM_FACTOR = 2  # steps of Adam per step of SGD
 State = dict[str, torch.Tensor]
 
 
@@ -51,11 +52,11 @@ def main(argv: list[str] | None = None) -> None:
             leave()
         return
     with tempfile.TemporaryDirectory() as folder:
-        one = run(args, 1, Path(folder))
+        single = run(args, 1, Path(folder))
         for count in args.ranks:
             several = run(args, count, Path(folder))
             row = {"dataset": Path(args.data).name, "seed": args.seed, "batch": args.batch, "ranks": count}
-            row |= compare(one, several)
+            row |= compare(single, several)
             append_row("ranks_agree", row)
             print(row, flush=True)
 
@@ -66,41 +67,41 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("data", metavar="DIR")
     add("--seed", type=seed, default=0)
     add("--ranks", type=positive, nargs="+", default=[2, 3])
-    add("--batch", type=positive, default=6, help="pairs of a step, of all processes together")
-    add("--steps", type=positive, default=5, help="at least so many steps of each optimiser")
-    add("--out", metavar="FILE", help="be one of the processes: write where this number of them ends")
-    add("--weights", metavar="FILE", help="with --out: what is evaluated; trained and written where it is not there")
+    add("--batch", type=positive, default=6, help="pairs of a step over all processes (6)")
+    add("--steps", type=positive, default=5, help="least number of steps of each optimiser (5)")
+    add("--out", metavar="FILE", help="internal: act as one of the processes and write the result")
+    add("--weights", metavar="FILE", help="internal: weights to evaluate; trained and written if missing")
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace, count: int, folder: Path) -> dict:
-    """Return where so many processes end."""
+    """Return the result of a number of processes."""
     out, weights = folder / f"{count}.pt", folder / "weights.pt"
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     start = [sys.executable, *(several if count > 1 else ())]
     sizes = ["--seed", args.seed, "--batch", args.batch, "--steps", args.steps, "--out", out, "--weights", weights]
-    own = ["-m", "benchmarks.ranks_agree", args.data, *map(str, sizes)]
-    subprocess.run([*start, *own], check=True, env=environment({"OMP_NUM_THREADS": "1"}))
+    words = ["-m", "benchmarks.ranks_agree", args.data, *map(str, sizes)]
+    subprocess.run([*start, *words], check=True, env=environment({"OMP_NUM_THREADS": "1"}))
     return torch.load(out, weights_only=True)
 
 
 def work(args: argparse.Namespace) -> None:
-    """Take the steps as one of the ranks; the first one writes where they end."""
+    """Take the steps as one of the ranks; the first rank writes the result."""
     parts = open_data(
         args.data,
         "flir_aligned",
         ImageOptions(IMAGE_SIZE, hflip=0.5),
         LoaderOptions(args.batch, args.seed, max_bad_files=None),
     )
-    ended = {"first": searched(args, parts, False), "second": searched(args, parts, True)}
-    ended["losses"] = adam_losses(args, parts)
-    ended["answers"] = {part: evaluated(args, parts, part) for part in ("test", "val")}
+    result = {"first": searched(args, parts, False), "second": searched(args, parts, True)}
+    result["losses"] = adam_losses(args, parts)
+    result["answers"] = {part: evaluated(args, parts, part) for part in ("test", "val")}
     if ranks().first:
-        save(Path(args.out), ended)
+        save(Path(args.out), result)
 
 
 def build(args: argparse.Namespace, parts: DataModule, dtype: torch.dtype) -> Session:
-    """Return a session of the supernet that the seed gives."""
+    """Return a session with the supernet of the seed."""
     seed_everything(args.seed)
     fusions = searchable_fusions(Space(2 * REPEATS, CHANNELS), LEVELS, 0.0)
     head = DetectionHead(CHANNELS, len(parts.data.classes), num_levels=LEVELS, anchor_scale=2.0)
@@ -111,7 +112,7 @@ def build(args: argparse.Namespace, parts: DataModule, dtype: torch.dtype) -> Se
 
 
 def searched(args: argparse.Namespace, parts: DataModule, second_order: bool) -> State:
-    """Return weights and logits behind some steps of both by SGD in float64."""
+    """Return weights and logits after steps of SGD in float64."""
     session = build(args, parts, torch.float64)
     sides = [torch.optim.SGD(of(session.model), LEARNING_RATE) for of in (weight_parameters, arch_parameters)]
     loaders = [parts.loader(part, train=True) for part in ("train", "arch")]
@@ -130,11 +131,11 @@ def learned(model: FusionDetector) -> State:
 
 
 def adam_losses(args: argparse.Namespace, parts: DataModule) -> list[float]:
-    """Return the loss of each step of the weights by Adam in float32; the first of all runs keeps what it learned."""
+    """Return the loss of each step of Adam in float32; the single process saves the weights for the evaluation."""
     session = build(args, parts, torch.float32)
     optimizer: Optimizer = torch.optim.Adam(weight_parameters(session.model), 3e-3, fused=True)
     loader, losses, epoch = parts.loader("train", train=True), [], 0
-    while len(losses) < ADAM * args.steps:
+    while len(losses) < ADAM_FACTOR * args.steps:
         loader.set_epoch(epoch)
         for batch in loader:
             optimisation_step(session, [batch], optimizer)
@@ -153,18 +154,18 @@ def evaluated(args: argparse.Namespace, parts: DataModule, part: str) -> dict:
     return {"metrics": validate(), "detections": answers}
 
 
-def compare(one: dict, several: dict) -> dict[str, object]:
-    """Return how far they are apart: the largest difference of a parameter and of a loss; whether answers differ."""
+def compare(single: dict, several: dict) -> dict[str, object]:
+    """Return the largest difference of a parameter and of a loss, and whether the detections are equal."""
     row = {}
     for order in ("first", "second"):
         for side, is_logits in (("weights", False), ("logits", True)):
-            names = [name for name in one[order] if ("alpha_" in name) == is_logits]
-            apart = max(float((one[order][n] - several[order][n]).abs().max()) for n in names)
+            names = [name for name in single[order] if ("alpha_" in name) == is_logits]
+            apart = max(float((single[order][n] - several[order][n]).abs().max()) for n in names)
             row[f"{order}_order_{side}"] = f"{apart:.1e}"
-    pairs = zip(one["losses"], several["losses"], strict=True)
-    row["adam_losses"] = f"{max(abs(ours - theirs) / ours for ours, theirs in pairs):.1e}"
-    row["answers_equal"] = one["answers"] == several["answers"]
-    return row | {f"AP_{part}": one["answers"][part]["metrics"]["AP"] for part in ("test", "val")}
+    pairs = zip(single["losses"], several["losses"], strict=True)
+    row["adam_losses"] = f"{max(abs(a - b) / a for a, b in pairs):.1e}"
+    row["answers_equal"] = single["answers"] == several["answers"]
+    return row | {f"AP_{part}": single["answers"][part]["metrics"]["AP"] for part in ("test", "val")}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""An epoch of a search by one process and by two, each with one core: what the second one is worth.
+"""Measures an epoch of a search by one process and by two, each with one core.
 
     python -m benchmarks.ranks_speed --config FILE [--cache off ram] [--train 120] [--val 16] [--width 192]
         [--image_size 160x192] [--batchsize 8] [--runs 3] [--epochs 3]
 
-Runs the search command on rendered road scenes and random streams, in turn by one process and by two. An epoch's time
-is that of learning and of evaluation; the first epoch of a run, and the filling of a cache, do not count. Medians.
-Rows: results/ranks_speed.csv.
+Runs the search command on rendered road scenes and random streams, in turn by one process and by two. The time of an
+epoch is that of learning and evaluation, without the first epoch of a run and without filling a cache. Medians. Rows:
+results/ranks_speed.csv.
 """
 
 import argparse
@@ -55,26 +55,26 @@ def measured(args: argparse.Namespace, options: list[str]) -> dict[str, float]:
     for _ in range(args.runs):
         for count in COUNTS:
             rows[count] += epochs_of(args, count, options)
-    told = {"epochs": len(rows[1])}
-    for count, own in rows.items():
-        told[f"epoch_s_{count}"] = round(statistics.median(map(seconds_of, own)), 3)
-        told[f"learning_s_{count}"] = round(statistics.median(one["train_seconds"] for one in own), 3)
-    told["ratio"] = round(told["epoch_s_1"] / told["epoch_s_2"], 3)
-    return told | {"ratio_learning": round(told["learning_s_1"] / told["learning_s_2"], 3)}
+    facts = {"epochs": len(rows[1])}
+    for count, epochs in rows.items():
+        facts[f"epoch_s_{count}"] = round(statistics.median(map(seconds_of, epochs)), 3)
+        facts[f"learning_s_{count}"] = round(statistics.median(row["train_seconds"] for row in epochs), 3)
+    facts["ratio"] = round(facts["epoch_s_1"] / facts["epoch_s_2"], 3)
+    return facts | {"ratio_learning": round(facts["learning_s_1"] / facts["learning_s_2"], 3)}
 
 
 def epochs_of(args: argparse.Namespace, count: int, options: list[str]) -> list[dict]:
-    """Return the rows of the epochs of a search, but the first, by so many processes with one core each."""
+    """Run a search by a number of processes with one core each; returns its epochs without the first."""
     sizes = {"image_size": "x".join(map(str, args.image_size)), "batchsize": args.batchsize, "workers": 0}
     sizes |= {"epochs": args.epochs + 1, "Ti": args.epochs + 1}
-    own = [*options, *(f"--{name}={value}" for name, value in sizes.items()), "--no_report"]
+    words = [*options, *(f"--{name}={value}" for name, value in sizes.items()), "--no_report"]
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count] if count > 1 else []
-    words = [sys.executable, *map(str, [*start, ROOT / "main_darts_searchable_flira.py", *own])]
+    argv = [sys.executable, *map(str, [*start, ROOT / "main_darts_searchable_flira.py", *words])]
     cores = sorted(os.sched_getaffinity(0))[:count]
     with tempfile.TemporaryDirectory() as folder:
         env = environment({"OMP_NUM_THREADS": "1"})
         pin = lambda: os.sched_setaffinity(0, cores)  # noqa: E731
-        subprocess.run(words, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL, preexec_fn=pin)
+        subprocess.run(argv, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL, preexec_fn=pin)
         (run,) = (Path(folder) / "runs").iterdir()
         return RunFolder(run).rows()[1:]
 

@@ -1,4 +1,4 @@
-"""Rows of results/*.csv: what was measured, with command, commit and machine."""
+"""Reads and appends rows of results/*.csv, with command, commit and machine."""
 
 import csv
 import fcntl
@@ -13,7 +13,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 def read_rows(name: str) -> list[dict[str, str]]:
-    """Return the rows of results/NAME.csv; none where there is no file yet."""
+    """Return the rows of results/NAME.csv; [] if there is no file."""
     path = RESULTS / f"{name}.csv"
     if not path.exists():
         return []
@@ -21,19 +21,20 @@ def read_rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def same(found: dict[str, str], columns: dict[str, object]) -> bool:
-    """Tell whether a row of a file has these values."""
-    return all(found[name] == ("" if value is None else str(value)) for name, value in columns.items())
+def same(row: dict[str, str], columns: dict[str, object]) -> bool:
+    """Return whether a row of a file has these values."""
+    return all(row[name] == ("" if value is None else str(value)) for name, value in columns.items())
 
 
-def append_row(name: str, row: dict, module: str = "", known: dict[str, object] | None = None) -> None:
-    """Append a row to results/NAME.csv, with command (the data folder as DIR), commit, device and versions added.
+def append_row(name: str, row: dict, module: str = "", key: dict[str, object] | None = None) -> None:
+    """Append a row to results/NAME.csv, with command (the data folder as DIR), commit, device and versions.
 
     Args:
-        row: what was measured, behind `known`.
-        module: of the command, where it is not called as the file.
-        known: columns that name the row; nothing is appended where one with the same values is there, which another
-            process may have appended.
+        name: of the file.
+        row: the measured columns.
+        module: of the command, if it differs from `name`.
+        key: columns in front that identify the row. Nothing is appended if the file has a row with the same key, which
+            another process may have appended.
 
     Raises:
         ValueError: the file has other columns.
@@ -46,15 +47,15 @@ def append_row(name: str, row: dict, module: str = "", known: dict[str, object] 
         "device": gpu or f"{processor()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
     }
-    row = (known or {}) | row | facts
+    row = (key or {}) | row | facts
     RESULTS.mkdir(exist_ok=True)
     with open(RESULTS / f"{name}.csv", "a+", newline="", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
         file.seek(0)
         old = list(csv.DictReader(file))
         if old and list(old[0]) != list(row):
             raise ValueError(f"results/{name}.csv: expected columns {list(old[0])}, found {list(row)}")
-        if known and any(same(found, known) for found in old):
+        if key and any(same(other, key) for other in old):
             return
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if not old:

@@ -1,10 +1,10 @@
-"""Time a weight step and a logit step of the published search, in units that travel between machines.
+"""Measures a weight step and a logit step of the published search, in units that are comparable across machines.
 
     python -m benchmarks.search_step [--image_size 256] [--batch 2] [--runs 9] [--compile]
 
 The unit is one forward pass of the two backbones and BiFPNs of effdet (efficientdetv2_dt, contiguous, no gradients) on
-the same batch: what the frozen streams cost in the implementation that the public code builds on. A cached step takes
-its taps from a feature cache in memory. All are timed in turn in one process; medians. Prints JSON. Rows:
+the same batch: the cost of the frozen streams in the library that the public code uses. A cached step reads its taps
+from a feature cache in memory. All are timed in turn in one process; medians. Prints JSON. Rows:
 results/search_step.csv.
 """
 
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--image_size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--compile", action="store_true", help="take the network through torch.compile; minutes")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile; takes minutes")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     keep_freed_memory()  # as the commands do
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     compute = Compute(torch.device("cpu"), clip_grad=10.0, compile=args.compile)
     timed = {"unit": make_unit(batch, args.image_size), **make_steps(batch, compute)}
     seconds = {name: [] for name in timed}
-    for _ in range(args.runs + 1):  # the first of each warms up, and compiles
+    for _ in range(args.runs + 1):  # the first of each is a warm-up and compiles
         for name, run in timed.items():
             seconds[name].append(seconds_of(run))
     medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def make_unit(batch: dict, image_size: int) -> Callable[[], None]:
-    """Return effdet's two streams as a function of nothing."""
+    """Return a function that runs both streams of effdet."""
     config = effdet.get_efficientdet_config("efficientdetv2_dt")
     config.image_size = (image_size, image_size)
     models = [effdet.EfficientDet(config, pretrained_backbone=False).eval() for _ in MODALITIES]
@@ -90,7 +90,7 @@ def make_model(compute: Compute) -> FusionDetector:
 
 
 def make_steps(batch: dict, compute: Compute) -> dict[str, Callable[[], None]]:
-    """Return the two steps, with the streams in them and on cached taps."""
+    """Return both steps, with the streams and on cached taps."""
     model = make_model(compute)
     optimizers = {
         "weight_step": torch.optim.Adam(weight_parameters(model), lr=1e-6, fused=True),
@@ -111,7 +111,7 @@ def make_steps(batch: dict, compute: Compute) -> dict[str, Callable[[], None]]:
 
 
 def cached_samples(batch: dict, model: FusionDetector, compute: Compute, kind: str) -> list[dict]:
-    """Return what a feature cache in memory gives for each image of the batch."""
+    """Return the cached features of each image of the batch, from a cache in memory."""
     stores, size = {}, len(batch["image_ids"])
     for stream in MODALITIES:
         maps = encode(model, batch["images"], stream, kind, compute)
@@ -124,7 +124,7 @@ def cached_samples(batch: dict, model: FusionDetector, compute: Compute, kind: s
 
 
 def make_batch(size: int, side: int) -> dict:
-    """Return noise with two boxes an image."""
+    """Return a batch of noise with two boxes per image."""
     boxes = torch.tensor([[10.0, 10, 60, 60], [100, 100, 140, 200]])
     channels = {"rgb": 3, "thermal": 1}
     return {

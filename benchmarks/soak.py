@@ -1,16 +1,18 @@
-"""Ends the three commands in the middle, again and again, and lets them go on: what they end with must not change.
+"""Interrupts the three commands many times and resumes them; the results must not change.
 
     make soak            or: python -m benchmarks.soak --cases kill term cut full wandb --seed 0
 
-Each command (pretraining, search, training of the found genotype) runs once undisturbed on a tiny drawn data set; then
-each case disturbs it, resumes it until it is finished, and compares every file that says what was learned, byte by byte
-or number by number. One row per case and command in results/soak.csv; a difference ends the script with exit code 1.
+Each command (pretraining, search, training of the found genotype) runs once without interruption on a tiny generated
+data set. Then each case interrupts it, resumes it until it has finished, and compares all files that depend on
+learning, byte by byte or number by number. One row per case and command in results/soak.csv. A difference ends the
+script with exit code 1.
 
-- kill: SIGKILL at random moments: behind an optimiser step, between steps, in the middle of writing a checkpoint,
-  between its parts, in validation.
-- term: SIGTERM, SIGINT or SIGUSR1 at random steps, which must save and exit with 3.
-- cut: last.pt cut at a random place before each resume.
-- full: no file may grow beyond a limit in the middle of a save, as on a full disk: exit 2, earlier files whole.
+- kill: SIGKILL at random moments: after an optimiser step, between steps, during the writing of a checkpoint, between
+  its parts, in validation.
+- term: SIGTERM, SIGINT or SIGUSR1 at random steps; the command must save and exit with 3.
+- cut: last.pt is truncated at a random position before each resume.
+- full: files may not grow beyond a limit, as on a full disk; the command must exit with 2 and leave earlier files
+intact.
 - wandb: its process is killed; the run must end as without it.
 """
 
@@ -50,33 +52,34 @@ SCRIPTS = {kind: f"main_{name}_flira.py" for kind, name in {"pretrain": "pretrai
 STOPPING = ("SIGTERM", "SIGINT", "SIGUSR1")
 KILLS = {"pretrain": 7, "search": 7, "found": 6}  # 20 in all
 CUTS = {"pretrain": 6, "search": 7, "found": 7}
-# Where a command can be struck: module, class or "", function, before or behind its work, and at which call at most.
+# Where a command can be interrupted: module, class or "", function, before or after its call, and the largest number
+# of the call.
 POINTS = {
-    "step": ("engine.nonfinite", "Guard", "step", "behind", 6),
+    "step": ("engine.nonfinite", "Guard", "step", "after", 6),
     "step end": ("engine.checkpointer", "Checkpointer", "on_step_end", "before", 6),
     "validation": ("tasks.detection.task", "DetectionEvaluator", "add", "before", 2),
-    "metrics": ("utils.run_folder", "RunFolder", "append_row", "behind", 1),
-    "staged": ("engine.checkpointer", "Checkpointer", "stage", "behind", 1),
-    "writing": ("utils.checkpoint", "_Output", "write", "behind", 2000),
+    "metrics": ("utils.run_folder", "RunFolder", "append_row", "after", 1),
+    "staged": ("engine.checkpointer", "Checkpointer", "stage", "after", 1),
+    "writing": ("utils.checkpoint", "_Output", "write", "after", 2000),
     "written": ("utils.files", "", "sync_folder", "before", 8),
 }
 
 
 class Place:
-    """A folder to run the commands in, on a data set that all places share."""
+    """A folder to run the commands in; all places share the data set."""
 
     def __init__(self, root: Path, data: Path, config: Path, workers: int):
         self.root, self.data, self.config, self.workers = root, data, config, workers
         root.mkdir(parents=True)
 
     def argv(self, kind: str, *more: object) -> list[str]:
-        """Return the command line of a command, as its user types it."""
-        own = ["--genotype", "genotype.json"] if kind == "found" else []
+        """Return the command line of a command."""
+        source = ["--genotype", "genotype.json"] if kind == "found" else []
         fixed = [str(self.data), f"--config={self.config}", f"--workers={self.workers}", "--resume=auto"]
-        return [str(ROOT / SCRIPTS[kind]), *fixed, *own, *map(str, more)]
+        return [str(ROOT / SCRIPTS[kind]), *fixed, *source, *map(str, more)]
 
     def run(self, kind: str, *more: object, strike: dict | None = None, env: dict | None = None) -> tuple[int, str]:
-        """Run a command, struck as told (see `struck`); returns its exit code and what it wrote."""
+        """Run a command and interrupt it (see `struck`); returns its exit code and output."""
         argv = self.argv(kind, *more)
         start = [sys.executable, "-m", "benchmarks.soak", "--struck", json.dumps(strike)]
         variables = environment({"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", **(env or {})})
@@ -91,7 +94,7 @@ class Place:
         return path
 
     def give(self, other: "Place", kind: str) -> None:
-        """Hand on what a command needs from those before it."""
+        """Copy the results of earlier commands that a command needs."""
         if kind != "pretrain":
             shutil.copytree(self.root / "checkpoints", other.root / "checkpoints", dirs_exist_ok=True)
         if kind == "found":
@@ -99,14 +102,15 @@ class Place:
 
 
 def struck(strike: dict | None, argv: list[str]) -> int:
-    """Run a command in this process and send it a signal where `strike` says.
+    """Run a command in this process and interrupt it.
 
-    Scores are the mean confidence of all detections: so small a network finds nothing, and its best epoch would be the
-    first one for ever.
+    The score is the mean confidence of all detections: AP of so small a network is 0, so the best epoch would always be
+    the first.
 
     Args:
-        strike: None: nothing happens. Otherwise "point" of POINTS, "count": at which call, and "signal" by name, or
-            "limit": bytes that no file may outgrow from then on.
+        strike: None, or a dict with "point" of POINTS, "count" (the number of the call) and either "signal" (its name)
+            or "limit" (the largest size of a file from then on, in bytes).
+        argv: the script and its arguments.
     """
     DetectionEvaluator.compute = mean_confidence
     if strike:
@@ -121,7 +125,7 @@ def mean_confidence(evaluator: DetectionEvaluator) -> dict[str, float]:
 
 
 def set_up(strike: dict) -> None:
-    """Replace the function at the point by one that strikes."""
+    """Replace the function at the point by one that interrupts the command."""
     module, owner, name, when, _ = POINTS[strike["point"]]
     target = __import__(module, fromlist=["_"])
     target = getattr(target, owner) if owner else target
@@ -134,7 +138,7 @@ def set_up(strike: dict) -> None:
         if when == "before":
             blow(strike)
         result = original(*args, **options)
-        if when == "behind":
+        if when == "after":
             blow(strike)
         return result
 
@@ -142,7 +146,7 @@ def set_up(strike: dict) -> None:
 
 
 def blow(strike: dict) -> None:
-    """Send the signal, or lower the limit of file sizes."""
+    """Send the signal, or set the limit of file sizes."""
     if "limit" in strike:
         import resource
 
@@ -154,7 +158,7 @@ def blow(strike: dict) -> None:
 
 
 def kill_children(name: str) -> None:
-    """Kill the processes of this group whose command has the name; an error where there is none."""
+    """Kill the child processes whose command contains the name; an error if there is none."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -168,25 +172,25 @@ def kill_children(name: str) -> None:
         os.kill(number, signal.SIGKILL)
 
 
-def differences(one: Path, other: Path, others: Sequence[str] = ()) -> list[str]:
-    """Return the names of what differs between two run folders, of all that says what was learned but `others`."""
-    names = {p.name for folder in (one, other) for p in folder.iterdir() if p.suffix in (".pt", ".json", ".jsonl")}
-    told = []
-    for name in sorted(names - {"timing.json", "finished.json", "wandb.json", *others}):
-        if not ((one / name).exists() and (other / name).exists()):
-            told.append(f"{name} is in one only")
-        elif content(one / name) != content(other / name):
-            told.append(name)
-    return told
+def differences(first: Path, second: Path, ignored: Sequence[str] = ()) -> list[str]:
+    """Return the names of files that differ between two run folders, except for `ignored` and files of times."""
+    names = {p.name for folder in (first, second) for p in folder.iterdir() if p.suffix in (".pt", ".json", ".jsonl")}
+    found = []
+    for name in sorted(names - {"timing.json", "finished.json", "wandb.json", *ignored}):
+        if not ((first / name).exists() and (second / name).exists()):
+            found.append(f"{name} is in one only")
+        elif content(first / name) != content(second / name):
+            found.append(name)
+    return found
 
 
 def content(path: Path) -> object:
-    """Return what must be equal: bytes, but for times."""
+    """Return the content of a file that must be equal: all bytes, or all values except for times."""
     if path.suffix == ".jsonl":
         return [without_times(json.loads(line)) for line in path.read_text().splitlines()]
     if path.name.startswith("last"):
         state = torch.load(path, weights_only=True)
-        del state["resume"]["seconds"], state["args"]  # which is args.json
+        del state["resume"]["seconds"], state["args"]  # the same as args.json
         return comparable(state)
     return path.read_bytes()
 
@@ -196,7 +200,7 @@ def without_times(row: dict) -> dict:
 
 
 def comparable(value: object) -> object:
-    """Return tensors as their bytes."""
+    """Return nested values with tensors as bytes."""
     if isinstance(value, dict):
         return {k: comparable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -207,29 +211,29 @@ def comparable(value: object) -> object:
 
 
 def draw(draws: random.Random, points: list[str], signals: Sequence[str]) -> dict:
-    """Draw where and when a command is struck."""
+    """Draw where and when a command is interrupted."""
     point = draws.choice(points)
     return {"point": point, "count": draws.randint(1, POINTS[point][-1]), "signal": draws.choice(signals)}
 
 
 def kill(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
-    """SIGKILL at random moments; returns how often, and what was not as it must be."""
-    said, done = [], 0
+    """Send SIGKILL at random moments; returns how often, and the faults."""
+    faults, done = [], 0
     while done < times:
         strike = draw(draws, list(POINTS), ["SIGKILL"])
         code, text = place.run(kind, strike=strike)
         done += code == -signal.SIGKILL
-        if code == 0:  # it ended before the blow, or there are too few of these calls left
+        if code == 0:  # it ended before the interruption
             break
         if code != -signal.SIGKILL:
-            said.append(f"{strike}: exit code {code}: {text[-300:]}")
+            faults.append(f"{strike}: exit code {code}: {text[-300:]}")
             break
-    return done, said
+    return done, faults
 
 
 def term(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
-    """Ask to stop at random moments: exit code 3, and no step is lost."""
-    said, done = [], 0
+    """Send a stop signal at random moments; the exit code must be 3, and no step may be lost."""
+    faults, done = [], 0
     while done < times:
         strike = draw(draws, ["step", "step end", "validation", "writing"], STOPPING)
         code, text = place.run(kind, strike=strike)
@@ -237,20 +241,20 @@ def term(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int
             break
         done += 1
         if code != 3 or "--resume" not in text or "Traceback" in text:
-            said.append(f"{strike}: exit code {code}: {text[-300:]}")
+            faults.append(f"{strike}: exit code {code}: {text[-300:]}")
             break
-    return done, said
+    return done, faults
 
 
 def cut(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
-    """Kill, cut the last checkpoint at a random place, go on: from the one before, and both are named."""
-    said, done = [], 0
+    """Kill, truncate the last checkpoint, resume; the run must use the previous checkpoint and name both."""
+    faults, done = [], 0
     while done < times:
         code, _ = place.run(kind, strike={"point": "step end", "count": 5, "signal": "SIGKILL"})
         if code == 0:
             break
         lasts = [path for path in place.folder(kind).glob("last*.pt") if "previous" not in path.name]
-        if not lasts:  # killed before the first one was on the disk
+        if not lasts:  # killed before the first checkpoint was written
             continue
         last = max(lasts, key=lambda path: path.stat().st_mtime)
         previous = last.with_name(f"{last.stem}.previous.pt")
@@ -261,13 +265,13 @@ def cut(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int,
         code, text = place.run(kind, strike={"point": "step end", "count": 1, "signal": "SIGKILL"})
         done += 1
         if code != -signal.SIGKILL or not re.search(rf"/{last.name}: .*; goes on from .*/{previous.name}\n", text):
-            said.append(f"cut: exit code {code}: {text[-300:]}")
-    return done, said
+            faults.append(f"cut: exit code {code}: {text[-300:]}")
+    return done, faults
 
 
 def full(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
-    """Forbid files to grow in the middle of a run: exit code 2 with a clear line, and earlier files whole."""
-    said, done = [], 0
+    """Limit the size of files during a run; the exit code must be 2 with a message, and earlier files intact."""
+    faults, done = [], 0
     for _ in range(times):
         strike = {"point": "step end", "count": draws.randint(2, 9), "limit": draws.randint(1, 60) * 1000}
         code, text = place.run(kind, strike=strike)
@@ -275,21 +279,21 @@ def full(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int
             break
         done += 1
         if code != 2 or "File too large" not in text or "Traceback" in text:
-            said.append(f"{strike}: exit code {code}: {text[-300:]}")
-        said += [f"{path.name} was left" for path in place.folder(kind).glob("*.tmp")]
+            faults.append(f"{strike}: exit code {code}: {text[-300:]}")
+        faults += [f"{path.name} was left" for path in place.folder(kind).glob("*.tmp")]
         for path in place.folder(kind).glob("*.pt"):
             torch.load(path, weights_only=True)
-    return done, said
+    return done, faults
 
 
 def wandb(place: Place, kind: str, draws: random.Random, times: int) -> tuple[int, list[str]]:
-    """Kill wandb's process: the run goes on, and says so once."""
+    """Kill wandb's process; the run must continue and say so once."""
     code, text = place.run(kind, "--wandb", strike={"point": "step end", "count": 3, "signal": "wandb"})
-    told = text.count("the run goes on without it")
-    return 1, [] if code == 0 and told == 1 and "Traceback" not in text else [f"exit code {code}: {text[-300:]}"]
+    messages = text.count("the run goes on without it")
+    return 1, [] if code == 0 and messages == 1 and "Traceback" not in text else [f"exit code {code}: {text[-300:]}"]
 
 
-# Files that tell the options of the run, --wandb among them.
+# Files that hold the options of the run, and so differ by --wandb.
 WITH_OPTIONS = (
     "args.json",
     "command.json",
@@ -309,19 +313,19 @@ CASES: dict[str, tuple[Callable, dict[str, int]]] = {
 def disturbed(
     name: str, kind: str, whole: Place, root: Path, draws: random.Random, times: int | None = None
 ) -> tuple[int, list[str]]:
-    """Run a case on a command until it is finished; returns how often it was disturbed, and what differs."""
+    """Run a case on a command until it has finished; returns the number of interruptions, and the faults."""
     place = Place(root / f"{name}-{kind}", whole.data, whole.config, whole.workers)
     whole.give(place, kind)
     case, default = CASES[name]
-    done, said = case(place, kind, draws, times or default[kind])
+    done, faults = case(place, kind, draws, times or default[kind])
     code, text = place.run(kind)
     if code != 0:
-        return done, [*said, f"resumed: exit code {code}: {text[-300:]}"]
-    others = WITH_OPTIONS if name == "wandb" else ()
-    said += differences(whole.folder(kind), place.folder(kind), others)
+        return done, [*faults, f"resumed: exit code {code}: {text[-300:]}"]
+    ignored = WITH_OPTIONS if name == "wandb" else ()
+    faults += differences(whole.folder(kind), place.folder(kind), ignored)
     if kind == "pretrain":
-        said += [n for n in ("checkpoints/flira",) if published(whole.root / n) != published(place.root / n)]
-    return done, said
+        faults += [n for n in ("checkpoints/flira",) if published(whole.root / n) != published(place.root / n)]
+    return done, faults
 
 
 def published(folder: Path) -> dict[str, bytes]:
@@ -329,7 +333,7 @@ def published(folder: Path) -> dict[str, bytes]:
 
 
 def undisturbed(root: Path, workers: int) -> Place:
-    """Draw the data and run every command once."""
+    """Generate the data and run every command once."""
     data = make_tiny_flir(root / "flir", num_train=24)
     (root / "config.yaml").write_text(CONFIG)
     whole = Place(root / "whole", data, root / "config.yaml", workers)
@@ -344,10 +348,10 @@ def undisturbed(root: Path, workers: int) -> Place:
 def make_parser() -> Parser:
     parser = Parser(__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--cases", nargs="+", choices=CASES, default=list(CASES), help="what to do to the runs (all)")
-    add("--seed", type=seed, default=0, help="of the moments (0)")
+    add("--cases", nargs="+", choices=CASES, default=list(CASES), help="kinds of interruption (all)")
+    add("--seed", type=seed, default=0, help="seed of the moments (0)")
     add("--workers", type=int, choices=range(5), default=0, help="loader processes (0)")
-    add("--times", type=positive, help="disturbances of each command (20 kills in all, 20 cuts, ...)")
+    add("--times", type=positive, help="interruptions of each command (20 kills in all, 20 cuts, ...)")
     return parser
 
 
@@ -360,12 +364,12 @@ def main(argv: list[str]) -> None:
         for name in args.cases:
             for kind in SCRIPTS:
                 started, draws = time.perf_counter(), random.Random(f"{args.seed} {name} {kind}")
-                done, said = disturbed(name, kind, whole, root, draws, args.times)
+                done, faults = disturbed(name, kind, whole, root, draws, args.times)
                 seconds = round(time.perf_counter() - started)
-                print(f"{name} {kind}: {done} times, {'; '.join(said) or 'no difference'}, {seconds} s", flush=True)
+                print(f"{name} {kind}: {done} times, {'; '.join(faults) or 'no difference'}, {seconds} s", flush=True)
                 row = {"case": name, "script": kind, "workers": args.workers, "seed": args.seed, "times": done}
-                append_row("soak", row | {"differences": len(said), "seconds": seconds})
-                failed = failed or bool(said)
+                append_row("soak", row | {"differences": len(faults), "seconds": seconds})
+                failed = failed or bool(faults)
     if failed:
         sys.exit(1)
 

@@ -58,15 +58,15 @@ def check(options: Options) -> None:
 def compare(runs: list[Path], options: Options, kind: str) -> None:
     """Print mean and spread of the best score on val over the seeds; write the page that compares the runs."""
     from report.comparison import write_comparison  # with matplotlib, which takes its time to import
-    from report.others import spread
+    from report.methods import mean_deviation
     from report.run import Run
 
     assert all((run / FINISHED).exists() for run in runs), "a run ended without its last line"
     scores, metric = [Run(run).score for run in runs], f"{Run(runs[0]).metric}_val"
     for run, score in zip(runs, scores, strict=True):
-        print(f"seed {read_json(run / 'args.json')['seed']}: {metric} {spread([score])}  {run}")
+        print(f"seed {read_json(run / 'args.json')['seed']}: {metric} {mean_deviation([score])}  {run}")
     seeds = " ".join(map(str, options.seeds))
-    print(f"seeds {seeds}: {metric} {spread(scores)}, points of 100, mean ± standard deviation")
+    print(f"seeds {seeds}: {metric} {mean_deviation(scores)}, points of 100, mean ± standard deviation")
     if len(runs) > 1 and not options.no_report:
         page = Path(RUNS) / f"{kind}-{options.save}-seeds.html"
         print(f"comparison: {write_comparison([Run(run) for run in runs], page)}")

@@ -6,8 +6,8 @@ from utils.run_folder import RunFolder
 
 
 def report(run: RunFolder, args: Options, parts: DataModule) -> None:
-    """Write the report of a run that has just ended, unless --no_report is given, and say where it is."""
+    """Write the report of a run that has just ended and log its path; --no_report turns this off."""
     if run.is_writer and not args.no_report:
-        from report.runs import write_report  # with matplotlib, which takes its time to import
+        from report.run_page import write_report  # imports matplotlib, which is slow
 
         run.log(f"report: {write_report(run.path, parts)}")

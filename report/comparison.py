@@ -1,29 +1,32 @@
-"""The page that compares runs: methods with mean and spread over seeds, what differs, curves in one picture."""
+"""The page that compares runs: methods with mean and deviation over seeds, options that differ, curves."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from report import drawings, tested
+from report import drawings
 from report import sections as s
-from report.others import WITHOUT_MEANING, alike, by_method, identity, methods_table, spread
+from report.evaluation_sections import SCENE
+from report.formatting import NONE, duration, points
+from report.methods import NOT_OF_METHOD, by_method, identity, mean_deviation, methods_table, same_data
+from report.metrics import phases
 from report.page import Block, Page, Pictures, Section, Table, Words, write_page
-from report.plots import phases
-from report.run import NONE, Run, duration, points
+from report.run import Run
 from utils.coco_eval import AREA_STATS
 from utils.errors import UserError
 
-MOST_CURVES = 12
+MAX_CURVES = 12
+CAUTION = "Caution: these runs are of different data, parts or splits: their numbers differ by more than the method."
 
 
 def write_comparison(runs: list[Run], path: Path) -> Path:
-    """Write a page that compares runs of one kind; returns where it is.
+    """Write a page that compares runs of one kind; returns its path.
 
     Raises:
         UserError: the runs are of several tasks.
     """
     if other := next((run for run in runs if run.metric != runs[0].metric), None):
-        told = f"expected runs of one task, as {runs[0].path}, scored by {runs[0].metric}, found {other.metric}"
-        raise UserError(f"{other.path}: {told}")
+        expected = f"expected runs of one task, as {runs[0].path}, scored by {runs[0].metric}, found {other.metric}"
+        raise UserError(f"{other.path}: {expected}")
     kind, runs = runs[0].kind, list({identity(run): run for run in runs}.values())
     sections = [
         methods(kind, runs),
@@ -31,22 +34,19 @@ def write_comparison(runs: list[Run], path: Path) -> Path:
         by_scene(runs),
         differences(runs),
         curves(runs),
-        each(kind, runs),
+        all_runs(kind, runs),
     ]
     title = f"{len(runs)} runs compared: {', '.join(by_method(runs))}"
     return write_page(Page(title, f"{s.TITLES[kind]} runs", {}, sections), path)
 
 
 def methods(kind: str, runs: list[Run]) -> Section:
-    """Return mean and spread of each method; runs on other pairs are named, since they cannot be compared."""
+    """Return mean and deviation of each method, with a caution if the runs use different data."""
     if kind == "pretrain":
         return Section("Methods", [])
     blocks: list[Block] = [methods_table(kind, runs, "Points of 100; mean ± standard deviation over runs")]
-    if not all(alike(runs[0], run) for run in runs):
-        told = (
-            "Caution: these runs are of different data, parts or splits: their numbers differ by more than the method."
-        )
-        blocks.append(Words(told))
+    if not all(same_data(runs[0], run) for run in runs):
+        blocks.append(Words(CAUTION))
     return Section("Methods", blocks)
 
 
@@ -54,55 +54,51 @@ def by_class(runs: list[Run]) -> Section:
     """Return the score of each class by method."""
     if runs and runs[0].metric != "AP":
         return _table_of("By class", runs, s.F1_CLASS, lambda name: True)
-    return _table_of(
-        "By class", runs, "AP_", lambda n: not n.startswith(tested.SCENE) and n not in (*AREA_STATS, "AP_val")
-    )
+    return _table_of("By class", runs, "AP_", lambda n: not n.startswith(SCENE) and n not in (*AREA_STATS, "AP_val"))
 
 
 def by_scene(runs: list[Run]) -> Section:
-    """Return AP of each scene by method, where the data names scenes."""
-    return _table_of("By scene", runs, tested.SCENE, lambda name: True)
+    """Return AP of each scene by method, if the data names scenes."""
+    return _table_of("By scene", runs, SCENE, lambda name: True)
 
 
 def _table_of(title: str, runs: list[Run], prefix: str, wanted: Callable[[str], bool]) -> Section:
-    known = [name for run in runs for name in (run.results or run.best or {})]
-    names = list(dict.fromkeys(name for name in known if name.startswith(prefix) and wanted(name)))
+    columns = [name for run in runs for name in (run.results or run.best or {})]
+    names = list(dict.fromkeys(name for name in columns if name.startswith(prefix) and wanted(name)))
     if not names:
         return Section(title, [])
-    rows = [[label, *(spread([run.value(n) for run in own]) for n in names)] for label, own in by_method(runs).items()]
+    rows = []
+    for label, members in by_method(runs).items():
+        rows.append([label, *(mean_deviation([run.value(name) for run in members]) for name in names)])
     head = [runs[0].metric, *(name.removeprefix(prefix).removesuffix("_val") for name in names)]
     return Section(title, [Table(head, rows, "Points of 100")])
 
 
 def differences(runs: list[Run]) -> Section:
     """Return the options in which the methods differ."""
-    first = {label: (own[0].trained or own[0]).args for label, own in by_method(runs).items()}
-    names = dict.fromkeys(name for args in first.values() for name in args if name not in WITHOUT_MEANING)
+    args = {label: (members[0].trained or members[0]).args for label, members in by_method(runs).items()}
+    names = dict.fromkeys(name for options in args.values() for name in options if name not in NOT_OF_METHOD)
     rows = []
     for name in names:
-        values = [str(args.get(name, NONE)) for args in first.values()]
+        values = [str(options.get(name, NONE)) for options in args.values()]
         if len(set(values)) > 1:
             rows.append([f"--{name}", *values])
-    return Section("What differs", [Table(["option", *first], rows)] if rows else [])
+    return Section("What differs", [Table(["option", *args], rows)] if rows else [])
 
 
 def curves(runs: list[Run]) -> Section:
-    """Return loss and AP of all runs in one picture each."""
-    drawn = [(_name(run), run) for run in runs[:MOST_CURVES] if run.rows]
+    """Return loss and metric of all runs, one picture each."""
+    drawn = [(f"{run.label}, seed {run.seed}", run) for run in runs[:MAX_CURVES] if run.rows]
     rows = {label: lines for name, run in drawn for label, lines in phases(name, run.path).items()}
     if not rows:
         return Section("Curves", [])
     best = "; ".join(f"{name} {s.best_in_words(run)}" for name, run in drawn)
-    more = [Words(f"The first {MOST_CURVES} of {len(runs)} runs")] if len(runs) > MOST_CURVES else []
-    return Section("Curves", [*more, Pictures(drawings.curves(rows, best))])
+    note = [Words(f"The first {MAX_CURVES} of {len(runs)} runs")] if len(runs) > MAX_CURVES else []
+    return Section("Curves", [*note, Pictures(drawings.curves(rows, best))])
 
 
-def _name(run: Run) -> str:
-    return f"{run.label}, seed {run.seed}"
-
-
-def each(kind: str, runs: list[Run]) -> Section:
-    """Return every run in a line."""
+def all_runs(kind: str, runs: list[Run]) -> Section:
+    """Return a line per run."""
     rows = []
     for run in runs:
         score = s.best_in_words(run) if kind == "pretrain" else points(run.score)

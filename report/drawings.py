@@ -1,5 +1,7 @@
-"""Drawings of a report: matplotlib figures as SVG that lies in the page, carries its text alternative, and whose
-greys are the page's, so that it is dark where the page is."""
+"""Charts of a report: matplotlib figures as inline SVG.
+
+Each has a text alternative. Its greys are variables of the page, so it follows the page's dark mode.
+"""
 
 import io
 import re
@@ -13,22 +15,26 @@ from matplotlib.figure import Figure
 
 from engine.progress import metric_of
 from models.search.fusion_cells.draw import MODALITY_COLOURS
+from report.formatting import as_shown
 from report.page import Picture
-from report.plots import COLOURS, STYLES, as_shown, as_text, panels_of, tidy
+from report.plots import COLOURS, as_text, line_style, panels_of, tidy
 from utils.errors import printable
 
-# What the drawings' greys are on the page: variables of page.html.
+# The variable of page.html that replaces each grey.
 GREYS = {"#000000": "ink", "#222222": "ink", "#444444": "step", "#777777": "muted", "#bbbbbb": "faint"}
 GREYS |= {"#ffffff": "paper", "#f7f7f7": "panel", "#e2e2e2": "line", "#e5e5e5": "line"}
-SIZE = 5.2, 3.3  # of a chart, inches
-USED_ID = re.compile(r' id="(?![mpC]\w{8,}")[^"]*"')  # all others: matplotlib numbers them from 1 in each drawing
+SIZE = 5.2, 3.3  # of a chart: width and height in inches
+# Ids that nothing refers to. matplotlib numbers them from 1 in each figure, so they would repeat on a page.
+UNUSED_ID = re.compile(r' id="(?![mpC]\w{8,}")[^"]*"')
 
 
 def picture(figure: Figure, alt: str, caption: str = "") -> Picture:
-    """Return a figure as a drawing of the page.
+    """Return a figure as a picture of the page.
 
     Args:
-        alt: the text alternative: what it shows, and the numbers that matter.
+        figure: the figure to draw.
+        alt: the text alternative: what it shows and its main numbers.
+        caption: a line below it.
     """
     buffer = io.StringIO()
     alt = printable(alt)
@@ -37,7 +43,7 @@ def picture(figure: Figure, alt: str, caption: str = "") -> Picture:
     source = buffer.getvalue()
     source = source[source.index("<svg") :]
     source = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", source, flags=re.DOTALL)
-    source = USED_ID.sub("", source).replace("xlink:href", "href")
+    source = UNUSED_ID.sub("", source).replace("xlink:href", "href")
     for colour, name in GREYS.items():
         source = re.sub(f"{colour}(?![0-9a-f])", f"var(--{name})", source, flags=re.IGNORECASE)
     source = re.sub(
@@ -47,12 +53,12 @@ def picture(figure: Figure, alt: str, caption: str = "") -> Picture:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as a value of an attribute, and as a replacement of `re.sub`."""
+    """Escape a text for an attribute and for the replacement of `re.sub`."""
     return str(escape(text)).replace("\\", "\\\\")
 
 
 def chart(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes]:
-    """Return an empty figure with axes; inches."""
+    """Return an empty figure of a size in inches, with axes."""
     figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     tidy(axes)
@@ -60,11 +66,11 @@ def chart(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes
 
 
 def curves(runs: dict[str, list[dict]], best: str) -> list[Picture]:
-    """Return loss, AP on val and, of searches, entropy over the epochs.
+    """Return charts of loss, metric on val and, for searches, entropy over the epochs.
 
     Args:
         runs: rows of metrics.jsonl by label.
-        best: what the AP reached, in words.
+        best: the best values of the metric, in words.
     """
     alts = (
         "Loss in training over the epochs",
@@ -75,19 +81,26 @@ def curves(runs: dict[str, list[dict]], best: str) -> list[Picture]:
     for draw, alt in zip(panels_of(runs), alts):
         figure, axes = chart()
         draw(axes)
-        own = axes.get_legend()
-        if own is None and (len(runs) > 1 or len(axes.get_lines()) > 1):
+        if axes.get_legend() is None and (len(runs) > 1 or len(axes.get_lines()) > 1):
             as_text(axes.legend(fontsize=8, frameon=False))
         pictures.append(picture(figure, alt))
     return pictures
 
 
 def lines(title: str, series: dict[str, list[tuple[float, float]]], alt: str, unit: str = "epoch") -> Picture:
-    """Return a chart of some lines, each with its name at the side."""
+    """Return a line chart with a legend.
+
+    Args:
+        title: of the chart.
+        series: points (x, y) by name.
+        alt: the text alternative.
+        unit: label of the x axis.
+    """
     figure, axes = chart()
     for number, (name, points) in enumerate(series.items()):
-        style = {"color": COLOURS[number % 8], "linestyle": STYLES[number // 8 % 4], "marker": "o", "markersize": 2.5}
-        axes.plot(*np.array(points, float).T, label=as_shown(name), **style)
+        colour, style = line_style(number)
+        x, y = np.array(points, float).T
+        axes.plot(x, y, color=colour, linestyle=style, marker="o", markersize=2.5, label=as_shown(name))
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(unit)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -100,12 +113,13 @@ def precision_recall(curves: dict[str, list[float | None]], alt: str) -> Picture
     """Return precision against recall of each class at IoU 0.5.
 
     Args:
-        curves: by class, precision at recalls from 0 to 1 in even steps.
+        curves: precision at evenly spaced recalls from 0 to 1, by class.
+        alt: the text alternative.
     """
     figure, axes = chart()
     for number, (name, values) in enumerate(curves.items()):
-        style = {"color": COLOURS[number % 8], "linestyle": STYLES[number // 8 % 4]}
-        axes.plot(np.linspace(0, 1, len(values)), values, label=as_shown(name), **style)
+        colour, style = line_style(number)
+        axes.plot(np.linspace(0, 1, len(values)), values, color=colour, linestyle=style, label=as_shown(name))
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.set_title("precision against recall, IoU 0.5", fontsize=10)
     as_text(axes.legend(fontsize=9, frameon=False))
@@ -113,7 +127,7 @@ def precision_recall(curves: dict[str, list[float | None]], alt: str) -> Picture
 
 
 def bars(title: str, values: dict[str, float], alt: str, unit: str) -> Picture:
-    """Return horizontal bars, one per name, the first on top."""
+    """Return a chart of horizontal bars, the first on top."""
     figure, axes = chart(SIZE[0], 0.9 + 0.32 * len(values))
     drawn = axes.barh(range(len(values)), list(values.values()), 0.8, color=COLOURS[0])
     axes.bar_label(drawn, fmt="%.1f", fontsize=8, padding=2)
@@ -127,13 +141,14 @@ def bars(title: str, values: dict[str, float], alt: str, unit: str) -> Picture:
 
 
 def alphas(level: str, kind: str, rows: list[dict], names: Iterable[str], best: int) -> Picture:
-    """Return how the weights of one level moved: a panel per step, a line per alternative.
+    """Return the relaxed weights of one level over the epochs: a panel per step, a line per alternative.
 
     Args:
+        level: name of the level.
         kind: "ops" or "edges" of alphas.jsonl.
-        rows: of alphas.jsonl.
-        names: of the panels.
-        best: the epoch that counts.
+        rows: rows of alphas.jsonl.
+        names: names of the panels.
+        best: the epoch with the best metric on val, marked by a dotted line.
     """
     names = list(names)
     figure = Figure(figsize=(SIZE[0], 2.1 * len(names) + 0.5), facecolor="white", layout="constrained")
@@ -145,10 +160,12 @@ def alphas(level: str, kind: str, rows: list[dict], names: Iterable[str], best: 
         strongest = max(last, key=last.get)
         for number, name in enumerate(last):
             points = [(row["epoch"], row["levels"][level][kind][step].get(name, np.nan)) for row in rows]
-            colour = MODALITY_COLOURS.get(name.partition("/")[0], COLOURS[number % 8])
-            width = {"linewidth": 2.2 if name == strongest else 1}
+            colour, style = line_style(number)
+            colour = MODALITY_COLOURS.get(name.partition("/")[0], colour)
+            width = 2.2 if name == strongest else 1
             label = as_shown(name) if kind == "ops" or name == strongest else None
-            axes.plot(*np.array(points, float).T, color=colour, linestyle=STYLES[number // 8 % 4], label=label, **width)
+            x, y = np.array(points, float).T
+            axes.plot(x, y, color=colour, linestyle=style, linewidth=width, label=label)
         axes.axvline(best, color="#777777", linestyle=":", linewidth=1)
         axes.set_title(f"{step}: {as_shown(strongest)}", fontsize=9, loc="left", parse_math=False)
         as_text(axes.legend(fontsize=7, frameon=False, ncols=1, loc="center left", bbox_to_anchor=(1, 0.5)))

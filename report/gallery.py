@@ -1,4 +1,4 @@
-"""The gallery of a report: pairs with what is there and what was found, those with the most misses first."""
+"""The gallery of a report: pairs with ground truth and detections, those with the most missed objects first."""
 
 import base64
 import io
@@ -18,25 +18,26 @@ from utils.box_matching import Matched
 
 NUM_PAIRS = 8
 MIN_SCORE = 0.3  # detections below are neither shown nor counted
-WIDTH, DPI = 360, 100  # of a picture: pixels, and per inch
+WIDTH, DPI = 360, 100  # of a picture: pixels, and pixels per inch
 QUALITY = 78  # of JPEG
+VIEWS = {"thermal": ("thermal", "Thermal picture"), "rgb": ("RGB", "RGB picture")}  # title and text alternative
 
 
-def readable(parts: DataModule, part: str, left_out: Iterable[str] = ()) -> list[DetectionRecord]:
-    """Return the pairs of a part but for those that a run has left out, since a file of them cannot be read."""
-    unread = {*left_out, *parts.bad_files.names}
-    return [record for record in parts.records(part) if record.file_name not in unread]
+def readable(parts: DataModule, part: str, skipped: Iterable[str] = ()) -> list[DetectionRecord]:
+    """Return the records of a part, without those that the run skipped because a file was unreadable."""
+    unreadable = {*skipped, *parts.bad_files.names}
+    return [record for record in parts.records(part) if record.file_name not in unreadable]
 
 
 def gallery(
     parts: DataModule, part: str, records: list[DetectionRecord], detections: list[dict], sensor: str
 ) -> Gallery:
-    """Return thermal, RGB, what is there and what was found of the pairs with the most missed objects.
+    """Return each modality, ground truth and detections of the pairs with the most missed objects.
 
     Args:
-        records: of the part, whose files can be read.
+        records: the readable records of the part.
         detections: COCO list, as in detections.json.
-        sensor: on whose picture the boxes are drawn.
+        sensor: the modality on whose image the boxes are drawn.
     """
     ground_truth = parts.data.ground_truth[parts.list_of(part)]
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
@@ -68,11 +69,13 @@ def _row(
     words += f", {false} false alarm{'s' * (false != 1)}" if false else ""
     truth = Matched(matched.truth, matched.found, [], [])
     found = Matched([], [], matched.detections, matched.right)
-    views = {
-        "thermal": ("thermal", None, f"Thermal picture of pair {record.image_id}"),
-        "RGB": ("rgb", None, f"RGB picture of pair {record.image_id}"),
-        "ground truth": (sensor, truth, f"{_listed(matched.truth, names) or 'no object'}; {missed} missed"),
-        "found": (sensor, found, f"{_listed(matched.detections, names) or 'nothing'} found; {false} of it wrong"),
+    views = {}
+    for modality, (title, alt) in VIEWS.items():
+        if modality in images:
+            views[title] = modality, None, f"{alt} of pair {record.image_id}"
+    views |= {
+        "ground truth": (sensor, truth, f"{_class_counts(matched.truth, names) or 'no object'}; {missed} missed"),
+        "found": (sensor, found, f"{_class_counts(matched.detections, names) or 'nothing'} found; {false} of it wrong"),
     }
     photos = []
     for title, (modality, boxes, alt) in views.items():
@@ -80,14 +83,14 @@ def _row(
     return words, photos
 
 
-def _listed(items: list[dict], names: dict[int, str]) -> str:
-    """Return how many of each class: "2 person, 1 car"."""
+def _class_counts(items: list[dict], names: dict[int, str]) -> str:
+    """Return the number of objects per class: "2 person, 1 car"."""
     counts = {name: sum(item["category_id"] == number for item in items) for number, name in names.items()}
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def _address(image: Tensor, boxes: Matched | None, names: dict[int, str]) -> Markup:
-    """Return a picture (3, h, w) with boxes as the data address of a JPEG."""
+    """Return an image (3, h, w) with boxes as the data URL of a JPEG."""
     _, height, width = image.shape
     figure = Figure(figsize=(WIDTH / DPI, WIDTH / DPI * height / width), dpi=DPI)
     FigureCanvasAgg(figure)

@@ -1,6 +1,6 @@
-"""A page of sections, and what a section is made of; page.html is its form.
+"""The page model: a page has sections, a section has blocks. page.html is the template.
 
-One file without scripts and without addresses of anything else: it can be mailed, printed and read in a train.
+A page is a single file without scripts or external links, so it can be mailed, printed and read offline.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from utils.errors import printable
 from utils.files import replace_file
 
-WIDE = 4  # columns from which a table becomes cards on a narrow screen
+WIDE = 4  # tables with more columns become cards on a narrow screen
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names with values; `folded`: shown when asked for, under this title."""
+    """Names with values. With `folded`, they are hidden under this title until the reader opens it."""
 
     kind: ClassVar[str] = "facts"
     pairs: dict[str, str]
@@ -36,7 +36,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """A head and rows of texts; the first column names the row. `worded`: the others hold words, not numbers."""
+    """A head and rows of texts; the first column names the row. `worded`: the other columns hold text, not numbers."""
 
     kind: ClassVar[str] = "table"
     head: list[str]
@@ -51,17 +51,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing, as the source of an SVG that carries its text alternative."""
+    """A chart as the source of an SVG, text alternative included."""
 
     kind: ClassVar[str] = "picture"
     svg: Markup
-    width: float  # inches at most
+    width: float  # maximum, in inches
     caption: str = ""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Drawings side by side, where there is room."""
+    """Charts side by side where the screen is wide enough."""
 
     kind: ClassVar[str] = "pictures"
     pictures: list[Picture]
@@ -69,7 +69,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph as a data address, its text alternative and what stands below it."""
+    """An image as a data URL, its text alternative and the title below it."""
 
     address: Markup
     alt: str
@@ -78,11 +78,11 @@ class Photo:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Rows of photographs that belong together, each under a line of words."""
+    """Rows of images, each row below a line of text."""
 
     kind: ClassVar[str] = "gallery"
     rows: list[tuple[str, list[Photo]]]
-    legend: list[tuple[str, str, str]] = field(default_factory=list)  # class of page.html, colour or nothing, words
+    legend: list[tuple[str, str, str]] = field(default_factory=list)  # CSS class of page.html, colour or "", text
 
 
 Block = Words | Facts | Table | Picture | Pictures | Gallery
@@ -96,7 +96,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows: headline numbers first, then sections; those without blocks are left out."""
+    """Headline numbers and sections. Sections without blocks are not shown."""
 
     title: str
     subtitle: str
@@ -105,7 +105,7 @@ class Page:
 
 
 def write_page(page: Page, path: Path) -> Path:
-    """Write a page as one file; UserError where there is no room."""
+    """Write a page as one file; UserError if the disk is full."""
     shown = [section for section in page.sections if section.blocks]
     text = _template().render(page=page, sections=shown)
     replace_file(path, lambda file: file.write(text.encode()))
@@ -120,5 +120,5 @@ def _template() -> Template:
 
 
 def _shown(value: object) -> object:
-    """Escape what no screen can show; drawings and photographs are as they are."""
+    """Escape characters that cannot be printed; markup stays as it is."""
     return printable(value) if type(value) is str else value

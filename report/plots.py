@@ -1,13 +1,12 @@
-"""Pictures of runs: curves over epochs, and a gallery of detections on both sensors' images.
+"""Pictures of runs as PNG: curves over epochs, and a gallery of detections on the images of both sensors.
 
-matplotlib's object-oriented API alone, so there is no global state; nothing else imports matplotlib for these.
+Uses the object-oriented API of matplotlib, which has no global state.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import NoneType
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,28 +18,34 @@ from matplotlib.patches import Rectangle
 from datasets.detection.dataset import DetectionRecord, load_images
 from datasets.detection.sources import CHANNELS
 from engine.progress import metric_of
+from report.formatting import as_shown
+from report.metrics import ENTROPIES, phases
 from utils.box_matching import Matched, match
-from utils.errors import UserError, printable, short
-from utils.run_folder import METRICS, RunFolder
+from utils.errors import UserError
 
-# Okabe and Ito's palette: colour-blind readers can tell these apart.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-BOX_COLOURS = ("#FFB000", "#00E0B0", "#FF7AD9", "#6FC3FF", "#F0E442", "#FFFFFF")  # bright: they lie on pictures
+BOX_COLOURS = (
+    "#FFB000",
+    "#00E0B0",
+    "#FF7AD9",
+    "#6FC3FF",
+    "#F0E442",
+    "#FFFFFF",
+)  # bright, since they are drawn on images
 STYLES = ("-", "--", ":", "-.")
-ENTROPIES = {"entropy_edges": "edges", "entropy_inner_edges": "inner edges", "entropy_ops": "operations"}
-DRAWN = ("train_loss", "arch_loss", *ENTROPIES)  # of a row of metrics.jsonl, beside the number that chooses an epoch
 DPI = 110
 
 
 def plot_curves(runs: dict[str, Path], path: str | Path) -> Path:
-    """Write a PNG of loss and AP on val over epochs, and of the logits' entropy where a run is a search.
+    """Write a PNG of loss and metric on val over epochs and, for searches, the entropy of the relaxed weights.
 
     Args:
-        runs: run folders by the label to show; the phases of a pretraining become one curve each.
+        runs: run folders by label; each phase of a pretraining gets a curve.
         path: the picture to write; its folder must exist.
 
     Raises:
-        UserError: there is no run, or a run has no metrics.jsonl or an unreadable one.
+        UserError: there is no run, or a run has no readable metrics.jsonl.
     """
     if not runs:
         raise UserError("curves: expected at least one run, found none")
@@ -57,12 +62,12 @@ def plot_curves(runs: dict[str, Path], path: str | Path) -> Path:
 
 
 def panels_of(curves: dict[str, list[dict]]) -> list[Callable[[Axes], None]]:
-    """Return what draws each panel on axes of its own: loss, AP on val and, of searches, entropy.
+    """Return a drawing function per panel: loss, metric on val and, for searches, entropy.
 
     Args:
-        curves: rows of metrics.jsonl by the label to show, as from `phases`.
+        curves: rows of metrics.jsonl by label, as `phases` returns them.
     """
-    colours = {label: (COLOURS[i % 8], STYLES[i // 8 % 4]) for i, label in enumerate(curves)}
+    colours = {label: line_style(number) for number, label in enumerate(curves)}
     searches = {label: rows for label, rows in curves.items() if any(key in rows[0] for key in ENTROPIES)}
     panels = [(_plot_losses, curves), (_plot_scores, curves)] + ([(_plot_entropies, searches)] if searches else [])
     return [partial(_over_epochs, draw, shown, colours) for draw, shown in panels]
@@ -75,35 +80,16 @@ def _over_epochs(draw: Callable, shown: dict, colours: dict, axes: Axes) -> None
     draw(axes, shown, colours)
 
 
+def line_style(number: int) -> tuple[str, str]:
+    """Return colour and line style of a line by its number; 32 of them differ."""
+    return COLOURS[number % 8], STYLES[number // 8 % 4]
+
+
 def tidy(axes: Axes) -> None:
-    """Give axes a faint grid and no lines where there is no scale."""
+    """Give axes a faint grid, and no lines at the top and right."""
     axes.grid(color="#E5E5E5")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def read_metrics(folder: Path) -> list[dict]:
-    """Return the epochs of a run: the objects of its metrics.jsonl, at least one.
-
-    Raises:
-        UserError: the file is missing, empty or no JSON lines, or what is drawn of them is no number.
-    """
-    file, rows = Path(folder) / METRICS, RunFolder(Path(folder)).rows()
-    if not rows or not all("epoch" in row for row in rows):
-        raise UserError(f"{file}: expected one JSON object with the field epoch per line, found another or none")
-    for number, row in enumerate(rows, 1):
-        for key in ("epoch", *DRAWN, f"{metric_of(row)}_val"):
-            if type(row.get(key)) not in (int, float, *(() if key == "epoch" else (NoneType,))):
-                raise UserError(f"{file}: line {number}: {key}: expected a number, found {short(row[key])}")
-    return rows
-
-
-def phases(name: str, folder: Path) -> dict[str, list[dict]]:
-    """Return the rows of a run's metrics.jsonl by the label to show: the name, with the phase where it has several."""
-    curves: dict[str, list[dict]] = {}
-    for row in read_metrics(folder):
-        curves.setdefault(as_shown(f"{name} {row['phase']}" if "phase" in row else name), []).append(row)
-    return curves
 
 
 def _plot_losses(axes: Axes, curves: dict, colours: dict) -> None:
@@ -135,14 +121,8 @@ def _plot_entropies(axes: Axes, curves: dict, colours: dict) -> None:
     as_text(axes.legend(fontsize=9, frameon=False))
 
 
-def as_shown(name: str) -> str:
-    """Return a name as pictures show it; of one that begins with _ matplotlib would leave out the legend."""
-    name = printable(name)
-    return f" {name}" if name.startswith("_") else name
-
-
 def as_text(legend: Legend) -> None:
-    """Show names as they are: what lies between two $ is no formula."""
+    """Show the names of a legend literally: matplotlib reads text between two $ as a formula."""
     for text in legend.get_texts():
         text.set_parse_math(False)
 
@@ -154,9 +134,13 @@ def _plot(axes: Axes, rows: list[dict], key: str, **style) -> None:
 
 @dataclass(frozen=True)
 class View:
-    """One column of the gallery: what it shows (`title`), on which sensor's image, with whose detections.
+    """A column of the gallery.
 
-    `detections` is a COCO list as in detections.json; `method` tells which views are of one method.
+    Args:
+        title: shown above the column.
+        modality: whose images are shown.
+        method: name of the method; several views may show one.
+        detections: COCO list of the method, as in detections.json.
     """
 
     title: str
@@ -176,20 +160,20 @@ def draw_detections(
 ) -> Path:
     """Write a gallery: one row per pair, one column per view, with objects, detections, misses and false alarms.
 
-    The pairs are those on which the methods differ most (objects found minus false alarms, whoever is ahead): one per
-    scene where images have a scene, else the first of all.
+    It shows the pairs on which the methods differ most in objects found minus false alarms: one per scene if images
+    have a scene, else the `num_pairs` with the largest difference.
 
     Args:
         records: the pairs to choose from.
         ground_truth: COCO dict of their annotations.
         views: the columns.
         path: the PNG to write; its folder must exist.
-        min_score: detections below are not shown nor counted.
-        num_pairs: rows at most.
-        view_width: of each picture in the gallery, pixels.
+        min_score: detections below are neither shown nor counted.
+        num_pairs: maximum number of rows.
+        view_width: width of each image in the gallery, in pixels.
 
     Raises:
-        UserError: there is no pair or no view, or a detection has no place in the ground truth.
+        UserError: there is no pair or no view, or a detection is on an image that the ground truth does not list.
     """
     if not records or not views:
         raise UserError(f"gallery: expected pairs and views, found {len(records)} pairs and {len(views)} views")
@@ -218,7 +202,7 @@ def draw_detections(
 
 
 def match_all(ground_truth: dict, detections: list[dict], min_score: float) -> dict[object, Matched]:
-    """Return by image what of its objects the detections of at least a score find, and which of these are right."""
+    """Match detections of at least `min_score` to objects; returns the matches by image."""
     truth: dict = {image["id"]: [] for image in ground_truth["images"]}
     found: dict = {image["id"]: [] for image in ground_truth["images"]}
     for item in ground_truth["annotations"]:
@@ -234,14 +218,14 @@ def match_all(ground_truth: dict, detections: list[dict], min_score: float) -> d
 def _choose(
     records: list[DetectionRecord], scenes: dict, by_method: dict[str, dict], num_pairs: int
 ) -> list[DetectionRecord]:
-    """Return the pairs on which methods differ most, the one with more objects on a tie, then the earlier one."""
+    """Return the pairs on which methods differ most; of equal ones the pair with more objects, then the earlier."""
 
     def difference(record: DetectionRecord) -> tuple[int, int]:
         matched = [of[record.image_id] for of in by_method.values()]
         scores = [m.score for m in matched]
         return max(scores) - min(scores), len(matched[0].truth)
 
-    ranked = sorted(records, key=difference, reverse=True)  # stable, also when reversed
+    ranked = sorted(records, key=difference, reverse=True)  # a reversed sort is stable, too
     if not any(scenes.get(r.image_id) for r in records):
         return ranked[:num_pairs]
     first: dict = {}
@@ -251,9 +235,12 @@ def _choose(
 
 
 def draw_boxes(axes: Axes, matched: Matched, names: dict[int, str]) -> None:
-    """Draw objects thin and white (missed ones dashed red), detections in their class's colour, false ones dotted."""
+    """Draw boxes: objects thin and white, missed ones dashed red; detections in class colours, false ones dotted."""
     for item, found in zip(matched.truth, matched.found):
-        _rectangle(axes, item["bbox"], *(("white", "-", 0.8) if found else ("#FF3030", (0, (4, 2)), 1.8)))
+        if found:
+            _rectangle(axes, item["bbox"], "white", "-", 0.8)
+        else:
+            _rectangle(axes, item["bbox"], "#FF3030", (0, (4, 2)), 1.8)
     for item, right in zip(matched.detections, matched.right):
         colour = BOX_COLOURS[list(names).index(item["category_id"]) % len(BOX_COLOURS)]
         _rectangle(axes, item["bbox"], colour, "-" if right else ":", 1.6)
@@ -272,26 +259,37 @@ def _caption(axes: Axes, matched: Matched, title: str, scene: str | None, first:
     text = f"{sum(matched.found)} of {len(matched.found)} found" + (f", {false} false" if false else "")
     axes.set_title(text, fontsize=8, pad=2.5)
     if title:
-        place, style = ((0.5, 1), (0, 16), "axes fraction", "offset points"), {"weight": "bold", "parse_math": False}
-        axes.annotate(as_shown(title), *place, ha="center", size=10, **style)
+        axes.annotate(
+            as_shown(title),
+            xy=(0.5, 1),
+            xytext=(0, 16),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="center",
+            size=10,
+            weight="bold",
+            parse_math=False,
+        )
     if first and scene:
         axes.set_ylabel(as_shown(scene), fontsize=9, weight="bold", labelpad=3, parse_math=False)
 
 
 def _legend(figure: Figure, names: dict[int, str], min_score: float, columns: int) -> None:
-    """Say what the lines mean, at the top."""
+    """Draw the legend of box styles at the top."""
     kinds = {"object": ("#999999", "-"), "missed object": ("#FF3030", "--")}
     kinds |= {as_shown(name): (BOX_COLOURS[i % len(BOX_COLOURS)], "-") for i, name in enumerate(names.values())}
     kinds |= {"false alarm": ("#444444", ":")}
     lines = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=c, linestyle=s, linewidth=1.8) for c, s in kinds.values()]
-    style = {"fontsize": 10, "frameon": False, "borderpad": 0.2}
-    as_text(figure.legend(lines, list(kinds), loc="upper left", ncols=columns, **style))
+    legend = figure.legend(
+        lines, list(kinds), loc="upper left", ncols=columns, fontsize=10, frameon=False, borderpad=0.2
+    )
+    as_text(legend)
     title = f"score at least {min_score:g}; per row the pair on which the methods differ most"
     figure.text(0.06 / figure.get_figwidth(), 1 - 0.42 / figure.get_figheight(), title, size=10, va="center")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure; inches."""
+    """Return an empty figure of a size in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure

@@ -1,7 +1,4 @@
-"""The picture of robustness.json: AP against severity, a panel per kind, and bars for dead sensors and shifts.
-
-matplotlib's object-oriented API alone, as in plots.py.
-"""
+"""The picture of robustness.json: AP against severity, a panel per corruption, and bars for dead sensors and shifts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +16,12 @@ from utils.errors import printable
 LINES = {"thermal": (COLOURS[1], "o"), "rgb": (COLOURS[0], "s"), "both": (COLOURS[6], "^")}  # colour, marker
 NAMES = {"thermal": "thermal", "rgb": "RGB", "both": "both"}
 COLUMNS = 5
-WIDTH, HEIGHT = 2.3, 2.2  # of a panel, inches
-EDGE = 0.9  # above and below the panels, inches
+WIDTH, HEIGHT = 2.3, 2.2  # of a panel, in inches
+EDGE = 0.9  # space above and below the panels, in inches
 
 
 def plot_robustness(facts: dict[str, object], rows: list[dict], path: str | Path) -> Path:
-    """Write the picture as a PNG; its folder must exist. Other arguments as of `draw`."""
+    """Write the picture as a PNG; its folder must exist. The other arguments are those of `draw`."""
     draw(facts, rows).savefig(path)
     return Path(path)
 
@@ -33,8 +30,8 @@ def draw(facts: dict[str, object], rows: list[dict]) -> Figure:
     """Return the picture of the rows of robustness.json.
 
     Args:
-        facts: "method" and "part" are shown.
-        rows: the first is the clean test.
+        facts: the title names its "method" and "part".
+        rows: the clean test, then the others.
     """
     clean, *others = rows
     panels = panels_of(others)
@@ -44,7 +41,7 @@ def draw(facts: dict[str, object], rows: list[dict]) -> Figure:
     FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained")
     top = max([row["AP"] for row in rows if row["AP"] is not None], default=0) or 1
-    for place, (title, fill, own) in enumerate(panels):
+    for place, (title, fill, panel_rows) in enumerate(panels):
         axes = figure.add_subplot(lines, columns, place + 1)
         axes.set_title(title, fontsize=10)
         axes.set_ylim(0, 1.08 * top)
@@ -55,7 +52,7 @@ def draw(facts: dict[str, object], rows: list[dict]) -> Figure:
         if place % columns == 0:
             axes.set_ylabel("AP", fontsize=9)
         axes.axhline(_number(clean), color="#777777", linestyle="--", linewidth=1)
-        fill(axes, own, clean)
+        fill(axes, panel_rows, clean)
     _legend(figure, [sensor for sensor in LINES if any(row["sensor"] == sensor for row in others)])
     title = f"{printable(str(facts['method']))}, {facts['part']} pairs: which sensor suffers what"
     figure.suptitle(title, fontsize=11, parse_math=False)
@@ -63,21 +60,24 @@ def draw(facts: dict[str, object], rows: list[dict]) -> Figure:
 
 
 def panels_of(rows: list[dict]) -> list[tuple[str, Callable[[Axes, list[dict], dict], None], list[dict]]]:
-    """Return title, drawing function and rows of each panel that has rows: dead sensors, each graded kind, shifts."""
+    """Return title, drawing function and rows of each panel: dead sensors, each graded corruption, shifts.
+
+    Panels without rows are left out.
+    """
     kinds = {"dead sensor": (_bars_of_kinds, DEAD_KINDS)}
     kinds |= {kind.replace("_", " "): (_lines, (kind,)) for kind in GRADED} | {"shift": (_bars_of_shifts, ("shift",))}
-    panels = [(title, fill, [r for r in rows if r["kind"] in own]) for title, (fill, own) in kinds.items()]
+    panels = [(title, fill, [r for r in rows if r["kind"] in names]) for title, (fill, names) in kinds.items()]
     return [panel for panel in panels if panel[2]]
 
 
 def _lines(axes: Axes, rows: list[dict], clean: dict) -> None:
-    """Draw a line per sensor from the clean test, severity 0, on."""
+    """Draw a line per sensor; the clean test is severity 0."""
     for sensor, (colour, marker) in LINES.items():
-        own = [row for row in rows if row["sensor"] == sensor]
-        if own:
-            places = [0, *(row["severity"] for row in own)]
-            style = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.4, "clip_on": False}
-            axes.plot(places, [_number(row) for row in (clean, *own)], **style)
+        of_sensor = [row for row in rows if row["sensor"] == sensor]
+        if of_sensor:
+            places = [0, *(row["severity"] for row in of_sensor)]
+            values = [_number(row) for row in (clean, *of_sensor)]
+            axes.plot(places, values, color=colour, marker=marker, markersize=3.5, linewidth=1.4, clip_on=False)
     axes.set_xticks(range(WORST + 1))
     axes.set_xlim(-0.2, WORST + 0.2)
     axes.set_xlabel("severity", fontsize=8, labelpad=1)
@@ -95,15 +95,19 @@ def _bars_of_shifts(axes: Axes, rows: list[dict], clean: dict) -> None:
 
 
 def _bars(axes: Axes, rows: list[dict], names: list[str], place: Callable[[dict], int]) -> None:
-    """Draw a group of bars per name, one for each sensor."""
+    """Draw a group of bars per name, with a bar per sensor.
+
+    Args:
+        place: returns the group of a row.
+    """
     sensors = [sensor for sensor in LINES if any(row["sensor"] == sensor for row in rows)]
     width = 0.7 / len(sensors)
     for number, sensor in enumerate(sensors):
-        own = [row for row in rows if row["sensor"] == sensor]
-        places = [place(row) + (number - (len(sensors) - 1) / 2) * width for row in own]
-        axes.bar(places, [_number(row) for row in own], width, color=LINES[sensor][0])
+        of_sensor = [row for row in rows if row["sensor"] == sensor]
+        places = [place(row) + (number - (len(sensors) - 1) / 2) * width for row in of_sensor]
+        axes.bar(places, [_number(row) for row in of_sensor], width, color=LINES[sensor][0])
     axes.set_xticks(range(len(names)), names)
-    margin = max(0.6, 1.5 - len(names) / 2)  # a single group is as wide as one of three
+    margin = max(0.6, 1.5 - len(names) / 2)  # a single group gets the width of one of three
     axes.set_xlim(-margin, len(names) - 1 + margin)
 
 

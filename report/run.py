@@ -1,4 +1,4 @@
-"""What a report reads of a run folder, and how it words numbers."""
+"""A run folder as a report reads it."""
 
 import json
 import re
@@ -11,31 +11,36 @@ from datasets.splits import Split
 from engine.progress import metric_of
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import read_any
-from report.plots import read_metrics
+from report.formatting import LARGEST, number
+from report.metrics import read_metrics
 from utils import checkpoint
 from utils.errors import UserError, short
 from utils.files import faults_named
 from utils.run_folder import ALPHAS, COMMAND, METRICS, SEED_SUFFIX, RunFolder, read_json
 
 KINDS = ("pretrain", "search", "found", "test")
-NONE = "–"
-LARGEST = 1e300  # and not NaN, which is less than nothing
 GENOTYPE_ID = re.compile(r"genotype [0-9a-f]+")
+SOURCES = {"search_exp_dir": "searched", "random_genotype": "random genotype", "genotype": "given genotype"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, finished or not; files are read when they are asked for.
+    """A run folder, finished or not. Each file is read at its first use.
 
     Raises:
-        UserError: it is no run folder of ours, or a file in it is damaged.
+        UserError: the folder is not a run folder, or a file in it is damaged.
     """
 
     path: Path
 
     @cached_property
+    def command(self) -> dict[str, Any]:
+        """The content of command.json."""
+        return self.read(COMMAND)
+
+    @cached_property
     def kind(self) -> str:
-        kind = self.read(COMMAND).get("kind") if (self.path / COMMAND).exists() else None
+        kind = self.command.get("kind")
         if kind not in KINDS:
             raise UserError(
                 f"{self.path}: expected a run folder, its {COMMAND} naming one of {', '.join(KINDS)}, "
@@ -44,11 +49,11 @@ class Run:
         return kind
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return a JSON object; {} where the file is not there."""
+        """Return a JSON object; {} if the file does not exist."""
         return read_json(self.path / name) if (self.path / name).exists() else {}
 
     def read_list(self, name: str) -> list[dict[str, Any]]:
-        """Return a JSON list of objects; [] where the file is not there."""
+        """Return a JSON list of objects; [] if the file does not exist."""
         path = self.path / name
         if not path.exists():
             return []
@@ -56,7 +61,7 @@ class Run:
             data = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: expected a JSON file, found: {error}") from None
-        if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
+        if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
             raise UserError(f"{path}: expected a list of JSON objects, found another")
         return data
 
@@ -68,6 +73,12 @@ class Run:
         if "epochs" in args and number(args["epochs"]) is None:
             raise UserError(f"{path}: epochs: expected a number, found {short(args['epochs'])}")
         return args
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """The default of each option, as the command wrote them; {} in runs of older versions."""
+        defaults = self.command.get("defaults")
+        return defaults if isinstance(defaults, dict) else {}
 
     @cached_property
     def split(self) -> Split | None:
@@ -85,7 +96,7 @@ class Run:
 
     @cached_property
     def rows(self) -> list[dict]:
-        """Epochs, of all phases."""
+        """The epochs of all phases."""
         rows = read_metrics(self.path) if RunFolder(self.path).rows() else []
         for row in rows:
             for name, value in row.items():
@@ -95,8 +106,8 @@ class Run:
 
     @cached_property
     def alphas(self) -> list[dict]:
-        """The relaxed weights of a search at the epochs that are over."""
-        done = {row["epoch"] for row in self.rows if "phase" not in row}
+        """The relaxed weights of a search after each finished epoch."""
+        finished_epochs = {row["epoch"] for row in self.rows if "phase" not in row}
         rows = RunFolder(self.path).rows(ALPHAS)
         shapes = [_shape(row.get("levels")) for row in rows]
         if not all(_is_weights(row.get("levels"), 4) for row in rows) or any(s != shapes[0] for s in shapes):
@@ -104,11 +115,11 @@ class Run:
         kinds = {name for row in rows for level in row["levels"].values() for name in level}
         if kinds - {"edges", "ops"} or not all(type(row.get("epoch")) is int for row in rows):
             raise UserError(f"{self.path / ALPHAS}: expected epochs, and weights of edges and ops, found others")
-        return [row for row in rows if row["epoch"] in done]
+        return [row for row in rows if row["epoch"] in finished_epochs]
 
     @cached_property
     def environment(self) -> dict[str, str]:
-        """What env.txt says of the process that ended the run."""
+        """The entries of env.txt; of a resumed run those of the last process."""
         path = self.path / "env.txt"
         with faults_named(path):
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -120,29 +131,30 @@ class Run:
 
     @cached_property
     def trained(self) -> "Run | None":
-        """The training that a test is of, None where its folder is gone; any other run itself."""
+        """The training that a test evaluates, None if its folder does not exist; for other runs the run itself."""
         if self.kind != "test":
             return self
-        named = Path(str(self.results.get("eval_exp_dir", "")))
-        for path in (self.path.resolve().parents[1] / named, named):  # a relative one begins where runs/ lies
-            if _is_there(path / "args.json"):
+        folder = Path(str(self.results.get("eval_exp_dir", "")))
+        # A relative path is relative to the folder of runs/.
+        for path in (self.path.resolve().parents[1] / folder, folder):
+            if _exists(path / "args.json"):
                 return Run(path)
         return None
 
     @cached_property
     def fused(self) -> bool:
-        """Whether a test is of two runs' boxes."""
+        """Whether a test fuses the boxes of two runs."""
         return "fused" in self.results
 
     @cached_property
     def genotype(self) -> Genotype | None:
-        """The genotype that was found or trained; of a test that of the trained run, where its folder is there."""
+        """The genotype that was derived or trained; for a test that of its training, if the folder exists."""
         path = self.trained.path / "genotype.json" if self.trained and not self.fused else None
         return read_any(path) if path and path.exists() else None
 
     @cached_property
     def bad_files(self) -> list[str]:
-        """Names of the pairs that a training left out; its checkpoint has them."""
+        """Names of the samples that a training skipped because a file was unreadable; best.pt lists them."""
         if not any(row.get("bad_files") for row in self.rows):
             return []
         names = checkpoint.load(self.path / "best.pt").get("bad_files")
@@ -150,29 +162,28 @@ class Run:
 
     @property
     def sensor(self) -> str:
-        """The sensor on whose picture boxes are drawn: thermal, but for networks of RGB alone."""
+        """The modality on whose images boxes are drawn: thermal, or rgb for networks that read only RGB."""
         return "rgb" if self.method.startswith("rgb") else "thermal"
 
     @cached_property
     def method(self) -> str:
-        """What was searched, trained or tested, without what differs from seed to seed."""
+        """What was searched, trained or tested; equal for runs that differ only in the seed."""
         if self.kind == "search":
             return f"{self.args.get('strategy')}, {self.args.get('space')}"
         if self.kind == "pretrain":
             return f"pretraining, {self.args.get('modality')}"
         if self.kind == "test":
-            named = GENOTYPE_ID.sub("genotype", str(self.results.get("method")))
+            method = GENOTYPE_ID.sub("genotype", str(self.results.get("method")))
             if self.fused:
-                return f"{named} of {GENOTYPE_ID.sub('genotype', str(self.results['fused']))}"
-            return self.trained.method if self.trained else named
+                return f"{method} of {GENOTYPE_ID.sub('genotype', str(self.results['fused']))}"
+            return self.trained.method if self.trained else method
         if self.args.get("baseline"):
             return f"{self.args['baseline']}{' widened' if self.args.get('widen') else ''}"
-        sources = {"search_exp_dir": "searched", "random_genotype": "random genotype", "genotype": "given genotype"}
-        return next((words for name, words in sources.items() if self.args.get(name) is not None), "genotype")
+        return next((words for name, words in SOURCES.items() if self.args.get(name) is not None), "genotype")
 
     @cached_property
     def label(self) -> str:
-        """Method and --save, by which runs of other seeds are recognised."""
+        """The method and --save; runs of one method over several seeds have the same label."""
         saved = (self.trained or self).args.get("save", "EXP") if not self.fused else "EXP"
         save = re.sub(rf"{SEED_SUFFIX}\d+$", "", str(saved))
         return self.method if save in ("EXP", self.method.replace(" ", "_")) else f"{self.method} ({save})"
@@ -183,41 +194,53 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """Of all phases; None where the run does not say."""
+        """The seconds of all phases; None if the run does not say."""
         timing = self.read("timing.json")
-        known = [number(value) for name, value in timing.items() if name.endswith("wall_seconds")]
-        return sum(known) if known and None not in known else None
+        seconds = [number(value) for name, value in timing.items() if name.endswith("wall_seconds")]
+        return sum(seconds) if seconds and None not in seconds else None
 
     @cached_property
     def metric(self) -> str:
-        """The name of the number by which its task chooses an epoch: AP of detection."""
+        """The name of the metric by which the task chooses an epoch, such as AP."""
         if self.kind == "test":
             return next(iter(self.results), "AP")
         return metric_of(self.rows[0]) if self.rows else "AP"
 
     @property
+    def higher_is_better(self) -> bool:
+        return self.command.get("higher_is_better") is not False
+
+    @property
     def unit(self) -> str:
-        """What its data are counted in."""
-        return "pairs" if self.metric == "AP" else "examples"
+        """What the data is counted in: pairs or examples; runs of older versions do not say."""
+        unit = self.command.get("unit")
+        return unit if isinstance(unit, str) else "pairs" if self.metric == "AP" else "examples"
 
     @property
     def score(self) -> float | None:
-        """That number: of a test its own, else that of the best epoch."""
+        """The metric: of a test its result, of other runs that of the best epoch."""
         return self.value(self.metric if self.kind == "test" else f"{self.metric}_val")
+
+    def better(self, first: Any, second: Any) -> Any:
+        """Return the better of two scores; a score that is missing loses."""
+        scores = [value for value in (first, second) if number(value) is not None]
+        return (max if self.higher_is_better else min)(scores, default=0)
 
     @cached_property
     def best(self) -> dict[str, Any] | None:
-        """The epoch that counts, of a run of one phase: the first with the best METRIC on val."""
-        rows = [row for row in self.rows if "phase" not in row]
-        return max(rows, key=lambda row: number(row.get(f"{self.metric}_val"), -1), default=None)
+        """The best epoch on val of a run of one phase; the first of several that are equal."""
+        sign, rows = 1 if self.higher_is_better else -1, [row for row in self.rows if "phase" not in row]
+        scores = [number(row.get(f"{self.metric}_val")) for row in rows]
+        ranks = [sign * score if score is not None else -LARGEST for score in scores]
+        return rows[ranks.index(max(ranks))] if rows else None
 
     def value(self, name: str) -> float | None:
-        """Return a number of the results of a test, or of the best epoch, else None."""
+        """Return a number of a test's results, or of the best epoch of other runs; None if there is none."""
         row = self.results if self.kind == "test" else self.best or {}
         return number(row.get(name))
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):  # a name that no file can have
@@ -225,38 +248,12 @@ def _is_there(path: Path) -> bool:
 
 
 def _is_weights(value: Any, depth: int) -> bool:
-    """Return whether a value is a number, below so many layers of objects that are not empty."""
+    """Return whether a value is a number below `depth` layers of objects that are not empty."""
     if depth == 0:
         return number(value) is not None
-    return isinstance(value, dict) and bool(value) and all(_is_weights(one, depth - 1) for one in value.values())
+    return isinstance(value, dict) and bool(value) and all(_is_weights(v, depth - 1) for v in value.values())
 
 
 def _shape(value: Any) -> Any:
     """Return the names in nested objects."""
-    return {name: _shape(one) for name, one in value.items()} if isinstance(value, dict) else None
-
-
-def number(value: Any, otherwise: float | None = None) -> Any:
-    """Return a value that is a finite number, else the other."""
-    return value if type(value) in (int, float) and abs(value) < LARGEST else otherwise
-
-
-def points(value: Any) -> str:
-    """Return a share of 0..1 in points of 100."""
-    return NONE if number(value) is None else f"{100 * value:.1f}"
-
-
-def counted(value: Any) -> str:
-    """Return a whole number with its thousands apart."""
-    return NONE if number(value) is None else f"{value:,.0f}"
-
-
-def duration(seconds: Any) -> str:
-    """Return seconds as people say them."""
-    if number(seconds) is None:
-        return NONE
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+    return {name: _shape(v) for name, v in value.items()} if isinstance(value, dict) else None

@@ -23,7 +23,6 @@ TOOLS = (
     "check_data",
     "dataset_stats",
     "demo.__main__",
-    "demo.mmimdb",
     "export",
     "plot_genotype",
     "predict",

@@ -1,6 +1,6 @@
 """Several processes end where one ends, whoever is killed: real ones that torchrun starts, on the tiny data.
 
-Numbers: benchmarks/ranks_agree.py. Two machines: benchmarks/two_machines.py.
+Numbers: benchmarks/ranks_agree.py. Two machines: results/two_machines.csv.
 """
 
 import os

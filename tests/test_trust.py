@@ -35,7 +35,7 @@ from datasets.detection.voc_xml import read_names
 from datasets.images import MAX_PIXELS, read_rgb
 from engine.pretrained import options_from_pretraining
 from models.detection.streams import Streams
-from report import plots
+from report.metrics import read_metrics
 from report.plots import View, draw_detections, plot_curves
 from tasks.detection.stream_files import stream_sizes
 from tests.spoil import LEAVING
@@ -59,7 +59,7 @@ READERS = {
     "list": (lambda folder: make_set(folder, "voc", "lists/train.txt"), read_a_set),
     "JPEG": (lambda folder: make_image(folder, "rgb.jpg"), read_an_image),
     "file to compare": (lambda folder: make_image(folder, "rgb.jpg"), lambda path: _digest(str(path))),
-    "metrics": (lambda folder: folder / "metrics.jsonl", lambda path: plots.read_metrics(path.parent)),
+    "metrics": (lambda folder: folder / "metrics.jsonl", lambda path: read_metrics(path.parent)),
 }
 
 

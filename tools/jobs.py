@@ -1,9 +1,11 @@
-"""Run commands that wait for each other, some of them side by side, each with a log file of its own.
+"""Runs commands with dependencies, several at a time, each with a log file.
 
-A job names the jobs that it waits for; of those that are ready, the earlier one in the list starts first. Processes
-that share a folder of logs share the work. There, NAME.log is what a command prints; NAME.lock is the claim of who runs
-it, held by the command, too, and keeps how the last run failed; NAME.json is of a run that ended well, and names it and
-those that it was built on.
+A job names the jobs that it depends on. Of the jobs that are ready, the first in the list starts first. Several
+processes may share a folder of logs, and then share the work. Files of a job in this folder:
+
+- NAME.log: the output of the command
+- NAME.lock: locked by the process that runs the job and by its command; holds exit code and id of the last failed run
+- NAME.json: record of the last successful run, with its id and the ids of the runs that it depends on
 """
 
 import secrets
@@ -20,17 +22,17 @@ from utils.run_folder import read_json, write_json
 from utils.subprocesses import environment
 
 POLL_SECONDS = 0.05
-WAIT_SECONDS = 0.5  # between two looks at the claims of others, where nothing of ours runs
+WAIT_SECONDS = 0.5  # between checks of locks that other processes hold, if no command runs here
 TAIL = 12  # lines of a failed command that are shown
-PATIENCE = 10  # seconds that a stopped command has to leave
-# What torchrun tells us, besides TORCHELASTIC_*; a command would take itself for one process of several.
+EXIT_SECONDS = 10  # time for a stopped command to exit
+# Variables of torchrun, besides TORCHELASTIC_*. A command that had them would act as one of several ranks.
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE")
 RANKS += ("ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a finished command printed, how long it took, and the id of this run; "" where its record has none."""
+    """A finished command: its output, its seconds and the id of the run; "" if the record has no id."""
 
     text: str
     seconds: float
@@ -42,10 +44,13 @@ Finished = dict[str, Done]
 
 @dataclass(frozen=True)
 class Job:
-    """One command: `line` gives its argument list from what has finished, `after` names what must have.
+    """A command.
 
     Args:
-        clears: folder that is removed before it starts: one that was killed may have left a part of it.
+        name: of the job.
+        line: returns the argument list, given the jobs that have finished.
+        after: names of the jobs that must finish first.
+        clears: folder to remove before the start, since a killed command may have left a part of it.
     """
 
     name: str
@@ -63,7 +68,7 @@ class _Running:
 
 
 class JobFailed(Exception):
-    """A command ended with another code than 0; the text holds its last lines and its log file."""
+    """A command exited with a code other than 0; the message has its last lines and its log file."""
 
     def __init__(self, name: str, code: int, log: Path):
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
@@ -73,7 +78,7 @@ class JobFailed(Exception):
 
 @dataclass
 class _Queue:
-    """The jobs of a call and the claims that it holds; `marks`: of failures before it began."""
+    """The jobs of a call and the locks that it holds. `marks`: marks of failures before the call."""
 
     logs: Path
     waiting: list[Job]
@@ -98,35 +103,36 @@ def run_jobs(
     keep_going: bool = False,
     hold: tuple[int, ...] = (),
 ) -> Finished:
-    """Run all jobs, up to `slots` side by side; whatever ends this early stops what still runs.
+    """Run all jobs, up to `slots` at a time. An exception stops the commands that still run.
 
-    Several processes may call this at once with the same jobs, logs and `resume`: each job is run by one of them, the
-    others take its result, or its failure, and wait for it where nothing else is left. A job whose process was killed
-    is run again, by any of them, as soon as its command has ended, too.
+    Several processes may call this at once with the same jobs, logs and `resume`. Each job is run by one process; the
+    others use its result or failure, and wait if nothing else is left. If a process is killed, any other process runs
+    its job again as soon as the command has ended as well.
 
     Args:
-        jobs: each behind those that it waits for.
+        jobs: each after the jobs that it depends on.
+        slots: largest number of commands at a time.
         logs: folder of the log files, NAME.log.
-        env: variables for the commands, on top of ours.
-        resume: take jobs that finished in another call with the same command line as they are, unless one that they
-            wait for ran anew since; and a job that failed in another process since this call began as failed.
-        say: gets one line per finished job.
-        on_done: gets the name of each finished job, also of one taken as it is, and all that have finished.
-        keep_going: a command that fails stops only those that wait for it; what it said is raised at the end.
-        hold: file descriptors that the commands keep open: of locks that last as long as they.
+        env: variables for the commands, added to the environment.
+        resume: reuse the result of a job that finished in another call with the same command line, unless a job that it
+            depends on has run again since. A job that failed in another process since the start of this call counts as
+            failed.
+        say: called with a line per finished job.
+        on_done: called with the name of each finished job, reused ones included, and all finished jobs.
+        keep_going: a failure stops only the jobs that depend on it, and is raised at the end.
+        hold: file descriptors that the commands inherit, for locks that must last as long as a command.
 
     Raises:
-        JobFailed: a command failed; unless `keep_going`, no other was started since, and those still running were
-            stopped.
-        ValueError: a job waits for one that is not in front of it.
+        JobFailed: a command failed. Without `keep_going`, running commands are stopped and no other is started.
+        ValueError: a job depends on a job that is not before it.
     """
     _check_order(jobs)
     logs.mkdir(parents=True, exist_ok=True)
-    queue, others = _Queue(logs, list(jobs), {job.name: _mark(logs, job.name) for job in jobs}), ""
+    queue, awaited = _Queue(logs, list(jobs), {job.name: _mark(logs, job.name) for job in jobs}), ""
     try:
         while queue.waiting or queue.running:
-            taken = _take(queue, slots, env, resume, hold)
-            ended = taken | _ended(queue)
+            reused = _start_ready(queue, slots, env, resume, hold)
+            ended = reused | _ended(queue)
             for name, end in ended.items():
                 if isinstance(end, JobFailed):
                     if not keep_going:
@@ -135,12 +141,12 @@ def run_jobs(
                     queue.waiting = _without(queue.waiting, end, name, say)
                 else:
                     queue.done[name] = end
-                    how = "done already" if name in taken else f"{end.seconds:.0f} s"
-                    say(_progress(name, queue.done, jobs, how, queue.running))
+                    outcome = "done already" if name in reused else f"{end.seconds:.0f} s"
+                    say(_progress(name, queue.done, jobs, outcome, queue.running))
                     on_done(name, queue.done)
-                release(queue.claims.pop(name))  # no sooner: who ran it writes down what follows from it
+                release(queue.claims.pop(name))  # not earlier: on_done must have written its rows
             if not ended:
-                others = _wait(queue, others, say)
+                awaited = _wait(queue, awaited, say)
     finally:
         _stop([job.process for job in queue.running.values()])
         for file in queue.claims.values():
@@ -150,11 +156,11 @@ def run_jobs(
     return queue.done
 
 
-def _take(
+def _start_ready(
     queue: _Queue, slots: int, env: dict[str, str] | None, resume: bool, hold: tuple[int, ...]
 ) -> dict[str, Done | JobFailed]:
-    """Start what is ready and has no claim, up to `slots`; returns what ended elsewhere, or in an earlier call."""
-    taken = {}
+    """Start ready jobs that no other process runs, up to `slots`; returns jobs that ended elsewhere or earlier."""
+    reused = {}
     for job in queue.ready():
         if len(queue.running) == slots:
             break
@@ -164,34 +170,34 @@ def _take(
         queue.waiting.remove(job)
         argv = job.line(queue.done)
         if resume and (end := _earlier(queue, job, argv)):
-            taken[job.name] = end
+            reused[job.name] = end
         else:
             queue.running[job.name] = _start(queue.logs, job, argv, env, (file.fileno(), *hold))
-    return taken
+    return reused
 
 
 def _ended(queue: _Queue) -> dict[str, Done | JobFailed]:
-    """Return how those of our commands ended that have ended."""
+    """Return the results of the commands that have ended."""
     names = [name for name, job in queue.running.items() if job.process.poll() is not None]
     return {name: _finish(queue, queue.running.pop(name)) for name in names}
 
 
-def _wait(queue: _Queue, told: str, say: Callable[[str], None]) -> str:
-    """Pause; say which jobs of other processes we wait for, unless that was told, and return it."""
+def _wait(queue: _Queue, announced: str, say: Callable[[str], None]) -> str:
+    """Pause. Returns the jobs of other processes that are awaited, after a message if they have changed."""
     if queue.running:
         time.sleep(POLL_SECONDS)
         return ""
-    others = ", ".join(job.name for job in queue.ready())
-    if others != told:
-        say(f"waiting for other processes: {others}")
+    awaited = ", ".join(job.name for job in queue.ready())
+    if awaited != announced:
+        say(f"waiting for other processes: {awaited}")
     time.sleep(WAIT_SECONDS)
-    return others
+    return awaited
 
 
 def _without(jobs: list[Job], failure: JobFailed, name: str, say: Callable[[str], None]) -> list[Job]:
-    """Return the jobs that do not wait for the one that failed, directly or through others; say which do."""
+    """Return the jobs that do not depend on the failed one, directly or indirectly; report those that do."""
     lost, kept = {name}, []
-    for job in jobs:  # each behind those that it waits for
+    for job in jobs:  # each job is after the jobs that it depends on
         if lost & set(job.after):
             lost.add(job.name)
         else:
@@ -214,31 +220,31 @@ def _start(logs: Path, job: Job, argv: list[str], env: dict[str, str] | None, ho
     (logs / f"{job.name}.json").unlink(missing_ok=True)
     if job.clears:
         shutil.rmtree(job.clears, ignore_errors=True)
-    own = {k: v for k, v in environment(env).items() if k not in RANKS and not k.startswith("TORCHELASTIC_")}
+    variables = {k: v for k, v in environment(env).items() if k not in RANKS and not k.startswith("TORCHELASTIC_")}
     with open(logs / f"{job.name}.log", "wb") as log:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=own, pass_fds=hold
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=variables, pass_fds=hold
         )
     return _Running(job, argv, process, time.perf_counter())
 
 
 def _finish(queue: _Queue, run: _Running) -> Done | JobFailed:
-    """Write down how a command ended: the record of a success, or the mark of a failure in its claim."""
-    name, code, own = run.job.name, run.process.returncode, secrets.token_hex(6)
+    """Write the record of a success, or the mark of a failure into the lock file; returns the result."""
+    name, code, run_id = run.job.name, run.process.returncode, secrets.token_hex(6)
     file = queue.claims[name]
     file.truncate(0)
-    file.write(f"{code} {own}" if code else "")
+    file.write(f"{code} {run_id}" if code else "")
     file.flush()
     if code != 0:
         return JobFailed(name, code, queue.logs / f"{name}.log")
-    done = Done(_text(queue.logs, name), round(time.perf_counter() - run.started, 3), own)
-    record = {"argv": run.argv, "seconds": done.seconds, "id": own}
+    done = Done(_text(queue.logs, name), round(time.perf_counter() - run.started, 3), run_id)
+    record = {"argv": run.argv, "seconds": done.seconds, "id": run_id}
     write_json(queue.logs / f"{name}.json", record | {"after": {n: queue.done[n].id for n in run.job.after}})
     return done
 
 
 def _earlier(queue: _Queue, job: Job, argv: list[str]) -> Done | JobFailed | None:
-    """Return how a claimed job ended elsewhere or in an earlier call, if that stands: well, or not since we began."""
+    """Return how a job ended elsewhere or earlier: a valid success, or a failure since this call began."""
     if done := _recorded(queue, job, argv):
         return done
     mark = _mark(queue.logs, job.name)
@@ -248,20 +254,20 @@ def _earlier(queue: _Queue, job: Job, argv: list[str]) -> Done | JobFailed | Non
 
 
 def _recorded(queue: _Queue, job: Job, argv: list[str]) -> Done | None:
-    """Return a success with the same arguments that was built on the runs we know; a record may be older than ids."""
+    """Return a success with the same arguments and dependencies; records of older versions have no ids."""
     record = queue.logs / f"{job.name}.json"
     if not record.exists():
         return None
-    known = read_json(record)
-    built_on = known.get("after", {})
-    # The interpreter aside: python and python3 may be two names of one.
-    if known["argv"][1:] != argv[1:] or any(built_on.get(name, "") != queue.done[name].id for name in job.after):
+    content = read_json(record)
+    built_on = content.get("after", {})
+    # Without the interpreter: python and python3 may be the same.
+    if content["argv"][1:] != argv[1:] or any(built_on.get(name, "") != queue.done[name].id for name in job.after):
         return None
-    return Done(_text(queue.logs, job.name), known["seconds"], known.get("id", ""))
+    return Done(_text(queue.logs, job.name), content["seconds"], content.get("id", ""))
 
 
 def _mark(logs: Path, name: str) -> str:
-    """Return the exit code of a job's last run, if that failed, and the run's id; else ""."""
+    """Return exit code and id of a job's last run if it failed, else ""."""
     path = logs / f"{name}.lock"
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
@@ -275,12 +281,12 @@ def _stop(processes: list[subprocess.Popen]) -> None:
         process.terminate()
     for process in processes:
         try:
-            process.wait(PATIENCE)
+            process.wait(EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def _progress(name: str, done: Finished, jobs: list[Job], what: str, running: dict | None = None) -> str:
-    beside = f"   (running: {', '.join(running)})" if running else ""
-    return f"{len(done):3d}/{len(jobs)}  {name}: {what}{beside}"
+def _progress(name: str, done: Finished, jobs: list[Job], outcome: str, running: dict) -> str:
+    suffix = f"   (running: {', '.join(running)})" if running else ""
+    return f"{len(done):3d}/{len(jobs)}  {name}: {outcome}{suffix}"

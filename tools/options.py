@@ -1,4 +1,4 @@
-"""Every option of the commands as a page of docs: python -m tools.options > docs/options.md."""
+"""Prints every option of the commands as a page of docs: python -m tools.options > docs/options.md."""
 
 import argparse
 import sys
@@ -27,16 +27,16 @@ def main(argv: list[str]) -> None:
 
 def page() -> str:
     """Return the page."""
-    first = gathered({section: make_parser(TASKS[FIRST], section) for section in SECTIONS})
+    detection_options = gathered({section: make_parser(TASKS[FIRST], section) for section in SECTIONS})
     parts = [HEAD, "\n## main_pretrain_flira.py, main_darts_searchable_flira.py, main_darts_found_flira.py\n"]
-    parts += [table(group, options) for group, options in first.items()]
-    listed = {option for options in first.values() for option in options}
+    parts += [table(group, options) for group, options in detection_options.items()]
+    listed = {option for options in detection_options.values() for option in options}
     others = [name for name in TASKS if name != FIRST]
     kinds = {f"{section}, {name}": make_parser(TASKS[name], section) for name in others for section in SECTIONS}
     parts.append(f"\n## The same of {', '.join(others)}\n\nThose that are not as above.\n")
     for group, options in gathered(kinds).items():
-        if own := {option: of for option, of in options.items() if option not in listed}:
-            parts.append(table(group, own))
+        if more := {option: of for option, of in options.items() if option not in listed}:
+            parts.append(table(group, more))
     return "".join(parts)
 
 
@@ -49,7 +49,7 @@ def table(group: str, options: dict[Option, list[str]]) -> str:
 
 
 def gathered(parsers: dict[str, Parser]) -> dict[str, dict[Option, list[str]]]:
-    """Return the options by group, each with the commands that have it; one of two meanings is there twice."""
+    """Return the options by group, each with its commands; an option with two meanings has two entries."""
     groups: dict[str, dict[Option, list[str]]] = {}
     for section, parser in parsers.items():
         formatter = parser._get_formatter()
@@ -62,7 +62,7 @@ def gathered(parsers: dict[str, Parser]) -> dict[str, dict[Option, list[str]]]:
 
 
 def words(action: argparse.Action, formatter: argparse.HelpFormatter) -> str:
-    """Return what an option takes."""
+    """Return the values of an option as its help shows them."""
     if action.nargs == 0:
         return ""
     metavar = formatter._get_default_metavar_for_optional(action) if action.option_strings else action.dest

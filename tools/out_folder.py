@@ -1,7 +1,7 @@
-"""The folder that the demo or a benchmark works in: an earlier one is moved aside, or gone on with, never mixed.
+"""The output folder of the demo or of a benchmark. An earlier folder is renamed or resumed, never mixed.
 
-`stamp.json` says what the content depends on. Only a folder that holds one is ever renamed. Processes that share one
-hold OUT.lock together; a command that they started holds it, too, even if they were killed.
+`stamp.json` records what the content depends on; only folders with this file are renamed. Processes that share a folder
+hold a shared lock on OUT.lock. Their commands hold it as well, so it lasts even if a process is killed.
 """
 
 import contextlib
@@ -20,15 +20,17 @@ STAMP = "stamp.json"
 
 
 def prepare(out: Path, stamp: dict, resume: bool, needed: tuple[str, ...] = ()) -> bool:
-    """Make OUT; returns whether it is gone on with.
+    """Make OUT; returns whether an earlier one is resumed.
 
     Args:
-        stamp: what the results depend on: options, commit, renderer, content of the config. One without `commit` is
-            for work whose rows name theirs.
-        resume: go on with an OUT of the same stamp, unless its code cannot be named (uncommitted changes).
-        needed: files in OUT without which it is not gone on with.
+        out: the folder.
+        stamp: what the results depend on: options, commit, renderer, content of the config. It has no `commit` if the
+            rows of the results name their commits.
+        resume: resume an OUT with the same stamp, unless the code has uncommitted changes.
+        needed: files that OUT must have to be resumed.
+
     Raises:
-        UserError: OUT is no folder of ours, or cannot be written.
+        UserError: OUT has other files in it, or cannot be written.
     """
     check(out)
     code = stamp.get("commit", "")
@@ -46,21 +48,25 @@ def prepare(out: Path, stamp: dict, resume: bool, needed: tuple[str, ...] = ()) 
 
 @contextlib.contextmanager
 def shared(out: Path, stamp: dict, scratch: Path) -> Iterator[int]:
-    """Work in OUT, prepared to be gone on with, beside other processes of the same stamp.
+    """Prepare OUT, or resume it, together with other processes of the same stamp.
 
     Args:
-        scratch: folder that the last one to leave removes.
-    Returns:
-        The file descriptor of the lock, for commands to hold.
+        out: the folder.
+        stamp: as for `prepare`.
+        scratch: folder that the last process removes at its end.
+
+    Yields:
+        The file descriptor of the lock, which commands must inherit.
+
     Raises:
-        UserError: others are at work in OUT with another stamp; or as `prepare`.
+        UserError: other processes use OUT with another stamp; or as `prepare`.
     """
     with faults_named(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with opened(out.with_name(f"{out.name}.lock")) as file:
         if lock_alone(file):
             prepare(out, stamp, True)
-        fcntl.flock(file, fcntl.LOCK_SH)  # behind one that prepares it or removes its scratch
+        fcntl.flock(file, fcntl.LOCK_SH)  # waits for a process that prepares OUT or removes its scratch
         _check_same(out, stamp)
         try:
             yield file.fileno()
@@ -71,13 +77,13 @@ def shared(out: Path, stamp: dict, scratch: Path) -> Iterator[int]:
 
 
 def _check_same(out: Path, stamp: dict) -> None:
-    there = read_json(out / STAMP)
-    if other := sorted(name for name in {*there, *stamp} if there.get(name) != stamp.get(name)):
+    current = read_json(out / STAMP)
+    if other := sorted(name for name in {*current, *stamp} if current.get(name) != stamp.get(name)):
         raise UserError(f"{out}: expected nobody at work in it with another {', '.join(other)}, found one who is")
 
 
 def check(out: Path) -> None:
-    """Refuse a place that is not ours to rename: a file, a folder above us, one with other things in it."""
+    """Check that OUT may be renamed: not a file, not the working folder or one above it, without other files."""
     here = Path.cwd().resolve()
     if out.resolve() in (here, *here.parents):
         raise UserError(f"--out {out}: expected a folder of its own, found the one we work in or one above it")
@@ -92,7 +98,7 @@ def _same(out: Path, stamp: dict) -> bool:
 
 
 def _move_aside(out: Path) -> None:
-    """Rename an earlier OUT to OUT-TIME, its own time, so that nothing is lost."""
+    """Rename an earlier OUT to OUT-TIME, by its time of modification."""
     if not out.exists():
         return
     kept = out.with_name(f"{out.name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(out.stat().st_mtime))}")

@@ -1,4 +1,4 @@
-"""Rebuild reports, and compare runs: python -m tools.report RUN... [--out FILE.html] [--data DIR]."""
+"""Rebuilds reports and compares runs: python -m tools.report RUN... [--out FILE.html] [--data DIR]."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from datasets.data_module import DataModule
 from datasets.detection.names import is_description
 from report.comparison import write_comparison
 from report.run import Run
-from report.runs import write_report
+from report.run_page import write_report
 from tasks import TASKS
 from tasks.detection.build import open_data
 from utils.args import Parser, command, parse
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
 
 
 def check(runs: list[Run], out: str | None) -> Path:
-    """Refuse, before anything is written, what is no run, several kinds, and a page that cannot be written."""
+    """Check the kinds of the runs and --out, before anything is written."""
     kinds = {run.kind: run.path for run in runs}
     if len(kinds) > 1:
         raise UserError(f"expected runs of one kind, found {', '.join(f'{path} of {k}' for k, path in kinds.items())}")
@@ -49,10 +49,10 @@ def check(runs: list[Run], out: str | None) -> Path:
 
 
 def data_of(run: Run, folder: str | None) -> DataModule | None:
-    """Open the data of a run whose detections are to be shown; None where it has none.
+    """Open the data of a run that has detections; None if it has none.
 
     Raises:
-        UserError: the data are not there.
+        UserError: the data folder does not exist.
     """
     if not (run.path / "detections.json").exists():
         return None

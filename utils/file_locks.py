@@ -1,7 +1,8 @@
-"""File locks by which processes on one file system share work: they end with those who hold them, killed ones too.
+"""File locks by which processes on one file system share work.
 
-A command that is given the file's descriptor holds it as well, so that a lock outlasts its process where the command
-does. Beside utils/lock.py: nothing here waits, and a forked process holds on.
+The system releases a lock when all processes that hold it have ended, also if they were killed. A command that inherits
+the file descriptor holds the lock as well. Unlike utils/lock.py, nothing here waits, and forked processes keep the
+lock.
 """
 
 import fcntl
@@ -12,13 +13,13 @@ from utils.files import faults_named
 
 
 def opened(path: Path) -> TextIO:
-    """Open a lock file; UserError where that cannot be."""
+    """Open a lock file; UserError if that fails."""
     with faults_named(path):
         return open(path, "a+", encoding="utf-8")
 
 
 def lock_alone(file: TextIO) -> bool:
-    """Return whether we hold the file now, and nobody else; a part in it that we had may be lost if not."""
+    """Take an exclusive lock without waiting; returns whether that worked. If not, a shared lock may be lost."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -27,7 +28,7 @@ def lock_alone(file: TextIO) -> bool:
 
 
 def claim(path: Path) -> TextIO | None:
-    """Return a lock file that we alone hold; None while another process does."""
+    """Return a lock file with an exclusive lock; None if another process holds it."""
     file = opened(path)
     if lock_alone(file):
         return file
@@ -36,6 +37,6 @@ def claim(path: Path) -> TextIO | None:
 
 
 def release(file: TextIO) -> None:
-    """Free a lock, also where a process that a command has left behind has the file open."""
+    """Release a lock, even if a process that a command left behind has the file open."""
     fcntl.flock(file, fcntl.LOCK_UN)
     file.close()

@@ -1,14 +1,15 @@
-"""Every method on the same pairs, over several seeds: single sensors, hand-made fusions, random and searched networks.
+"""Compares single sensors, hand-made fusions, random and searched networks on the same pairs, over several seeds.
 
     python -m benchmarks.fusion_study --config configs/study.yaml [--seeds 11 12] [--methods NAME|KIND ...] [--list]
 
-Seed S renders its own scenes and trains with S, in runs/fusion_study-CONFIG-S. Resumable row by row: a row is appended
-as soon as its test has finished, and none is measured twice; a stopped seed goes on behind the commands that finished.
-A command that fails stops those that need it, not the others. Methods are chosen by AP_val and reported by AP. Rows:
-results/fusion_*.csv. What they say: python -m benchmarks.fusion_study.report.
+Seed S renders its own scenes and trains with seed S, in runs/fusion_study-CONFIG-S. A row is appended as soon as its
+test has finished, and no row is measured twice. A seed that was stopped is resumed after the commands that finished. A
+command that fails stops only the commands that need it. Methods are chosen by AP_val and reported by AP. Rows:
+results/fusion_*.csv. Summary of the rows: python -m benchmarks.fusion_study.report.
 
-Start the same line as often as you like, in the same clone: in terminals, as tasks of a SLURM array on a shared file
-system, by torchrun. Each process takes commands that no other has; those of one that was killed are run again.
+The same command line may run several times at once in one clone: in terminals, as tasks of a SLURM array on a shared
+file system, or by torchrun. Each process runs commands that no other process runs; the commands of a process that was
+killed run again.
 """
 
 import argparse
@@ -51,30 +52,30 @@ def main(argv: list[str]) -> None:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("Measure single sensors, hand-made, random and searched fusions on the same pairs.")
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE", help="what to compare, as configs/study.yaml")
-    add("--data", metavar="DIR", help="a FLIR-Aligned folder, where the config says data: folder")
-    add("--seeds", type=as_seed, nargs="+", metavar="SEED", help="of the config's seeds, these alone (all)")
-    text = "of the config's methods, these alone, or those of a group of random ones or of a kind: "
+    add("--config", required=True, metavar="FILE", help="YAML file of the study, as configs/study.yaml")
+    add("--data", metavar="DIR", help="a FLIR-Aligned folder, if the config says data: folder")
+    add("--seeds", type=as_seed, nargs="+", metavar="SEED", help="only these seeds of the config (all)")
+    text = "only these methods of the config; also names of a group of random ones or of a kind: "
     text += f"{', '.join((*KINDS, 'kendall', 'sensor_failure'))} (all)"
     add("--methods", nargs="+", metavar="NAME", help=text, default=())
     add("--slots", type=positive, default=Options.slots, help=f"commands side by side ({Options.slots})")
-    add("--list", action="store_true", help="print what is done and what is missing, and leave")
+    add("--list", action="store_true", help="print which rows exist and which are missing, then exit")
     return parser.parse_args(argv)
 
 
 def check(study: Study, args: argparse.Namespace) -> None:
-    """Refuse seeds and methods that the study does not have, and data where it renders its own."""
+    """Check that the study has the given seeds and methods, and that --data fits its config."""
     if study.rendered == bool(args.data):
         expected = "none, since the config says data: road_scenes" if args.data else "a folder, as the config says"
         raise UserError(f"--data: expected {expected}, found {args.data}")
-    known = [name for m in study.methods for name in (m.name, m.group)] + [
+    names = [name for m in study.methods for name in (m.name, m.group)] + [
         *KINDS,
         *(("kendall",) if study.kendall else ()),
         *(("sensor_failure",) if study.failing else ()),
     ]
     for name in args.methods:
-        if name not in known:
-            raise UserError(f"--methods: no such method or kind in {study.path}: {name}{near(name, known)}")
+        if name not in names:
+            raise UserError(f"--methods: no such method or kind in {study.path}: {name}{near(name, names)}")
     for seed in args.seeds or ():
         if seed not in seeds_of(study):
             raise UserError(f"--seeds: expected some of {seeds_of(study)} as {study.path} has, found {seed}")
@@ -82,7 +83,7 @@ def check(study: Study, args: argparse.Namespace) -> None:
 
 
 def seeds_of(study: Study) -> list[int]:
-    """Return all seeds at which the study measures something."""
+    """Return all seeds of the study."""
     return sorted(
         {
             *study.seeds,
@@ -96,11 +97,11 @@ def options_of(study: Study, args: argparse.Namespace, seed: int) -> Options:
     """Return the options of one seed's commands."""
     sizes = study.sizes if study.rendered else {}
     out = f"runs/{STUDY}-{study.name}-{seed}"
-    return Options(seed=seed, out=out, config=study.commands, data=args.data, slots=args.slots, methods=(), **sizes)
+    return Options(seed=seed, out=out, config=study.commands, data=args.data, slots=args.slots, methods=(), sizes=sizes)
 
 
 def measure(study: Study, args: argparse.Namespace, seeds: list[int]) -> None:
-    """Measure what has no row yet, seed by seed; a failure is raised when all else is done."""
+    """Measure what has no row yet, seed by seed; the first failure is raised at the end."""
     failed = None
     for seed in seeds:
         wanted = missing(study, args.data, seed, tuple(args.methods))
@@ -114,7 +115,7 @@ def measure(study: Study, args: argparse.Namespace, seeds: list[int]) -> None:
 
 
 def measure_seed(study: Study, wanted: Wanted, options: Options) -> None:
-    """Run the commands of one seed, appending rows as tests finish."""
+    """Run the commands of one seed and append each row when its test has finished."""
     out = Path(options.out)
     stamp = {"scenes": scenes_hash(), "sizes": study.sizes, "seed": options.seed, "data": options.data}
     stamp["config_hash"] = content_hash(read_yaml(study.commands, f"--config {study.commands}"))
@@ -130,7 +131,7 @@ def measure_seed(study: Study, wanted: Wanted, options: Options) -> None:
 
 
 def listed(study: Study, args: argparse.Namespace, seed: int) -> str:
-    """Return what is done and what is missing at one seed, in words."""
+    """Return the rows of one seed that exist and those that are missing, in words."""
     left = missing(study, args.data, seed, tuple(args.methods))
     asked = [m for m in study.methods if seed in m.seeds and chosen(m, args.methods)]
     done = [m.name for m in asked if m not in left.methods]

@@ -1,7 +1,7 @@
-"""What a fusion study compares: a YAML file of its own (configs/study.yaml), read into methods with their seeds.
+"""Reads the config of a fusion study, a YAML file (configs/study.yaml), into methods with their seeds.
 
-A method is one row per seed. Its `kind`: single (one sensor), handmade, widened (a hand-made fusion as wide as a
-searched one), random (a genotype drawn uniformly), searched.
+A method has one row per seed. Its `kind` is single (one sensor), handmade, widened (a hand-made fusion with as many
+parameters as a searched one), random (a genotype drawn uniformly) or searched.
 """
 
 import hashlib
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fusion_study.values import DRAWN, Reader
+from datasets.road_scenes import SIZES
 from models.detection.baselines import FUSIONS
-from tools.demo.options import BOX_FUSIONS, SINGLE, SIZES, TRAINED_FUSIONS
+from tools.demo.tasks import BOX_FUSIONS, SINGLE, TRAINED_FUSIONS
 from utils.untrusted import read_yaml
 
 KINDS = ("single", "handmade", "widened", "random", "searched")
@@ -24,7 +25,7 @@ TAKEN = (*SINGLE, *TRAINED_FUSIONS, *BOX_FUSIONS, *KINDS, "kendall", "sensor_fai
 
 @dataclass(frozen=True)
 class Method:
-    """One method: `train` are the options that say what to train, `search` those of the search it builds on."""
+    """One method. `train`: options that say what to train; `search`: options of its search, None without one."""
 
     name: str
     kind: str
@@ -34,23 +35,23 @@ class Method:
 
     @property
     def slug(self) -> str:
-        """The name in names of commands and runs."""
+        """The name as a part of names of commands and runs."""
         return self.name.replace(" ", "_")
 
     @property
     def group(self) -> str:
-        """The name without the number of a random genotype."""
+        """The name, without the number for random genotypes."""
         return group_of(self.name, self.kind)
 
 
 def group_of(name: str, kind: str) -> str:
-    """Return the name of a method without the number of a random genotype: these are one group."""
+    """Return the name of a method; random genotypes share one, without the number."""
     return name.rpartition(" ")[0] if kind == "random" else name
 
 
 @dataclass(frozen=True)
 class Kendall:
-    """Genotypes that a supernet ranks, on its weights and after brief training; each is trained with two seeds."""
+    """Genotypes that a supernet rates, on its weights and after brief training; each is trained with two seeds."""
 
     search: tuple[str, ...]
     brief_epochs: int
@@ -61,7 +62,7 @@ class Kendall:
 
 @dataclass(frozen=True)
 class Failing:
-    """Methods tested with either sensor black, trained as they are and with modality dropout of this probability."""
+    """Methods to test with one sensor black, trained without modality dropout and with this probability of it."""
 
     methods: tuple[Method, ...]
     seeds: tuple[int, ...]
@@ -70,7 +71,7 @@ class Failing:
 
 @dataclass(frozen=True)
 class Study:
-    """A study config: `commands` is the config that all its commands get, `sizes` those of rendered scenes."""
+    """A study config. `commands`: the config of all its commands; `sizes`: options of the rendered scenes."""
 
     name: str
     path: str
@@ -83,7 +84,7 @@ class Study:
     failing: Failing | None
 
     def search_name(self, words: tuple[str, ...]) -> str:
-        """Return the name of the search with these options: that of the method that it belongs to, if any."""
+        """Return the name of the search with these options; the search of a method has the method's name."""
         same = [m.slug for m in self.methods if m.kind == "searched" and m.search == words]
         return f"search_{same[0] if same else 'kendall'}"
 
@@ -92,7 +93,7 @@ def read_study(path: str) -> Study:
     """Read a study config.
 
     Raises:
-        UserError: the file cannot be read, or a key or value is not known; names file, key, expected and found.
+        UserError: the file cannot be read, or a key or value is wrong.
     """
     read, data = Reader(path), read_yaml(path, f"--config {path}")
     data = read.mapping("the file", data, KEYS)
@@ -125,9 +126,9 @@ def _searched(read: Reader, data: dict, seeds: tuple[int, ...]) -> tuple[Method,
         if not name.replace(" ", "").replace("-", "").replace("_", "").isalnum() or name in TAKEN:
             raise read.fail(key, "a name of letters, digits, spaces and -, of no other method", name)
         entry = read.mapping(key, entry or {}, ("seeds", "search"))
-        own = read.seeds(f"{key}: seeds", entry["seeds"]) if "seeds" in entry else seeds
+        method_seeds = read.seeds(f"{key}: seeds", entry["seeds"]) if "seeds" in entry else seeds
         words = read.options(f"{key}: search", entry.get("search") or {}, "search")
-        methods.append(Method(name, "searched", own, ("--search_exp_dir",), words))
+        methods.append(Method(name, "searched", method_seeds, ("--search_exp_dir",), words))
     return tuple(methods)
 
 
@@ -144,8 +145,8 @@ def _hand_made(read: Reader, data: dict, seeds: tuple[int, ...], searched: dict[
     methods += [Method(name, "handmade", seeds, ("--baseline", name)) for name in raw]
     words = ("--baseline", "{}", "--match_parameters")
     for name in widened:
-        own = tuple(name if word == "{}" else word for word in words)
-        methods.append(Method(f"{name} widened", "widened", seeds, own, searched[to].search))
+        train = tuple(name if word == "{}" else word for word in words)
+        methods.append(Method(f"{name} widened", "widened", seeds, train, searched[to].search))
     return methods
 
 
@@ -154,10 +155,12 @@ def _random(read: Reader, entry: Any, seeds: tuple[int, ...]) -> tuple[Method, .
     for name, group in read.mapping("random", entry or {}).items():
         key = f"random: {name}"
         group = read.mapping(key, group, ("seeds", "count", "options"))
-        own = read.seeds(f"{key}: seeds", group["seeds"]) if "seeds" in group else seeds
+        group_seeds = read.seeds(f"{key}: seeds", group["seeds"]) if "seeds" in group else seeds
         words = read.options(f"{key}: options", group.get("options") or {}, "found")
         numbers = range(read.number(f"{key}: count", group.get("count"), 1))
-        methods += [Method(f"{name} {n}", "random", own, ("--random_genotype", str(n), *words)) for n in numbers]
+        methods += [
+            Method(f"{name} {n}", "random", group_seeds, ("--random_genotype", str(n), *words)) for n in numbers
+        ]
     return tuple(methods)
 
 
@@ -166,18 +169,18 @@ def _kendall(read: Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Me
         return None
     names = ("search", "brief_epochs", "genotypes", "seeds", "second_training_seed")
     entry = read.mapping("kendall", data["kendall"], names)
-    own = read.seeds("kendall: seeds", entry["seeds"]) if "seeds" in entry else seeds
+    kendall_seeds = read.seeds("kendall: seeds", entry["seeds"]) if "seeds" in entry else seeds
     search = entry.get("search") or {}
     words = read.options("kendall: search", search, "search")
     space = read.options("kendall: search", {k: v for k, v in search.items() if k in DRAWN}, "found")
     second = read.number("kendall: second_training_seed", entry.get("second_training_seed"))
-    if second in own:
+    if second in kendall_seeds:
         raise read.fail("kendall: second_training_seed", "another seed than the first", second)
     numbers = range(read.number("kendall: genotypes", entry.get("genotypes"), 2))
-    ranked = [Method(f"ranked {n}", "random", own, ("--random_genotype", str(n), *space)) for n in numbers]
-    known = {m.train: m for m in methods}  # a genotype that has a row of its own is trained for both
+    ranked = [Method(f"ranked {n}", "random", kendall_seeds, ("--random_genotype", str(n), *space)) for n in numbers]
+    rows = {m.train: m for m in methods}  # a genotype that is a method as well is trained only once
     brief = read.number("kendall: brief_epochs", entry.get("brief_epochs", 1), 1)
-    return Kendall(words, brief, tuple(known.get(m.train, m) for m in ranked), own, second)
+    return Kendall(words, brief, tuple(rows.get(m.train, m) for m in ranked), kendall_seeds, second)
 
 
 def _failing(read: Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Method, ...]) -> Failing | None:
@@ -185,15 +188,15 @@ def _failing(read: Reader, data: dict, seeds: tuple[int, ...], methods: tuple[Me
         return None
     key = "sensor_failure"
     entry = read.mapping(key, data[key], ("methods", "seeds", "modality_dropout"))
-    own = read.seeds(f"{key}: seeds", entry["seeds"]) if "seeds" in entry else seeds
-    known = {m.name: m for m in methods if m.kind != "single" and m.name not in BOX_FUSIONS}
-    names = read.choices(f"{key}: methods", entry.get("methods"), tuple(known))
+    failing_seeds = read.seeds(f"{key}: seeds", entry["seeds"]) if "seeds" in entry else seeds
+    allowed = {m.name: m for m in methods if m.kind != "single" and m.name not in BOX_FUSIONS}
+    names = read.choices(f"{key}: methods", entry.get("methods"), tuple(allowed))
     dropout = entry.get("modality_dropout")
     if not isinstance(dropout, float) or not 0 < dropout < 1:
         raise read.fail(f"{key}: modality_dropout", "a number between 0 and 1", dropout)
-    return Failing(tuple(known[name] for name in names), own, dropout)
+    return Failing(tuple(allowed[name] for name in names), failing_seeds, dropout)
 
 
 def content_hash(value: Any) -> str:
-    """Name a plain value by 8 hex digits."""
+    """Return a hash of a plain value, 8 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]

@@ -20,8 +20,8 @@ COSTS = {"macs": (1e6, "multiply-accumulates per pair, millions"), "params": (1e
 
 
 def plot_study(rows: list[Row], path: str | Path) -> Path:
-    """Write a PNG of AP per method: bars of the mean, deviation over seeds, a dot per run, the best at the top."""
-    found = [(key, [g for g in groups(own) if g.values("AP")]) for key, own in parts(rows).items()]
+    """Write a PNG of AP per method: a bar of the mean, the deviation over seeds, a dot per run; the best is on top."""
+    found = [(key, [g for g in groups(part) if g.values("AP")]) for key, part in parts(rows).items()]
     most = max(len(shown) for _, shown in found)
     figure = new_figure(6.8 * len(found), 0.27 * most + 1.5)
     figure.set_layout_engine("constrained")
@@ -36,15 +36,15 @@ def plot_study(rows: list[Row], path: str | Path) -> Path:
 
 
 def _bars(axes: Axes, shown: list[Group], most: int) -> None:
-    """Draw methods from the bottom up; `most` is how many there is room for, so that bars of all panels are alike."""
+    """Draw methods from the bottom up. `most`: the largest number of methods of a panel, so that bars are alike."""
     for height, group in enumerate(shown):
         values, colour = [100 * v for v in group.values("AP")], COLOUR[group.kind]
         mean = statistics.mean(values)
         axes.barh(height, mean, height=0.72, color=colour, alpha=0.55, linewidth=0)
         if len(values) > 1:
-            style = {"ecolor": "#333333", "capsize": 3, "elinewidth": 1.1, "zorder": 3}
-            axes.errorbar(mean, height, xerr=statistics.stdev(values), fmt="none", **style)
-        offsets = [height + 0.22 * math.sin(2.4 * i) for i in range(len(values))]  # so that dots do not hide each other
+            xerr = statistics.stdev(values)
+            axes.errorbar(mean, height, xerr=xerr, fmt="none", ecolor="#333333", capsize=3, elinewidth=1.1, zorder=3)
+        offsets = [height + 0.22 * math.sin(2.4 * i) for i in range(len(values))]  # so that dots do not overlap
         axes.plot(values, offsets, "o", markersize=3.2, color=colour, markeredgecolor="#333333", markeredgewidth=0.4)
     labels = [f"{g.name} ({len(g.rows)})" for g in shown]
     axes.set_yticks(range(len(shown)), labels, fontsize=8, parse_math=False)
@@ -53,8 +53,8 @@ def _bars(axes: Axes, shown: list[Group], most: int) -> None:
 
 
 def plot_pareto(rows: list[Row], path: str | Path) -> Path:
-    """Write a PNG of AP against multiply-accumulates and parameters; what no other method beats in both is joined."""
-    found = [(key, [g for g in groups(own) if g.values("AP")]) for key, own in parts(rows).items()]
+    """Write a PNG of AP against multiply-accumulates and parameters, with the Pareto front."""
+    found = [(key, [g for g in groups(part) if g.values("AP")]) for key, part in parts(rows).items()]
     figure = new_figure(11.5, 4.6 * len(found) + 0.5)
     figure.set_layout_engine("constrained")
     for row, ((dataset, _, config), shown) in enumerate(found):
@@ -79,17 +79,19 @@ def _points(axes: Axes, shown: list[Group], cost: str, unit: float) -> None:
             each = [(float(r[cost]) / unit, 100 * float(r["AP"])) for r in group.rows if r.get(cost) and r.get("AP")]
             axes.plot(*zip(*each), ".", markersize=4, color=COLOUR["random"], alpha=0.5)
         axes.plot(*points[group.name], "o", markersize=7, color=COLOUR[group.kind], markeredgecolor="white")
-    best = front({g.name: points[g.name] for g in shown if g.kind != "random"})  # whose mean is no network
-    line = {"drawstyle": "steps-post", "linestyle": "--", "color": "#777777", "linewidth": 1, "zorder": 1}
-    axes.plot(*zip(*(points[name] for name in best)), **line)
+    best = front(
+        {g.name: points[g.name] for g in shown if g.kind != "random"}
+    )  # a mean of random genotypes is not a network
+    x, y = zip(*(points[name] for name in best))
+    axes.plot(x, y, drawstyle="steps-post", linestyle="--", color="#777777", linewidth=1, zorder=1)
     axes.margins(x=0.18, y=0.1)
     axes.autoscale_view()
     below = -math.inf
-    for name in best:  # names stand up and left of their dots, where the front leaves room, each above the one before
+    for name in best:  # each name is up and left of its dot, above the name before it
         height = axes.transData.transform(points[name])[1] * 72 / DPI
         below = max(height + 3, below + 9)
-        style = {"textcoords": "offset points", "ha": "right", "fontsize": 8, "parse_math": False}
-        axes.annotate(name, points[name], xytext=(-5, below - height), **style)
+        offset = (-5, below - height)
+        axes.annotate(name, points[name], offset, textcoords="offset points", ha="right", fontsize=8, parse_math=False)
 
 
 def _frame(axes: Axes, title: str, words: str) -> None:
@@ -100,7 +102,7 @@ def _frame(axes: Axes, title: str, words: str) -> None:
 
 
 def _kinds(figure, kinds: set[str]) -> None:
-    """Say which colour is which kind."""
+    """Draw the legend of kinds."""
     shown = [kind for kind in KINDS if kind in kinds]
     columns = len(shown) if figure.get_figwidth() > 8 else 3
     marks = [Line2D([], [], marker="o", linestyle="", markersize=7, color=COLOUR[kind]) for kind in shown]

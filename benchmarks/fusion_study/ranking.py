@@ -1,4 +1,4 @@
-"""Statistics of a study, on numpy alone: Kendall's tau-b with a bootstrap interval, and Student's paired t test.
+"""Statistics of a study with numpy: Kendall's tau-b with a bootstrap interval, and Student's paired t test.
 
 tau-b: Kendall, The treatment of ties in ranking problems, Biometrika 33 (1945). Letters: N values, R resamples.
 """
@@ -13,12 +13,12 @@ RESAMPLES, SEED, POINTS = 10_000, 0, 20_001
 
 
 def kendall(x: list[float], y: list[float]) -> float:
-    """Return tau-b of N paired values, -1 to 1; nan where all values of one are equal."""
+    """Return tau-b of N paired values, -1 to 1; nan if all values of one side are equal."""
     return float(_taus(np.asarray(x), np.asarray(y), np.arange(len(x))[None])[0])
 
 
 def kendall_interval(x: list[float], y: list[float], share: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of tau-b over resamples of the N pairs, drawn with a fixed seed, or nan."""
+    """Return the percentile interval of tau-b over resamples of the N pairs with a fixed seed; nan if tau-b is nan."""
     if math.isnan(kendall(x, y)):
         return math.nan, math.nan
     draws = np.random.default_rng(SEED).integers(0, len(x), (RESAMPLES, len(x)))
@@ -36,7 +36,7 @@ def _taus(x: np.ndarray, y: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Paired:
-    """A paired difference over `n` seeds: mean, deviation, t and two-sided p; None where n is 1 or nothing varies."""
+    """A paired difference over `n` seeds: mean, deviation, t and two-sided p; None if n is 1 or nothing varies."""
 
     n: int
     mean: float

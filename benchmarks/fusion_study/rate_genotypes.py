@@ -1,11 +1,11 @@
-"""Rate random genotypes by a supernet, in two ways: as they are on its weights, and after brief training from these.
+"""Rates random genotypes by a supernet: on its weights as they are, and after brief training from these weights.
 
     python -m benchmarks.fusion_study.rate_genotypes RUN --genotypes 20 --out FILE
 
 RUN is a search run; genotype N is that of `main_darts_found_flira.py --random_genotype N`. FILE gets a JSON list of
-{"number", "genotype", "weights", "brief"}: minus the loss on `val` on the supernet's weights, by which evolution rates;
-and AP on `val` after --epochs of training from them, by which a search with `--topk_weights supernet` picks.
-What the ratings are worth: benchmarks/fusion_study/__main__.py.
+objects with "number", "genotype", "weights" and "brief". "weights" is minus the loss on `val` on the supernet's
+weights, the fitness of evolution. "brief" is AP on `val` after --epochs of training from these weights, by which a
+search with `--topk_weights supernet` chooses.
 """
 
 import sys
@@ -40,17 +40,17 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--genotypes", type=positive, default=20, help="rate genotypes 0 to N - 1 (20)")
     parser.add_argument("--epochs", type=positive, default=1, help="epochs of the brief training of each (1)")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON to write")
-    own = parser.parse_args(argv)
-    searching = finished_search(own.run)
+    args = parser.parse_args(argv)
+    searching = finished_search(args.run)
     space, names = searching.model.fusions[0].space, searching.names
     most = searching.args.max_parameter_free
-    genotypes = [random_genotype(space, *names, number, most) for number in range(own.genotypes)]
+    genotypes = [random_genotype(space, *names, number, most) for number in range(args.genotypes)]
     scored = zip(genotypes, map(searching.fitness, genotypes), strict=True)
     rows = [{"number": n, "genotype": genotype.id, "weights": score} for n, (genotype, score) in enumerate(scored)]
-    for row, score in zip(rows, after_brief_training(searching, genotypes, own.epochs), strict=True):
+    for row, score in zip(rows, after_brief_training(searching, genotypes, args.epochs), strict=True):
         row["brief"] = score
         print(f"genotype {row['number']}: loss {-row['weights']:.4f}, AP after brief training {score:.4f}")
-    write_json(Path(own.out), rows)
+    write_json(Path(args.out), rows)
 
 
 def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs: int) -> list[float]:
@@ -68,7 +68,7 @@ def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs
 
 
 def finished_search(folder: str) -> Searching:
-    """Return a finished search, its best supernet in place."""
+    """Return a finished search with the weights of its best supernet."""
     make_parser = parser_of(TASKS["flira"])
     options = options_of_run(parse(make_parser, [], "search"), "search", Path(folder), make_parser)
     seed_everything(options.seed)

@@ -1,9 +1,8 @@
-"""Write docs/results.md and its pictures from the rows of the fusion study, and from nothing else.
+"""Writes docs/results.md and its pictures from the rows of the fusion study.
 
     python -m benchmarks.fusion_study.report [--out docs/results.md]
 
-The same rows give the same text. What is computed: study_summary.py, ranking.py; the words: fusion_words.py; the
-pictures: fusion_plots.py.
+The same rows give the same text. Numbers: summary.py and ranking.py; text: words.py; pictures: plots.py.
 """
 
 import sys
@@ -43,8 +42,12 @@ PICTURES = {"fusion_study": "AP per method", "fusion_pareto": "AP against multip
 
 @command
 def main(argv: list[str]) -> None:
-    parser = Parser("Write what the rows of the fusion study say.")
-    parser.add_argument("--out", default=str(ROOT / "docs/results.md"), help="pictures go to images/ beside it")
+    parser = Parser("Write docs/results.md from the rows of the fusion study.")
+    parser.add_argument(
+        "--out",
+        default=str(ROOT / "docs/results.md"),
+        help="file to write; pictures go to images/ in its folder (docs/results.md)",
+    )
     out = Path(parser.parse_args(argv).out)
     rows = read_rows(STUDY)
     (out.parent / "images").mkdir(parents=True, exist_ok=True)
@@ -56,17 +59,17 @@ def main(argv: list[str]) -> None:
 
 
 def report(rows: list[Row], ranking: list[Row], rating: list[Row], failure: list[Row]) -> str:
-    """Return all that the rows say, as Markdown."""
+    """Return the whole page as Markdown."""
     if not rows:
         return f"{HEAD}\nThere are no rows yet.\n"
     pictures = [f"![{words}](images/{name}.png)" for name, words in PICTURES.items()]
-    more = [parts(others) for others in (ranking, rating, failure)]
-    sections = [section(key, own, *(others.get(key, []) for others in more)) for key, own in parts(rows).items()]
+    by_study = [parts(table) for table in (rows, ranking, rating, failure)]
+    sections = [section(key, *(table.get(key, []) for table in by_study)) for key in by_study[0]]
     return "\n\n".join([HEAD.rstrip(), *pictures, *sections]) + "\n"
 
 
 def section(key: Key, rows: list[Row], ranking: list[Row], rating: list[Row], failure: list[Row]) -> str:
-    """Return what one study's rows say."""
+    """Return the section of one study."""
     dataset, scenes, config = key
     found = groups(rows)
     used = [row for group in found for row in group.rows]

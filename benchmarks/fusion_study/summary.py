@@ -1,7 +1,7 @@
-"""What the rows of a fusion study say: methods over seeds, who is chosen, paired differences, ranks. No text here.
+"""Computes the results of a fusion study from its rows: methods over seeds, the best ones, paired differences, ranks.
 
-A study's rows are those of one dataset, renderer and config; of a method those of the config_hash that is the last in
-the file. Random genotypes of one space are one method. AP is 0..1.
+A study has the rows of one dataset, renderer and config. A method has the rows with the config_hash of its last row in
+the file. Random genotypes of one space are one method. AP is 0 to 1.
 """
 
 import math
@@ -29,11 +29,11 @@ class Group:
         return {int(row["seed"]) for row in self.rows}
 
     def values(self, column: str) -> list[float]:
-        """Return a column's numbers, those that are there."""
+        """Return the numbers of a column, without empty cells."""
         return [float(row[column]) for row in self.rows if row.get(column)]
 
     def mean(self, column: str) -> float:
-        """Return a column's mean; nan where it is empty."""
+        """Return the mean of a column; nan if it is empty."""
         values = self.values(column)
         return statistics.mean(values) if values else math.nan
 
@@ -61,23 +61,23 @@ def groups(rows: list[Row]) -> list[Group]:
     for row in rows:
         if row["config_hash"] == last[row["method"]] and row["kind"] in KINDS:
             by_name.setdefault((group_of(row["method"], row["kind"]), row["kind"]), []).append(row)
-    found = [Group(name, kind, tuple(own)) for (name, kind), own in by_name.items()]
-    return sorted(found, key=lambda g: (KINDS.index(g.kind), -_known(g.mean("AP")), g.name))
+    found = [Group(name, kind, tuple(members)) for (name, kind), members in by_name.items()]
+    return sorted(found, key=lambda g: (KINDS.index(g.kind), -_or_lowest(g.mean("AP")), g.name))
 
 
 def best(found: list[Group], kinds: tuple[str, ...], column: str) -> Group | None:
     """Return the method of these kinds with the best mean, among those that ran at the most seeds; None without one."""
-    mine = [g for g in found if g.kind in kinds and g.values(column)]
-    most = max((len(g.seeds) for g in mine), default=0)
-    return max((g for g in mine if len(g.seeds) == most), key=lambda g: g.mean(column), default=None)
+    candidates = [g for g in found if g.kind in kinds and g.values(column)]
+    most = max((len(g.seeds) for g in candidates), default=0)
+    return max((g for g in candidates if len(g.seeds) == most), key=lambda g: g.mean(column), default=None)
 
 
-def _known(value: float) -> float:
+def _or_lowest(value: float) -> float:
     return -math.inf if math.isnan(value) else value
 
 
 def difference(first: Group, second: Group, column: str = "AP") -> Paired | None:
-    """Return how far the first is above the second over the seeds of both; None where they share none."""
+    """Return how far the first is above the second over the seeds of both; None if they share none."""
     a, b = first.by_seed(column), second.by_seed(column)
     shared = [a[seed] - b[seed] for seed in a if seed in b]
     return paired(shared) if shared else None
@@ -85,7 +85,7 @@ def difference(first: Group, second: Group, column: str = "AP") -> Paired | None
 
 @dataclass(frozen=True)
 class OverRandom:
-    """How far a method is above the average random genotype, at `seeds`: relative, and in deviations of these."""
+    """How far a method is above the average random genotype at `seeds`: relative, and in deviations of random ones."""
 
     seeds: tuple[int, ...]
     mean: float
@@ -95,7 +95,7 @@ class OverRandom:
 
 
 def over_random(group: Group, random: Group) -> OverRandom | None:
-    """Compare a method with the average random genotype at the seeds of both; None where they share none.
+    """Compare a method with the average random genotype at the seeds of both; None if they share none.
 
     The relative improvement of Yang et al., NAS evaluation is frustratingly hard (1912.12522), section 4.
     """
@@ -105,14 +105,14 @@ def over_random(group: Group, random: Group) -> OverRandom | None:
         return None
     mean = statistics.mean(a[seed] for seed in seeds)
     drawn = [float(r["AP"]) - b[int(r["seed"])] for r in random.rows if r["AP"] and int(r["seed"]) in seeds]
-    freedom = len(drawn) - len(seeds)  # deviations are within a seed, since its scenes are its own
+    freedom = len(drawn) - len(seeds)  # deviations are within a seed, since each seed has different scenes
     deviation = math.sqrt(sum(v * v for v in drawn) / freedom) if freedom > 0 else 0.0
     return OverRandom(seeds, mean, average, mean / average - 1, (mean - average) / deviation if deviation else None)
 
 
 @dataclass(frozen=True)
 class Tau:
-    """Kendall's tau-b with its 95 % interval; nan where all values of one side are equal."""
+    """Kendall's tau-b with its 95 % interval; nan if all values of one side are equal."""
 
     value: float
     interval: tuple[float, float]
@@ -140,8 +140,8 @@ def ranks(rows: list[Row], ratings: list[Row]) -> list[Ranks]:
         kinds = sorted({row["rating"] for row in ratings}, reverse=True)
         scores = {kind: _of_seed([r for r in ratings if r["rating"] == kind], seed) for kind in kinds}
         taus = {}
-        for kind, told in scores.items():
-            pairs = [(r, trained[r["number"]]) for r in told if r["number"] in trained]
+        for kind, scored in scores.items():
+            pairs = [(r, trained[r["number"]]) for r in scored if r["number"] in trained]
             assert all(r["genotype"] == t["genotype"] for r, t in pairs), (
                 f"rated another genotype than was trained: {kind}"
             )
@@ -155,12 +155,12 @@ def ranks(rows: list[Row], ratings: list[Row]) -> list[Ranks]:
 
 
 def _of_seed(rows: list[Row], seed: int) -> list[Row]:
-    """Return a seed's rows of the last setting."""
+    """Return the rows of a seed with the config_hash of the last row."""
     return [row for row in rows if int(row["seed"]) == seed and row["config_hash"] == rows[-1]["config_hash"]]
 
 
 def front(points: dict[str, tuple[float, float]]) -> list[str]:
-    """Return the names of (cost, AP) that no other beats in one without losing in the other, the cheapest first."""
+    """Return the names on the Pareto front of (cost, AP), the cheapest first."""
     kept = [
         name
         for name, (cost, ap) in points.items()

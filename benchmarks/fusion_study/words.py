@@ -1,6 +1,6 @@
-"""The parts of docs/results.md, as Markdown: tables, sentences and cautions about one study's methods.
+"""The parts of docs/results.md as Markdown: tables, sentences and cautions about the methods of a study.
 
-What is computed: study_summary.py, ranking.py.
+Numbers: summary.py and ranking.py.
 """
 
 import math
@@ -8,28 +8,30 @@ import statistics
 
 from benchmarks.fusion_study.ranking import Paired
 from benchmarks.fusion_study.summary import HAND_MADE, Group, Ranks, Row, Tau, best, difference, over_random
-from benchmarks.road_scenes import spread
-from tools.demo.options import BOX_FUSIONS
+from benchmarks.road_scenes import mean_deviation
 from tools.demo.summary import markdown
+from tools.demo.tasks import BOX_FUSIONS
 
-FEW_SEEDS = 5  # below, a deviation says little
+FEW_SEEDS = 5  # with fewer seeds, a deviation says little
 FEW_PAIRS = {"flir_aligned_mini": 41}  # test pairs
-FAILS = {"thermal": "rgb", "rgb": "thermal"}  # the sensor that is dead, and the one that is left
+FAILS = {"thermal": "rgb", "rgb": "thermal"}  # the dead sensor and the other one
 PAIR_COLUMNS = ("train", "val", "test")
 
 
 def conditions(rows: list[Row], scenes: str) -> str:
-    """Return on what and by what the rows were measured."""
+    """Return seeds, pairs, renderer, commits and devices of the rows."""
     seeds = {int(r["seed"]) for r in rows}
-    told = [f"Seed{'s' * (len(seeds) > 1)} {listed(seeds)}."]
+    sentences = [f"Seed{'s' * (len(seeds) > 1)} {listed(seeds)}."]
     pairs = {tuple(r[name] for name in PAIR_COLUMNS) for r in rows if all(r.get(name) for name in PAIR_COLUMNS)}
-    told += [f"{train} pairs to learn on, {val} to choose on, {test} to test on" for train, val, test in sorted(pairs)]
-    told[1:] = [f"{'; '.join(told[1:])}."] if pairs else []
-    told += [f"Renderer {scenes}."] if scenes else []
+    sentences += [
+        f"{train} pairs to learn on, {val} to choose on, {test} to test on" for train, val, test in sorted(pairs)
+    ]
+    sentences[1:] = [f"{'; '.join(sentences[1:])}."] if pairs else []
+    sentences += [f"Renderer {scenes}."] if scenes else []
     for name, words in {"commit": "Commit", "device": "Device"}.items():
         values = sorted({r[name] for r in rows if r.get(name)})
-        told += [f"{words}{'s' * (len(values) > 1)} {listed(values)}."] if values else []
-    return " ".join(told)
+        sentences += [f"{words}{'s' * (len(values) > 1)} {listed(values)}."] if values else []
+    return " ".join(sentences)
 
 
 def table(found: list[Group]) -> list[list[str]]:
@@ -37,7 +39,7 @@ def table(found: list[Group]) -> list[list[str]]:
     head = ["method", "kind", "AP_val", "AP", "AP50", "runs", "parameters", "MACs, M", "search pair-passes"]
     lines = [[*head, "training pair-passes", "seconds of search", "seconds of training and test"]]
     for g in found:
-        scores = [spread(g.values(name)) for name in ("AP_val", "AP", "AP50")]
+        scores = [mean_deviation(g.values(name)) for name in ("AP_val", "AP", "AP50")]
         costs = [whole(g, "params"), whole(g, "macs", 1e6, 1)]
         costs += [whole(g, n) for n in ("search_pair_passes", "train_pair_passes", "search_seconds", "seconds")]
         lines.append([g.name, g.kind, *scores, str(len(g.rows)), *costs])
@@ -45,13 +47,13 @@ def table(found: list[Group]) -> list[list[str]]:
 
 
 def whole(group: Group, column: str, unit: float = 1.0, digits: int = 0) -> str:
-    """Return a column's mean, or - where it is empty."""
+    """Return the mean of a column; "-" if it is empty."""
     value = group.mean(column) / unit
     return "-" if math.isnan(value) else f"{value:,.{digits}f}"
 
 
 def passes(found: list[Group]) -> str:
-    """Tell whether all methods were trained on as many pairs."""
+    """Return a sentence on whether all methods were trained on equally many pairs."""
     by_count: dict[int, list[str]] = {}
     for group in found:
         for value in {} if group.name in BOX_FUSIONS else sorted(set(group.values("train_pair_passes"))):
@@ -67,49 +69,51 @@ def passes(found: list[Group]) -> str:
 
 
 def choice(found: list[Group], chosen: Group) -> str:
-    """Tell which searched method is chosen, and by what."""
+    """Return a paragraph on which searched method is chosen, and by which score."""
     words = f"### Chosen: {chosen.name}\n\nOf the searched methods, among those with the most seeds "
-    words += f"({len(chosen.seeds)}), `{chosen.name}` has the best AP_val: {spread(chosen.values('AP_val'))}; "
-    words += f"its AP is {spread(chosen.values('AP'))}."
+    words += f"({len(chosen.seeds)}), `{chosen.name}` has the best AP_val: {mean_deviation(chosen.values('AP_val'))}; "
+    words += f"its AP is {mean_deviation(chosen.values('AP'))}."
     rest = [g for g in found if g.kind == "searched" and g.mean("AP_val") > chosen.mean("AP_val")]
     for group in rest:
-        words += f" `{group.name}` has more AP_val, {spread(group.values('AP_val'))}, at {len(group.seeds)} of them."
+        words += (
+            f" `{group.name}` has more AP_val, {mean_deviation(group.values('AP_val'))}, at {len(group.seeds)} of them."
+        )
     return words
 
 
 def comparisons(found: list[Group], chosen: Group) -> list[str]:
-    """Return the paired differences of the chosen method to the hardest others."""
+    """Return the paired differences of the chosen method to the best other methods."""
     single, hardest = best(found, ("single",), "AP"), best(found, HAND_MADE, "AP")
     others = {"best single sensor by AP": single, "best hand-made by AP, the hardest": hardest}
     others |= {"best hand-made by AP_val": best(found, HAND_MADE, "AP_val")}
     others |= {f"searched {g.name}": g for g in found if g.kind == "searched" and g is not chosen}
     lines = [["chosen minus", "which", "AP", "seeds", "t", "p (two-sided)"]]
     for words, group in others.items():
-        if group and (told := difference(chosen, group)):
-            lines.append([words, group.name, signed(told), str(told.n), *significance(told)])
+        if group and (result := difference(chosen, group)):
+            lines.append([words, group.name, signed(result), str(result.n), *significance(result)])
     note = "Paired over the seeds of both; p is Student's, not corrected for the number of lines. The hardest hand-made"
     note += " one is chosen by the very AP that is compared, so it is favoured over the searched one."
     return [markdown(lines).rstrip(), note] if len(lines) > 1 else []
 
 
-def signed(told: Paired) -> str:
-    deviation = f" ± {100 * told.deviation:.1f}" if told.deviation is not None else ""
-    return f"{round(100 * told.mean, 1) + 0.0:+.1f}{deviation}"
+def signed(result: Paired) -> str:
+    deviation = f" ± {100 * result.deviation:.1f}" if result.deviation is not None else ""
+    return f"{round(100 * result.mean, 1) + 0.0:+.1f}{deviation}"
 
 
-def significance(told: Paired) -> list[str]:
-    if told.t is None:
+def significance(result: Paired) -> list[str]:
+    if result.t is None:
         return ["-", "-"]
-    return [f"{told.t:.2f}", "< 0.001" if told.p < 0.001 else f"{told.p:.3f}"]
+    return [f"{result.t:.2f}", "< 0.001" if result.p < 0.001 else f"{result.p:.3f}"]
 
 
 def supernets(found: list[Group]) -> list[str]:
     """Return AP on val of supernet, genotype on the supernet's weights, and genotype retrained."""
     lines = [["AP_val of", "supernet", "genotype on its weights", "genotype retrained"]]
     for group in found:
-        told = [group.values(name) for name in ("AP_val_supernet", "AP_val_inherited", "AP_val")]
-        if told[0] or told[1]:
-            lines.append([group.name, *map(spread, told)])
+        columns = [group.values(name) for name in ("AP_val_supernet", "AP_val_inherited", "AP_val")]
+        if columns[0] or columns[1]:
+            lines.append([group.name, *map(mean_deviation, columns)])
     return ["### From supernet to genotype", markdown(lines).rstrip()] if len(lines) > 1 else []
 
 
@@ -118,10 +122,10 @@ def against_random(found: list[Group], random: Group) -> list[str]:
     others = [best(found, HAND_MADE, "AP"), *(g for g in found if g.kind == "searched")]
     lines = [["method", "AP", "average random", "relative improvement", "in their deviations", "seeds"]]
     for group in filter(None, others):
-        if told := over_random(group, random):
-            deviations = "-" if told.deviations is None else f"{told.deviations:+.1f}"
-            scores = f"{100 * told.mean:.1f}", f"{100 * told.random:.1f}", f"{100 * told.relative:+.1f} %"
-            lines.append([group.name, *scores, deviations, listed(told.seeds)])
+        if result := over_random(group, random):
+            deviations = "-" if result.deviations is None else f"{result.deviations:+.1f}"
+            scores = f"{100 * result.mean:.1f}", f"{100 * result.random:.1f}", f"{100 * result.relative:+.1f} %"
+            lines.append([group.name, *scores, deviations, listed(result.seeds)])
     count = len({row["method"] for row in random.rows})
     words = "At the seeds that both have; the deviation is that of the random genotypes' AP within a seed."
     head = f"### Against {count} random genotypes: {random.name}"
@@ -134,19 +138,18 @@ RATED = {
 }
 
 
-def ranking_words(told: Ranks) -> str:
-    """Return how well a supernet ranks, beside how well that can be told."""
+def ranking_words(result: Ranks) -> str:
+    """Return how well a supernet ranks, with the agreement of two trainings as the ceiling."""
     lines = [["Kendall's tau-b with AP, mean of both trainings", "tau", "95 % interval", "of the ceiling"]]
-    for kind, tau in told.ratings.items():
-        known = told.ceiling.value > 0 and not math.isnan(tau.value)
-        lines.append([RATED[kind], *tau_words(tau), f"{tau.value / told.ceiling.value:.2f}" if known else "-"])
-    lines.append(["ceiling: the first training with the second", *tau_words(told.ceiling), ""])
-    words = (
-        f"{told.n} random genotypes, rated by the supernet, and each trained twice, with two seeds on the same pairs. "
-    )
-    words += "Two trainings of one genotype differ, so no rating can agree with one of them much better than they do "
-    words += "with each other."
-    return f"### Does the supernet rank? Seed {told.seed}\n\n{words}\n\n{markdown(lines).rstrip()}"
+    for kind, tau in result.ratings.items():
+        is_defined = result.ceiling.value > 0 and not math.isnan(tau.value)
+        share = f"{tau.value / result.ceiling.value:.2f}" if is_defined else "-"
+        lines.append([RATED[kind], *tau_words(tau), share])
+    lines.append(["ceiling: the first training with the second", *tau_words(result.ceiling), ""])
+    words = f"{result.n} random genotypes, rated by the supernet, and each trained twice, with two seeds on the same "
+    words += "pairs. Two trainings of one genotype differ, so no rating can agree with one of them much better than "
+    words += "they do with each other."
+    return f"### Does the supernet rank? Seed {result.seed}\n\n{words}\n\n{markdown(lines).rstrip()}"
 
 
 def tau_words(tau: Tau) -> list[str]:
@@ -155,7 +158,7 @@ def tau_words(tau: Tau) -> list[str]:
 
 
 def failures(rows: list[Row], found: list[Group]) -> list[str]:
-    """Return AP with either sensor black beside that of the other sensor's own network, over the seeds of both."""
+    """Return AP with one sensor black, and AP of the network of the other sensor alone, over the seeds of both."""
     alone = {g.name: g.by_seed("AP") for g in found if g.kind == "single"}
     lines = [["method", "modality dropout", "seeds", "clean"]]
     lines[0] += [words for dead in FAILS for words in (f"{dead} black", f"{FAILS[dead]} alone", "black - alone")]
@@ -163,35 +166,38 @@ def failures(rows: list[Row], found: list[Group]) -> list[str]:
     for row in rows:
         by_method.setdefault((row["method"], row["modality_dropout"]), []).append(row)
     for (method, dropout), all_rows in by_method.items():
-        own = [r for r in all_rows if r["config_hash"] == all_rows[-1]["config_hash"]]
-        cells = [method, dropout, listed({int(r["seed"]) for r in own}), spread([float(r["AP"]) for r in own])]
+        current = [r for r in all_rows if r["config_hash"] == all_rows[-1]["config_hash"]]
+        seeds = listed({int(r["seed"]) for r in current})
+        cells = [method, dropout, seeds, mean_deviation([float(r["AP"]) for r in current])]
         for dead, other in FAILS.items():
-            pairs = [(float(r[f"AP_{dead}_black"]), alone.get(other, {}).get(int(r["seed"]))) for r in own]
+            pairs = [(float(r[f"AP_{dead}_black"]), alone.get(other, {}).get(int(r["seed"]))) for r in current]
             both = [(black, single) for black, single in pairs if single is not None]
-            left = [black - single for black, single in both]
-            cells += [spread([black for black, _ in pairs]), spread([single for _, single in both])]
-            cells += [f"{100 * statistics.mean(left):+.1f}" if left else "-"]
+            losses = [black - single for black, single in both]
+            cells += [mean_deviation([black for black, _ in pairs]), mean_deviation([single for _, single in both])]
+            cells += [f"{100 * statistics.mean(losses):+.1f}" if losses else "-"]
         lines.append(cells)
     words = "AP on the test pairs with one sensor dead, all its pixels 0, and of the network of the other sensor alone."
     return ["### When a sensor fails", words, markdown(lines).rstrip()] if rows else []
 
 
 def cautions(dataset: str, found: list[Group], dropped: int) -> str:
-    """Return what to keep in mind."""
-    told = []
+    """Return cautions for the reader."""
+    notes = []
     few = [f"{g.name} ({len(g.seeds)})" for g in found if len(g.seeds) < FEW_SEEDS and g.kind != "random"]
     if few:
-        told.append(f"fewer than {FEW_SEEDS} seeds, so their deviations and p values say little: {listed(few)}.")
+        notes.append(f"fewer than {FEW_SEEDS} seeds, so their deviations and p values say little: {listed(few)}.")
     if any(g.kind == "random" and len(g.seeds) == 1 for g in found):
-        told.append("the random genotypes were trained at one seed: their deviation is over genotypes, not over seeds.")
+        notes.append(
+            "the random genotypes were trained at one seed: their deviation is over genotypes, not over seeds."
+        )
     if dataset in FEW_PAIRS:
-        told.append(f"{FEW_PAIRS[dataset]} test pairs are few: differences of some points may be chance.")
+        notes.append(f"{FEW_PAIRS[dataset]} test pairs are few: differences of some points may be chance.")
     if dropped:
-        told.append(f"{dropped} row{'s' * (dropped > 1)} of earlier settings of the same methods left out.")
+        notes.append(f"{dropped} row{'s' * (dropped > 1)} of earlier settings of the same methods left out.")
     searched = [g for g in found if g.kind == "searched"]
     if len(searched) > 2:
-        told.append(f"{len(searched)} searched methods were tried; the best of many is partly the luckiest.")
-    return "\n".join(["### Caution", "", *(f"- {line[0].upper()}{line[1:]}" for line in told)]) if told else ""
+        notes.append(f"{len(searched)} searched methods were tried; the best of many is partly the luckiest.")
+    return "\n".join(["### Caution", "", *(f"- {line[0].upper()}{line[1:]}" for line in notes)]) if notes else ""
 
 
 def listed(values) -> str:

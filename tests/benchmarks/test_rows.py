@@ -20,7 +20,7 @@ def test_processes_append_each_row_once(tmp_path):
     def work(own: int) -> None:
         for number in range(30):
             barrier.wait(20)
-            append_row("some", {"score": own}, known={"number": number, "split": None})
+            append_row("some", {"score": own}, key={"number": number, "split": None})
             append_row("all", {"score": own, "number": number})
 
     processes = [fork.Process(target=work, args=(own,), daemon=True) for own in range(3)]
@@ -41,5 +41,5 @@ def test_processes_append_each_row_once(tmp_path):
 def test_other_columns_are_refused():
     append_row("some", {"score": 1})
     with pytest.raises(ValueError, match=r"expected columns \['score'.*found \['number'"):
-        append_row("some", {"score": 1}, known={"number": 1})
+        append_row("some", {"score": 1}, key={"number": 1})
     assert len(read_rows("some")) == 1

@@ -11,10 +11,11 @@ import pytest
 
 from main_darts_found_flira import main as found
 from report.comparison import write_comparison
-from report.others import by_method
+from report.formatting import points
+from report.methods import by_method
 from report.page import Page, Section, Table, write_page
-from report.run import Run, points
-from report.runs import headline
+from report.run import Run
+from report.run_page import headline
 from tests.run_commands import refused
 from tools.report import main as report
 from utils.errors import UserError

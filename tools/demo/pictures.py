@@ -1,4 +1,4 @@
-"""The demo's pictures: genotype, curves over epochs, and detections where single sensors and fusion differ."""
+"""The demo's pictures: genotype, curves over epochs, and detections on which single sensors and fusion differ."""
 
 import json
 from pathlib import Path
@@ -7,31 +7,30 @@ from datasets.detection.detection_data import DetectionData
 from models.search.fusion_cells.draw import draw_genotype
 from models.search.fusion_cells.genotype_file import read_any
 from report.plots import View, draw_detections, plot_curves
-from tools.demo.jobs import searched_in, tested_in, trained_in
-from tools.demo.options import BOX_FUSIONS, HAND_MADE, SINGLE
+from tools.demo.jobs import methods_needed, searched_in, tested_in, trained_in
+from tools.demo.options import Options
+from tools.demo.tasks import BOX_FUSIONS, HAND_MADE, SINGLE
 from tools.jobs import Finished
 
 TITLES = {"thermal": "thermal", "rgb": "RGB"}
 MIN_SCORE = 0.3
 
 
-def draw_pictures(out: Path, data: DetectionData, summary: dict, done: Finished, methods: tuple[str, ...]) -> None:
-    """Write OUT/genotype.png, curves.png and detections.png.
-
-    Args:
-        methods: that were run, also those without a row of their own.
-    """
+def draw_pictures(options: Options, pairs: DetectionData | None, summary: dict, done: Finished) -> None:
+    """Write OUT/genotype.png and curves.png and, with the data of a detection task, detections.png."""
+    out, methods = Path(options.out), methods_needed(options)
     if "search" in done:
         draw_genotype(read_any(Path(searched_in(done)) / "genotype.json"), out / "genotype.png")
     runs = {m: Path(trained_in(done, m)) for m in methods if m not in BOX_FUSIONS}
     searches = {"search": Path(searched_in(done))} if "search" in done else {}
     plot_curves(searches | runs, out / "curves.png")
-    views = [view for method in gallery_methods(summary, methods) for view in views_of(method, done)]
-    draw_detections(data.records["test"], data.ground_truth["test"], views, out / "detections.png", MIN_SCORE)
+    if pairs:
+        views = [view for method in gallery_methods(summary, methods) for view in views_of(method, done)]
+        draw_detections(pairs.records["test"], pairs.ground_truth["test"], views, out / "detections.png", MIN_SCORE)
 
 
 def gallery_methods(summary: dict, methods: tuple[str, ...]) -> list[str]:
-    """Return the single sensors and searched; the best hand-made fusion where nothing was searched."""
+    """Return the single sensors and the searched network, or the best hand-made fusion without a search."""
     rows = summary["rows"]
     hand_made = [m for m in rows if m in HAND_MADE]
     best = max(hand_made, key=lambda m: rows[m]["AP"] or 0.0, default=None)
@@ -40,7 +39,7 @@ def gallery_methods(summary: dict, methods: tuple[str, ...]) -> list[str]:
 
 
 def views_of(method: str, done: Finished) -> list[View]:
-    """Return a single sensor on its own image, a fusion on both."""
+    """Return the columns of a method: a single sensor on its own images, a fusion on both."""
     detections = json.loads((tested_in(done, method) / "detections.json").read_text(encoding="utf-8"))
     if method in SINGLE:
         return [View(f"{TITLES[method]} alone", method, method, detections)]

@@ -1,9 +1,12 @@
-"""What a demo found: one row per method, the gains of the search, and tables to print.
+"""The summary of a demo: one row per method, the gains of the search, and tables to print.
 
-A row: AP, AP50, AP_val, LAMR_person, AP_scene_SCENE (0..1, None where there is nothing to find); params (all that run
-for one pair); pair_passes (pairs x epochs of the training on frozen streams; equal for all that are trained); seconds
-(training and test; of "searched" with its search, which search_seconds and search_pair_passes give apart; of box fusion
-both detectors' training); run (the training run; of box fusion the test).
+A row has:
+- the scores of the test, 0 to 1, None if there is nothing to score; for detection also AP_scene_SCENE
+- params: parameters that run for one sample
+- pair_passes: samples x epochs of the training on frozen streams; equal for all methods that are trained
+- seconds: of training and test; of "searched" also of its search; of box fusion of both detectors' training
+- search_seconds, search_pair_passes: of the search alone
+- run: folder of the training; of box fusion that of the test
 """
 
 import os
@@ -11,33 +14,34 @@ from pathlib import Path
 
 import torch
 
-from report.plots import read_metrics
+from report.metrics import read_metrics
 from tools.demo.jobs import searched_in, tested_in, trained_in
-from tools.demo.options import BOX_FUSIONS, HAND_MADE, SINGLE
+from tools.demo.options import Options
+from tools.demo.tasks import BOX_FUSIONS, FLIRA, SCENE, SINGLE, Demo
 from tools.jobs import Finished
 from utils.run_folder import commit, processor, read_json
 
-NUMBERS = ("AP", "AP50", "AP_val")
-SCENE = "AP_scene_"
+COSTS = {"params": "parameters", "pair_passes": "pair passes", "seconds": "seconds"}
 
 
-def summarize(methods: tuple[str, ...], done: Finished, scenes: str | None, seed: int) -> dict:
-    """Return the summary of finished commands; its rows are in the order of `methods`."""
-    rows = {method: row(method, done, "search" if method == "searched" else "") for method in methods}
+def summarize(options: Options, done: Finished, scenes: str | None) -> dict:
+    """Return the summary of finished commands; its rows are in the order of the methods."""
+    demo = options.demo
+    rows = {m: row(m, done, "search" if m == "searched" else "", demo) for m in options.methods}
     passes = {m: r["pair_passes"] for m, r in rows.items() if m not in BOX_FUSIONS}
     assert len(set(passes.values())) <= 1, f"methods were trained on unequal numbers of pairs: {passes}"
-    facts = {"wall_s": None, "scenes": scenes, "seed": seed, "commit": commit(), "device": device()}
-    return {"rows": rows, "gains": gains(rows)} | facts
+    facts = {"wall_s": None, "scenes": scenes, "seed": options.seed, "commit": commit(), "device": device()}
+    return {"rows": rows, "gains": gains(rows, demo)} | facts
 
 
-def row(method: str, done: Finished, search: str = "") -> dict:
+def row(method: str, done: Finished, search: str = "", demo: Demo = FLIRA) -> dict:
     """Return one method's row; `search` names the job of its search, if it has one."""
     results = read_json(tested_in(done, method) / "results.json")
-    scores = {name: results.get(name) for name in NUMBERS} | {"LAMR_person": results.get("LAMR_person")}
+    scores = {name: results.get(name) for name in demo.scores}
     scores |= {name: value for name, value in results.items() if name.startswith(SCENE)}
-    parts = SINGLE if method in BOX_FUSIONS else (method,)
-    runs = [trained_in(done, part) for part in parts]
-    used = [f"train_{part}" for part in parts] + [f"test_{method}"] + [search] * bool(search)
+    trained = SINGLE if method in BOX_FUSIONS else (method,)
+    runs = [trained_in(done, name) for name in trained]
+    used = [f"train_{name}" for name in trained] + [f"test_{method}"] + [search] * bool(search)
     costs = {
         "params": results.get("parameters"),
         "seconds": round(sum(done[name].seconds for name in used), 1),
@@ -51,68 +55,73 @@ def row(method: str, done: Finished, search: str = "") -> dict:
 
 
 def pair_passes(run: Path, parts: tuple[str, ...]) -> int:
-    """Return how many pairs a run learned on, counted once per epoch: as its epochs say, else all of `parts`."""
+    """Return the number of samples of all epochs, as metrics.jsonl says; an epoch that does not say has all `parts`."""
     split = read_json(run / "split.json")["parts"]
-    each = sum(len(split[part]) for part in parts)
-    return sum(row.get("pairs", each) for row in read_metrics(run))
+    samples = sum(len(split[part]) for part in parts)
+    return sum(row.get("pairs", samples) for row in read_metrics(run))
 
 
-def gains(rows: dict[str, dict]) -> dict:
-    """Return how far the searched network is above the best of each kind, for AP and AP50 apart; {} without one.
+def gains(rows: dict[str, dict], demo: Demo = FLIRA) -> dict:
+    """Return how far the searched network is above the best of each kind of method; {} without a searched one.
 
-    The best of a kind is chosen by the very number that is compared, so it is the hardest to beat.
+    Two scores are compared, separately. The best method of a kind is the best in the score that is compared.
     """
     found = {}
-    for name, kind in {"best_single": SINGLE, "best_hand_made": HAND_MADE, "random": ("random",)}.items():
+    for name, kind in {"best_single": demo.single, "best_hand_made": demo.hand_made, "random": ("random",)}.items():
         others = [m for m in kind if m in rows]
         if "searched" in rows and others:
-            found[name] = {number: gain(rows, others, number) for number in ("AP", "AP50")}
+            found[name] = {score: gain(rows, others, score) for score in list(demo.scores)[:2]}
     return found
 
 
-def gain(rows: dict[str, dict], others: list[str], number: str) -> dict:
-    """Return {"over": the best of the others, "gain": what searched has more; 0..1}."""
-    best = max(others, key=lambda m: rows[m][number] or 0.0)
-    return {"over": best, "gain": round((rows["searched"][number] or 0.0) - (rows[best][number] or 0.0), 6)}
+def gain(rows: dict[str, dict], others: list[str], score: str) -> dict:
+    """Return {"over": the best of the other methods, "gain": difference of the searched network to it, -1 to 1}."""
+    best = max(others, key=lambda m: rows[m][score] or 0.0)
+    return {"over": best, "gain": round((rows["searched"][score] or 0.0) - (rows[best][score] or 0.0), 6)}
 
 
 def in_words(summary: dict) -> str:
     """Return the gains in sentences, in points of 100."""
     lines = []
     for kind, found in summary["gains"].items():
-        parts = [f"{round(100 * g['gain'], 1) + 0.0:+.1f} {number} (over {g['over']})" for number, g in found.items()]
+        parts = [f"{round(100 * g['gain'], 1) + 0.0:+.1f} {score} (over {g['over']})" for score, g in found.items()]
         lines.append(f"searched minus {kind.replace('_', ' ')}: {', '.join(parts)}")
     return "\n".join(lines)
 
 
-def text_tables(summary: dict) -> str:
-    """Return both tables as aligned text."""
-    return "\n\n".join(aligned(table) for table in _tables(summary)) + "\n"
+def text_tables(summary: dict, demo: Demo = FLIRA) -> str:
+    """Return the tables as aligned text."""
+    return "\n\n".join(aligned(table) for table in _tables(summary, demo)) + "\n"
 
 
-def markdown_tables(summary: dict) -> str:
-    """Return both tables as Markdown."""
-    return "\n".join(markdown(table) for table in _tables(summary))
+def markdown_tables(summary: dict, demo: Demo = FLIRA) -> str:
+    """Return the tables as Markdown."""
+    return "\n".join(markdown(table) for table in _tables(summary, demo))
 
 
-def _tables(summary: dict) -> list[list[list[str]]]:
-    """Return the table of all methods, and that of AP by scene (single sensors, best hand-made, searched)."""
+def _tables(summary: dict, demo: Demo) -> list[list[list[str]]]:
+    """Return the table of all methods and, if the data names scenes, that of AP by scene of the main ones."""
     rows = summary["rows"]
-    columns = {"AP": "AP", "AP50": "AP50", "AP_val": "AP_val", "LAMR_person": "LAMR people", "params": "parameters"}
-    columns |= {"pair_passes": "pair passes", "seconds": "seconds"}
-    tables = [[["method", *columns.values()], *([m, *(_cell(r[c]) for c in columns)] for m, r in rows.items())]]
+
+    def line(method: str, columns: list[str]) -> list[str]:
+        return [method, *(_cell(rows[method][name], demo.in_points and name in demo.scores) for name in columns)]
+
+    columns = demo.scores | COSTS
+    tables = [[["method", *columns.values()], *(line(method, list(columns)) for method in rows)]]
     scenes = [name for name in next(iter(rows.values())) if name.startswith(SCENE)]
     if scenes:
-        best = max((m for m in rows if m in HAND_MADE), key=lambda m: rows[m]["AP"] or 0.0, default=None)
-        shown = [m for m in (*SINGLE, best, "searched") if m in rows]
+        best = max((m for m in rows if m in demo.hand_made), key=lambda m: rows[m]["AP"] or 0.0, default=None)
+        shown = [m for m in (*demo.single, best, "searched") if m in rows]
         head = ["AP by scene", *(name.removeprefix(SCENE) for name in scenes)]
-        tables.append([head, *([m, *(_cell(rows[m][name]) for name in scenes)] for m in shown)])
+        tables.append([head, *(line(method, scenes) for method in shown)])
     return tables
 
 
-def _cell(value: float | int | None) -> str:
+def _cell(value: float | int | None, in_points: bool = False) -> str:
     if value is None:
         return "-"
+    if in_points:
+        return f"{100 * value:.1f}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if value <= 1 else f"{value:.0f}"
 
 
@@ -124,10 +133,11 @@ def aligned(table: list[list[str]]) -> str:
 
 
 def markdown(table: list[list[str]]) -> str:
+    """Return a table, its head first, as Markdown."""
     head, *body = [f"| {' | '.join(line)} |" for line in table]
     return "\n".join([head, "|" + "---|" * len(table[0]), *body]) + "\n"
 
 
 def device() -> str:
-    """Return what the commands ran on."""
+    """Return the GPU or processor that the commands ran on."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {os.cpu_count()} cores"

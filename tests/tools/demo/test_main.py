@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.road_scenes import main as benchmark
-from benchmarks.road_scenes import spread
+from benchmarks.road_scenes import mean_deviation
 from benchmarks.rows import read_rows
 from commands.options import parser_of
 from datasets.road_scenes import SIZES, scenes_hash
@@ -19,8 +19,9 @@ from tasks import TASKS
 from tests.tools.stand_in import commands, stand_in
 from tools.demo.__main__ import main, run_demo
 from tools.demo.jobs import demo_jobs
-from tools.demo.options import METHODS, Options, parse
+from tools.demo.options import Options, parse
 from tools.demo.summary import gains
+from tools.demo.tasks import DEMOS, METHODS
 from tools.jobs import JobFailed
 from utils.args import SECTIONS, read_config
 from utils.args import parse as parse_command
@@ -234,7 +235,13 @@ def test_the_best_of_a_kind_is_the_best_in_that_number():
 def test_options():
     assert parse([]) == Options()
     given = parse(["--methods", "searched", "rgb", "rgb", "--seed", "3", "--train", "50"])
-    assert given == Options(methods=("rgb", "searched"), seed=3, train=50)
+    assert given == Options(methods=("rgb", "searched"), seed=3, sizes=SIZES | {"train": 50})
+    films = parse(["--task", "mmimdb", "--dev", "50"])
+    assert (films.out, films.seed, films.methods) == ("runs/demo-mmimdb", 1, DEMOS["mmimdb"].methods)
+    assert films.sizes == {"train": 800, "dev": 50, "test": 500}
+    assert main(["--task", "mmimdb", "--width", "64"]) == 2
+    assert main(["--task", "mmimdb", "--methods", "thermal"]) == 2
+    assert main(["--task", "mmimdb", "--data", "."]) == 2
     assert main(["--methods", "best"]) == 2
     assert main(["--slots", "0"]) == 2
     assert main(["--config", "missing.yaml"]) == 2
@@ -261,9 +268,10 @@ def test_the_config_is_valid():
 
 
 def test_jobs_stand_behind_what_they_wait_for():
-    for methods in (METHODS, ("searched",), ("box_wbf",), ("sum_widened",)):
+    demos = [Options(methods=methods) for methods in (METHODS, ("searched",), ("box_wbf",), ("sum_widened",))]
+    for options in (*demos, parse(["--task", "mmimdb"])):
         seen = set()
-        for job in demo_jobs(Options(methods=methods)):
+        for job in demo_jobs(options):
             assert set(job.after) <= seen
             seen.add(job.name)
 
@@ -297,7 +305,7 @@ def test_the_benchmark_measures_what_has_no_row_yet(faked, tmp_path, monkeypatch
     assert len(read_rows("road_scenes")) == 10
 
 
-def test_a_spread_is_of_several_runs():
-    assert spread([0.1, 0.3]) == "20.0 ± 14.1"  # sample deviation: sqrt(2) * 0.1
-    assert spread([0.1]) == "10.0"
-    assert spread([]) == "-"
+def test_a_deviation_is_of_several_runs():
+    assert mean_deviation([0.1, 0.3]) == "20.0 ± 14.1"  # sample deviation: sqrt(2) * 0.1
+    assert mean_deviation([0.1]) == "10.0"
+    assert mean_deviation([]) == "-"
