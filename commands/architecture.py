@@ -12,13 +12,13 @@ from models.search.fusion_cells.space import Space
 from utils.args import Options
 
 
-def load_architecture(options: Options, source: str, streams: nn.Module, space: Space) -> Genotype | None:
+def load_architecture(options: Options, source: str, streams: nn.Module, space: Space | None) -> Genotype | None:
     """Return the architecture that the options name.
 
     Args:
         source: one of `commands.options.SOURCES`.
         streams: whose taps and levels it must be of.
-        space: that the options describe, for a drawn one.
+        space: that the options describe; None for a baseline.
     """
     if source == "baseline":
         return None
