@@ -224,7 +224,7 @@ class Task:
 
     def readers(self, options: Options, streams: nn.Module) -> dict[str, Any]:
         """Return what reads the genotype of each part (models/search/architecture.py); every space is a reader."""
-        raise NotImplementedError
+        return self.spaces(options, streams)
 
     def build_supernet(self, options: Options, data: Any) -> nn.Module:
         """Build the network that is searched: `searchables()` gives its supernets by part and place."""
