@@ -50,7 +50,7 @@ def train_network(task: Task, options: Options) -> None:
     facts = {"checkpoint_split": task.check_pretrained(options, data)} | task.facts(data, "found")
     options = task.complete(options, data)
     streams = task.build_streams(options, data)
-    space = task.space(options, streams) if source != "baseline" else None  # one modality may have too few taps
+    space = None if source == "baseline" else task.space(options, streams)  # one stream may be too few inputs for it
     architecture = ranks().broadcast_from_first(lambda: load_architecture(options, source, streams, space))
     model = task.build_network(options, data, streams, architecture)
     if options.stream_lr:

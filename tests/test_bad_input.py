@@ -3,8 +3,10 @@
 Each fault goes through the commands themselves: inside the test's process, and a dozen in processes of their own.
 """
 
+import itertools
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,11 @@ IN_THE_RUN = {
 COMMANDS = {"pretrain": (pretrain, []), "search": (search, []), "found": (found, ["--baseline", "sum"])}
 
 
+def dealt(faults: dict, commands: Iterable[str] = COMMANDS) -> pytest.MarkDecorator:
+    """Give each fault to one of the commands, which share the code that refuses it, in turn."""
+    return pytest.mark.parametrize(("fault", "command"), list(zip(faults, itertools.cycle(commands))))
+
+
 def spoiled(tmp_path: Path, tiny_flir: Path, spoil) -> Path:
     folder = tmp_path / "data"
     shutil.copytree(tiny_flir, folder)
@@ -130,8 +137,7 @@ def content(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("fault", BEFORE_THE_RUN)
+@dealt(BEFORE_THE_RUN)
 def test_faults_of_the_data_end_a_run_before_it_begins(
     in_work, tmp_path, tiny_flir, tiny_config, capsys, fault, command
 ):
@@ -145,8 +151,7 @@ def test_faults_of_the_data_end_a_run_before_it_begins(
     assert not (tmp_path / "fresh").exists()
 
 
-@pytest.mark.parametrize("fault", IN_THE_RUN)
-@pytest.mark.parametrize("command", COMMANDS)
+@dealt(IN_THE_RUN)
 def test_images_that_cannot_be_read_end_a_run(in_work, tmp_path, tiny_flir, tiny_config, capsys, fault, command):
     spoil, words = IN_THE_RUN[fault]
     folder = spoiled(tmp_path, tiny_flir, spoil)
@@ -230,8 +235,7 @@ CHECKPOINTS = {
 }
 
 
-@pytest.mark.parametrize("command", ["search", "found"])
-@pytest.mark.parametrize("fault", CHECKPOINTS)
+@dealt(CHECKPOINTS, ["search", "found"])
 def test_wrong_checkpoints(checkpoints, tmp_path, tiny_flir, tiny_config, capsys, fault, command):
     spoil, typed, words = CHECKPOINTS[fault]
     spoil(checkpoints)
@@ -331,8 +335,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("fault", OPTIONS)
+@dealt(OPTIONS)
 def test_wrong_options(in_work, tmp_path, tiny_flir, tiny_config, capsys, fault, command):
     typed, words = OPTIONS[fault]
     runs = sorted(Path("runs").iterdir())

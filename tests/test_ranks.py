@@ -34,7 +34,7 @@ def test_two_processes_end_where_one_ends(data, tmp_path):
         assert any("alpha_" in name for name in one[order])
         for name, value in one[order].items():
             assert (value - two[order][name]).abs().max() < 1e-9, (order, name)
-    assert len(one["losses"]) >= 10
+    assert len(one["losses"]) >= 6
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
     assert all(part["detections"] for part in one["answers"].values())
     assert two["answers"] == one["answers"]
@@ -43,7 +43,7 @@ def test_two_processes_end_where_one_ends(data, tmp_path):
 def end_of(data: Path, count: int, folder: Path) -> dict:
     """Return where so many processes end, as `ranks_agree.run` does."""
     out = folder / f"{count}.pt"
-    sizes = ["--seed", 3, "--batch", 5, "--steps", 5, "--out", out, "--weights", folder / "weights.pt"]
+    sizes = ["--seed", 3, "--batch", 5, "--steps", 3, "--out", out, "--weights", folder / "weights.pt"]
     words = ["-m", "benchmarks.ranks_agree", data, *sizes]
     if count == 1:
         running = [processes.start(words, folder, folder / "log.txt")]

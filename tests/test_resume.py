@@ -253,7 +253,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(whole, place, stopped,
     draws = random.Random(0)
     flipped = bytearray(content)
     flipped[draws.randrange(len(flipped) // 4, len(flipped) // 2)] ^= 1
-    spoilt = [content[: draws.randrange(len(content))] for _ in range(18)] + [b"", bytes(flipped)]
+    spoilt = [content[: draws.randrange(len(content))] for _ in range(6)] + [b"", bytes(flipped)]
     kept = previous.read_bytes()
     for damaged in spoilt:
         last.write_bytes(damaged)

@@ -36,7 +36,7 @@ def results_of(runs: list[Path], argv: list, capsys) -> list[Path]:
     return [named(run(found, capsys, *argv, "--eval_exp_dir", one), "results").parent for one in runs]
 
 
-def test_the_comparison_takes_them_for_one_method(in_work, tiny_flir, tiny_config, capsys, tmp_path):
+def test_the_comparison_takes_them_for_one_method(in_work, undrawn, tiny_flir, tiny_config, capsys, tmp_path):
     config = tmp_path / "with_report.yaml"
     config.write_text(tiny_config.read_text().replace("no_report: true\n", ""))
     text = run(search, capsys, tiny_flir, "--config", config, "--epochs", 1, "--save", "pair", "--seeds", 1, 2)

@@ -181,7 +181,8 @@ def test_a_pass_goes_on_behind_any_batch(dataset, workers, bad):
     whole = make(0)
     whole.set_epoch(3)
     expected = list(whole)
-    for stop in range(1, len(expected) + 1):
+    stops = range(1, len(expected) + 1)
+    for stop in stops[:: len(expected) - 1] if workers else stops:  # processes take their time
         first, second = make(0), make(workers)
         first.set_epoch(3)
         batches = iter(first)

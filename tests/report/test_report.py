@@ -136,7 +136,7 @@ def test_a_report_is_built_again_as_it_was(runs, work):
         assert (runs[name] / "report.html").read_bytes() == before
 
 
-def test_data_that_moved_are_named(runs, work, capsys, tmp_path, tiny_flir):
+def test_data_that_moved_are_named(runs, work, undrawn, capsys, tmp_path, tiny_flir):
     moved = tmp_path / "moved"
     shutil.copytree(tiny_flir, moved)
     run = tmp_path / runs["test-rgb1"].name
@@ -150,7 +150,7 @@ def test_data_that_moved_are_named(runs, work, capsys, tmp_path, tiny_flir):
     assert "data: expected those of the run" in refused(report, capsys, run, "--data", moved)
 
 
-def test_what_cannot_be_compared_is_refused(runs, work, capsys, tmp_path):
+def test_what_cannot_be_compared_is_refused(runs, work, undrawn, capsys, tmp_path):
     assert "expected runs of one kind" in refused(report, capsys, runs["test-EXP"], runs["found-EXP"])
     assert "expected a run folder" in refused(report, capsys, tmp_path)
     assert "at least two runs" in refused(report, capsys, runs["test-EXP"], "--out", "one.html")
@@ -186,7 +186,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damaged_files_of_a_test_are_one_line(runs, work, capsys, tmp_path, name):
+def test_damaged_files_of_a_test_are_one_line(runs, work, undrawn, capsys, tmp_path, name):
     for number, text in enumerate(DAMAGED[name]):
         run = tmp_path / str(number) / runs["test-EXP"].name
         shutil.copytree(runs["test-EXP"], run)
@@ -213,7 +213,7 @@ OF_SEARCH = {
 
 
 @pytest.mark.parametrize("name", OF_SEARCH)
-def test_damaged_files_of_a_search_are_one_line(runs, work, capsys, tmp_path, name):
+def test_damaged_files_of_a_search_are_one_line(runs, work, undrawn, capsys, tmp_path, name):
     for number, text in enumerate(OF_SEARCH[name]):
         run = tmp_path / str(number) / "run"
         shutil.copytree(runs["search-EXP"], run)
@@ -269,7 +269,7 @@ def test_a_headline_is_of_the_genotype_that_was_chosen(runs):
     assert headline(Run(runs["search-EXP"]))["AP on val, chosen, briefly trained"] == points(best)
 
 
-def test_a_damaged_neighbour_is_no_reason_to_have_no_report(runs, work, capsys, tmp_path, tiny_flir):
+def test_a_damaged_neighbour_is_no_reason_to_have_no_report(runs, work, undrawn, capsys, tmp_path, tiny_flir):
     folder = tmp_path / "runs"
     for name in ("test-rgb1", "test-rgb2", "found-rgb2"):
         shutil.copytree(runs[name], folder / runs[name].name)

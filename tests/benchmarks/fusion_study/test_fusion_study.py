@@ -337,7 +337,7 @@ def test_the_report_is_the_same_from_the_same_rows(tmp_path, monkeypatch):
         assert (tmp_path / "one/images" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_report_of_rows_without_some_columns(tmp_path, monkeypatch):
+def test_a_report_of_rows_without_some_columns(undrawn, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.rows.RESULTS", tmp_path)
     unknown = ("macs", "AP50", "params", "train_pair_passes", "seconds", "commit", "device")
     rows = [{name: value for name, value in row.items() if name not in unknown} for row in ROWS]

@@ -32,7 +32,13 @@ PICTURES = ("genotype.png", "curves.png", "detections.png")
 
 
 @pytest.fixture
-def faked(tmp_path, monkeypatch, scenes) -> Options:
+def faked(faked_and_drawn, undrawn) -> Options:
+    """The same without the time that pictures take."""
+    return faked_and_drawn
+
+
+@pytest.fixture
+def faked_and_drawn(tmp_path, monkeypatch, scenes) -> Options:
     """Stand in an empty folder where every command is a fake; gives options of a demo there."""
     stand_in(tmp_path, monkeypatch, scenes)
     monkeypatch.setattr("tools.demo.__main__.commit", lambda: "abc")  # ours may have changes that have no name
@@ -45,8 +51,8 @@ def place(words: str) -> int:
     return found
 
 
-def test_the_summary_holds_a_row_per_method_and_the_gains(faked, capsys):
-    summary = run_demo(faked)
+def test_the_summary_holds_a_row_per_method_and_the_gains(faked_and_drawn, capsys):
+    summary = run_demo(faked_and_drawn)
     assert summary == json.loads(Path("out/summary.json").read_text())
     assert set(summary) == {"rows", "wall_s", "scenes", "seed", "commit", "device", "gains"}
     assert list(summary["rows"]) == ["thermal", "rgb", "sum", "concat_conv", "searched"]
