@@ -126,7 +126,6 @@ def make_space(options: Options, streams: Encoders) -> FusionSpace:
         length=options.L,
         predecessors=options.predecessors,
         max_parameter_free=options.max_parameter_free,
-        feature_sizes=((options.L,),),
     )
 
 

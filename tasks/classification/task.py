@@ -45,7 +45,6 @@ class Classification(Task):
 
     predictions_file = "predictions.json"
     from_pretraining = ("backbone",)
-    space = staticmethod(build.make_space)
 
     def __init__(self, preset: DataSet, f1_type: str = "weighted"):
         self.preset, self.f1_type = preset, f1_type

@@ -198,7 +198,7 @@ def readers(options: Options, streams: Streams) -> dict[str, Reader]:
     return {"fusion": FusionReader(streams.tap_names, streams.level_names, options.C)}
 
 
-def build_supernet(options: Options, data: DataModule, searched: tuple[str, ...]) -> FusionDetector:
+def build_supernet(options: Options, data: DataModule, searched: tuple[str, ...] = ("fusion",)) -> FusionDetector:
     """Build the searchable detector on the pretrained streams, with the pretrained shared head."""
     streams = load_streams(options)
     head = load_head(options, Path(options.checkpointdir) / options.head_path)

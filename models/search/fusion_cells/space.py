@@ -37,7 +37,7 @@ class FusionSpace(CellSpace):
         levels: names of the places.
         max_parameter_free: choices without parameters that a genotype may have, over all levels; the strongest stay,
             the others give way to the best that learns. None: any number.
-        feature_sizes: (height, width) of each level's maps, or (length,) of sequences, for the cost table.
+        feature_sizes: (height, width) of each level's maps, for the cost table.
     """
 
     inputs: tuple[str, ...] = ()
@@ -73,7 +73,8 @@ class FusionSpace(CellSpace):
             yield [choice for supernet in supernets.values() for choice in alternatives(supernet)]
 
     def cost_table(self, measure: Measure, device: torch.device) -> CostTable:
-        return dict(zip(self.levels, cost_table(self, list(self.feature_sizes), measure, device), strict=True))
+        sizes = self.feature_sizes or ((self.length,),) * len(self.levels)
+        return dict(zip(self.levels, cost_table(self, list(sizes), measure, device), strict=True))
 
     def cost(self, genotype: Genotype, table: CostTable) -> float:
         return sum(cell_cost(cell, table[level]) for level, cell in zip(self.levels, genotype.cells, strict=True))
