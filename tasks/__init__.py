@@ -30,7 +30,8 @@ def load_classification(preset: DataSet) -> Task:
     return Classification(preset)
 
 
-TASKS = {"flira": TaskEntry("flira", "NAS-DSF: objects in RGB-thermal pairs", detection_options.add_options, load_detection)}
+TITLE = "NAS-DSF: objects in RGB-thermal pairs"
+TASKS = {"flira": TaskEntry("flira", TITLE, detection_options.add_options, load_detection)}
 TASKS |= {
     name: TaskEntry(
         name,
