@@ -135,7 +135,7 @@ def pairs_in(paths: Paths) -> dict[str, Paths]:
         images = images_in(folder)
         if not images:
             raise UserError(f"--{sensor} {folder}: expected pictures ({', '.join(SUFFIXES)}), found none")
-        for path in (Path(path) for paths in images.values() for path in paths):
+        for path in (Path(file) for files in images.values() for file in files):
             name = OF_SENSOR.sub("", str(without_suffix(path.name)))
             if sensor in (pair := pairs.setdefault(name, {})):
                 raise UserError(

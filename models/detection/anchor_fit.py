@@ -32,7 +32,7 @@ def anchor_shares(
 
 
 def better_scale(shares: dict[float, float], present: float) -> float | None:
-    """Return the scale with the highest share where it is WORTH more than the `given` one's, else None."""
+    """Return the scale with the highest share where it is WORTH more than the `present` one's, else None."""
     best = max(shares, key=shares.get)
     return best if shares[best] - shares[present] >= WORTH else None
 
