@@ -59,7 +59,7 @@ class Toy(Task):
         return Encoders(encoders, length=4, square=False)
 
     def spaces(self, options, streams):
-        return {"fusion": fusion_space(streams.tap_names, ("fusion",), 8, name="bmnas", length=4, predecessors="all")}
+        return {"fusion": fusion_space(streams.tap_names, ("fusion",), 8, name="bmnas", length=4)}
 
     def build_supernet(self, options, data):
         streams, how = self.build_streams(options, data), STRATEGIES[options.strategy]
@@ -67,10 +67,8 @@ class Toy(Task):
         return FusionClassifier(streams, fusion, 2, options.C, 1, 0.0)
 
     def build_network(self, options, data, streams, architecture, pretrained=True):
-        fusion = FoundFusion(
-            architecture.parts["fusion"].cells[0], self.spaces(options, streams)["fusion"].features, 0.0
-        )
-        return FusionClassifier(streams, fusion, 2, options.C, 1, 0.0)
+        space, cell = self.spaces(options, streams)["fusion"], architecture.parts["fusion"].cells[0]
+        return FusionClassifier(streams, FoundFusion(cell, space.features, 0.0), 2, options.C, 1, 0.0)
 
     def losses(self, model, batch, ranks=None):
         return {"loss": (self.predict(model, batch) - batch["labels"].float()).square().mean()}
