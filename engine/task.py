@@ -132,6 +132,8 @@ class Task:
             run, unless they are given.
         rebuilt_from: options that a trained network and its data are rebuilt from.
         agreeing: those of them that may be typed for a test if they are the same as in training.
+        searchable_parts: parts of the network that can be searched, of fusion, neck, head and cells.
+        other_parts: parts that cannot, or not yet.
         fields: of best.pt, beside those of every task: the type of each (utils/untrusted.py).
     """
 
@@ -144,6 +146,8 @@ class Task:
     from_search: tuple[str, ...] = ("checkpointdir",)
     rebuilt_from: tuple[str, ...] = ()
     agreeing: tuple[str, ...] = ()
+    searchable_parts: tuple[str, ...] = ("fusion",)
+    other_parts: tuple[str, ...] = ("head",)
     fields: dict[str, Any] = {}  # noqa: RUF012
 
     def load(self) -> Task:
@@ -206,9 +210,21 @@ class Task:
         """Build the frozen encoders; `pretrained`: with the weights of checkpointdir."""
         raise NotImplementedError
 
-    def space(self, options: Options, streams: nn.Module) -> Any:
-        """Return the search space that the options describe."""
+    def searched_parts(self, options: Options) -> tuple[str, ...]:
+        """Return the parts that a search searches: those of --search_parts, else all that can be."""
+        return tuple(options.search_parts.split(",")) if options.search_parts else self.searchable_parts
+
+    def frozen_parts(self, options: Options) -> tuple[str, ...]:
+        """Return the parts whose weights do not learn in a search, beside the encoders."""
+        return tuple(options.freeze_parts.split(",")) if options.freeze_parts else ()
+
+    def spaces(self, options: Options, streams: nn.Module) -> dict[str, Any]:
+        """Return the search space of each part that is searched, as the options describe it."""
         raise NotImplementedError
+
+    def readers(self, options: Options, streams: nn.Module) -> dict[str, Any]:
+        """Return what reads the genotype of each part (models/search/architecture.py); every space is a reader."""
+        return self.spaces(options, streams)
 
     def build_supernet(self, options: Options, data: Any) -> nn.Module:
         """Build the network that is searched: `searchables()` gives its supernets by part and place."""

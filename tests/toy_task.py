@@ -7,7 +7,7 @@ from datasets.classification.examples import Example, LabelledData, cut
 from engine.task import Pretraining, Stage, Task, data_module
 from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
 from models.search.fusion_cells.found import FoundFusion
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.space import fusion_space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.strategies import STRATEGIES
 from utils import checkpoint
@@ -58,16 +58,18 @@ class Toy(Task):
             checkpoint.load_state(encoder, checkpoint.load(f"{options.checkpointdir}/{name}.pth"), name)
         return Encoders(encoders, length=4, square=False)
 
-    def space(self, options, streams):
-        return Space(4, options.C, name="bmnas", length=4, predecessors="all")
+    def spaces(self, options, streams):
+        return {"fusion": fusion_space(streams.tap_names, ("fusion",), 8, name="bmnas", length=4, predecessors="all")}
 
     def build_supernet(self, options, data):
         streams, how = self.build_streams(options, data), STRATEGIES[options.strategy]
-        fusion = SearchableFusion(self.space(options, streams), 0.0, how.relaxation, how.partial)
+        fusion = SearchableFusion(self.spaces(options, streams)["fusion"], 0.0, how.relaxation, how.partial)
         return FusionClassifier(streams, fusion, 2, options.C, 1, 0.0)
 
     def build_network(self, options, data, streams, architecture, pretrained=True):
-        fusion = FoundFusion(architecture.cells[0], self.space(options, streams).features, 0.0)
+        fusion = FoundFusion(
+            architecture.parts["fusion"].cells[0], self.spaces(options, streams)["fusion"].features, 0.0
+        )
         return FusionClassifier(streams, fusion, 2, options.C, 1, 0.0)
 
     def losses(self, model, batch, ranks=None):

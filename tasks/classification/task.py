@@ -17,7 +17,10 @@ from datasets.data_module import DataModule
 from engine.pretrained import PRETRAINED, check_split, pretrained_with
 from engine.task import Pretraining, Stage, Task
 from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
-from models.search.fusion_cells.genotype import Genotype
+from models.search.architecture import Architecture, Reader
+from models.search.fusion_cells.choices import SEQUENCES
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.space import Space
 from tasks.classification import build
 from tasks.classification.options import F1_TYPES
 from tasks.classification.presets import DataSet
@@ -42,7 +45,6 @@ class Classification(Task):
 
     predictions_file = "predictions.json"
     from_pretraining = ("backbone",)
-    space = staticmethod(build.make_space)
 
     def __init__(self, preset: DataSet, f1_type: str = "weighted"):
         self.preset, self.f1_type = preset, f1_type
@@ -110,6 +112,12 @@ class Classification(Task):
         encoders = {m: build.build_encoder(self.preset, options, m) for m in data.data.modalities}
         return build.assemble_encoders(self.preset, options, encoders)
 
+    def spaces(self, options: Options, streams: Encoders) -> dict[str, Space]:
+        return {"fusion": build.make_space(options, streams)}
+
+    def readers(self, options: Options, streams: Encoders) -> dict[str, Reader]:
+        return {"fusion": FusionReader(streams.tap_names, streams.level_names, options.C, rank=SEQUENCES)}
+
     def build_supernet(self, options: Options, data: DataModule) -> FusionClassifier:
         return build.supernet(options, self.build_streams(options, data))
 
@@ -118,7 +126,7 @@ class Classification(Task):
         options: Options,
         data: DataModule,
         streams: Encoders,
-        architecture: Genotype | None,
+        architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionClassifier:
         return build.found_classifier(options, streams, architecture)

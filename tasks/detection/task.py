@@ -16,7 +16,8 @@ from engine.pretrained import check_split, differing, pretrained_with
 from engine.task import ExtraTest, Task
 from models.detection.detector import FusionDetector
 from models.detection.streams import Streams
-from models.search.fusion_cells.genotype import Genotype
+from models.search.architecture import Architecture, Reader
+from models.search.space import Space
 from tasks.detection import build
 from tasks.detection.box_fusion import BoxFusion
 from tasks.detection.options import BASELINES
@@ -80,8 +81,7 @@ class Detection(Task):
         "args.baseline": (lambda name: name in (None, *BASELINES), "a known baseline"),
     }
 
-    open_data, space = staticmethod(build.open_data), staticmethod(build.make_space)
-    build_supernet, pretraining = staticmethod(build.build_supernet), staticmethod(detector_pretraining)
+    open_data, pretraining = staticmethod(build.open_data), staticmethod(detector_pretraining)
 
     def __init__(self, name: str, title: str):
         self.name, self.title = name, title
@@ -169,12 +169,21 @@ class Detection(Task):
         make = build.load_streams if pretrained else build.make_streams
         return make(options, build.needed_modalities(options.baseline))
 
+    def spaces(self, options: Options, streams: Streams) -> dict[str, Space]:
+        return {"fusion": build.make_space(options, streams)}
+
+    def readers(self, options: Options, streams: Streams) -> dict[str, Reader]:
+        return build.readers(options, streams)
+
+    def build_supernet(self, options: Options, data: DataModule) -> FusionDetector:
+        return build.build_supernet(options, data, self.searched_parts(options))
+
     def build_network(
         self,
         options: Options,
         data: DataModule,
         streams: Streams,
-        architecture: Genotype | None,
+        architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionDetector:
         head = build.load_head(options, build.head_path(options)) if pretrained else build.make_head(options)
