@@ -94,9 +94,9 @@ MUTATIONS = (
     ),
     Mutation(
         "frozen streams go into training mode",
-        "models/detection/detector.py",
-        "                module.train(False)",
-        "                module.train(mode)",
+        "models/detection/streams.py",
+        "return super().train(False)",
+        "return super().train(mode)",
         "tests/test_known_faults.py",
     ),
     Mutation(
