@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from benchmarks.rows import append_row
 from datasets.detection.collate import join_features
 from datasets.feature_store import MemoryStore
-from engine.compute import Compute
+from engine.compute import Compute, keep_freed_memory
 from engine.epochs import peak_memory_mb
 from engine.feature_fill import encode
 from engine.nonfinite import Guard
@@ -34,7 +34,6 @@ from models.detection.streams import MODALITIES, Streams
 from models.search.fusion_cells.space import Space
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection.flira import FLIRA as detection
-from utils.allocator import keep_freed_memory
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, CLASSES = "efficientnetv2_rw_t", 128, 5, 5, 90  # as published
 STATISTICS = ((0.5,) * 3, (0.25,) * 3)

@@ -67,7 +67,8 @@ PURPOSE = {
 # Values of options that a command or a task does not have.
 ABSENT = {"seeds": None, "eval_exp_dir": None, "search_exp_dir": None, "results": None, "baseline": None}
 ABSENT |= {"genotype": None, "random_genotype": None, "stream_lr": 0.0, "cache_features": "off", "cache_dir": None}
-ABSENT |= {"overfit": None, "pair_inputs": False}
+ABSENT |= {"overfit": None, "pair_inputs": False, "num_keep_edges": 2, "max_parameter_free": None}
+ABSENT |= {"cache_level": None}
 RECIPE_NAMES = ("adam_restarts", "sgd_steps", "sgd_cosine")  # of engine/recipes.py, for search and training
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 OF_SPACE = ("space", "predecessors", "steps", "multiplier", "node_steps", "node_multiplier", "max_parameter_free")

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from datasets.bad_files import BadFiles
 from datasets.classification.ego_gesture import open_ego
 from datasets.classification.examples import cut
 from datasets.classification.mmimdb import open_mmimdb
 from datasets.classification.ntu import open_ntu
-from datasets.data_module import DataModule, LoaderOptions
+from datasets.data_module import DataModule
+from engine.task import data_module
 from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
 from models.search.fusion_cells.found import FoundFusion
@@ -38,14 +38,7 @@ def open_examples(preset: DataSet, options: Options) -> DataModule:
             raise UserError(f"{options.data}: {name} list: expected examples, found none")
     split = cut(data, options.split_seed, options.paper_protocol)
     data = replace(data, modalities=modalities_of(preset, options), augment=options.augment)
-    loading = LoaderOptions(
-        batch_size=options.batchsize,
-        seed=options.seed,
-        workers=options.workers,
-        pin_memory=options.pin_mem,
-        max_bad_files=options.max_bad_files,
-    )
-    opened = DataModule(data, split, loading, BadFiles(options.max_bad_files))
+    opened = data_module(data, split, options)
     return opened.for_search() if "strategy" in options else opened
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datasets.data_module import DataModule, LoaderOptions
+from datasets.data_module import DataModule
 from datasets.detection import opening
 from datasets.detection.detection_data import ImageOptions
 from engine.memory_estimate import PROBE
 from engine.pretrained import PRETRAINED, differing, pretrained_with
+from engine.task import loader_options
 from models.detection.anchors import level_sizes
 from models.detection.baselines import BASELINES, FUSIONS
 from models.detection.detector import FusionDetector
@@ -48,13 +49,7 @@ def open_data(options: Options) -> DataModule:
             photometric=options.photometric,
             modality_dropout=options.modality_dropout,
         ),
-        LoaderOptions(
-            batch_size=options.batchsize,
-            seed=options.seed,
-            workers=options.workers,
-            pin_memory=options.pin_mem,
-            max_bad_files=options.max_bad_files,
-        ),
+        loader_options(options),
         split_seed=options.split_seed,
         paper_protocol=options.paper_protocol,
         overfit=options.overfit,

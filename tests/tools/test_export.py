@@ -11,11 +11,11 @@ from main_darts_found_flira import main as found
 from models.detection.export import ExportedDetector
 from tasks.detection.flira import FLIRA as detection
 from tasks.detection.predictor import Predictor
+from tasks.detection.weights import load_weights
 from tests.run_commands import named, refused, run
 from tools.export import differing
 from tools.export import main as export
 from utils.subprocesses import ROOT
-from utils.weights import load_weights
 
 RGB, THERMAL = "images_rgb_test/data", "images_thermal_test/data"
 WITHOUT_TORCH = "import runpy, sys; sys.modules['torch'] = None; runpy.run_path({!r}, run_name='__main__')"
