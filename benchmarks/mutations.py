@@ -83,7 +83,7 @@ MUTATIONS = (
         "datasets/batches.py",
         "return iter(batches[self.start :])",
         "return iter(batches)",
-        "tests/datasets/test_loader.py tests/test_resume.py",
+        "tests/datasets/test_loader.py",
     ),
     Mutation(
         "mirrored features under the key of plain ones",
@@ -123,9 +123,9 @@ MUTATIONS = (
     Mutation(
         "ranks sum their gradients",
         "utils/distributed.py",
-        "self.all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors])) / self.count",
-        "self.all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors]))",
-        "tests/utils/test_distributed.py tests/test_ranks.py",
+        "for tensor in tensors])) / self.count",
+        "for tensor in tensors]))",
+        "tests/utils/test_distributed.py",
     ),
     Mutation(
         "files are replaced before they are whole",
