@@ -18,13 +18,12 @@ import torch
 from benchmarks.rows import append_row
 from benchmarks.search_step import cached_samples, make_batch, make_model
 from datasets.detection.collate import join_features
-from engine.compute import Compute
+from engine.compute import Compute, keep_freed_memory
 from engine.epochs import peak_memory_mb
 from engine.nonfinite import Guard
 from engine.step import Session, optimisation_step
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection.flira import FLIRA as detection
-from utils.allocator import keep_freed_memory
 from utils.args import Parser, command
 from utils.option_types import positive
 

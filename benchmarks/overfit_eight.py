@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     dataset = DetectionDataset(records, transform, data.data.channels)
     loaders = [make_loader(dataset, collate, 4, options.seed, train, options.workers) for train in (True, False)]
     streams = FLIRA.build_streams(options, data)
-    genotype = load_architecture(options, "search_exp_dir", streams, FLIRA.space(options, streams))
+    genotype = load_architecture(FLIRA, options, "search_exp_dir", streams)
     model = compute.place(FLIRA.build_network(options, data, streams, genotype))
     optimizer = torch.optim.Adam(weight_parameters(model), lr=options.eta_max, fused=True)
 

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from benchmarks.rows import append_row
 from datasets.detection.collate import join_features
 from datasets.feature_store import MemoryStore
-from engine.compute import Compute
+from engine.compute import Compute, keep_freed_memory
 from engine.epochs import peak_memory_mb
 from engine.feature_fill import encode
 from engine.nonfinite import Guard
@@ -31,10 +31,9 @@ from models.detection.detector import FusionDetector
 from models.detection.fusions import searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import MODALITIES, Streams
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection.flira import FLIRA as detection
-from utils.allocator import keep_freed_memory
 
 BACKBONE, CHANNELS, REPEATS, LEVELS, CLASSES = "efficientnetv2_rw_t", 128, 5, 5, 90  # as published
 STATISTICS = ((0.5,) * 3, (0.25,) * 3)
@@ -84,7 +83,7 @@ def make_unit(batch: dict, image_size: int) -> Callable[[], None]:
 def make_model(compute: Compute) -> FusionDetector:
     """Return the supernet at published sizes."""
     streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
-    fusions = searchable_fusions(Space(len(streams.tap_names), CHANNELS), LEVELS, 0.0)
+    fusions = searchable_fusions(CellSpace(len(streams.tap_names), CHANNELS), LEVELS, 0.0)
     normalization = dict.fromkeys(MODALITIES, STATISTICS)
     return compute.place(FusionDetector(streams, fusions, DetectionHead(CHANNELS, CLASSES), normalization)).train()
 

@@ -63,7 +63,8 @@ def sizes(task: Task, options: Options, compute: Compute, pretraining: Pretraini
     models = {stage.name: stage.model({}, print) for stage in stages}
     parts = {f"parameters_{name}": count_parameters(model) for name, model in models.items()}
     context = RunContext(task, options, stages[0].data, compute.place(models[stages[0].name]), compute)
-    steps = {"steps_per_epoch": compute.num_steps(stages[0].loader), "epochs": options.epochs}
+    loader = stages[0].data.loader(*stages[0].parts, train=True)
+    steps = {"steps_per_epoch": compute.num_steps(loader), "epochs": options.epochs}
     return parts | memory_of(context) | steps
 
 
@@ -86,7 +87,7 @@ def run_stages(pretraining: Pretraining, options: Options, data: Any, run: RunFo
                 facts=pretraining.facts(),
                 split=data.split,
                 trained=trained,
-                modalities=pretraining.modalities,
+                modalities=pretraining.modalities or tuple(trained),
             )
             return list(files)
 
@@ -96,15 +97,16 @@ def run_stages(pretraining: Pretraining, options: Options, data: Any, run: RunFo
 def fit(context: RunContext, stage: Stage, run: RunFolder, stop: Stop, tracker: Tracker) -> dict:
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
     options, compute = context.options, context.compute
+    loader = stage.data.loader(*stage.parts, train=True)
     seed_everything(options.seed)  # so that a modality trained alone equals one of both
-    recipe, steps = pretraining_recipe(options), compute.num_steps(stage.loader)
+    recipe, steps = pretraining_recipe(options), compute.num_steps(loader)
     optimizer = make_optimizer(recipe, context.model)
     schedule = make_schedule(recipe, optimizer, steps_per_epoch=steps, epochs=stage.epochs)
     session = context.session(run)
     checkpointer = context.checkpointer(run, stop, "pretrain", session, stage.name)
     validate, _ = validator(session, stage.data, "val")
-    with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=stage.loader):
-        train(session, optimizer, schedule, stage.loader, validate, stage.epochs, Recorder(checkpointer, tracker))
+    with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=loader):
+        train(session, optimizer, schedule, loader, validate, stage.epochs, Recorder(checkpointer, tracker))
     return compute.ranks.broadcast_from_first(lambda: checkpoint.load(checkpointer.file("best"))["model"])
 
 

@@ -54,9 +54,11 @@ def _inherited(options: Options, section: str, task: Task) -> Options:
     if section == "found" and source_of(options) == "search_exp_dir":
         path = Path(options.search_exp_dir) / "args.json"
         return options_from_run(options, read_json(path), task.from_search, source=str(path))
-    from engine.pretrained import options_from_pretraining  # with torch
+    from engine.pretrained import PRETRAINED, pretrained_with  # with torch
 
-    return options_from_pretraining(options, task.from_pretraining)
+    folder, names = Path(options.checkpointdir), task.from_pretraining
+    source = str(folder / PRETRAINED)
+    return options_from_run(options, pretrained_with(folder), names, origin="checkpoint", source=source)
 
 
 def _resumed(options: Options, section: str, make_parser: MakeParser) -> Options:

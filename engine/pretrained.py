@@ -9,12 +9,11 @@ from typing import Any
 
 from datasets.splits import OVERFIT, Split
 from utils import checkpoint
-from utils.args import Options
 from utils.checkpoint import State
 from utils.errors import UserError, short
 from utils.lock import LOCK
 from utils.run_folder import read_json, write_json
-from utils.untrusted import check_plain, options_from_run
+from utils.untrusted import check_plain
 
 PRETRAINED = "pretrain.json"
 UNKNOWN = "none recorded"
@@ -40,13 +39,6 @@ def pretrained_with(folder: str | Path) -> dict[str, Any]:
     return record
 
 
-def options_from_pretraining(options: Options, names: tuple[str, ...]) -> Options:
-    """Return the options with those that are not given taken from the pretraining of checkpointdir."""
-    source = str(Path(options.checkpointdir) / PRETRAINED)
-    record = pretrained_with(options.checkpointdir)
-    return options_from_run(options, record, names, origin="checkpoint", source=source)
-
-
 def differing(recorded: dict, values: dict) -> dict:
     """Return what is recorded under the names of other values; tuples are lists in JSON."""
     values = json.loads(json.dumps(values))
@@ -65,22 +57,24 @@ def recorded_splits(folder: str | Path, modalities: tuple[str, ...]) -> dict[str
     return dict.fromkeys(modalities, last)
 
 
-def check_split(options: Options, split: Split, modalities: tuple[str, ...], unit: str) -> str:
+def check_split(
+    folder: str | Path, split: Split, modalities: tuple[str, ...], *, unit: str, allow_mismatch: bool
+) -> str:
     """Compare the split of the pretrained files with that of the run; return what every result records of it.
 
     Raises:
-        UserError: one was pretrained on another split, and --allow_split_mismatch is not given.
+        UserError: one was pretrained on another split, and that is not allowed.
     """
-    recorded = recorded_splits(options.checkpointdir, modalities)
+    recorded = recorded_splits(folder, modalities)
     found = {m: "same" if h == split.hash else h for m, h in recorded.items()}
     text = found[modalities[0]] if len(set(found.values())) == 1 else ", ".join(f"{m} {h}" for m, h in found.items())
     if set(found.values()) <= {"same", UNKNOWN}:
         return text
     if split.protocol == OVERFIT:
         return f"overfit, checkpoints of {text}"
-    if not options.allow_split_mismatch:
+    if not allow_mismatch:
         raise UserError(
-            f"{Path(options.checkpointdir) / PRETRAINED}: field splits: expected {split.hash} (--split_seed "
+            f"{Path(folder) / PRETRAINED}: field splits: expected {split.hash} (--split_seed "
             f"{split.seed}, {split.protocol}), found {text}: these checkpoints may have learned {unit} that this run "
             "chooses on; pretrain again, or pass --allow_split_mismatch"
         )

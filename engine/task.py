@@ -16,12 +16,35 @@ if TYPE_CHECKING:
 
     from torch import Tensor, device, nn
 
+    from datasets.data_module import DataModule, LoaderOptions
+    from datasets.splits import Split
     from engine.compute import Compute
     from utils.args import Options, Parser
     from utils.run_folder import RunFolder
 
 Metrics = dict[str, float | None]
 State = dict[str, "Tensor"]
+
+
+def loader_options(options: Options) -> LoaderOptions:
+    """Return how the loaders of a data module make batches."""
+    from datasets.data_module import LoaderOptions  # with torch, which the parsers of options do not need
+
+    return LoaderOptions(
+        batch_size=options.batchsize,
+        seed=options.seed,
+        workers=options.workers,
+        pin_memory=options.pin_mem,
+        max_bad_files=options.max_bad_files,
+    )
+
+
+def data_module(data: Any, split: Split, options: Options) -> DataModule:
+    """Return a data set with its split, and loaders as the options say."""
+    from datasets.bad_files import BadFiles
+    from datasets.data_module import DataModule
+
+    return DataModule(data, split, loader_options(options), BadFiles(options.max_bad_files))
 
 
 class Evaluator(Protocol):
@@ -42,7 +65,7 @@ class Stage:
         name: of the phase, a part of file names.
         model: returns the network, on any device, from the trained networks of the stages before, and logs what it
             starts from; None: there is nothing to train yet.
-        data, loader: what is evaluated on, and learned from.
+        data: of which `parts` are learned from, and `val` is evaluated on.
         shared: the network depends on what other pretrainings have left in checkpointdir, so that it is trained while
             its folder is locked.
     """
@@ -50,8 +73,8 @@ class Stage:
     name: str
     model: Callable[[dict[str, nn.Module], Callable[[str], None]], nn.Module | None]
     data: Any
-    loader: Any
     epochs: int
+    parts: tuple[str, ...] = ("train",)
     shared: bool = False
 
 
@@ -60,16 +83,16 @@ class Pretraining:
     """The stages of a pretraining and what they leave in checkpointdir.
 
     Args:
-        modalities: all whose split pretrain.json may record; the stages that are not shared are named after some.
         files: returns the tensors by file name, from the trained networks by stage.
+        modalities: all whose split pretrain.json may record; the stages that are not shared are named after some.
         facts: returns what pretrain.json records beside the splits.
         check: refuses what checkpointdir holds already and does not fit; called again before files are written.
         next_command: from the names of the files, the main to run next and options for it.
     """
 
     stages: list[Stage]
-    modalities: tuple[str, ...]
     files: Callable[[dict[str, nn.Module]], dict[str, State]]
+    modalities: tuple[str, ...] = ()
     facts: Callable[[], dict[str, Any]] = dict
     check: Callable[[], None] = lambda: None
     next_command: Callable[[Iterable[str]], tuple[str, dict[str, Any]]] | None = None
@@ -109,6 +132,8 @@ class Task:
             run, unless they are given.
         rebuilt_from: options that a trained network and its data are rebuilt from.
         agreeing: those of them that may be typed for a test if they are the same as in training.
+        searchable_parts: parts of the network that can be searched, of fusion, neck, head and cells.
+        other_parts: parts that cannot, or not yet.
         fields: of best.pt, beside those of every task: the type of each (utils/untrusted.py).
     """
 
@@ -121,6 +146,8 @@ class Task:
     from_search: tuple[str, ...] = ("checkpointdir",)
     rebuilt_from: tuple[str, ...] = ()
     agreeing: tuple[str, ...] = ()
+    searchable_parts: tuple[str, ...] = ("fusion",)
+    other_parts: tuple[str, ...] = ("head",)
     fields: dict[str, Any] = {}  # noqa: RUF012
 
     def load(self) -> Task:
@@ -183,9 +210,21 @@ class Task:
         """Build the frozen encoders; `pretrained`: with the weights of checkpointdir."""
         raise NotImplementedError
 
-    def space(self, options: Options, streams: nn.Module) -> Any:
-        """Return the search space that the options describe."""
+    def searched_parts(self, options: Options) -> tuple[str, ...]:
+        """Return the parts that a search searches: those of --search_parts, else all that can be."""
+        return tuple(options.search_parts.split(",")) if options.search_parts else self.searchable_parts
+
+    def frozen_parts(self, options: Options) -> tuple[str, ...]:
+        """Return the parts whose weights do not learn in a search, beside the encoders."""
+        return tuple(options.freeze_parts.split(",")) if options.freeze_parts else ()
+
+    def spaces(self, options: Options, streams: nn.Module) -> dict[str, Any]:
+        """Return the search space of each part that is searched, as the options describe it."""
         raise NotImplementedError
+
+    def readers(self, options: Options, streams: nn.Module) -> dict[str, Any]:
+        """Return what reads the genotype of each part (models/search/architecture.py); every space is a reader."""
+        return self.spaces(options, streams)
 
     def build_supernet(self, options: Options, data: Any) -> nn.Module:
         """Build the network that is searched: `searchables()` gives its supernets by part and place."""
@@ -203,7 +242,7 @@ class Task:
 
     def pretraining(self, options: Options, data: Any) -> Pretraining:
         """Return the stages of a pretraining; none where the task has no pretraining."""
-        return Pretraining([], (), lambda models: {})
+        return Pretraining([], lambda models: {})
 
     def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
         """Return a dict with "loss"; where ranks share a batch, the mean of their dicts is that of the whole batch."""

@@ -10,7 +10,7 @@ from typing import Any
 from datasets.splits import Split
 from engine.progress import metric_of
 from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.genotype_file import read_any
+from models.search.parts import read_any
 from report.formatting import LARGEST, number
 from report.metrics import read_metrics
 from utils import checkpoint
@@ -150,7 +150,7 @@ class Run:
     def genotype(self) -> Genotype | None:
         """The genotype that was derived or trained; for a test that of its training, if the folder exists."""
         path = self.trained.path / "genotype.json" if self.trained and not self.fused else None
-        return read_any(path) if path and path.exists() else None
+        return read_any(path).parts.get("fusion") if path and path.exists() else None
 
     @cached_property
     def bad_files(self) -> list[str]:

@@ -36,7 +36,9 @@ def assert_same_run(one: Path, other: Path) -> None:
         for name in {"train_loss", "arch_loss", "AP_val"} & a.keys():
             assert a[name] == pytest.approx(b[name], **CLOSE)
     if (one / "genotype.json").exists():
-        a, b = (json.loads((folder / "genotype.json").read_text())["cells"] for folder in (one, other))
+        a, b = (
+            json.loads((folder / "genotype.json").read_text())["parts"]["fusion"]["cells"] for folder in (one, other)
+        )
         assert a == b
 
 

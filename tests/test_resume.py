@@ -91,7 +91,7 @@ def test_a_killed_run_ends_as_a_whole_one(whole, place, kind, strike, workers):
     place.workers = workers
     assert go(place, kind) == 0
     if workers:  # the only thing that results know of the second process
-        args = json.loads((place.folder(kind) / "genotype.json").read_text())["meta"]["args"]
+        args = json.loads((place.folder(kind) / "genotype.json").read_text())["parts"]["fusion"]["meta"]["args"]
         assert args["workers"] == workers
         return check_tensors(whole.folder(kind), place.folder(kind))
     return check_same(whole, place, kind)
@@ -344,7 +344,7 @@ def test_another_genotype_is_refused(whole, place, monkeypatch, capsys):
         patched.setattr(Checkpointer, "on_step_end", struck_once(Checkpointer.on_step_end, 3, signal.SIGTERM))
         assert go(place, "found") == 3
     genotype = json.loads((place.root / "genotype.json").read_text())
-    edges = genotype["cells"][0]["edges"]
+    edges = genotype["parts"]["fusion"]["cells"][0]["edges"]
     edges[0][1], edges[1][1] = edges[1][1], edges[0][1]
     del genotype["id"]
     (place.root / "genotype.json").write_text(json.dumps(genotype))

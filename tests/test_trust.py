@@ -33,10 +33,11 @@ from datasets.detection.opening import open_data_set, open_source
 from datasets.detection.registry import locate
 from datasets.detection.voc_xml import read_names
 from datasets.images import MAX_PIXELS, read_rgb
-from engine.pretrained import options_from_pretraining
+from engine.pretrained import pretrained_with
 from models.detection.streams import Streams
 from report.metrics import read_metrics
 from report.plots import View, draw_detections, plot_curves
+from tasks.detection.flira import FLIRA
 from tasks.detection.stream_files import stream_sizes
 from tests.spoil import LEAVING
 from tests.tiny_sets import make_tiny_own
@@ -46,6 +47,7 @@ from tools.data_checks.unlisted_files import unlisted_files
 from utils import checkpoint
 from utils.args import Options, command
 from utils.errors import UserError, printable
+from utils.untrusted import options_from_run
 
 # Pipes, folders and devices in the place of files.
 
@@ -280,9 +282,11 @@ OPTIONS = {
 def test_options_of_a_pretraining_that_are_none(tmp_path, name):
     value, words = OPTIONS[name]
     (tmp_path / "pretrain.json").write_text(json.dumps({name: value}))
-    options = Options({"checkpointdir": str(tmp_path)}, {}, {})
+    options = Options({}, {}, {})
     with pytest.raises(UserError, match=rf"pretrain.json: {re.escape(words)}"):
-        options_from_pretraining(options, ("backbone", "image_size", "anchor_scale"))
+        options_from_run(
+            options, pretrained_with(tmp_path), FLIRA.from_pretraining, source=str(tmp_path / "pretrain.json")
+        )
 
 
 # Names that speak to the terminal, or to matplotlib.

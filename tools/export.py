@@ -25,13 +25,13 @@ from datasets.detection.transforms import fill_from_mean
 from models.detection.export import ExportedDetector, RawDetector, WithLogits
 from tasks.detection.flira import FLIRA
 from tasks.detection.predictor import Predictor
+from tasks.detection.weights import KEY, SUFFIX, save_weights
 from utils import checkpoint
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.files import replace_file
 from utils.run_folder import commit
 from utils.untrusted import check_fields
-from utils.weights import KEY, SUFFIX, save_weights
 
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 BOX_TOLERANCE_PX = 0.5

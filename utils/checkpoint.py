@@ -28,12 +28,13 @@ ZIP = b"PK\x03\x04"  # how a file of torch.save begins, but for the form before 
 MAX_SHARED = 2  # times the file's size that its tensors may have, as two may share numbers
 
 
-def load(path: Path) -> dict:
+def load(path: str | Path) -> dict:
     """Read a checkpoint onto the CPU.
 
     Raises:
         UserError: the file is missing, damaged, or holds more than tensors and plain values.
     """
+    path = Path(path)
     try:
         check_sums(plain_file(path))
         data = torch.load(path, map_location="cpu", weights_only=True)

@@ -256,18 +256,19 @@ def check_fields(state: dict, source: str, *, options: Iterable[str], fields: di
         UserError: names the first field that is missing or wrong.
     """
     for name, check in (FIELDS | {n: c for n, c in fields.items() if "." not in n}).items():
-        _check_field(state, name, check, source)
+        check_field(state, name, check, source)
     for name in {name for name in (*FIELDS, *fields) if "." not in name} - {"model"}:
         check_plain(state[name], f"{source}: {name}")
     for name in options:
-        _check_field(state, f"args.{name}", INHERITED[name], source)
+        check_field(state, f"args.{name}", INHERITED[name], source)
     for name, check in fields.items():
-        _check_field(state, name, check, source)
+        check_field(state, name, check, source)
     if state["args"].get("baseline") is None and not state["genotype"]:
         raise UserError(f"{source}: genotype: expected one, as args.baseline names none, found nothing")
 
 
-def _check_field(state: dict, name: str, check: Check, source: str) -> None:
+def check_field(state: dict, name: str, check: Check, source: str) -> None:
+    """Refuse a value that is missing or does not fit; `name` has dots where it lies in an object."""
     value, (fits, expected) = state, check
     for key in name.split("."):
         value = value.get(key, _NOTHING) if isinstance(value, dict) else _NOTHING

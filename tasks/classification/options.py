@@ -15,7 +15,7 @@ F1_TYPES = ("weighted", "micro", "macro", "samples")
 def add_options(parser: Parser, section: str, preset: DataSet) -> None:
     """Add the options of "pretrain", "search" or "found"."""
     where = f"checkpoints/{preset.name}"
-    parser.set_defaults(augment=False, f1_type="weighted", cache_level=None, backbone=preset.backbone)
+    parser.set_defaults(augment=False, f1_type="weighted", backbone=preset.backbone)
     parser.set_defaults(checkpointdir=where)
     add_data_options(parser, preset)
     if section == "pretrain":

@@ -17,8 +17,10 @@ from datasets.data_module import DataModule
 from engine.pretrained import PRETRAINED, check_split, pretrained_with
 from engine.task import Pretraining, Stage, Task
 from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.space import Space
+from models.search.architecture import Architecture, Reader
+from models.search.fusion_cells.choices import SEQUENCES
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.space import Space
 from tasks.classification import build
 from tasks.classification.options import F1_TYPES
 from tasks.classification.presets import DataSet
@@ -43,7 +45,6 @@ class Classification(Task):
 
     predictions_file = "predictions.json"
     from_pretraining = ("backbone",)
-    agreeing = ()
 
     def __init__(self, preset: DataSet, f1_type: str = "weighted"):
         self.preset, self.f1_type = preset, f1_type
@@ -92,7 +93,8 @@ class Classification(Task):
         if record.get("classes", data.data.classes) != data.data.classes:
             found = short(json.dumps(record["classes"]))
             raise UserError(f"{path}: classes: expected those of the data, {len(data.data.classes)}, found {found}")
-        return check_split(options, data.split, data.data.modalities, data.unit)
+        allowed = options.allow_split_mismatch
+        return check_split(path.parent, data.split, data.data.modalities, unit=data.unit, allow_mismatch=allowed)
 
     def check_trained(self, options: Options, state: dict, source: str) -> None:
         if options.baseline not in (None, "sum", "concat", *self.preset.files):
@@ -110,8 +112,11 @@ class Classification(Task):
         encoders = {m: build.build_encoder(self.preset, options, m) for m in data.data.modalities}
         return build.assemble_encoders(self.preset, options, encoders)
 
-    def space(self, options: Options, streams: Encoders) -> Space:
-        return build.make_space(options, streams)
+    def spaces(self, options: Options, streams: Encoders) -> dict[str, Space]:
+        return {"fusion": build.make_space(options, streams)}
+
+    def readers(self, options: Options, streams: Encoders) -> dict[str, Reader]:
+        return {"fusion": FusionReader(streams.tap_names, streams.level_names, options.C, rank=SEQUENCES)}
 
     def build_supernet(self, options: Options, data: DataModule) -> FusionClassifier:
         return build.supernet(options, self.build_streams(options, data))
@@ -121,7 +126,7 @@ class Classification(Task):
         options: Options,
         data: DataModule,
         streams: Encoders,
-        architecture: Genotype | None,
+        architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionClassifier:
         return build.found_classifier(options, streams, architecture)
@@ -136,11 +141,10 @@ class Classification(Task):
             seed_everything(options.seed)  # so that a modality trained alone equals one of both
             encoder = build.build_encoder(self.preset, options, modality, not options.no_imagenet)
             model, own = SingleClassifier(modality, encoder), data.of(modality)
-            loader = own.loader("train", train=True)
-            stages.append(Stage(modality, lambda models, log, m=model: m, own, loader, options.epochs))
+            stages.append(Stage(modality, lambda models, log, m=model: m, own, options.epochs))
         return Pretraining(
             stages,
-            tuple(self.preset.files),
+            modalities=tuple(self.preset.files),
             files=lambda models: {
                 build.encoder_file(self.preset, options, m).name: model.encoder.state_dict()
                 for m, model in models.items()

@@ -22,14 +22,14 @@ from datasets.detection.transforms import DetectionTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal
 from engine.compute import pick_compute
 from engine.step import move
-from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.architecture import architecture_from_json
 from tasks.detection import build
 from tasks.detection.flira import FLIRA
+from tasks.detection.weights import SUFFIX, load_weights
 from utils import checkpoint
 from utils.args import Options
-from utils.errors import UserError, short
-from utils.untrusted import check_fields, options_from_run
-from utils.weights import SUFFIX, load_weights
+from utils.errors import UserError
+from utils.untrusted import check_field, check_fields, options_from_run
 
 SENSORS = ("rgb", "thermal")
 Picture = str | Path | Tensor
@@ -78,7 +78,7 @@ class Predictor:
         self.sensors = build.needed_modalities(options.baseline)
         streams, genotype = build.make_streams(options, self.sensors), state["genotype"]
         if genotype:
-            genotype = genotype_from_json(genotype, str(path), streams.tap_names, streams.level_names, options.C)
+            genotype = architecture_from_json(genotype, str(path), build.readers(options, streams))
         model = build.assemble(options, streams, build.make_head(options), genotype, facts["normalization"])
         checkpoint.load_state(model, state["model"], str(path))
         self.options, self.normalization = options, facts["normalization"]
@@ -157,28 +157,34 @@ def _fit(rgb: Tensor, thermal: Tensor, names: dict[str, Any]) -> Tensor:
 
 
 def read_facts(data: dict, num_classes: int, source: str) -> dict[str, Any]:
-    """Return classes, normalization and thermal counts as a checkpoint tells them; anyone may have written it.
+    """Return classes, normalization and thermal counts as a checkpoint has them; anyone may have written it.
 
     Raises:
         UserError: a field is not what it must be; names it.
     """
-    classes, counts = data.get("classes"), data.get("thermal_counts")
-    texts = isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
-    if not texts or not 0 < len(classes) <= num_classes:
-        raise UserError(f"{source}.classes: expected 1 to {num_classes} names, found {short(classes)}")
-    if counts is not None and not (_numbers(counts, 2) and counts[0] < counts[1]):
-        raise UserError(f"{source}.thermal_counts: expected two numbers, dark and bright, found {short(counts)}")
-    both = data.get("normalization")
-    fits = isinstance(both, dict) and all(isinstance(both.get(m), list) and len(both[m]) == 2 for m in SENSORS)
-    if (
-        not fits
-        or not all(_numbers(n, 3) for m in SENSORS for n in both[m])
-        or min(both[m][1] for m in SENSORS)[0] <= 0
-    ):
-        expected = "mean and standard deviation, three numbers each, of rgb and thermal"
-        raise UserError(f"{source}.normalization: expected {expected}, found {short(both)}")
-    normalization = {m: tuple(tuple(numbers) for numbers in both[m]) for m in SENSORS}
-    return {"classes": classes, "normalization": normalization, "thermal_counts": tuple(counts) if counts else None}
+    statistics = "mean and standard deviation, three numbers each, of rgb and thermal"
+    fields = {
+        "classes": (lambda names: _texts(names) and 0 < len(names) <= num_classes, f"1 to {num_classes} names"),
+        "thermal_counts": (lambda v: v is None or (_numbers(v, 2) and v[0] < v[1]), "two numbers, dark and bright"),
+        "normalization": (_is_normalization, statistics),
+    }
+    data = {"thermal_counts": None} | data
+    for name, check in fields.items():
+        check_field(data, name, check, source)
+    normalization = {m: tuple(tuple(numbers) for numbers in data["normalization"][m]) for m in SENSORS}
+    counts = tuple(data["thermal_counts"]) if data["thermal_counts"] else None
+    return {"classes": data["classes"], "normalization": normalization, "thermal_counts": counts}
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
+def _is_normalization(value: Any) -> bool:
+    pairs = [value.get(m) for m in SENSORS] if isinstance(value, dict) else [None]
+    if not all(isinstance(pair, list) and len(pair) == 2 and all(_numbers(n, 3) for n in pair) for pair in pairs):
+        return False
+    return min(std[0] for _, std in pairs) > 0
 
 
 def _numbers(value: Any, count: int) -> bool:

@@ -50,15 +50,14 @@ def detector_pretraining(options: Options, data: DataModule) -> Pretraining:
     """Return the stages that --modality asks for; the detectors are built here, as checks compare their shapes."""
     modalities = MODALITIES if options.modality == "both" else (options.modality,)
     detectors = {m: build_detector(options, m, data.data.normalization) for m in modalities}
-    loader = data.loader(*data.learning, train=True)
-    stages = [Stage(m, lambda models, log, d=d: d, data, loader, options.epochs) for m, d in detectors.items()]
+    stages = [Stage(m, lambda models, log, d=d: d, data, options.epochs, data.learning) for m, d in detectors.items()]
     if set(modalities) <= set(MODALITIES):
         model = lambda models, log: shared_head_model(options, data, models, log)  # noqa: E731
-        stages.append(Stage(HEAD, model, data, loader, options.head_epochs, shared=True))
+        stages.append(Stage(HEAD, model, data, options.head_epochs, data.learning, shared=True))
     return Pretraining(
         stages,
-        tuple(INPUTS),
         files=lambda models: finished_files(options, models),
+        modalities=tuple(INPUTS),
         facts=lambda: {name: options[name] for name in FROM_PRETRAINING} | {"data": data.data.facts},
         check=lambda: check_others(options, data, detectors),
         next_command=lambda files: next_main(options, files),
@@ -182,7 +181,7 @@ def check_others(options: Options, data: DataModule, detectors: dict[str, Single
     if more or modality not in MODALITIES or not (folder / options.fullbb_path).exists():
         return
     (other,) = (m for m in MODALITIES if m != modality)
-    check_split(options, data.split, (other,), data.unit)
+    check_split(folder, data.split, (other,), unit=data.unit, allow_mismatch=options.allow_split_mismatch)
     half = streams_of(checkpoint.load(folder / options.fullbb_path), [other])
     expected = {other + name[len(modality) :]: value for name, value in detector.stream_state().items()}
     if half:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from datasets.data_module import DataModule
 from datasets.detection.names import DATA_SETS, is_description
 from engine.pretrained import check_split, differing, pretrained_with
-from engine.task import ExtraTest, Pretraining, Task
+from engine.task import ExtraTest, Task
 from models.detection.detector import FusionDetector
 from models.detection.streams import Streams
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.space import Space
+from models.search.architecture import Architecture, Reader
+from models.search.space import Space
 from tasks.detection import build
 from tasks.detection.box_fusion import BoxFusion
 from tasks.detection.options import BASELINES
@@ -81,6 +81,8 @@ class Detection(Task):
         "args.baseline": (lambda name: name in (None, *BASELINES), "a known baseline"),
     }
 
+    open_data, pretraining = staticmethod(build.open_data), staticmethod(detector_pretraining)
+
     def __init__(self, name: str, title: str):
         self.name, self.title = name, title
 
@@ -95,9 +97,6 @@ class Detection(Task):
         if options.overfit and not options.is_given("hflip"):
             options = options.with_values("default", hflip=0.0)  # the very pairs that are chosen on
         return options
-
-    def open_data(self, options: Options) -> DataModule:
-        return build.open_data(options)
 
     def complete(self, options: Options, data: DataModule) -> Options:
         """Add the number of classes, and the sizes of the streams and of a widened fusion."""
@@ -152,7 +151,8 @@ class Detection(Task):
 
     def check_pretrained(self, options: Options, data: DataModule) -> str:
         modalities = build.needed_modalities(options.baseline)
-        text = check_split(options, data.split, modalities, data.unit)
+        folder, allowed = options.checkpointdir, options.allow_split_mismatch
+        text = check_split(folder, data.split, modalities, unit=data.unit, allow_mismatch=allowed)
         build.check_facts(options, data)
         return text
 
@@ -169,25 +169,25 @@ class Detection(Task):
         make = build.load_streams if pretrained else build.make_streams
         return make(options, build.needed_modalities(options.baseline))
 
-    def space(self, options: Options, streams: Streams) -> Space:
-        return build.make_space(options, streams)
+    def spaces(self, options: Options, streams: Streams) -> dict[str, Space]:
+        return {"fusion": build.make_space(options, streams)}
+
+    def readers(self, options: Options, streams: Streams) -> dict[str, Reader]:
+        return build.readers(options, streams)
 
     def build_supernet(self, options: Options, data: DataModule) -> FusionDetector:
-        return build.build_supernet(options, data)
+        return build.build_supernet(options, data, self.searched_parts(options))
 
     def build_network(
         self,
         options: Options,
         data: DataModule,
         streams: Streams,
-        architecture: Genotype | None,
+        architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionDetector:
         head = build.load_head(options, build.head_path(options)) if pretrained else build.make_head(options)
         return build.assemble(options, streams, head, architecture, data.data.normalization)
-
-    def pretraining(self, options: Options, data: DataModule) -> Pretraining:
-        return detector_pretraining(options, data)
 
     def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
         """Return the losses of a batch, or of this rank's share of one: see `Head.losses`."""

@@ -11,11 +11,11 @@ from main_darts_found_flira import main as found
 from models.detection.export import ExportedDetector
 from tasks.detection.flira import FLIRA as detection
 from tasks.detection.predictor import Predictor
+from tasks.detection.weights import load_weights
 from tests.run_commands import named, refused, run
 from tools.export import differing
 from tools.export import main as export
 from utils.subprocesses import ROOT
-from utils.weights import load_weights
 
 RGB, THERMAL = "images_rgb_test/data", "images_thermal_test/data"
 WITHOUT_TORCH = "import runpy, sys; sys.modules['torch'] = None; runpy.run_path({!r}, run_name='__main__')"
@@ -88,7 +88,7 @@ def test_one_file_is_as_good_as_the_run(network, tiny_flir, tmp_path, capsys):
     run(export, capsys, "--eval_exp_dir", network, "--weights", file)
     pair = first_pair(tiny_flir)
     assert Predictor(str(file), "cpu")(*pair, score=0) == Predictor(network, "cpu")(*pair, score=0)
-    assert load_weights(file)["genotype"]["space"] == "fusion_v2"
+    assert load_weights(file)["genotype"]["parts"]["fusion"]["space"] == "fusion_v2"
     content = file.read_bytes()
     for name, spoilt in {"cut": content[:-50], "text": b"no weights", "empty": b""}.items():
         (tmp_path / f"{name}.safetensors").write_bytes(spoilt)
