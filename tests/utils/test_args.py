@@ -47,7 +47,7 @@ def test_typed_over_section_over_top_over_default(tmp_path):
     assert read("pretrain", "--config", file).epochs == 7
     typed = read("search", "--config", file, "--epochs", "30")  # the default, typed, wins as well
     assert typed.epochs == 30
-    assert set(typed.typed) == {"config", "epochs", "data"}
+    assert set(typed.typed_names) == {"config", "epochs", "data"}
 
 
 def test_config_values_are_converted_as_typed_ones(tmp_path):
