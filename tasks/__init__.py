@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 from engine.task import Task
-from tasks.classification import options as classification
+from tasks.classification import options as classification_options
 from tasks.classification.presets import DATA_SETS, DataSet
-from tasks.detection import options as detection
+from tasks.detection import options as detection_options
 from utils.args import Parser
 
 
@@ -30,12 +30,13 @@ def load_classification(preset: DataSet) -> Task:
     return Classification(preset)
 
 
-TASKS = {"flira": TaskEntry("flira", "NAS-DSF: objects in RGB-thermal pairs", detection.add_options, load_detection)}
+TITLE = "NAS-DSF: objects in RGB-thermal pairs"
+TASKS = {"flira": TaskEntry("flira", TITLE, detection_options.add_options, load_detection)}
 TASKS |= {
     name: TaskEntry(
         name,
         preset.title,
-        partial(classification.add_options, preset=preset),
+        partial(classification_options.add_options, preset=preset),
         partial(load_classification, preset),
     )
     for name, preset in DATA_SETS.items()
