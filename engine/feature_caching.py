@@ -52,7 +52,7 @@ class Plan:
 
 
 def check_caching(
-    mode: str, typed: Collection[str] = (), dry_run: bool = False, changing: str = "", trains: bool = True
+    mode: str, typed_names: Collection[str] = (), dry_run: bool = False, changing: str = "", trains: bool = True
 ) -> None:
     """Refuse options without effect, and a cache of inputs that training changes.
 
@@ -64,7 +64,7 @@ def check_caching(
         trains: whether the command trains.
     """
     used = {"off": ("cache_dtype",) if trains and dry_run else (), "ram": ("cache_level", "cache_dtype")}
-    unused = [name for name in OPTIONS if name in typed and name not in used.get(mode, OPTIONS)]
+    unused = [name for name in OPTIONS if name in typed_names and name not in used.get(mode, OPTIONS)]
     if unused:
         raise UserError(f"--{unused[0]}: no effect with --cache_features {mode}")
     if trains and mode in ("ram", "disk") and changing:

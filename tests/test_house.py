@@ -25,7 +25,7 @@ SENSORS = re.compile(r"(?<![a-z])(thermal|rgb|flira?|films?|posters?)(?![a-z])",
 WITHOUT_SENSORS = ("engine/", "commands/", "models/search/")
 MAX_MAIN, MAX_UTILS_FILES, MAX_UTILS_LINES = 20, 20, 2500
 RETIRED_FILES = {"keeper", "settling", "searching", "learning", "plain", "inherit", "testing", "experiment", "small"}
-RETIRED_FILES |= {"claims", "likeliest", "labelled_parts", "parts", "pooling", "bars"}
+RETIRED_FILES |= {"claims", "likeliest", "labelled_parts", "pooling", "bars"}
 RETIRED = {"Keeper", "Settling", "Searching", "Setting", "Parts", "LabelledParts", "OthersFolder", "Several", "Lost"}
 RETIRED |= {"keeper", "settle", "at_rest", "at_work", "owners", "take_up", "say_if_finished", "unseen", "at_once"}
 RETIRED |= {"ALONE", "TOGETHER", "FEW", "CODE", "WAYS", "mine", "own_draws", "drawn_by_all", "enough", "learns"}
@@ -113,9 +113,9 @@ def test_retired_words_are_no_names(folder):
     for name in sources():
         if not name.startswith(folder) or name.startswith(RENDERER):
             continue
-        if Path(name).stem in RETIRED_FILES or name in ("utils/commands.py", "utils/found.py"):
+        if Path(name).stem in RETIRED_FILES or name in ("utils/commands.py", "utils/found.py", "datasets/parts.py"):
             wrong.append(f"{name}: file")
         for line, kind, word in names_in(tree_of(name)):
-            if word in RETIRED or (word in RETIRED_FUNCTIONS and kind in ("function", "argument")):
+            if word in RETIRED or (word in RETIRED_FUNCTIONS and kind == "function"):
                 wrong.append(f"{name}:{line}: {kind} {word}")
     assert not wrong

@@ -78,11 +78,11 @@ def find_images(
         report(MissingImage(f"{folders[modality]}: expected the folder of the {spelled(modality)} images, found none"))
     if missing:
         return []
-    look_up, owners, records = cache(_images_below), {}, []
+    look_up, claimed, records = cache(_images_below), {}, []
     for image in images:
         with reported(report):
             found = {m: _find(source, m, folders[m], image.file_name, look_up) for m in source.modalities}
-            _check_paths(owners, found, image.file_name)
+            _check_paths(claimed, found, image.file_name)
             file_name = source.prefix(origin) + _with_suffix(image.file_name, found[source.modalities[0]])
             paths = {modality: found[modality] for modality in source.channels}
             boxes = {"boxes_xyxy": image.boxes_xyxy, "labels": image.labels}
@@ -104,7 +104,7 @@ def without_suffix(file_name: str) -> PurePosixPath:
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
 
 
-def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) -> None:
+def _check_paths(claimed: dict[str, str], paths: dict[str, str], annotated: str) -> None:
     """Refuse one image in two modalities or two records: folders are missing, or the rule of names is wrong."""
     if len(set(paths.values())) < len(paths):
         same = [modality for modality, path in paths.items() if list(paths.values()).count(path) > 1][::-1]
@@ -114,7 +114,7 @@ def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) 
             "which part of the name tells them apart (names in the YAML)?"
         )
     for modality, path in paths.items():
-        owner = owners.setdefault(path, annotated)
+        owner = claimed.setdefault(path, annotated)
         if owner != annotated:
             unit = "pair" if len(paths) > 1 else "annotated image"
             raise UserError(
