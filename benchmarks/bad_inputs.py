@@ -38,10 +38,10 @@ from commands.options import parser_of
 from datasets.detection.opening import open_data_set
 from datasets.images import read_rgb, read_thermal
 from models.detection.fusions import found_fusions
-from models.search.fusion_cells.genotype import Genotype, cell_to_json, genotype_to_json
-from models.search.fusion_cells.genotype_file import read_genotype
-from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.architecture import Architecture, read_architecture
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.fusion_cells.space import fusion_space, random_genotype
 from tasks import TASKS
 from tasks.detection.flira import FLIRA
 from tests import spoil
@@ -89,16 +89,16 @@ class Reader(NamedTuple):
 
 
 def make_genotype(folder: Path, form: str) -> Path:
-    genotype = random_genotype(Space(len(INPUTS), CHANNELS), INPUTS, LEVELS, 0)
+    genotype = random_genotype(fusion_space(INPUTS, LEVELS, CHANNELS), 0)
     path = folder / f"genotype.{form}"
-    path.write_text(json.dumps(genotype_to_json(genotype)) if form == "json" else text_form(genotype))
+    path.write_text(json.dumps(Architecture({"fusion": genotype}).to_json()) if form == "json" else text_form(genotype))
     return path
 
 
 def text_form(genotype: Genotype) -> str:
     """Return the public text form."""
     cells = []
-    for cell in map(cell_to_json, genotype.cells):
+    for cell in (cell.to_json() for cell in genotype.cells):
         steps = [f"StepGenotype({', '.join(f'{k}={v!r}' for k, v in step.items())})" for step in cell["steps"]]
         edges = [tuple(edge) for edge in cell["edges"]]
         cells.append(f"Genotype(edges={edges!r}, steps=[{', '.join(steps)}], concat={cell['concat']!r})")
@@ -106,12 +106,15 @@ def text_form(genotype: Genotype) -> str:
 
 
 def read_a_genotype(path: Path) -> bool:
-    genotype = read_genotype(path, INPUTS, LEVELS, CHANNELS)
+    readers = {"fusion": FusionReader(INPUTS, LEVELS, CHANNELS)}
+    architecture = read_architecture(path, readers)
     again = path.with_name("again.json")
-    again.write_text(json.dumps(genotype_to_json(genotype)))
-    assert read_genotype(again, INPUTS, LEVELS, CHANNELS) == genotype
+    again.write_text(json.dumps(architecture.to_json()))
+    assert read_architecture(again, readers) == architecture
     taps = [torch.zeros(1, CHANNELS, 2, 2) for _ in INPUTS]
-    assert all(fusion.eval()(taps).shape == taps[0].shape for fusion in found_fusions(genotype, 0.0))
+    assert all(
+        fusion.eval()(taps).shape == taps[0].shape for fusion in found_fusions(architecture.parts["fusion"], 0.0)
+    )
     return False
 
 

@@ -29,7 +29,7 @@ from models.detection.detector import FusionDetector
 from models.detection.fusions import searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import Streams
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection.flira import FLIRA as detection
 from utils.checkpoint import save
@@ -103,7 +103,7 @@ def work(args: argparse.Namespace) -> None:
 def build(args: argparse.Namespace, parts: DataModule, dtype: torch.dtype) -> Session:
     """Return a session with the supernet of the seed."""
     seed_everything(args.seed)
-    fusions = searchable_fusions(Space(2 * REPEATS, CHANNELS), LEVELS, 0.0)
+    fusions = searchable_fusions(CellSpace(2 * REPEATS, CHANNELS), LEVELS, 0.0)
     head = DetectionHead(CHANNELS, len(parts.data.classes), num_levels=LEVELS, anchor_scale=2.0)
     streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
     model = FusionDetector(streams, fusions, head, parts.data.normalization)

@@ -31,7 +31,7 @@ from models.detection.detector import FusionDetector
 from models.detection.fusions import searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import MODALITIES, Streams
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection.flira import FLIRA as detection
 
@@ -83,7 +83,7 @@ def make_unit(batch: dict, image_size: int) -> Callable[[], None]:
 def make_model(compute: Compute) -> FusionDetector:
     """Return the supernet at published sizes."""
     streams = Streams(BACKBONE, CHANNELS, REPEATS, LEVELS)
-    fusions = searchable_fusions(Space(len(streams.tap_names), CHANNELS), LEVELS, 0.0)
+    fusions = searchable_fusions(CellSpace(len(streams.tap_names), CHANNELS), LEVELS, 0.0)
     normalization = dict.fromkeys(MODALITIES, STATISTICS)
     return compute.place(FusionDetector(streams, fusions, DetectionHead(CHANNELS, CLASSES), normalization)).train()
 

@@ -1,29 +1,27 @@
 """Which architecture is trained: that of a search run, of a file, drawn from a seed, or none, for a baseline."""
 
+import random
 from pathlib import Path
 
 from torch import nn
 
 from engine.task import Task
-from models.search.fusion_cells.choices import SPACES, input_names
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.genotype_file import read_genotype
-from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.architecture import Architecture, read_architecture
+from models.search.space import JointSpace
 from utils.args import Options
 
 
-def load_architecture(task: Task, options: Options, source: str, streams: nn.Module) -> Genotype | None:
-    """Return the architecture that the options name.
+def load_architecture(task: Task, options: Options, source: str, streams: nn.Module) -> Architecture | None:
+    """Return the architecture that the options name; None for a baseline.
 
     Args:
         source: one of `commands.options.SOURCES`.
-        streams: whose taps and levels it must be of.
+        streams: encoders whose taps and levels it must fit.
     """
     if source == "baseline":
         return None
-    taps, levels = streams.tap_names, streams.level_names
     if source == "random_genotype":
-        space, names = task.space(options, streams), input_names(options.space, taps, len(levels))
-        return random_genotype(space, names, levels, options.random_genotype, options.max_parameter_free)
+        drawn = JointSpace(task.spaces(options, streams)).sample(random.Random(options.random_genotype))
+        return drawn.with_meta({"random_genotype": options.random_genotype})
     path = options.genotype or Path(options.search_exp_dir) / "genotype.json"
-    return read_genotype(path, taps, levels, options.C, SPACES[options.space].rank)
+    return read_architecture(path, task.readers(options, streams))

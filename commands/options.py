@@ -10,7 +10,7 @@ from engine.task import Task
 from models.search.strategies import COSTS, STRATEGIES
 from utils.args import MakeParser, Options, Parser
 from utils.errors import UserError
-from utils.option_types import above_zero, count, interval, not_negative, positive, probability, seed
+from utils.option_types import above_zero, count, interval, names, not_negative, positive, probability, seed
 
 # What `--help` shows; `--help all` shows every option.
 EVERYDAY = [
@@ -201,6 +201,13 @@ def add_search_options(parser: Parser) -> None:
     add = parser.group("search").add_argument
     text = "docs/search.md; as published: darts, darts2 (second order) (darts)"
     add("--strategy", choices=list(STRATEGIES), default="darts", help=text)
+    text = "parts of the network that are searched, separated by commas (all that can be)"
+    add("--search_parts", type=names, metavar="A,B", help=text)
+    text = "genotype file of the parts that are not searched; a part that it lacks is made by hand (none)"
+    add("--genotype", metavar="FILE", help=text)
+    add("--search_exp_dir", metavar="RUN", help="the same from the genotype.json of a search run (none)")
+    text = "parts that are not searched and whose weights do not learn, such as head (none)"
+    add("--freeze_parts", type=names, metavar="A,B", help=text)
     text = "learning rate of the architecture parameters, Adam (3e-4)"
     add("--arch_learning_rate", type=not_negative, default=3e-4, help=text)
     add("--arch_weight_decay", type=not_negative, default=1e-3, help="weight decay of these (1e-3)")
@@ -277,6 +284,22 @@ def check_combinations(options: Options) -> None:
         raise UserError(f"--arch_warmup: expected less than the {options.epochs} epochs, found {options.arch_warmup}")
     if name == "random" and options.epochs % candidates(options):
         raise UserError(f"--candidates: expected a divisor of {options.epochs} epochs, found {options.candidates}")
+
+
+def check_parts(task: Task, options: Options) -> None:
+    """Refuse parts that the network does not have, or that are both searched and frozen, and an unread file."""
+    searched, searchable = task.searched_parts(options), task.searchable_parts
+    if unknown := [part for part in searched if part not in searchable]:
+        raise UserError(f"--search_parts: expected parts of {', '.join(searchable)}, found {', '.join(unknown)}")
+    others = [part for part in (*searchable, *task.other_parts) if part not in searched]
+    if unknown := [part for part in task.frozen_parts(options) if part not in others]:
+        expected = ", ".join(others)
+        raise UserError(f"--freeze_parts: expected parts that are not searched, {expected}, found {', '.join(unknown)}")
+    sources = [f"--{name}" for name in ("genotype", "search_exp_dir") if options[name] is not None]
+    if len(sources) > 1:
+        raise UserError(f"{sources[0]}: expected no {sources[1]} beside it, found both")
+    if sources and set(searchable) <= set(searched):
+        raise UserError(f"{sources[0]}: no effect without --search_parts: every part is searched")
 
 
 def check_unread(options: Options) -> None:

@@ -24,6 +24,7 @@ from engine.nonfinite import Guard
 from engine.step import Session
 from engine.task import Task
 from report import report
+from utils import __version__
 from utils.args import Options
 from utils.distributed import ranks, ranks_here
 from utils.lock import locked_by_first
@@ -120,8 +121,8 @@ def _start(kind: str, task: Task, options: Options, data: DataModule) -> RunFold
     write_json(run.path / "split.json", data.split.to_json())
     task.write_description(options, run.path)
     # Last, so that a folder that has it is whole.
-    command = {"kind": kind, "given": options.given, "typed": options.typed, "unit": data.unit}
-    run.write_json(COMMAND, command | {"defaults": options.defaults})
+    command = {"kind": kind, "given": options.given_names, "typed": options.typed_names, "unit": data.unit}
+    run.write_json(COMMAND, command | {"version": __version__, "defaults": options.defaults})
     run.log(f"{kind} in {run.path}")
     if ranks().count > 1:
         run.log(f"{ranks().count} processes, {ranks_here().count} of them here; each has a share of --batchsize")
@@ -178,7 +179,9 @@ def check_cache_options(options: Options, data: DataModule | None = None) -> Non
     """Refuse options of the cache without effect, and where `data` are trained on, inputs that training changes."""
     changing = why_changing(data, options.stream_lr) if data else ""
     trains = data is not None
-    check_caching(options.cache_features, options.typed, dry_run=options.dry_run, changing=changing, trains=trains)
+    check_caching(
+        options.cache_features, options.typed_names, dry_run=options.dry_run, changing=changing, trains=trains
+    )
 
 
 def memory_of(context: RunContext) -> dict[str, float]:

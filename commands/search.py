@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from commands.discretize import Settling
-from commands.options import check_combinations
+from commands.discretize import discretize
+from commands.options import check_combinations, check_parts
 from commands.recipe import check_recipe
 from commands.recorder import Recorder, tracking
 from commands.run import (
@@ -25,17 +25,16 @@ from commands.run import (
     print_dry_run,
     running,
 )
-from commands.strategy import Searching, learning_state
+from commands.strategy import StrategyRunner, learning_state
 from engine import bilevel
 from engine.checkpointer import Checkpointer
 from engine.feature_caching import cache_sizes, cached
 from engine.progress import Row
 from engine.step import Session
 from engine.task import Task
-from models.search.fusion_cells.genotype import genotype_to_json
-from models.search.fusion_cells.random_genotypes import draw_cell
-from models.search.parameters import arch_parameters, count_parameters
+from models.search.parameters import arch_parameters, check_searchables, count_parameters
 from models.search.relaxations import Stage
+from models.search.space import JointSpace
 from models.search.strategies import STRATEGIES
 from report.wandb_files import track_files
 from utils.args import Options
@@ -52,6 +51,7 @@ def search(task: Task, options: Options) -> None:
     """Do what the options say, with their one seed."""
     options = task.check_options(options)
     check_combinations(options)
+    check_parts(task, options)
     check_recipe(options)
     seed_everything(options.seed)
     compute = compute_of(options)
@@ -59,7 +59,10 @@ def search(task: Task, options: Options) -> None:
     check_cache_options(options, data)
     facts = {"checkpoint_split": task.check_pretrained(options, data)} | task.facts(data, "search")
     options = task.complete(options, data)
-    model = compute.place(task.build_supernet(options, data))
+    model = task.build_supernet(options, data)
+    check_searchables(model)
+    model.freeze_parts(task.frozen_parts(options))
+    model = compute.place(model)
     context = RunContext(task, options, data, model, compute, facts)
     if options.dry_run:
         print_dry_run(sizes(context))
@@ -82,11 +85,11 @@ def sizes(context: RunContext) -> dict[str, Any]:
 
 
 def prepare_step(model: nn.Module, options: Options) -> None:
-    """Set the supernets to what a step runs: one genotype where it trains one, what is drawn where it draws."""
-    for supernet in (supernet for places in model.searchables().values() for supernet in places.values()):
-        if STRATEGIES[options.strategy].searcher != "gradient":
-            supernet.take(draw_cell(supernet.space, random.Random(options.seed)))
-        supernet.stage = Stage(0.0, "weights")
+    """Set the supernets to what a step runs: one architecture where it trains one, drawn operations where it draws."""
+    space = JointSpace.of(model.searchables())
+    if STRATEGIES[options.strategy].searcher != "gradient":
+        space.activate(space.sample(random.Random(options.seed)))
+    space.set_stage(Stage(0.0, "weights"))
 
 
 def run_search(context: RunContext, run: RunFolder, stop: Stop) -> None:
@@ -102,32 +105,32 @@ def run_search(context: RunContext, run: RunFolder, stop: Stop) -> None:
     cache = cache_options(options) | CACHED_PARTS
     data = cached(context.data, model=model, compute=context.compute, log=run.log, **cache)
     checkpointer.note_features(data)
-    searching = Searching(options, session, data, run, initial)
+    runner = StrategyRunner(options, session, data, run, JointSpace.of(model.searchables()), initial)
 
     def genotype_files(row: Row) -> dict[str, object]:
-        genotype = searching.derived(meta(context, row["epoch"], row[metric]), row["epoch"])
-        return {"genotype.json": genotype_to_json(genotype)}
+        facts = meta(context, row["epoch"], row[metric])
+        return {"genotype.json": runner.architecture(row["epoch"]).with_meta(facts).to_json()}
 
     with tracking(options, run) as tracker:
-        learner = searching.learner()
+        learner = runner.learner()
         with checkpointer.running(**learner.stateful):
             record = Recorder(checkpointer, tracker, genotype_files)
 
             def on_epoch(row: Row, is_best: bool) -> None:
-                if alphas := searching.alphas():
+                if alphas := runner.alphas():
                     run.append_row({"epoch": row["epoch"], "levels": alphas}, ALPHAS)
                 record(row, is_best)
                 run.log(f"  genotype {row['genotype']}: {row['argmax']}")
-                searching.warn(row)
+                runner.warn(row)
 
             reason = bilevel.search(
-                learner, searching.validation(), searching.describe, options.epochs, on_epoch, searching.should_stop
+                learner, runner.validation(), runner.describe, options.epochs, on_epoch, runner.should_stop
             )
         run.log(f"ended early: {reason}" if reason else f"all {options.epochs} epochs done")
         facts = meta(context, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
-            genotype = Settling(searching, make_checkpointer, tracker, facts).settle()
-        run.write_json("genotype.json", genotype_to_json(genotype))
+            architecture = discretize(runner, make_checkpointer, tracker, facts)
+        run.write_json("genotype.json", architecture.to_json())
         track_files(tracker, run, data, "val")
     finish(run, options, data, last_lines(context, run, session))
 

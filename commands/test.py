@@ -10,12 +10,14 @@ from commands.run import check_cache_options, compute_of, print_dry_run, start_r
 from commands.train import describe
 from commands.trained import Trained, rebuild
 from engine.task import Metrics, Task
+from models.search.architecture import Architecture
+from models.search.parts import read_any
 from report import report
 from report.wandb_files import track_files
 from utils.args import Options
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.run_folder import RunFolder, read_json, write_json
+from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 
 READ = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers", "pin_mem")
@@ -39,7 +41,7 @@ def test(task: Task, options: Options) -> None:
     folders = [options.eval_exp_dir, *(folder for extra in extra_tests for folder in extra.partners())]
     trained = [rebuild(task, options, folder) for folder in folders]
     if options.search_exp_dir:
-        ranks().broadcast_from_first(lambda: check_genotype(options, trained[0].state))
+        ranks().broadcast_from_first(lambda: check_genotype(options, trained[0].architecture))
     plans = [extra.plan(trained) for extra in extra_tests]
     first = trained[0]
     if options.dry_run:
@@ -74,14 +76,13 @@ def check_results(path: str | None) -> None:
         raise UserError(f"--results {path}: expected a file in a folder that exists")
 
 
-def check_genotype(options: Options, state: dict) -> None:
+def check_genotype(options: Options, trained: Architecture | None) -> None:
     """Refuse a search run whose genotype is not the one that was trained."""
-    searched = read_json(Path(options.search_exp_dir) / "genotype.json")
-    trained = state["genotype"] or {}
-    if searched.get("cells") != trained.get("cells"):
+    searched, expected = read_any(Path(options.search_exp_dir) / "genotype.json"), trained.id if trained else "none"
+    if searched.id != expected:
         raise UserError(
-            f"--search_exp_dir {options.search_exp_dir}: expected genotype {trained.get('id')} as trained in "
-            f"{options.eval_exp_dir}, found {searched.get('id')}"
+            f"--search_exp_dir {options.search_exp_dir}: expected genotype {expected} as trained in "
+            f"{options.eval_exp_dir}, found {searched.id}"
         )
 
 
@@ -89,7 +90,7 @@ def start_test(trained: Trained) -> RunFolder:
     """Create the run folder and name the options that a test ignores."""
     options, task = trained.options, trained.task
     run = start_run("test", task, options, trained.data)
-    ignored = sorted(set(options.typed) - {*READ, *task.rebuilt_from})
+    ignored = sorted(set(options.typed_names) - {*READ, *task.rebuilt_from})
     if ignored:
         run.log(f"ignored, since a test trains nothing: {', '.join('--' + name for name in ignored)}")
     return run

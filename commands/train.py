@@ -24,8 +24,7 @@ from engine.feature_caching import cache_sizes, cached
 from engine.recipes import make_optimizer, make_schedule
 from engine.step import validator
 from engine.task import Task
-from models.search.fusion_cells.derive import in_words
-from models.search.fusion_cells.genotype import Genotype, genotype_to_json
+from models.search.architecture import Architecture
 from models.search.parameters import count_parameters
 from report.wandb_files import track_files
 from utils.args import Options
@@ -54,7 +53,7 @@ def train_network(task: Task, options: Options) -> None:
     model = task.build_network(options, data, streams, architecture)
     if options.stream_lr:
         streams.unfreeze()
-    facts |= {"genotype": genotype_to_json(architecture) if architecture else None}
+    facts |= {"genotype": architecture.to_json() if architecture else None}
     context = RunContext(task, options, data, compute.place(model), compute, facts)
     if options.dry_run:
         print_dry_run(sizes(context, architecture))
@@ -62,17 +61,17 @@ def train_network(task: Task, options: Options) -> None:
     with running("found", task, options, data) as (run, stop):
         run.log(f"split of the checkpoints: {facts['checkpoint_split']}")
         if architecture:
-            run.log(f"genotype {architecture.id}: {in_words(architecture)}")
+            run.log(f"genotype {architecture.id}: {architecture.words}")
         run_training(context, run, stop)
 
 
-def describe(task: Task, model: torch.nn.Module, architecture: Genotype | None) -> dict[str, Any]:
+def describe(task: Task, model: torch.nn.Module, architecture: Architecture | None) -> dict[str, Any]:
     """Return what a dry run prints of a network."""
     sizes = {f"parameters_{name}": count_parameters(part) for name, part in task.brackets(model).items()}
-    return sizes | ({"genotype": architecture.id, "in_words": in_words(architecture)} if architecture else {})
+    return sizes | ({"genotype": architecture.id, "in_words": architecture.words} if architecture else {})
 
 
-def sizes(context: RunContext, architecture: Genotype | None) -> dict[str, Any]:
+def sizes(context: RunContext, architecture: Architecture | None) -> dict[str, Any]:
     """Return what a dry run prints."""
     task, options, data, model, compute = context.task, context.options, context.data, context.model, context.compute
     steps = {"steps_per_epoch": compute.num_steps(data.loader(*data.learning, train=True)), "epochs": options.epochs}

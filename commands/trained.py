@@ -13,9 +13,7 @@ from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.step import Session, validator
 from engine.task import Metrics, Task
-from models.search.fusion_cells.choices import SPACES
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.architecture import Architecture, architecture_from_json
 from models.search.parameters import count_parameters
 from utils import checkpoint
 from utils.args import Options, same
@@ -35,7 +33,7 @@ class Trained:
     options: Options
     data: Any
     model: nn.Module
-    architecture: Genotype | None
+    architecture: Architecture | None
 
     @property
     def method(self) -> str:
@@ -100,13 +98,12 @@ def rebuild(task: Task, options: Options, folder: str) -> Trained:
         found = f"expected split {state['split'][:60]} as in training, found {data.split.hash}"
         raise UserError(f"--eval_part val: {found}")
     streams = task.build_streams(options, data, pretrained=False)
-    genotype = None
+    architecture = None
     if state["genotype"]:
-        names, rank = (streams.tap_names, streams.level_names), SPACES[options.space].rank
-        genotype = genotype_from_json(state["genotype"], str(path), *names, options.C, rank)
-    model = task.build_network(options, data, streams, genotype, pretrained=False)
+        architecture = architecture_from_json(state["genotype"], str(path), task.readers(options, streams))
+    model = task.build_network(options, data, streams, architecture, pretrained=False)
     checkpoint.load_state(model, state["model"], str(path))
-    return Trained(task, Path(folder), state, options, data, model, genotype)
+    return Trained(task, Path(folder), state, options, data, model, architecture)
 
 
 def tested_options(task: Task, options: Options, trained_with: dict, folder: str) -> Options:

@@ -31,10 +31,10 @@ class Bilevel:
         schedule: learning rate of the weights, moved once per weight step.
         train_loader, arch_loader: the parts that weights and logits learn on.
         alternate: "epoch" or "step".
-        second_order: logits by DARTS' second-order gradient, each step with a batch of `train`; not with `accum`.
-        epochs: of the whole search, for the share of it that is over.
+        second_order: logits follow the second-order gradient of DARTS, each step with a batch of `train`.
+        epochs: of the whole search.
         warmup: epochs in which the logits do not learn.
-        on_stage: told who learns next, and "" before an evaluation; relaxations depend on it.
+        set_stage: called with the stage before each step and before an evaluation; relaxations depend on it.
         penalty: added to the loss of the logits: of a strategy, and of costs.
     """
 
@@ -48,14 +48,14 @@ class Bilevel:
     second_order: bool
     epochs: int
     warmup: int = 0
-    on_stage: Callable[[Stage], None] = lambda stage: None
+    set_stage: Callable[[Stage], None] = lambda stage: None
     penalty: Callable[[], Tensor] | None = None
 
     @property
     def stateful(self) -> dict:
-        """What a checkpoint keeps beside the session."""
-        sides = {"weights": self.weight_optimizer, "logits": self.arch_optimizer, "schedule": self.schedule}
-        return sides | {"train": self.train_loader, "arch": self.arch_loader}
+        """Objects whose state a checkpoint holds beside the session."""
+        optimizers = {"weights": self.weight_optimizer, "logits": self.arch_optimizer, "schedule": self.schedule}
+        return optimizers | {"train": self.train_loader, "arch": self.arch_loader}
 
     def start_epoch(self, epoch: int) -> Row:
         """Choose the draws of an epoch; returns the learning rates at its start."""
@@ -65,19 +65,25 @@ class Bilevel:
 
     def train_epoch(self) -> Row:
         """Do, or end, the passes of an epoch; returns losses and speed."""
-        (self._epoch_by_epoch if self.alternate == "epoch" else self._step_by_step)()
-        self.on_stage(EVALUATION)
-        both = trained, arched = [self.session.progress.meters(name) for name in ("weights", "logits")]
+        if self.alternate == "epoch":
+            self._epoch_by_epoch()
+        else:
+            self._step_by_step()
+        self.set_stage(EVALUATION)
+        weights, logits = (self.session.progress.meters(name) for name in ("weights", "logits"))
+        both = (weights, logits)
         speed = {"pairs_per_s": sum(m.samples for m in both) / sum(m.seconds for m in both)}
         counts = {"pairs": sum(m.samples for m in both), "bad_steps": self.session.guard.seen}
-        return trained.means("train") | arched.means("arch") | speed | counts
+        return weights.means("train") | logits.means("arch") | speed | counts
 
     def _epoch_by_epoch(self) -> None:
         run_pass(self.session, self.train_loader, self._weight_step, "weights")
         if self._warm:
             return
-        beside = cycle_batches(self.train_loader) if self.second_order else cycle([None])
-        run_pass(self.session, self.arch_loader, lambda batches: self._arch_step(batches, next(beside)), "logits")
+        train_batches = cycle_batches(self.train_loader) if self.second_order else cycle([None])
+        run_pass(
+            self.session, self.arch_loader, lambda batches: self._arch_step(batches, next(train_batches)), "logits"
+        )
 
     def _step_by_step(self) -> None:
         arch_batches = cycle_batches(self.arch_loader)
@@ -91,11 +97,11 @@ class Bilevel:
 
     @property
     def _warm(self) -> bool:
-        """Whether the logits still rest."""
+        """Whether the logits do not learn yet."""
         return self.session.progress.epochs_done < self.warmup
 
     def _begin_step(self, learning: str) -> None:
-        self.on_stage(Stage(self.session.progress.epochs_done / self.epochs, learning))
+        self.set_stage(Stage(self.session.progress.epochs_done / self.epochs, learning))
 
     def _weight_step(self, batches: list[dict]) -> None:
         self._begin_step("weights")
@@ -106,28 +112,39 @@ class Bilevel:
         self._begin_step("logits")
         model, compute = self.session.model, self.session.compute
 
-        def losses_of(one: dict) -> dict[str, Tensor]:
+        def losses_of(batch: dict) -> dict[str, Tensor]:
             with compute.autocast():
-                return self.session.task.losses(model, one, compute.ranks)
+                return self.session.task.losses(model, batch, compute.ranks)
 
-        def arch_losses(one: dict) -> dict[str, Tensor]:
-            losses = losses_of(one)
-            more = 0 if self.penalty is None else self.penalty()
-            return losses | {"loss": losses["loss"] + more, "plain": losses["loss"]}
+        def arch_losses(batch: dict) -> dict[str, Tensor]:
+            losses = losses_of(batch)
+            penalty = 0 if self.penalty is None else self.penalty()
+            return losses | {"loss": losses["loss"] + penalty, "plain": losses["loss"]}
 
         def backward() -> dict[str, Tensor]:
             (arch_batch,) = batches
-            trained, arched = (move(batch, compute.device) for batch in (train_batch, arch_batch))
-            sides = (lambda: losses_of(trained)), (lambda: arch_losses(arched))
-            weights, logits = (parameters_of(o) for o in (self.weight_optimizer, self.arch_optimizer))
-            known = weights, logits, self.schedule.get_last_lr()[0], compute.ranks.mean
+            train, arch = (move(batch, compute.device) for batch in (train_batch, arch_batch))
             with per_rank_rng(compute.ranks, compute.device, "logits", self.session.progress.steps):
-                losses = second_order_backward(model, *sides, *known)
+                losses = second_order_backward(
+                    model,
+                    train_losses=lambda: losses_of(train),
+                    arch_losses=lambda: arch_losses(arch),
+                    weights=parameters_of(self.weight_optimizer),
+                    logits=parameters_of(self.arch_optimizer),
+                    xi=self.schedule.get_last_lr()[0],
+                    average=compute.ranks.mean,
+                )
             plain = losses.pop("plain")  # meters count the loss without the penalty
             return losses | {"loss": plain}
 
-        own = backward if self.second_order else None
-        optimisation_step(self.session, batches, self.arch_optimizer, "logits", own, self.penalty)
+        optimisation_step(
+            self.session,
+            batches,
+            self.arch_optimizer,
+            name="logits",
+            backward=backward if self.second_order else None,
+            penalty=self.penalty,
+        )
 
 
 class Learner(Protocol):
@@ -144,7 +161,7 @@ class Learner(Protocol):
 
 
 def search(
-    sides: Learner,
+    learner: Learner,
     validate: Callable[[], dict[str, float | None]],
     describe: Callable[[], Row],
     epochs: int,
@@ -154,14 +171,14 @@ def search(
     """Search until `epochs` epochs are done, or the search is to end early; returns why it did, or nothing.
 
     Args:
-        describe: what the logits say after an epoch (entropy, arg-max, operation counts).
-        validate, on_epoch, enough: as `run_epochs`.
+        describe: returns what a row says of the architecture after an epoch (entropy, arg-max, operation counts).
+        validate, on_epoch, should_stop: as in `run_epochs`.
     """
 
     def train_epoch() -> Row:
-        return sides.train_epoch() | describe()
+        return learner.train_epoch() | describe()
 
-    return run_epochs(sides.session, epochs, sides.start_epoch, train_epoch, validate, on_epoch, should_stop)
+    return run_epochs(learner.session, epochs, learner.start_epoch, train_epoch, validate, on_epoch, should_stop)
 
 
 def cycle_batches(loader: DataLoader):

@@ -1,6 +1,6 @@
-"""From a searched supernet to a genotype by trying: inherited weights, and selection by perturbation.
+"""Ratings of supernets, and selection by perturbation.
 
-A supernet is rated with the norms' statistics of each batch, since running ones belong to mixtures that no longer run.
+A supernet is rated with the statistics of each batch in its norms, since running statistics are of other mixtures.
 """
 
 import random
@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.step import Session, move
-from models.search.fusion_cells.choices import SKIP
-from models.search.fusion_cells.supernet import SearchableFusion
+from models.search.space import Choice
 from utils.errors import UserError
 from utils.progress_bar import bar
 
@@ -68,63 +67,36 @@ def fresh_statistics(session: Session, batches: Iterable[dict]) -> Iterator[None
                 buffer.copy_(buffers[name])
 
 
-Cells = list[tuple]  # places in a mask, one per alternative of a choice
-
-
 def select_by_perturbation(
-    fusions: list[SearchableFusion],
+    rounds: Iterable[list[Choice]],
     rate: Callable[[], float],
     fine_tune: Callable[[], None],
     rng: random.Random,
     log: Callable[[str], None],
 ) -> None:
-    """Settle the choices of the supernets by what a removal costs (2108.04392, algorithm 1); masks say what is left.
-
-    First, in random order, the operation of each inner step and the two states of each step; then, in random order,
-    what the edges of these states do, where there is more than one thing. Inner edges are left to the logits.
+    """Decide choices of supernets by what a removal costs (2108.04392, algorithm 1); masks hold the decisions.
 
     Args:
-        rate: the loss of the supernet as it is now; removing what matters raises it.
+        rounds: of choices; those of a round are decided in random order.
+        rate: returns the loss of the supernets as they are; removing what matters raises it.
         fine_tune: called after each choice.
     """
-    for choices in (operations_and_states, edges_of_states):
-        left = [(mask, cells, keep) for fusion in fusions for mask, cells, keep in choices(fusion)]
-        rng.shuffle(left)
-        for mask, cells, keep in bar(left, "perturbation"):
-            costs = [_loss_without(mask, cell, rate) for cell in cells]
-            kept = sorted(range(len(cells)), key=lambda n: -costs[n])[:keep]  # stable: the first of equals
-            for n in set(range(len(cells))) - set(kept):
-                mask[cells[n]] = -torch.inf
-            log(f"  perturbation: of {len(cells)} alternatives {sorted(kept)} stay")
+    for choices in rounds:
+        rng.shuffle(choices)
+        for choice in bar(choices, "perturbation"):
+            count = len(choice.alternatives)
+            costs = [_loss_without(choice.mask, place, rate) for place in choice.alternatives]
+            kept = sorted(range(count), key=lambda n: -costs[n])[: choice.num_kept]  # stable: the first of equals
+            for n in set(range(count)) - set(kept):
+                choice.mask[choice.alternatives[n]] = -torch.inf
+            log(f"  perturbation: of {count} alternatives {sorted(kept)} stay")
             fine_tune()
 
 
-def operations_and_states(fusion: SearchableFusion) -> Iterator[tuple[Tensor, Cells, int]]:
-    """Yield (mask, cells, how many stay) of the operation of each inner step, and of the states of each step."""
-    space, first = fusion.space, 0
-    for step in range(space.steps):
-        for k in range(space.node_steps):
-            yield fusion.mask_ops, [(step, k, o) for o in range(len(space.op_names))], 1
-        yield fusion.mask_edges, [(slice(None), first + j, slice(SKIP, None)) for j in range(space.num_inputs)], 2
-        first += space.num_inputs + step
-
-
-def edges_of_states(fusion: SearchableFusion) -> Iterator[tuple[Tensor, Cells, int]]:
-    """Yield (mask, cells, how many stay) of what each edge does whose state was kept."""
-    space, first = fusion.space, 0
-    names = range(SKIP, len(space.edge_ops))
-    for step in range(space.steps):
-        edges = [first + j for j in range(space.num_inputs)]
-        for edge in edges if len(names) > 1 else []:
-            if not torch.isinf(fusion.mask_edges[:, edge, SKIP:]).all():
-                yield fusion.mask_edges, [(slice(None), edge, o) for o in names], 1
-        first += space.num_inputs + step
-
-
-def _loss_without(mask: Tensor, cell: tuple, rate: Callable[[], float]) -> float:
-    before = mask[cell].clone()
-    mask[cell] = -torch.inf
+def _loss_without(mask: Tensor, place: tuple, rate: Callable[[], float]) -> float:
+    before = mask[place].clone()
+    mask[place] = -torch.inf
     try:
         return rate()
     finally:
-        mask[cell] = before
+        mask[place] = before

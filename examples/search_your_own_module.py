@@ -9,8 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch import nn
 
-from models.search.fusion_cells.derive import derive, in_words
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
+from models.search.fusion_cells.derive import derive
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.parameters import arch_parameters, weight_parameters
 
@@ -19,7 +19,7 @@ class TwoSensors(nn.Module):  # any module of yours
     def __init__(self):
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(1, 8, size, padding="same") for size in (1, 3, 1, 3))
-        self.cell = SearchableFusion(Space(num_inputs=4, channels=8))  # four maps (B, 8, H, W) to one
+        self.cell = SearchableFusion(CellSpace(num_inputs=4, channels=8))  # four maps (B, 8, H, W) to one
         self.head = nn.Linear(8, 1)
 
     def forward(self, a, b):
@@ -37,4 +37,4 @@ for step in range(200):
     optimizer.zero_grad()
     nn.functional.mse_loss(model(a, b), 8 * (a * b).mean(dim=(2, 3))).backward()
     optimizer.step()
-print(in_words(derive([model.cell], ("a 1x1", "a 3x3", "b 1x1", "b 3x3"), ("cell",), {})))
+print(derive([model.cell], ("a 1x1", "a 3x3", "b 1x1", "b 3x3"), ("cell",), {}).words)

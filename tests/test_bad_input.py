@@ -16,9 +16,8 @@ from torchvision.io import ImageReadMode, decode_image, write_jpeg
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
-from models.search.fusion_cells.genotype import genotype_to_json
-from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.architecture import Architecture
+from models.search.fusion_cells.space import fusion_space, random_genotype
 from tests import processes
 from tests.run_commands import named, refused, run
 from tests.spoil import endless_tree
@@ -178,9 +177,9 @@ def test_images_without_boxes_are_fine(in_work, tmp_path, tiny_flir, tiny_config
 def genotype(tmp_path_factory) -> Path:
     """A random genotype for the tiny streams, in JSON."""
     inputs = tuple(f"{modality}/bifpn{repeat}" for modality in ("thermal", "rgb") for repeat in (1, 2))
-    genotype = random_genotype(Space(4, 16), inputs, ("P3", "P4", "P5"), 3)
+    genotype = random_genotype(fusion_space(inputs, ("P3", "P4", "P5"), 16), 3)
     path = tmp_path_factory.mktemp("genotype") / "genotype.json"
-    path.write_text(json.dumps(genotype_to_json(genotype)))
+    path.write_text(json.dumps(Architecture({"fusion": genotype}).to_json()))
     return path
 
 
@@ -200,7 +199,7 @@ GENOTYPES = {
 def test_wrong_genotypes(in_work, genotype, tmp_path, tiny_flir, tiny_config, capsys, fault):
     change, word = GENOTYPES[fault]
     data = json.loads(genotype.read_text())
-    change(data)
+    change(data["parts"]["fusion"])
     path = tmp_path / "wrong.json"
     path.write_text(json.dumps(data))
     line = refused(found, capsys, tiny_flir, "--config", tiny_config, "--genotype", path)

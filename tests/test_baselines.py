@@ -12,9 +12,7 @@ from torch import nn
 from main_darts_found_flira import main as found
 from models.detection.baselines import FUSIONS
 from models.detection.fusions import found_fusions
-from models.search.fusion_cells.genotype import genotype_to_json
-from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.space import fusion_space, random_genotype
 from tasks.detection.box_fusion import fuse_detections
 from tests.run_commands import named, refused, run
 
@@ -24,9 +22,9 @@ SMALL = {"steps": 1, "multiplier": 1, "node_multiplier": 1}
 
 def genotype_file(folder: Path, seed: int = 0, **sizes) -> tuple[Path, int]:
     """Write a random genotype for the tiny streams as a search run would; returns the file and its parameters."""
-    genotype = random_genotype(Space(4, 16, **sizes), INPUTS, ("P3", "P4", "P5"), seed)
+    genotype = random_genotype(fusion_space(INPUTS, ("P3", "P4", "P5"), 16, **sizes), seed)
     path = folder / "genotype.json"
-    path.write_text(json.dumps(genotype_to_json(genotype)))
+    path.write_text(json.dumps(genotype.to_json()))
     return path, sum(p.numel() for p in nn.ModuleList(found_fusions(genotype, 0.0)).parameters())
 
 
@@ -66,7 +64,7 @@ def test_a_baseline_that_is_too_large_is_refused(in_work, tiny_flir, tiny_config
         *(tiny_flir, "--baseline", "eca_attn", "--config", tiny_config, "--match_parameters", path),
     )
     assert f"found {wanted}" in error
-    other = genotype_to_json(random_genotype(Space(4, 24), INPUTS, ("P3", "P4", "P5"), 0))
+    other = random_genotype(fusion_space(INPUTS, ("P3", "P4", "P5"), 24), 0).to_json()
     path.write_text(json.dumps(other))
     options = [tiny_flir, "--baseline", "sum", "--config", tiny_config, "--match_parameters", path]
     assert "field C: expected 16" in refused(found, capsys, *options)

@@ -36,13 +36,15 @@ def assert_same_run(one: Path, other: Path) -> None:
         for name in {"train_loss", "arch_loss", "AP_val"} & a.keys():
             assert a[name] == pytest.approx(b[name], **CLOSE)
     if (one / "genotype.json").exists():
-        a, b = (json.loads((folder / "genotype.json").read_text())["cells"] for folder in (one, other))
+        a, b = (
+            json.loads((folder / "genotype.json").read_text())["parts"]["fusion"]["cells"] for folder in (one, other)
+        )
         assert a == b
 
 
 def test_a_search_is_the_same_with_and_without(work, tiny_flir, tiny_config, capsys):
     """In memory, on disk, with loader processes, from either level; and a second run computes nothing."""
-    argv = [tiny_flir, "--config", tiny_config]
+    argv = [tiny_flir, "--config", tiny_config, "--epochs", 1]
     live = named(run(search, capsys, *argv), "search_exp_dir")
     disk = ["--cache_features", "disk"]
     for options in (["--cache_features", "ram"], [*disk, "--cache_level", "encoder"], [*disk, "--workers", 1]):
@@ -143,7 +145,7 @@ def test_pairs_that_cannot_be_read_are_left_out_alike(work, tiny_flir, tiny_conf
     shutil.copytree(tiny_flir, data)
     bad = data / "images_rgb_train/data/FLIR_00003_RGB.jpg"
     bad.write_bytes(bad.read_bytes()[:300])
-    argv = [data, "--config", tiny_config]
+    argv = [data, "--config", tiny_config, "--epochs", 1]
     assert "FLIR_00003_RGB.jpg" in refused(search, capsys, *argv, "--cache_features", "ram")
     modes = ("off", "ram", "disk", "disk")  # the last of which finds all but the bad pair there
     texts = [run(search, capsys, *argv, "--max_bad_files", 1, "--cache_features", mode) for mode in modes]

@@ -22,7 +22,7 @@ from datasets.generated.ntu import write_ntu
 from datasets.prepare_mmimdb import prepare_mmimdb
 from engine.checkpointer import Checkpointer
 from models.classification.encoders import DEPTHS, ENCODERS
-from models.search.fusion_cells.genotype_file import read_any
+from models.search.parts import read_any
 from tasks.classification.build import load_encoder
 from tests.run_commands import named, refused, run
 from tests.test_resume import struck_once
@@ -83,7 +83,7 @@ def test_search_train_and_test(running, capsys):
     ends = [named(run(search, capsys, *argv, *more), "search_exp_dir") for _ in range(1 + quick)]
     genotypes = [read_any(end / "genotype.json") for end in ends]
     assert genotypes[0] == genotypes[-1]
-    assert genotypes[0].space == "bmnas"
+    assert genotypes[0].parts["fusion"].space == "bmnas"
     assert f"{metric}_val" in genotypes[0].meta
     models = [torch.load(end / "best.pt", weights_only=True)["model"] for end in ends]
     assert all(torch.equal(models[0][key], models[-1][key]) for key in models[0])

@@ -17,11 +17,11 @@ import torch
 import yaml
 
 from main_darts_found_flira import main as found
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import OUR_FUSIONS, PUBLISHED_FUSIONS, SPACES
 from models.search.fusion_cells.derive import derive
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.operations import FUSION_OPS
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from tools.options import page
 from utils import __version__
@@ -184,7 +184,7 @@ def test_an_operation_is_added_as_the_page_says(monkeypatch):
         exec(block, names)
     richer = replace(SPACES["fusion_v2"], fusions=PUBLISHED_FUSIONS + names["OUR_FUSIONS"])
     monkeypatch.setitem(SPACES, "fusion_v2", richer)
-    space = Space(4, 8, name="fusion_v2")
+    space = CellSpace(4, 8, name="fusion_v2")
     assert space.op_names[-1] == "Difference"
     fusion = SearchableFusion(space)
     with torch.no_grad():

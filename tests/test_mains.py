@@ -15,7 +15,8 @@ from datasets.splits import make_split
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
-from models.search.fusion_cells.genotype_file import read_genotype
+from models.search.architecture import read_architecture
+from models.search.fusion_cells.genotype_file import FusionReader
 from tests import processes
 from tests.run_commands import named, refused, run
 from tests.tiny_data import make_tiny_flir
@@ -49,13 +50,13 @@ def test_search_train_test(searched, in_work, tiny_flir, capsys):
     assert {"entropy_edges", "entropy_inner_edges", "entropy_ops", "argmax", "genotype", "count_Sum"} <= rows[0].keys()
     genotype = json.loads((searched / "genotype.json").read_text())
     best = max(rows, key=lambda row: row["AP_val"])  # the first of equals
-    assert genotype["meta"]["epoch"] == best["epoch"]
-    assert genotype["meta"]["AP_val"] == best["AP_val"]
+    assert genotype["parts"]["fusion"]["meta"]["epoch"] == best["epoch"]
+    assert genotype["parts"]["fusion"]["meta"]["AP_val"] == best["AP_val"]
     assert genotype["id"] == best["genotype"]
 
     text = run(found, capsys, tiny_flir, f"--search_exp_dir={searched}", "--epochs=2", *small)
     trained = named(text, "eval_exp_dir")
-    assert json.loads((trained / "genotype.json").read_text())["cells"] == genotype["cells"]
+    assert json.loads((trained / "genotype.json").read_text())["parts"] == genotype["parts"]
     assert not (trained / "results.json").exists()  # the test pairs are not read by training
 
     options = [f"--search_exp_dir={searched}", f"--eval_exp_dir={trained}", *small]
@@ -133,7 +134,10 @@ def test_random_and_given_genotypes(in_work, tiny_flir, tiny_config, capsys):
     first = named(run(found, capsys, tiny_flir, "--random_genotype", 5, *config), "eval_exp_dir")
     given = named(run(found, capsys, tiny_flir, "--genotype", first / "genotype.json", *config), "eval_exp_dir")
     names = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2)), ("P3", "P4", "P5")
-    genotypes = [read_genotype(folder / "genotype.json", *names, 16) for folder in (first, given)]
+    genotypes = [
+        read_architecture(folder / "genotype.json", {"fusion": FusionReader(*names, 16)}).parts["fusion"]
+        for folder in (first, given)
+    ]
     assert genotypes[0] == genotypes[1]
 
 
@@ -318,7 +322,7 @@ def test_paper_protocol_is_said_everywhere(in_work, tiny_flir, tiny_config, caps
     config = ["--config", tiny_config, "--epochs", 1, "--paper-protocol"]
     assert "--allow_split_mismatch" in refused(search, capsys, tiny_flir, *config)
     folder = named(run(search, capsys, tiny_flir, *config, "--allow_split_mismatch"), "search_exp_dir")
-    meta = json.loads((folder / "genotype.json").read_text())["meta"]
+    meta = json.loads((folder / "genotype.json").read_text())["parts"]["fusion"]["meta"]
     assert meta["protocol"] == "paper: test used as val"
     assert meta["checkpoint_split"].startswith("mismatch allowed")
     trained = named(
@@ -475,7 +479,8 @@ def test_no_such_data_folder(tmp_path, monkeypatch, capsys):
 
 def test_a_test_needs_a_training_run_and_a_place_for_its_results(searched, tiny_flir, tiny_config, capsys):
     tested = [tiny_flir, "--config", tiny_config]
-    assert "kind: expected 'found', as of a training" in refused(found, capsys, *tested, "--eval_exp_dir", searched)
+    error = refused(found, capsys, *tested, "--eval_exp_dir", searched)
+    assert "kind: expected 'found', as of a training, found 'search'" in error
     trained = named(run(found, capsys, *tested, "--baseline", "sum", "--epochs", 1), "eval_exp_dir")
     tested += ["--eval_exp_dir", trained, "--results"]
     assert "--results" in refused(found, capsys, *tested, "nowhere/x.json")

@@ -234,6 +234,7 @@ def test_compile_takes_every_block(in_work, tiny_flir, tiny_config, monkeypatch,
 
     monkeypatch.setattr(nn.Module, "compile", trace)
     argv = [str(tiny_flir), "--config", str(tiny_config), "--epochs", "1", "--cache_features", "ram"]
+    argv += ["--steps", "1", "--multiplier", "1"]
     for extra in ([], ["--compile"]):
         assert search([*argv, *extra]) == 0
         (folder,) = (x[16:] for x in capsys.readouterr().out.splitlines() if x.startswith("search_exp_dir: "))

@@ -38,7 +38,7 @@ def test_few_pairs_are_learned_by_heart_and_results_say_so(in_work, tiny_flir, t
 def test_a_search_overfits_and_its_training_inherits_it(in_work, tiny_flir, tiny_config, capsys):
     config = [tiny_flir, "--config", tiny_config, "--epochs", 1]
     searched = named(run(search, capsys, *config, "--overfit", 2), "search_exp_dir")
-    assert read_json(searched / "genotype.json")["meta"]["protocol"] == SAID
+    assert read_json(searched / "genotype.json")["parts"]["fusion"]["meta"]["protocol"] == SAID
     trained = named(run(found, capsys, *config, "--search_exp_dir", searched), "eval_exp_dir")
     assert read_json(trained / "split.json")["hash"] == read_json(searched / "split.json")["hash"]
 

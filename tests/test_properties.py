@@ -21,7 +21,8 @@ from benchmarks.bad_inputs import main as measure_all
 from benchmarks.rows import read_rows
 from datasets.detection.annotations import is_file_name
 from datasets.detection.coco_json import parse_coco
-from models.search.fusion_cells.genotype_file import genotype_from_json, parse_text
+from models.search.architecture import architecture_from_json
+from models.search.fusion_cells.genotype_file import FusionReader, parse_text
 from tasks.detection.flira import FLIRA
 from tasks.detection.stream_files import head_classes, stream_sizes
 from tests import spoil
@@ -102,7 +103,10 @@ def check_a_run(state: dict) -> None:
 def test_values_in_the_place_of_any_field(value, tmp_path):
     """Of a genotype, a COCO file, a run's checkpoint, the options of a run."""
     inputs, levels = ("thermal/bifpn1", "rgb/bifpn1"), ("P3",)
-    refused_or(genotype_from_json, value, "f.x", inputs, levels, 8)
+    readers = {"fusion": FusionReader(inputs, levels, 8)}
+    refused_or(architecture_from_json, value, "f.x", readers)
+    refused_or(architecture_from_json, {"format": 2, "parts": value}, "f.x", readers)
+    refused_or(architecture_from_json, {"format": 2, "parts": {"fusion": value}}, "f.x", readers)
     for name in RUN:
         refused_or(check_a_run, {**copy.deepcopy(RUN), name: value, "model": {}})
     for name in INHERITED:

@@ -11,7 +11,7 @@ import pytest
 import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
-from benchmarks.road_scenes import spread
+from benchmarks.road_scenes import mean_deviation
 from commands.options import parser_of
 from datasets.road_scenes import parse as parse_scenes
 from datasets.scenes import scenes_hash
@@ -211,5 +211,5 @@ def test_results_on_road_scenes_are_those_of_the_rows(recipe):
         assert len(own) == int(runs)
         for name, told in zip(("AP", "AP50", "AP_val", "LAMR_person"), numbers, strict=True):
             values = [float(row[name]) for row in own if row[name]]
-            assert told == spread(values), (method, name)
+            assert told == mean_deviation(values), (method, name)
         assert int(params.replace(",", "")) == round(statistics.mean(int(row["params"]) for row in own))

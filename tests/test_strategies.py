@@ -13,7 +13,8 @@ from datasets.road_scenes import main as road_scenes
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from main_pretrain_flira import main as pretrain
-from models.search.fusion_cells.genotype_file import read_genotype
+from models.search.architecture import read_architecture
+from models.search.fusion_cells.genotype_file import FusionReader
 from models.search.strategies import STRATEGIES
 from tests.run_commands import named, refused, run
 from utils.run_folder import read_json
@@ -27,7 +28,7 @@ OWN = {
     "drnas": ["--epochs", 2, "--arch_warmup", 1, "--lambda_cost", 0.5],
     "random": ["--epochs", 2, "--max_parameter_free", 0],
 }
-DRAWING_NOTHING = ("darts2",)  # beyond what darts draws, and it takes longest: runs once
+ONCE = ("darts2", "drnas", "sdarts-rs", "random")  # the others draw as these do, and repeat
 SMALL = ["--epochs", 1, "--steps", 1, "--multiplier", 1]
 
 
@@ -48,9 +49,10 @@ def test_every_strategy_ends_in_a_valid_genotype_and_repeats(in_work, tiny_flir,
     space = "fusion_v1" if strategy == "darts" else "fusion_v2"
     options = ["--strategy", strategy, "--space", space, *SMALL, *OWN.get(strategy, [])]
     options += ["--pair_inputs"] if STRATEGIES[strategy].searcher == "gradient" else []
-    repeats = 1 if strategy in DRAWING_NOTHING else 2
+    repeats = 1 if strategy in ONCE else 2
     ends = [searched(capsys, tiny_flir, tiny_config, *options)[0] for _ in range(repeats)] * (3 - repeats)
-    genotypes = [read_genotype(folder / "genotype.json", TAPS, LEVELS, 16) for folder in ends]
+    readers = {"fusion": FusionReader(TAPS, LEVELS, 16)}
+    genotypes = [read_architecture(folder / "genotype.json", readers).parts["fusion"] for folder in ends]
     assert genotypes[0] == genotypes[1]
     near = ("thermal/near1", "rgb/near1", "thermal/near2", "rgb/near2")
     assert (genotypes[0].space, genotypes[0].inputs) == (space, TAPS if space == "fusion_v1" else (*TAPS, *near))
@@ -142,7 +144,7 @@ def test_a_search_ends_early_by_the_count_rule(in_work, tiny_flir, tiny_config, 
 
 
 def free_of(folder: Path) -> int:
-    cells = read_json(folder / "genotype.json")["cells"]
+    cells = read_json(folder / "genotype.json")["parts"]["fusion"]["cells"]
     return sum(op == "Sum" for cell in cells for step in cell["steps"] for op in step["inner_steps"])
 
 

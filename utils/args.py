@@ -37,6 +37,9 @@ class Options:
         vars(self).update(values)
         vars(self).update(_origins=origins, defaults=defaults)
 
+    def __getattr__(self, name: str) -> Any:  # for type checkers: values are in the instance's dictionary
+        raise AttributeError(f"there is no option {name}")
+
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"options are frozen: with_values({name}=...) returns new ones")
 
@@ -61,11 +64,11 @@ class Options:
         return self._origins.get(name) in (TYPED, CONFIG)
 
     @property
-    def typed(self) -> list[str]:
+    def typed_names(self) -> list[str]:
         return sorted(filter(self.is_typed, self._origins))
 
     @property
-    def given(self) -> list[str]:
+    def given_names(self) -> list[str]:
         return sorted(filter(self.is_given, self._origins))
 
     def with_values(self, origin: str, **values: Any) -> "Options":

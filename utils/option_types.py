@@ -30,6 +30,14 @@ share = number(float, "a number from 0 to 1", lambda v: 0 <= v <= 1)
 probability = number(float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
 
 
+def names(text: str) -> str:
+    """Check the text of a list of names such as A,B."""
+    found = text.split(",")
+    if not all(name.isidentifier() for name in found) or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"expected different names separated by commas, found {text!r}")
+    return text
+
+
 def interval(text: str) -> str:
     """Check the text of --checkpoint_every: `200` steps, or a time as `10m`, `30s`, `2h`."""
     if not re.fullmatch(r"[1-9]\d{0,8}[smh]?", text, re.ASCII):

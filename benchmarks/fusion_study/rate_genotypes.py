@@ -8,6 +8,7 @@ weights, the fitness of evolution. "brief" is AP on `val` after --epochs of trai
 search with `--topk_weights supernet` chooses.
 """
 
+import random
 import sys
 from pathlib import Path
 
@@ -15,15 +16,15 @@ from commands.options import parser_of
 from commands.resume import options_of_run
 from commands.run import cache_options, compute_of
 from commands.search import CACHED_PARTS
-from commands.strategy import Searching
+from commands.strategy import StrategyRunner
 from engine.bilevel import search
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.progress import Row
 from engine.step import Session
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.random_genotypes import random_genotype
+from models.search.architecture import Architecture
 from models.search.relaxations import EVALUATION
+from models.search.space import JointSpace
 from tasks import TASKS
 from tasks.detection.flira import FLIRA
 from utils import checkpoint
@@ -41,22 +42,20 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--epochs", type=positive, default=1, help="epochs of the brief training of each (1)")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON to write")
     args = parser.parse_args(argv)
-    searching = finished_search(args.run)
-    space, names = searching.model.fusions[0].space, searching.names
-    most = searching.args.max_parameter_free
-    genotypes = [random_genotype(space, *names, number, most) for number in range(args.genotypes)]
-    scored = zip(genotypes, map(searching.fitness, genotypes), strict=True)
+    runner = finished_search(args.run)
+    genotypes = [runner.space.sample(random.Random(number)) for number in range(args.genotypes)]
+    scored = zip(genotypes, map(runner.fitness, genotypes), strict=True)
     rows = [{"number": n, "genotype": genotype.id, "weights": score} for n, (genotype, score) in enumerate(scored)]
-    for row, score in zip(rows, after_brief_training(searching, genotypes, args.epochs), strict=True):
+    for row, score in zip(rows, after_brief_training(runner, genotypes, args.epochs), strict=True):
         row["brief"] = score
         print(f"genotype {row['number']}: loss {-row['weights']:.4f}, AP after brief training {score:.4f}")
     write_json(Path(args.out), rows)
 
 
-def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs: int) -> list[float]:
+def after_brief_training(runner: StrategyRunner, genotypes: list[Architecture], epochs: int) -> list[float]:
     """Return the AP on `val` of each genotype after epochs of training from the supernet's weights."""
-    session = searching.new_session()
-    sides, validate = searching.fine_tuned_in_turn(session, genotypes.__getitem__, epochs)
+    session = runner.new_session()
+    sides, validate = runner.fine_tuned_in_turn(session, genotypes.__getitem__, epochs)
     scores = []
 
     def on_epoch(row: Row, is_best: bool) -> None:
@@ -67,7 +66,7 @@ def after_brief_training(searching: Searching, genotypes: list[Genotype], epochs
     return scores[epochs - 1 :: epochs]
 
 
-def finished_search(folder: str) -> Searching:
+def finished_search(folder: str) -> StrategyRunner:
     """Return a finished search with the weights of its best supernet."""
     make_parser = parser_of(TASKS["flira"])
     options = options_of_run(parse(make_parser, [], "search"), "search", Path(folder), make_parser)
@@ -77,9 +76,9 @@ def finished_search(folder: str) -> Searching:
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
     data = cached(data, model=model, compute=compute, log=print, **CACHED_PARTS, **cache_options(options))
     session, run = Session(model, FLIRA, compute, Guard(compute.device)), RunFolder(Path(folder))
-    searching = Searching(options, session, data, run, {})
-    searching.on_stage(EVALUATION)
-    return searching
+    runner = StrategyRunner(options, session, data, run, JointSpace.of(model.searchables()), {})
+    runner.space.set_stage(EVALUATION)
+    return runner
 
 
 if __name__ == "__main__":

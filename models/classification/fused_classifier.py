@@ -8,6 +8,7 @@ Shapes: B batch, C channels, L positions, F taps of all encoders, K classes, c c
 
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -181,6 +182,11 @@ class FusionClassifier(nn.Module):
             taps = self.streams(inputs)
         features = [self.reshape[str(n)](tap) if str(n) in self.reshape else None for n, tap in enumerate(taps)]
         return self.head(self.fusions[0](features).flatten(1))
+
+    def freeze_parts(self, parts: Iterable[str]) -> None:
+        """Keep parts as they are: their parameters get no gradients. Beside the fusion there is the head alone."""
+        for part in parts:
+            freeze({"head": self.head}[part])
 
     def searchables(self) -> dict[str, dict[str, nn.Module]]:
         """Return the supernets by part and place, {"fusion": {"fusion": ...}}; {} where nothing is searched."""

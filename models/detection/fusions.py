@@ -6,16 +6,16 @@ Each takes the F taps of its level, a list of maps (B, C, H, W) or one tensor, a
 from torch import nn
 
 from models.detection.baselines import BASELINES, Widened
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import Features
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 
 
 def searchable_fusions(
-    space: Space, num_levels: int, dropout: float, relaxation: str = "softmax", partial: int = 1
+    space: CellSpace, num_levels: int, dropout: float, relaxation: str = "softmax", partial: int = 1
 ) -> list[nn.Module]:
     """Return one supernet per level, each with weights and logits of its own."""
     return [SearchableFusion(space, dropout, relaxation, partial) for _ in range(num_levels)]

@@ -5,6 +5,8 @@ Logits are parameters named `alpha_*`. The first two are a disjoint, complete, o
 
 from torch import nn
 
+from utils.errors import UserError
+
 
 def arch_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the trainable architecture logits, in registration order."""
@@ -14,6 +16,26 @@ def arch_parameters(model: nn.Module) -> list[nn.Parameter]:
 def weight_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return all other trainable parameters, in registration order."""
     return [p for name, p in model.named_parameters() if p.requires_grad and not _is_logit(name)]
+
+
+def check_searchables(model: nn.Module) -> None:
+    """Refuse a model with logits that belong to no supernet of `model.searchables()`.
+
+    Such logits would be trained, but no genotype would be derived from them.
+
+    Raises:
+        UserError: the model has such logits, or no supernet.
+    """
+    places = [supernet for part in model.searchables().values() for supernet in part.values()]
+    owned = {id(p) for supernet in places for p in supernet.parameters()}
+    lost = [name for name, p in model.named_parameters() if _is_logit(name) and id(p) not in owned]
+    if lost:
+        raise UserError(
+            f"{type(model).__name__}: {lost[0]}: expected architecture parameters of the supernets that searchables() "
+            f"gives, found {len(lost)} of none: name them otherwise than alpha_*, or add their supernet"
+        )
+    if not places:
+        raise UserError(f"{type(model).__name__}: expected supernets in searchables(), found none: nothing to search")
 
 
 def count_parameters(module: nn.Module) -> int:

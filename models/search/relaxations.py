@@ -1,9 +1,9 @@
-"""Relaxations: functions from architecture logits to the weights of a mixture, one per idea (specs: strategies).
+"""Relaxations: functions from architecture logits to the weights of a mixture.
 
 Softmax of DARTS (1806.09055, equation 2), Gumbel-softmax of GDAS (1910.04465, equation 3), Dirichlet of DrNAS
 (2006.10355, section 3), sigmoid of Fair DARTS (1911.12126, equation 3), and the noisy softmax of SDARTS-RS (2002.05283,
 section 4). Where a relaxation draws, it does so while the supernet learns, from torch's generator; evaluation and
-derivation see what the draws scatter around.
+derivation use the mean of the draws.
 
 Shapes: logits and weights (..., E, O); E edges or steps, O operations. Each row is relaxed alone.
 """
@@ -23,7 +23,7 @@ LEAST_NOISE, MOST_NOISE = 0.03, 0.3  # half width of SDARTS-RS' uniform noise, g
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a search stands.
+    """The stage of a search that relaxations depend on.
 
     Args:
         share: of its epochs that is over, 0..1.
@@ -65,7 +65,7 @@ def concentrations(logits: Tensor) -> Tensor:
 
 
 def sigmoid(logits: Tensor, stage: Stage = EVALUATION) -> Tensor:
-    """Return each operation's own weight: they do not compete."""
+    """Return the sigmoid of each logit: operations do not compete."""
     return logits.sigmoid()
 
 

@@ -45,9 +45,8 @@ def second_order_backward(
     kind = next((device.type for device in devices), "cuda")
     for sign in (1, -1):
         _shift(weights, start, v, sign * eps)
-        with torch.random.fork_rng(
-            devices, device_type=kind
-        ):  # one dropout mask for both: their difference is divided by 2 eps
+        # Both sides have the same dropout mask, as their difference is divided by 2 eps.
+        with torch.random.fork_rng(devices, device_type=kind):
             sides.append(average(_gradients(train_losses()["loss"], logits)))
     for logit, g, plus, minus in zip(logits, gradient, *sides, strict=True):
         logit.grad = g - xi * (plus - minus) / (2 * eps)

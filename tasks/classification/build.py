@@ -10,16 +10,18 @@ import torch
 from torch import nn
 
 from datasets.classification.ego_gesture import open_ego
-from datasets.classification.examples import cut
+from datasets.classification.labelled_data import cut
 from datasets.classification.mmimdb import open_mmimdb
 from datasets.classification.ntu import open_ntu
 from datasets.data_module import DataModule
 from engine.task import data_module
 from models.classification.encoders import ENCODERS
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
+from models.search.architecture import Architecture
+from models.search.fusion_cells.choices import SEQUENCES
 from models.search.fusion_cells.found import FoundFusion
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.layers import Features
+from models.search.fusion_cells.space import FusionSpace, fusion_space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.strategies import STRATEGIES
 from tasks.classification.presets import DataSet
@@ -110,10 +112,11 @@ def load_encoder(encoder: nn.Module, path: Path, source: str) -> None:
     checkpoint.load_state(encoder, state, f"{path} ({source})")
 
 
-def make_space(options: Options, streams: Encoders) -> Space:
-    return Space(
-        num_inputs=len(streams.tap_names),
-        channels=options.C,
+def make_space(options: Options, streams: Encoders) -> FusionSpace:
+    return fusion_space(
+        streams.tap_names,
+        streams.level_names,
+        options.C,
         steps=options.steps,
         multiplier=options.multiplier,
         node_steps=options.node_steps,
@@ -122,6 +125,7 @@ def make_space(options: Options, streams: Encoders) -> Space:
         pair_inputs=options.pair_inputs,
         length=options.L,
         predecessors=options.predecessors,
+        max_parameter_free=options.max_parameter_free,
     )
 
 
@@ -132,14 +136,14 @@ def supernet(options: Options, streams: Encoders) -> FusionClassifier:
     return FusionClassifier(streams, fusion, space.multiplier, options.C, options.num_classes, options.drpt)
 
 
-def found_classifier(options: Options, streams: Encoders, genotype: Genotype | None) -> FusionClassifier:
+def found_classifier(options: Options, streams: Encoders, architecture: Architecture | None) -> FusionClassifier:
     """Build the classifier of a genotype, or of the baseline that the options name."""
-    if genotype is None:
+    if architecture is None:
         fusion = LateFusion(last_taps(streams), options.baseline == "concat")
         width, used = fusion.width, set(fusion.taps)
     else:
-        (cell,) = genotype.cells
-        features = Space(len(streams.tap_names), options.C, name=genotype.space, length=options.L).features
+        (cell,) = architecture.parts["fusion"].cells
+        features = Features(SEQUENCES, options.C, options.L)
         fusion = FoundFusion(cell, features, options.drpt)
         width, used = len(cell.concat), {state for _, state in cell.edges} | set(cell.concat)
     return FusionClassifier(streams, fusion, width, options.C, options.num_classes, options.drpt, used)

@@ -17,7 +17,10 @@ from datasets.data_module import DataModule
 from engine.pretrained import PRETRAINED, check_split, pretrained_with
 from engine.task import Pretraining, Stage, Task
 from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
-from models.search.fusion_cells.genotype import Genotype
+from models.search.architecture import Architecture, Reader
+from models.search.fusion_cells.choices import SEQUENCES
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.space import Space
 from tasks.classification import build
 from tasks.classification.options import F1_TYPES
 from tasks.classification.presets import DataSet
@@ -42,22 +45,15 @@ class Classification(Task):
 
     predictions_file = "predictions.json"
     from_pretraining = ("backbone",)
-    space = staticmethod(build.make_space)
 
     def __init__(self, preset: DataSet, f1_type: str = "weighted"):
-        self.preset, self.f1_type = preset, f1_type
+        self.preset = preset
         self.name, self.title, self.multi_label = preset.name, preset.title, preset.multi_label
         self.from_search = (*SIZES, "checkpointdir", *preset.files.values())
         self.rebuilt_from = (*SIZES, "baseline", *(["f1_type"] if preset.multi_label else []))
+        self.metric = f"F1_{f1_type}" if self.multi_label else "accuracy"
+        self.logged = tuple(dict.fromkeys((self.metric, "F1_weighted" if self.multi_label else "F1_macro")))
         self.fields = {"data_set": (lambda name: name == preset.name, preset.name), "classes": LIST}
-
-    @property
-    def metric(self) -> str:
-        return f"F1_{self.f1_type}" if self.multi_label else "accuracy"
-
-    @property
-    def logged(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.metric, "F1_weighted" if self.multi_label else "F1_macro")))
 
     def with_options(self, options: Options) -> "Classification":
         return Classification(self.preset, options.f1_type)
@@ -110,6 +106,12 @@ class Classification(Task):
         encoders = {m: build.build_encoder(self.preset, options, m) for m in data.data.modalities}
         return build.assemble_encoders(self.preset, options, encoders)
 
+    def spaces(self, options: Options, streams: Encoders) -> dict[str, Space]:
+        return {"fusion": build.make_space(options, streams)}
+
+    def readers(self, options: Options, streams: Encoders) -> dict[str, Reader]:
+        return {"fusion": FusionReader(streams.tap_names, streams.level_names, options.C, rank=SEQUENCES)}
+
     def build_supernet(self, options: Options, data: DataModule) -> FusionClassifier:
         return build.supernet(options, self.build_streams(options, data))
 
@@ -118,7 +120,7 @@ class Classification(Task):
         options: Options,
         data: DataModule,
         streams: Encoders,
-        architecture: Genotype | None,
+        architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionClassifier:
         return build.found_classifier(options, streams, architecture)
@@ -138,7 +140,7 @@ class Classification(Task):
             [Stage(m, lambda models, log, m=m: model(m), data.of(m), options.epochs) for m in data.data.modalities],
             modalities=tuple(self.preset.files),
             files=lambda models: {
-                build.encoder_file(self.preset, options, m).name: model.encoder.state_dict()
+                build.encoder_file(self.preset, options, m).name: model.get_submodule("encoder").state_dict()
                 for m, model in models.items()
             },
             facts=lambda: self.recorded_facts(options, data),
@@ -215,11 +217,11 @@ class ClassEvaluator:
         from sklearn.metrics import f1_score
 
         if self.multi_label:
-            there, truth, found = labels.any(dim=0), labels.numpy(), (probabilities > THRESHOLD).numpy()
+            there, truth, found = labels.any(dim=0), labels, probabilities > THRESHOLD
         else:
             there, truth, found = labels.bincount(minlength=len(self.classes)) > 0, labels, probabilities.argmax(dim=1)
         every = range(len(self.classes))
-        scores = f1_score(truth, found, labels=list(every), average=None, zero_division=0).tolist()
+        scores = f1_score(truth.numpy(), found.numpy(), labels=list(every), average=None, zero_division=0).tolist()
         return {f"F1_class_{name}": scores[n] if there[n] else None for n, name in enumerate(self.classes)}
 
 

@@ -21,11 +21,11 @@ from models.detection.fusions import baseline_fusions, found_fusions, searchable
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.layers import set_norm_momentum
 from models.detection.streams import INPUTS, MODALITIES, Streams
+from models.search.architecture import Architecture, Reader, read_architecture
 from models.search.costs import macs
-from models.search.fusion_cells.choices import input_names, num_neighbours
-from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.genotype_file import read_genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.choices import num_neighbours
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.fusion_cells.space import FusionSpace, fusion_space
 from models.search.parameters import count_parameters
 from models.search.strategies import STRATEGIES
 from tasks.detection.stream_files import head_classes, stream_sizes, streams_of
@@ -33,6 +33,7 @@ from utils import checkpoint
 from utils.args import Options
 from utils.errors import UserError, short
 
+HAND_MADE = "mean"  # fusion of a search that searches other parts; the shared head is pretrained on it
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
 SIZES = ("C", "num_input_nodes", "fusion_levels")
 
@@ -175,24 +176,34 @@ def load_head(options: Options, path: Path) -> DetectionHead:
     return head
 
 
-def make_space(options: Options, streams: Streams) -> Space:
+def make_space(options: Options, streams: Streams) -> FusionSpace:
     """Return the search space of the fusion of each level."""
-    return Space(
-        num_inputs=len(input_names(options.space, streams.tap_names, options.fusion_levels)),
-        channels=options.C,
+    return fusion_space(
+        streams.tap_names,
+        streams.level_names,
+        options.C,
         steps=options.steps,
         multiplier=options.multiplier,
         node_steps=options.node_steps,
         node_multiplier=options.node_multiplier,
         name=options.space,
         pair_inputs=options.pair_inputs,
+        max_parameter_free=options.max_parameter_free,
+        feature_sizes=tuple(level_sizes(options.image_size, options.fusion_levels)),
     )
 
 
-def build_supernet(options: Options, data: DataModule) -> FusionDetector:
+def readers(options: Options, streams: Streams) -> dict[str, Reader]:
+    """Return what reads the genotypes of the detector's parts."""
+    return {"fusion": FusionReader(streams.tap_names, streams.level_names, options.C)}
+
+
+def build_supernet(options: Options, data: DataModule, searched: tuple[str, ...] = ("fusion",)) -> FusionDetector:
     """Build the searchable detector on the pretrained streams, with the pretrained shared head."""
     streams = load_streams(options)
     head = load_head(options, Path(options.checkpointdir) / options.head_path)
+    if "fusion" not in searched:
+        return assemble(options, streams, head, given_fusion(options, streams), data.data.normalization)
     strategy = STRATEGIES[options.strategy]
     fusions = searchable_fusions(
         make_space(options, streams), options.fusion_levels, options.drpt, strategy.relaxation, strategy.partial
@@ -201,15 +212,23 @@ def build_supernet(options: Options, data: DataModule) -> FusionDetector:
     return FusionDetector(streams, fusions, head, data.data.normalization, neighbours)
 
 
+def given_fusion(options: Options, streams: Streams) -> Architecture | None:
+    """Return the fusion of the file that a search of other parts names; None where it names none, or one without."""
+    path = options.genotype or (options.search_exp_dir and Path(options.search_exp_dir) / "genotype.json")
+    given = read_architecture(path, readers(options, streams), complete=False) if path else Architecture()
+    return given if "fusion" in given.parts else None
+
+
 def assemble(
-    options: Options, streams: Streams, head: DetectionHead, genotype: Genotype | None, normalization: dict
+    options: Options, streams: Streams, head: DetectionHead, architecture: Architecture | None, normalization: dict
 ) -> FusionDetector:
     """Build the detector around the fusion networks of a genotype, or of the options' baseline."""
-    if genotype is None:
-        fusions = baseline_fusions(options.baseline, options.C, options.fusion_levels, options.widen)
+    if architecture is None:
+        baseline = options.baseline or HAND_MADE
+        fusions = baseline_fusions(baseline, options.C, options.fusion_levels, options.widen)
     else:
-        fusions = found_fusions(genotype, options.drpt)
-    neighbours = num_neighbours(genotype.space, options.fusion_levels) if genotype else 0
+        fusions = found_fusions(architecture.parts["fusion"], options.drpt)
+    neighbours = num_neighbours(architecture.parts["fusion"].space, options.fusion_levels) if architecture else 0
     return FusionDetector(streams, fusions, head, normalization, neighbours)
 
 
@@ -243,8 +262,8 @@ def matching_width(options: Options, tap_names: tuple[str, ...], level_names: tu
         return None
     path = Path(options.match_parameters)
     path = path / "genotype.json" if path.is_dir() else path
-    genotype = read_genotype(path, tap_names, level_names, options.C)
-    wanted = count_parameters(nn.ModuleList(found_fusions(genotype, 0.0)))
+    found = read_architecture(path, {"fusion": FusionReader(tap_names, level_names, options.C)})
+    wanted = count_parameters(nn.ModuleList(found_fusions(found.parts["fusion"], 0.0)))
     plain, narrowest, next_width = (_fusion_parameters(options, widen) for widen in (None, 1, 2))
     width = max(round((wanted - narrowest) / (next_width - narrowest)) + 1, 1)
     reached = _fusion_parameters(options, width)

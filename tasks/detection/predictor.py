@@ -22,7 +22,7 @@ from datasets.detection.transforms import DetectionTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal
 from engine.compute import pick_compute
 from engine.step import move
-from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.architecture import architecture_from_json
 from tasks.detection import build
 from tasks.detection.flira import FLIRA
 from tasks.detection.weights import SUFFIX, load_weights
@@ -78,7 +78,7 @@ class Predictor:
         self.sensors = build.needed_modalities(options.baseline)
         streams, genotype = build.make_streams(options, self.sensors), state["genotype"]
         if genotype:
-            genotype = genotype_from_json(genotype, str(path), streams.tap_names, streams.level_names, options.C)
+            genotype = architecture_from_json(genotype, str(path), build.readers(options, streams))
         model = build.assemble(options, streams, build.make_head(options), genotype, facts["normalization"])
         checkpoint.load_state(model, state["model"], str(path))
         self.options, self.normalization = options, facts["normalization"]

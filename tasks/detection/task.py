@@ -4,11 +4,12 @@ Shapes: batch as collated by datasets/detection/collate.py.
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from datasets.data_module import DataModule
 from datasets.detection.names import DATA_SETS, is_description
@@ -16,7 +17,8 @@ from engine.pretrained import check_split, differing, pretrained_with
 from engine.task import ExtraTest, Task
 from models.detection.detector import FusionDetector
 from models.detection.streams import Streams
-from models.search.fusion_cells.genotype import Genotype
+from models.search.architecture import Architecture, Reader
+from models.search.space import Space
 from tasks.detection import build
 from tasks.detection.box_fusion import BoxFusion
 from tasks.detection.options import BASELINES
@@ -80,8 +82,7 @@ class Detection(Task):
         "args.baseline": (lambda name: name in (None, *BASELINES), "a known one"),
     }
 
-    open_data, space = staticmethod(build.open_data), staticmethod(build.make_space)
-    build_supernet, pretraining = staticmethod(build.build_supernet), staticmethod(detector_pretraining)
+    open_data, pretraining = staticmethod(build.open_data), staticmethod(detector_pretraining)
 
     def __init__(self, name: str, title: str):
         self.name, self.title = name, title
@@ -169,22 +170,31 @@ class Detection(Task):
         make = build.load_streams if pretrained else build.make_streams
         return make(options, build.needed_modalities(options.baseline))
 
+    def spaces(self, options: Options, streams: Streams) -> dict[str, Space]:
+        return {"fusion": build.make_space(options, streams)}
+
+    def readers(self, options: Options, streams: Streams) -> dict[str, Reader]:
+        return build.readers(options, streams)
+
+    def build_supernet(self, options: Options, data: DataModule) -> FusionDetector:
+        return build.build_supernet(options, data, self.searched_parts(options))
+
     def build_network(
         self,
         options: Options,
         data: DataModule,
         streams: Streams,
-        architecture: Genotype | None,
+        architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionDetector:
         head = build.load_head(options, build.head_path(options)) if pretrained else build.make_head(options)
         return build.assemble(options, streams, head, architecture, data.data.normalization)
 
-    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
+    def losses(self, model: Any, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
         """Return the losses of a batch, or of this rank's share of one: see `Head.losses`."""
         return model.head.losses(model(_inputs(batch)), batch, ranks)
 
-    def predict(self, model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:
+    def predict(self, model: Any, batch: dict) -> list[dict[str, Tensor]]:
         """Return the boxes, scores and labels of each image: see `Head.detect`."""
         return model.head.detect(model(_inputs(batch)), batch)
 
@@ -200,7 +210,7 @@ class Detection(Task):
     def costs(self, model: FusionDetector, options: Options) -> dict[str, Any]:
         return {"macs": build.macs_per_pair(model, options.image_size)}
 
-    def extra_tests(self, options: Options) -> list[ExtraTest]:
+    def extra_tests(self, options: Options) -> Sequence[ExtraTest]:
         if bool(options.box_fusion) != bool(options.partner_exp_dir):
             names = ("box_fusion", "partner_exp_dir")
             given, missing = names if options.box_fusion else names[::-1]

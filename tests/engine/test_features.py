@@ -19,7 +19,7 @@ from models.detection.detector import FusionDetector
 from models.detection.fusions import baseline_fusions, searchable_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import Streams
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection.flira import FLIRA as detection
 
@@ -34,7 +34,7 @@ def detector(parts: DataModule, fusion: str = "search", seed: int = 0) -> Fusion
     for norm in streams.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.running_var.uniform_(0.5, 2)
-    fusions = searchable_fusions(Space(4, 16), 3, 0.0) if fusion == "search" else baseline_fusions(fusion, 16, 3)
+    fusions = searchable_fusions(CellSpace(4, 16), 3, 0.0) if fusion == "search" else baseline_fusions(fusion, 16, 3)
     head = DetectionHead(16, 3, num_levels=3, anchor_scale=2.0)
     return CPU.place(FusionDetector(streams, fusions, head, parts.data.normalization)).train()
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from engine.perturbation import fresh_statistics, mean_loss, select_by_perturbation
+from models.search.fusion_cells.alternatives import edges_of_states, operations_and_states
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import derive_cell, final_weights
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from tests.engine.toy import session_of
 
@@ -23,9 +24,9 @@ def batches() -> list[dict]:
 
 @pytest.mark.parametrize("as_path", [False, True])
 def test_a_rating_repeats_in_spite_of_dropout_and_leaves_nothing_behind(batches, as_path):
-    fusion = SearchableFusion(Space(4, 8), dropout=0.5)
+    fusion = SearchableFusion(CellSpace(4, 8), dropout=0.5)
     if as_path:
-        fusion.take(derive_cell(final_weights(fusion), fusion.space))
+        fusion.activate(derive_cell(final_weights(fusion), fusion.space))
     session, before = session_of(fusion, TASK), {k: v.clone() for k, v in fusion.state_dict().items()}
     random_before = torch.get_rng_state()
     losses = [mean_loss(session, iter(batches)) for _ in range(2)]
@@ -35,7 +36,7 @@ def test_a_rating_repeats_in_spite_of_dropout_and_leaves_nothing_behind(batches,
 
 
 def test_fresh_statistics_are_means_over_the_batches_and_go_again(batches):
-    fusion = SearchableFusion(Space(4, 8), dropout=0.5)
+    fusion = SearchableFusion(CellSpace(4, 8), dropout=0.5)
     norm, seen = fusion.nodes[0].bn, []
     norm.register_forward_pre_hook(lambda module, given: seen.append(given[0].mean(dim=(0, 2, 3))))
     before = norm.running_mean.clone()
@@ -47,7 +48,7 @@ def test_fresh_statistics_are_means_over_the_batches_and_go_again(batches):
 
 def test_perturbation_keeps_what_costs_most_to_remove():
     """The rate is told by hand: some operations and inputs matter, whatever the logits say."""
-    fusion = SearchableFusion(Space(4, 8, steps=1, multiplier=1, name="fusion_v2"))
+    fusion = SearchableFusion(CellSpace(4, 8, steps=1, multiplier=1, name="fusion_v2"))
     edges, ops = fusion.mask_edges[0], fusion.mask_ops[0, 0]
     worth = {"GLU": 1.0, "CBAM": 0.5}
 
@@ -59,7 +60,8 @@ def test_perturbation_keeps_what_costs_most_to_remove():
         return lost
 
     tuned = []
-    select_by_perturbation([fusion], rate, lambda: tuned.append(1), random.Random(0), lambda line: None)
+    rounds = (list(choices(fusion)) for choices in (operations_and_states, edges_of_states))
+    select_by_perturbation(rounds, rate, lambda: tuned.append(1), random.Random(0), lambda line: None)
     cell = derive_cell(final_weights(fusion), fusion.space)
     assert cell.steps[0].inner_steps == ("GLU",)
     assert cell.edges == (("dil_conv_3x3", 1), ("dil_conv_3x3", 2))

@@ -102,7 +102,7 @@ def test_numbers_are_those_of_the_files(runs):
 def test_logits_are_written_under_names_that_add_up(runs):
     rows = [json.loads(line) for line in (runs["search-EXP"] / "alphas.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [0, 1]
-    genotype = read_json(runs["search-EXP"] / "genotype.json")
+    genotype = read_json(runs["search-EXP"] / "genotype.json")["parts"]["fusion"]
     for row in rows:
         assert list(row["levels"]) == genotype["levels"]
         for level in row["levels"].values():

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.search.fusion_cells.genotype import genotype_to_json
-from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.space import fusion_space, random_genotype
 
 FAKE = str(Path(__file__).parent / "fake_command.py")
 
@@ -16,8 +14,8 @@ FAKE = str(Path(__file__).parent / "fake_command.py")
 def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> None:
     """Work in a folder that has demo.yaml; `scenes` is what "rendering" copies."""
     inputs = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2))
-    genotype = random_genotype(Space(4, 16), inputs, ("P3", "P4"), 1)
-    (folder / "genotype.json").write_text(json.dumps(genotype_to_json(genotype)))
+    genotype = random_genotype(fusion_space(inputs, ("P3", "P4"), 16), 1)
+    (folder / "genotype.json").write_text(json.dumps(genotype.to_json()))
     (folder / "demo.yaml").write_text("batchsize: 4\n")
     monkeypatch.setenv("FAKE_GENOTYPE", str(folder / "genotype.json"))
     monkeypatch.setenv("FAKE_SCENES", str(scenes))

@@ -88,7 +88,7 @@ def test_one_file_is_as_good_as_the_run(network, tiny_flir, tmp_path, capsys):
     run(export, capsys, "--eval_exp_dir", network, "--weights", file)
     pair = first_pair(tiny_flir)
     assert Predictor(str(file), "cpu")(*pair, score=0) == Predictor(network, "cpu")(*pair, score=0)
-    assert load_weights(file)["genotype"]["space"] == "fusion_v2"
+    assert load_weights(file)["genotype"]["parts"]["fusion"]["space"] == "fusion_v2"
     content = file.read_bytes()
     for name, spoilt in {"cut": content[:-50], "text": b"no weights", "empty": b""}.items():
         (tmp_path / f"{name}.safetensors").write_bytes(spoilt)

@@ -5,17 +5,15 @@ import json
 import pytest
 from torchvision.io import decode_image
 
-from models.search.fusion_cells.genotype import genotype_to_json
-from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.space import fusion_space, random_genotype
 from tools.plot_genotype import main
 
 
 @pytest.fixture
 def run_folder(tmp_path):
     inputs = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
-    genotype = random_genotype(Space(4, 16), inputs, ("P3", "P4", "P5"), 3)
-    (tmp_path / "genotype.json").write_text(json.dumps(genotype_to_json(genotype)))
+    genotype = random_genotype(fusion_space(inputs, ("P3", "P4", "P5"), 16), 3)
+    (tmp_path / "genotype.json").write_text(json.dumps(genotype.to_json()))
     return tmp_path
 
 

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from datasets.detection.detection_data import DetectionData
-from models.search.fusion_cells.draw import draw_genotype
-from models.search.fusion_cells.genotype_file import read_any
+from models.search.parts import draw_architecture, read_any
 from report.plots import View, draw_detections, plot_curves
 from tools.demo.jobs import methods_needed, searched_in, tested_in, trained_in
 from tools.demo.options import Options
@@ -20,7 +19,7 @@ def draw_pictures(options: Options, pairs: DetectionData | None, summary: dict, 
     """Write OUT/genotype.png and curves.png and, with the data of a detection task, detections.png."""
     out, methods = Path(options.out), methods_needed(options)
     if "search" in done:
-        draw_genotype(read_any(Path(searched_in(done)) / "genotype.json"), out / "genotype.png")
+        draw_architecture(read_any(Path(searched_in(done)) / "genotype.json"), out / "genotype.png")
     runs = {m: Path(trained_in(done, m)) for m in methods if m not in BOX_FUSIONS}
     searches = {"search": Path(searched_in(done))} if "search" in done else {}
     plot_curves(searches | runs, out / "curves.png")

@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from models.search.costs import Measure
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS
 from models.search.fusion_cells.found import edge_op
+from models.search.fusion_cells.genotype import CellGenotype
 from models.search.fusion_cells.operations import fusion_op
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.relaxations import EVALUATION
 
 
 def cost_table(
-    space: Space, sizes: list[tuple[int, ...]], measure: Measure, device: torch.device
+    space: CellSpace, sizes: list[tuple[int, ...]], measure: Measure, device: torch.device
 ) -> list[dict[str, dict[str, float]]]:
     """Return, per level, what each operation of an edge ("edges") and each fusion ("fusions") costs, for one pair.
 
@@ -38,7 +39,13 @@ def cost_table(
 def _cost(op: nn.Module, maps: Tensor, measure: Measure) -> float:
     layout = torch.channels_last if maps[0].dim() == MAPS else torch.contiguous_format
     op = op.to(maps.device, memory_format=layout).eval()
-    return measure(op, [one.contiguous(memory_format=layout) for one in maps])
+    return measure(op, [x.contiguous(memory_format=layout) for x in maps])
+
+
+def cell_cost(cell: CellGenotype, prices: dict[str, dict[str, float]]) -> float:
+    """Return what a cell costs by the prices of its level."""
+    edges = sum(prices["edges"][name] for name, _ in cell.edges)
+    return edges + sum(prices["fusions"][name] for step in cell.steps for name in step.inner_steps)
 
 
 class ExpectedCost:
@@ -73,7 +80,7 @@ class ExpectedCost:
         return total
 
     @staticmethod
-    def _edges(edges: Tensor, prices: Tensor, space: Space) -> Tensor:
+    def _edges(edges: Tensor, prices: Tensor, space: CellSpace) -> Tensor:
         """Return the expected price of two edges per step: edges (P, E, O)."""
         of_step = edges.split([space.num_inputs + i for i in range(space.steps)], dim=1)
         return sum(2 * (part * prices).sum() / part[..., 1:].sum().clamp(min=1e-6) for part in of_step)

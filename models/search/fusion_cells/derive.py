@@ -1,10 +1,10 @@
-"""Derivation: from the logits of a supernet to a genotype, and what the logits say on the way. Deterministic.
+"""Derivation: from the logits of a supernet to a genotype, and statistics of the logits. Deterministic.
 
 The only reader of logits outside the supernet itself. Steps (NAS-DSF, after DARTS 1806.09055 section 2.4):
 outer steps take the pair of inputs with the largest product of best non-none weights, at least one of the two not
-taken before (or of inputs and earlier steps, no pair twice: `Space.predecessors`); inner steps the two inner states
+taken before (or of inputs and earlier steps, no pair twice: `CellSpace.predecessors`); inner steps the two inner states
 with the largest best non-none weight and the best operation. Where the supernet has one mixture per input of a node
-(`Space.pair_inputs`), the first of a pair is rated by the first mixture, the second by the second. Under partial
+(`CellSpace.pair_inputs`), the first of a pair is rated by the first mixture, the second by the second. Under partial
 channels a weight counts times its edge's own (PC-DARTS, 1907.05737).
 
 Shapes: P mixtures per node, E edges, O operations, S steps, K inner steps.
@@ -18,10 +18,10 @@ from itertools import combinations, permutations
 import torch
 from torch import Tensor
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import INNER_EDGES
 from models.search.fusion_cells.genotype import CellGenotype, Edge, Genotype, StepGenotype
 from models.search.fusion_cells.operations import is_parameter_free
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion, Weights
 
 
@@ -51,16 +51,16 @@ def final_weights(fusion: SearchableFusion) -> Weights:
     weights = fusion.weights(double=True)
     if fusion.partial == 1:
         return weights
-    outer, inner = fusion.shares(double=True)
+    outer, inner = fusion.state_weights(double=True)
     return weights._replace(edges=weights.edges * outer[..., None], inner_edges=weights.inner_edges * inner[..., None])
 
 
-def derive_cell(weights: Weights, space: Space) -> CellGenotype:
+def derive_cell(weights: Weights, space: CellSpace) -> CellGenotype:
     """Return the cell of relaxed logits."""
     kept, taken, first = [], [], 0
     for i in range(space.steps):
         rows = weights.edges[:, first : first + space.candidates(i)]
-        pair = best_pair(rows, lambda one: space.allows(one, taken))
+        pair = best_pair(rows, lambda states: space.allows(states, taken))
         taken.append(pair)
         kept += [_keep(rows[port], j, space.edge_ops) for port, j in zip((0, -1), pair, strict=True)]
         first += space.num_inputs + i
@@ -80,10 +80,10 @@ def rated_pairs(
     best = rows[..., 1:].amax(dim=-1).tolist()  # column 0 is `none`
     pairs = combinations(range(len(best[0])), 2) if len(best) == 1 else permutations(range(len(best[0])), 2)
     scored = [(best[0][j] * best[-1][k], (j, k)) for j, k in pairs if allowed((j, k))]
-    return sorted(scored, key=lambda one: -one[0])  # stable: lexicographic order on a tie
+    return sorted(scored, key=lambda pair: -pair[0])  # stable: lexicographic order on a tie
 
 
-def _derive_step(edges: Tensor, ops: Tensor, space: Space) -> StepGenotype:
+def _derive_step(edges: Tensor, ops: Tensor, space: CellSpace) -> StepGenotype:
     kept, first = [], 0
     for k in range(space.node_steps):
         rows = edges[:, first : first + 2 + k]
@@ -107,7 +107,7 @@ def _keep(rows: Tensor, edge: int, names: tuple[str, ...]) -> Edge:
 
 
 def cap_parameter_free(
-    cells: tuple[CellGenotype, ...], weights: list[Weights], space: Space, most: int
+    cells: tuple[CellGenotype, ...], weights: list[Weights], space: CellSpace, most: int
 ) -> tuple[CellGenotype, ...]:
     """Keep the strongest `most` choices without parameters; the others give way to the best that learns."""
     free = [
@@ -125,9 +125,9 @@ def cap_parameter_free(
 
 
 def choices(
-    cell: CellGenotype, weights: Weights, space: Space
+    cell: CellGenotype, weights: Weights, space: CellSpace
 ) -> dict[tuple[int, ...], tuple[list[float], tuple[str, ...], int]]:
-    """Return where a cell chose between what learns and what does not: weights, names, and which one was chosen.
+    """Return the choices of a cell between operations with and without parameters: weights, names, chosen index.
 
     Places are (step, inner step) of a fusion operation, and (edge,) where edges have something to learn.
     """
@@ -207,25 +207,11 @@ def describe(fusions: list[SearchableFusion], genotype: Genotype) -> dict[str, f
     return mean_entropy(fusions) | describe_genotype(genotype, fusions[0].space)
 
 
-def describe_genotype(genotype: Genotype, space: Space) -> dict[str, float | int | str]:
+def describe_genotype(genotype: Genotype, space: CellSpace) -> dict[str, float | int | str]:
     """Return the operation counts of a genotype, how many learn nothing, and the genotype in words, flat."""
     found = operation_counts(genotype) + (edge_counts(genotype) if space.learned_edges else Counter())
     counts = {
         f"count_{op}": found[op] for op in (*space.op_names, *(space.edge_ops[1:] if space.learned_edges else ()))
     }
     free = {"parameter_free": sum(n for op, n in found.items() if is_parameter_free(op, space.rank))}
-    return counts | free | {"genotype": genotype.id, "argmax": in_words(genotype)}
-
-
-def in_words(genotype: Genotype) -> str:
-    """Return the genotype in one line: per level, the two states that each step reads and its operations."""
-    levels = []
-    for level, cell in zip(genotype.levels, genotype.cells, strict=True):
-        pairs = [f"{_edge_in_words(a)}+{_edge_in_words(b)}" for a, b in zip(cell.edges[::2], cell.edges[1::2])]
-        steps = [f"{pair} {'/'.join(s.inner_steps)}" for pair, s in zip(pairs, cell.steps, strict=True)]
-        levels.append(f"{level}: {', '.join(steps)}")
-    return "; ".join(levels)
-
-
-def _edge_in_words(edge: Edge) -> str:
-    return str(edge[1]) if edge[0] == "skip" else f"{edge[1]}:{edge[0].removesuffix('_3x3')}"
+    return counts | free | {"genotype": genotype.id, "argmax": genotype.words}

@@ -1,6 +1,6 @@
 """Found fusion network of one level: the cell of a genotype, kept edges and operations only.
 
-Differs from the supernet (cells.py) by two inputs per node and per operation and by a ReLU after the first norm.
+Differs from the supernet (supernet.py) by two inputs per node and per operation and by a ReLU after the first norm.
 
 Maps are concatenated and convolved to C in the end, sequences concatenated and normed (BM-NAS, 2104.09379).
 
@@ -77,10 +77,10 @@ def add_output(fusion: nn.Module, features: Features, count: int) -> None:
         fusion.out_norm = features.end_norm(count)
 
 
-def share_output(ours: nn.Module, theirs: nn.Module) -> None:
-    """Put the output of one fusion network into another's place."""
-    name = "out_conv" if hasattr(ours, "out_conv") else "out_norm"
-    setattr(theirs, name, getattr(ours, name))
+def set_output(source: nn.Module, target: nn.Module) -> None:
+    """Make the output modules of one fusion network those of another."""
+    name = "out_conv" if hasattr(source, "out_conv") else "out_norm"
+    setattr(target, name, getattr(source, name))
 
 
 def normed_concat(norm: nn.Module, states: list[Tensor]) -> Tensor:

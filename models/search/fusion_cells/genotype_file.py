@@ -1,12 +1,12 @@
-"""Read genotypes: JSON format 1, or the text form of the public NAS-DSF code, parsed with `ast` and never evaluated.
+"""Read the genotype of a fusion: JSON, or the text form of the public NAS-DSF code, parsed with `ast`, never evaluated.
 
-Validation names the wrong field, and bounds what is built from it. Nothing is ever pickled.
+Validation names the wrong field, and bounds what is built from it. The file around it: models/search/architecture.py.
 """
 
 import ast
-import json
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from models.search.fusion_cells.choices import (
     INNER_EDGES,
@@ -19,10 +19,8 @@ from models.search.fusion_cells.choices import (
 )
 from models.search.fusion_cells.genotype import FORMAT, CellGenotype, Edge, Genotype, StepGenotype
 from utils.errors import UserError, short
-from utils.run_folder import read_json
-from utils.untrusted import check_plain, plain_file
+from utils.untrusted import check_plain
 
-MAX_BYTES = 100_000  # of a file; the published text form has some 2,000
 MAX_STEPS = 64  # of a cell, and inside of a step
 MAX_INPUTS, MAX_LEVELS, MAX_NAME = 256, 16, 60  # of a file that brings its own; names are shown
 
@@ -38,73 +36,70 @@ class Allowed(NamedTuple):
         return cls(SPACES[space].edges[1:], SPACES[space].fusions)
 
 
-def read_genotype(
-    path: Path, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = MAPS
-) -> Genotype:
-    """Read a genotype file, JSON or public text form, that must fit streams with these taps, levels and channels.
+@dataclass(frozen=True)
+class FusionReader:
+    """Reads genotypes that fit given streams.
 
     Args:
+        taps: names of a level's own taps; inputs from neighbouring levels follow from the genotype's space.
+        levels: names of the places.
+        channels: C.
         rank: of the features that the streams give; the text form is of maps alone.
-
-    Raises:
-        UserError: the file is missing or no genotype, or a field is wrong or does not fit; names file and field.
     """
-    try:
-        size = plain_file(path).stat().st_size
-        text = Path(path).read_text(encoding="utf-8") if size <= MAX_BYTES else ""
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: expected a readable genotype file, found: {error}") from None
-    if size > MAX_BYTES:
-        raise UserError(f"{path}: expected a genotype file of at most {MAX_BYTES} bytes, found {size}")
-    if rank != MAPS or text.lstrip().startswith("{"):
-        return _from_json_text(text, str(path), inputs, levels, channels, rank)
-    return parse_text(text, str(path), inputs, levels, channels)
+
+    taps: Sequence[str]
+    levels: Sequence[str]
+    channels: int
+    rank: int = MAPS
+
+    @property
+    def spaces(self) -> list[str]:
+        return spaces_of(self.rank)
+
+    def from_json(self, data: Any, source: str) -> Genotype:
+        """Return the genotype of untrusted JSON; raises UserError."""
+        space, known = data.get("space") if isinstance(data, dict) else None, self.spaces
+        space = space if space in known else known[0]
+        names = list(input_names(space, tuple(self.taps), len(self.levels)))
+        expected = {"format": FORMAT, "space": space, "inputs": names, "levels": list(self.levels), "C": self.channels}
+        for name, value in expected.items():
+            if not isinstance(data, dict) or name not in data:
+                raise UserError(f"{source}: field {name}: expected {value}, found nothing")
+            if type(data[name]) is not type(value) or data[name] != value:
+                raise UserError(f"{source}: field {name}: expected {value}, found {short(data[name])}")
+        meta = data.get("meta", {})
+        if not isinstance(meta, dict):
+            raise UserError(f"{source}: field meta: expected an object, found {short(meta)}")
+        check_plain(meta, f"{source}: field meta")
+        cells = _cells(data.get("cells"), source, len(names), len(self.levels), Allowed.of(space))
+        return Genotype(tuple(names), tuple(self.levels), self.channels, cells, meta, space)
+
+    @property
+    def from_text(self):
+        """What reads the public text form; None where the streams give no maps."""
+        return self._from_text if self.rank == MAPS else None
+
+    def _from_text(self, text: str, source: str) -> Genotype:
+        return parse_text(text, source, tuple(self.taps), tuple(self.levels), self.channels)
 
 
-def read_any(path: Path) -> Genotype:
-    """Read genotype JSON of any streams: inputs, levels and channels are the file's own.
+class AnyFusionReader:
+    """Reads genotypes of any streams: inputs, levels and channels are the file's own."""
 
-    Raises:
-        UserError: the file is missing or no genotype; names the field.
-    """
-    data = read_json(path)
-    check_names(data, str(path))
-    taps = [name for name in data["inputs"] if not is_neighbour(name)]
-    rank = SPACES[data["space"]].rank if data.get("space") in list(SPACES) else MAPS
-    return genotype_from_json(data, str(path), taps, data["levels"], data["C"], rank)
+    spaces = tuple(SPACES)
 
-
-def _from_json_text(text, source, inputs, levels, channels, rank) -> Genotype:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{source}: expected genotype JSON, found: {error}") from None
-    return genotype_from_json(data, source, inputs, levels, channels, rank)
-
-
-def genotype_from_json(
-    data: dict, source: str, inputs: tuple[str, ...], levels: tuple[str, ...], channels: int, rank: int = MAPS
-) -> Genotype:
-    """Validate genotype JSON against the streams that it is to be built on; see `read_genotype`."""
-    space, known = data.get("space") if isinstance(data, dict) else None, spaces_of(rank)
-    space = space if space in known else known[0]
-    names = list(input_names(space, inputs, len(levels)))
-    expected = {"format": FORMAT, "space": space, "inputs": names, "levels": list(levels), "C": channels}
-    for name, value in expected.items():
-        if not isinstance(data, dict) or name not in data:
-            raise UserError(f"{source}: field {name}: expected {value}, found nothing")
-        if type(data[name]) is not type(value) or data[name] != value:
-            raise UserError(f"{source}: field {name}: expected {value}, found {short(data[name])}")
-    meta = data.get("meta", {})
-    if not isinstance(meta, dict):
-        raise UserError(f"{source}: field meta: expected an object, found {short(meta)}")
-    check_plain(meta, f"{source}: field meta")
-    cells = _cells(data.get("cells"), source, len(names), len(levels), Allowed.of(space))
-    return Genotype(tuple(names), tuple(levels), channels, cells, meta, space)
+    def from_json(self, data: Any, source: str) -> Genotype:
+        """Return the genotype of untrusted JSON; raises UserError."""
+        if not isinstance(data, dict):
+            raise UserError(f"{source}: expected a genotype, an object, found {short(data)}")
+        check_names(data, source)
+        taps = [name for name in data["inputs"] if not is_neighbour(name)]
+        rank = SPACES[data["space"]].rank if data.get("space") in list(SPACES) else MAPS
+        return FusionReader(taps, data["levels"], data["C"], rank).from_json(data, source)
 
 
 def check_names(data: dict, source: str) -> None:
-    """Refuse genotype JSON whose own inputs, levels or channels are none; see `genotype_from_json` for the rest."""
+    """Refuse genotype JSON whose own inputs, levels or channels are none; see `FusionReader` for the rest."""
     for name, most in (("inputs", MAX_INPUTS), ("levels", MAX_LEVELS)):
         names = data.get(name)
         if not isinstance(names, list) or not 1 <= len(names) <= most or not all(map(_is_short_name, names)):

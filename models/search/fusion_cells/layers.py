@@ -13,7 +13,7 @@ from models.search.fusion_cells.choices import MAPS
 
 
 class Features(NamedTuple):
-    """What a cell fuses: tensors of one rank, C and, of sequences, L."""
+    """Sizes of the features that a cell fuses: rank, channels C and, of sequences, length L."""
 
     rank: int
     channels: int

@@ -1,6 +1,6 @@
 """Candidate operations of the fusion search space (NAS-DSF).
 
-The published four, and the tables; the others: more_operations.py. Gates after ECA-Net (1910.03151) and SA-Net
+The published four, and the tables; the others: extended_operations.py. Gates after ECA-Net (1910.03151) and SA-Net
 (2102.00240).
 
 An edge carries a state, a convolution of it, or nothing; a fusion operation turns two tensors of one shape into one.
@@ -143,7 +143,7 @@ class ShuffleAttn(nn.Module):
 # The order of a table is that of a space's logits; entries are built as op(channels).
 # What an edge may do with a state (B, C, H, W); None: no module.
 EDGE_OPS: dict[str, type[nn.Module] | None] = {
-    "none": None,  # its share of the weights is lost
+    "none": None,  # its weight counts for nothing
     "skip": None,
     "sep_conv_3x3": SepConv,
     "dil_conv_3x3": DilConv,

@@ -1,4 +1,4 @@
-"""Genotypes drawn at random: uniformly, changed in one place, with a cap on choices without parameters."""
+"""Random genotypes: drawn uniformly, or changed in one place, with a limit of choices without parameters."""
 
 import random
 from dataclasses import replace
@@ -6,32 +6,19 @@ from itertools import combinations
 
 import torch
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import cap_parameter_free
 from models.search.fusion_cells.genotype import CellGenotype, Genotype, StepGenotype
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import Weights
 
 
-def random_genotype(
-    space: Space, inputs: tuple[str, ...], levels: tuple[str, ...], seed: int, most_parameter_free: int | None = None
-) -> Genotype:
-    """Draw every choice that derivation could make uniformly: the random-search baseline (1902.07638).
-
-    Args:
-        most_parameter_free: as in `capped`.
-    """
-    rng = random.Random(seed)
-    drawn = draw_genotype(space, inputs, levels, rng)
-    return replace(limit_parameter_free(drawn, space, most_parameter_free, rng), meta={"random_genotype": seed})
-
-
-def draw_genotype(space: Space, inputs: tuple[str, ...], levels: tuple[str, ...], rng: random.Random) -> Genotype:
-    """Draw a genotype uniformly, from a generator of one's own."""
+def draw_genotype(space: CellSpace, inputs: tuple[str, ...], levels: tuple[str, ...], rng: random.Random) -> Genotype:
+    """Draw a genotype uniformly, with a given generator."""
     cells = tuple(draw_cell(space, rng) for _ in levels)
     return Genotype(tuple(inputs), tuple(levels), space.channels, cells, space=space.name)
 
 
-def draw_cell(space: Space, rng: random.Random) -> CellGenotype:
+def draw_cell(space: CellSpace, rng: random.Random) -> CellGenotype:
     edges, taken = [], []
     for step in range(space.steps):
         pair = rng.choice([p for p in combinations(range(space.candidates(step)), 2) if space.allows(p, taken)])
@@ -40,19 +27,19 @@ def draw_cell(space: Space, rng: random.Random) -> CellGenotype:
     return CellGenotype(tuple(edges), tuple(_draw_step(space, rng) for _ in range(space.steps)), space.concat)
 
 
-def draw_edge(space: Space, rng: random.Random) -> str:
-    """Draw what an edge does with its state; nothing is drawn where there is but one choice."""
+def draw_edge(space: CellSpace, rng: random.Random) -> str:
+    """Draw the operation of an edge; with one choice, no number is drawn."""
     kept = space.edge_ops[1:]
     return rng.choice(kept) if len(kept) > 1 else kept[0]
 
 
-def _draw_step(space: Space, rng: random.Random) -> StepGenotype:
+def _draw_step(space: CellSpace, rng: random.Random) -> StepGenotype:
     edges = [("skip", index) for k in range(space.node_steps) for index in rng.sample(range(2 + k), 2)]
     ops = tuple(rng.choice(space.op_names) for _ in range(space.node_steps))
     return StepGenotype(tuple(edges), ops, space.inner_concat)
 
 
-def mutated(parent: Genotype, space: Space, rng: random.Random) -> Genotype:
+def mutated(parent: Genotype, space: CellSpace, rng: random.Random) -> Genotype:
     """Return the genotype changed in one place: the state or the operation of an edge, or an operation of a node.
 
     Inner edges stay; the rule of the space for pairs holds, as in `draw_cell`.
@@ -65,7 +52,7 @@ def mutated(parent: Genotype, space: Space, rng: random.Random) -> Genotype:
             return replace(parent, cells=cells, meta={})
 
 
-def _mutated_cell(cell: CellGenotype, step: int, space: Space, rng: random.Random) -> CellGenotype:
+def _mutated_cell(cell: CellGenotype, step: int, space: CellSpace, rng: random.Random) -> CellGenotype:
     kinds = ["state", "operation"] + (["edge"] if len(space.edge_ops) > 2 else [])
     kind, place = rng.choice(kinds), 2 * step + rng.randrange(2)
     if kind == "operation":
@@ -77,11 +64,11 @@ def _mutated_cell(cell: CellGenotype, step: int, space: Space, rng: random.Rando
     edge = (draw_edge(space, rng), state) if kind == "edge" else (name, rng.randrange(space.candidates(step)))
     edges = [*cell.edges[:place], edge, *cell.edges[place + 1 :]]
     pair = slice(2 * step, 2 * step + 2)
-    edges[pair] = sorted(edges[pair], key=lambda one: one[1])
+    edges[pair] = sorted(edges[pair], key=lambda edge: edge[1])
     return replace(cell, edges=tuple(edges))
 
 
-def _obeys(cell: CellGenotype, space: Space) -> bool:
+def _obeys(cell: CellGenotype, space: CellSpace) -> bool:
     """Tell whether each step reads two states, and such as the space allows."""
     taken: list[tuple[int, int]] = []
     for (_, a), (_, b) in zip(cell.edges[::2], cell.edges[1::2]):
@@ -92,11 +79,11 @@ def _obeys(cell: CellGenotype, space: Space) -> bool:
 
 
 def limit_parameter_free(
-    genotype: Genotype, space: Space, most_parameter_free: int | None, rng: random.Random
+    genotype: Genotype, space: CellSpace, most_parameter_free: int | None, rng: random.Random
 ) -> Genotype:
     """Return a drawn genotype with no more choices without parameters than allowed; None: as it is.
 
-    Which give way, and to what, follows from weights that are drawn: `cap_parameter_free`.
+    Random weights decide which operations are replaced, and by which: `cap_parameter_free`.
     """
     if most_parameter_free is None:
         return genotype

@@ -1,118 +1,152 @@
-"""Sizes of the search space of one fusion cell, and its rules for the states that a step may read.
+"""The search space of the fusion: one cell per place, all of the same sizes (models/search/space.py).
 
-Letters: F inputs of a cell, S steps, K inner steps of a node.
+fusion_v1 is the published space of NAS-DSF, bmnas that of BM-NAS, fusion_v2 ours: choices.py.
 """
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from models.search.fusion_cells.choices import PUBLISHED, SKIP, SPACES
-from models.search.fusion_cells.layers import Features
-from utils.errors import UserError
+import torch
+from torch import Tensor
+
+from models.search.best_combinations import Ranked
+from models.search.costs import Measure
+from models.search.fusion_cells.alternatives import edges_of_states, operations_and_states
+from models.search.fusion_cells.cell_space import CellSpace
+from models.search.fusion_cells.choices import PUBLISHED, input_names, level_inputs
+from models.search.fusion_cells.costs import ExpectedCost, cell_cost, cost_table
+from models.search.fusion_cells.derive import derive, describe_genotype, mean_entropy, named_weights
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.fusion_cells.random_genotypes import draw_genotype, limit_parameter_free, mutated
+from models.search.fusion_cells.tokens import allowed, genotype_of_code, slots, to_code
+from models.search.fusion_cells.top_k import top_k_genotypes
+from models.search.fusion_cells.validate import validate
+from models.search.space import Choice, CostTable, Row, Supernets
 
 
 @dataclass(frozen=True)
-class Space:
-    """Sizes of the search space of one fusion network; the defaults are the published ones.
+class FusionSpace(CellSpace):
+    """Space of the fusion networks of all levels; it fills `models.search.space.Space`.
 
     Args:
-        num_inputs: F, own taps and those of neighbours.
-        channels: C.
-        steps, multiplier, node_steps, node_multiplier: as the options of these names.
-        name: one of SPACES.
-        pair_inputs: the supernet gives a node two mixtures of states, as the found network has two states; else one
-            mixture twice, as published.
-        length: L, of sequences.
-        predecessors: what the steps of a found cell read: "inputs", as published for NAS-DSF, no step two that earlier
-            ones have read; or "all", inputs and earlier steps, no two steps the same pair (BM-NAS, section 3.2).
+        inputs: names of a cell's inputs: taps MODALITY/NAME, then those of neighbouring levels.
+        levels: names of the places.
+        max_parameter_free: choices without parameters that a genotype may have, over all levels; the strongest stay,
+            the others give way to the best that learns. None: any number.
+        feature_sizes: (height, width) of each level's maps, for the cost table.
     """
 
-    num_inputs: int
-    channels: int
-    steps: int = 2
-    multiplier: int = 2
-    node_steps: int = 1
-    node_multiplier: int = 3
-    name: str = PUBLISHED
-    pair_inputs: bool = False
-    length: int = 0
-    predecessors: str = "inputs"
-
-    def __post_init__(self):
-        for name in ("num_inputs", "channels", "steps", "multiplier", "node_steps", "node_multiplier"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        _at_most("multiplier", self.multiplier, self.num_inputs + self.steps, "num_inputs + steps")
-        _at_most("node_multiplier", self.node_multiplier, 2 + self.node_steps, "2 + node_steps")
-        if self.predecessors == "inputs":
-            _at_most(
-                "steps", self.steps, math.ceil(self.num_inputs / 2), "ceil(num_inputs / 2), or input pairs run out"
-            )
-
-    @property
-    def rank(self) -> int:
-        """Of the features that its cells fuse."""
-        return SPACES[self.name].rank
-
-    @property
-    def features(self) -> Features:
-        """What its cells fuse."""
-        return Features(self.rank, self.channels, self.length)
-
-    @property
-    def edge_ops(self) -> tuple[str, ...]:
-        return SPACES[self.name].edges
-
-    @property
-    def op_names(self) -> tuple[str, ...]:
-        return SPACES[self.name].fusions
-
-    @property
-    def learned_edges(self) -> tuple[str, ...]:
-        """What an edge can do that has something to learn."""
-        return self.edge_ops[SKIP + 1 :]
+    inputs: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
+    max_parameter_free: int | None = None
+    feature_sizes: tuple[tuple[int, ...], ...] = ()
 
     @property
     def num_choices(self) -> int:
-        """Places of a cell in which what learns competes with what does not."""
-        return self.steps * (self.node_steps + (2 if self.learned_edges else 0))
+        return len(self.levels) * self.num_cell_choices
+
+    def derive(self, supernets: Supernets) -> Genotype:
+        return derive(list(supernets.values()), self.inputs, self.levels, {}, self.max_parameter_free)
+
+    def sample(self, rng: random.Random) -> Genotype:
+        drawn = draw_genotype(self, self.inputs, self.levels, rng)
+        return limit_parameter_free(drawn, self, self.max_parameter_free, rng)
+
+    def mutate(self, genotype: Genotype, rng: random.Random) -> Genotype:
+        return limit_parameter_free(mutated(genotype, self, rng), self, self.max_parameter_free, rng)
+
+    def top_k(self, supernets: Supernets, count: int) -> Ranked:
+        fusions = list(supernets.values())
+        return top_k_genotypes(fusions, self.inputs, self.levels, count, self.max_parameter_free)
+
+    def activate(self, supernets: Supernets, genotype: Genotype | None) -> None:
+        for number, supernet in enumerate(supernets.values()):
+            supernet.activate(genotype.cells[number] if genotype else None)
+
+    def choices(self, supernets: Supernets) -> Iterator[list[Choice]]:
+        """Give two rounds: operations and states, then what the edges of the states that stay do."""
+        for alternatives in (operations_and_states, edges_of_states):
+            yield [choice for supernet in supernets.values() for choice in alternatives(supernet)]
+
+    def cost_table(self, measure: Measure, device: torch.device) -> CostTable:
+        sizes = self.feature_sizes or ((self.length,),) * len(self.levels)
+        return dict(zip(self.levels, cost_table(self, list(sizes), measure, device), strict=True))
+
+    def cost(self, genotype: Genotype, table: CostTable) -> float:
+        return sum(cell_cost(cell, table[level]) for level, cell in zip(self.levels, genotype.cells, strict=True))
+
+    def expected_cost(self, supernets: Supernets, table: CostTable, device: torch.device) -> Callable[[], Tensor]:
+        return ExpectedCost(list(supernets.values()), [table[level] for level in self.levels], device)
+
+    def validate(self, genotype: Genotype) -> None:
+        validate(self, genotype)
+
+    def describe(self, genotype: Genotype) -> Row:
+        return describe_genotype(genotype, self)
+
+    def describe_logits(self, supernets: Supernets) -> Row:
+        return mean_entropy(list(supernets.values()))
+
+    def named_weights(self, supernets: Supernets) -> dict[str, dict]:
+        places = enumerate(zip(self.levels, supernets.values(), strict=True))
+        return {
+            level: named_weights(supernet, level_inputs(self.inputs, n, self.levels)) for n, (level, supernet) in places
+        }
+
+    def picture(self, genotype: Genotype, path: str | Path) -> Path:
+        from models.search.fusion_cells.draw import draw_genotype as draw  # imports matplotlib, which takes its time
+
+        return draw(genotype, path)
 
     @property
-    def ports(self) -> int:
-        """Mixtures that a node, and an inner step, gets: one for both of its inputs, or two."""
-        return 2 if self.pair_inputs else 1
+    def reader(self) -> FusionReader:
+        taps = tuple(name for name in self.inputs if not name.partition("/")[2].startswith("near"))
+        return FusionReader(taps, self.levels, self.channels, self.rank)
+
+    def to_json(self, genotype: Genotype) -> dict:
+        return genotype.to_json()
+
+    def from_json(self, data: Any, source: str) -> Genotype:
+        return self.reader.from_json(data, source)
 
     @property
-    def num_edges(self) -> int:
-        """Edges of the cell: step i reads the inputs and the i earlier steps."""
-        return sum(self.num_inputs + i for i in range(self.steps))
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(slot.size for slot in slots(self)) * len(self.levels)
 
     @property
-    def num_inner_edges(self) -> int:
-        return sum(2 + k for k in range(self.node_steps))
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(slot.kind for slot in slots(self)) * len(self.levels)
 
-    @property
-    def concat(self) -> tuple[int, ...]:
-        last = self.num_inputs + self.steps
-        return tuple(range(last - self.multiplier, last))
+    def allowed(self, prefix: Sequence[int]) -> tuple[bool, ...]:
+        return allowed(self, prefix[len(prefix) // len(slots(self)) * len(slots(self)) :])
 
-    def candidates(self, step: int) -> int:
-        """Return of how many states, the first ones, a step of a found cell reads two."""
-        return self.num_inputs + (step if self.predecessors == "all" else 0)
+    def to_code(self, genotype: Genotype) -> tuple[int, ...]:
+        return tuple(token for cell in genotype.cells for token in to_code(self, cell))
 
-    def allows(self, pair: Iterable[int], taken: list[tuple[int, int]]) -> bool:
-        """Tell whether a step may read a pair of states where earlier ones have taken theirs."""
-        if self.predecessors == "all":
-            return all(set(pair) != set(other) for other in taken)
-        return not set(pair) <= {state for other in taken for state in other}
-
-    @property
-    def inner_concat(self) -> tuple[int, ...]:
-        last = 2 + self.node_steps
-        return tuple(range(last - self.node_multiplier, last))
+    def from_code(self, code: Sequence[int]) -> Genotype:
+        return genotype_of_code(self, self.inputs, self.levels, code)
 
 
-def _at_most(name: str, value: int, limit: int, why: str) -> None:
-    if value > limit:
-        raise UserError(f"{name}: expected at most {limit} ({why}), found {value}")
+def fusion_space(
+    taps: Sequence[str], levels: Sequence[str], channels: int, *, name: str = PUBLISHED, **sizes: Any
+) -> FusionSpace:
+    """Return the space of cells on these taps.
+
+    Args:
+        taps: names MODALITY/NAME of a level's own taps, in order.
+        levels: names of the places.
+        channels: C.
+        name: one of SPACES.
+        sizes: other fields of `FusionSpace`.
+    """
+    inputs = input_names(name, tuple(taps), len(levels))
+    return FusionSpace(len(inputs), channels, name=name, inputs=inputs, levels=tuple(levels), **sizes)
+
+
+def random_genotype(space: FusionSpace, seed: int) -> Genotype:
+    """Return the genotype that a seed draws uniformly: the random-search baseline (1902.07638)."""
+    return replace(space.sample(random.Random(seed)), meta={"random_genotype": seed})

@@ -2,8 +2,8 @@
 
 Every edge is a mixture of what its space allows ({none, skip} as published) and every inner step a mixture of all
 fusion operations; the architecture logits are parameters named `alpha_*`. Both inputs of a node are the one mixture of
-all states before it, as published, or one mixture each (`Space.pair_inputs`), as the found network has it
-(found_cells.py). A supernet can also run as the found network of one genotype, on its own weights (`path`).
+all states before it, as published, or one mixture each (`CellSpace.pair_inputs`), as the found network has it
+(found.py). A supernet can also run as the found network of one genotype, on its own weights (`path`).
 
 Partial channels (PC-DARTS, 1907.05737): mixtures act on the first C / `partial` channels, the others pass by, and
 channels are shuffled; each edge of a node has a further weight, a softmax over the node's edges.
@@ -17,12 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS, SEQUENCES, SKIP
-from models.search.fusion_cells.found import FoundFusion, FoundNode, add_output, edge_op, normed_concat, share_output
+from models.search.fusion_cells.found import FoundFusion, FoundNode, add_output, edge_op, normed_concat, set_output
 from models.search.fusion_cells.genotype import CellGenotype
 from models.search.fusion_cells.layers import conv_of_concat
 from models.search.fusion_cells.operations import fusion_op
-from models.search.fusion_cells.space import Space
 from models.search.relaxations import EVALUATION, RELAXATIONS, Stage
 from utils.errors import UserError
 
@@ -38,7 +38,7 @@ class Weights(NamedTuple):
 class SearchableNode(nn.Module):
     """Mix fusion operations over inner states x, y and the inner steps before."""
 
-    def __init__(self, space: Space, dropout: float, partial: int = 1):
+    def __init__(self, space: CellSpace, dropout: float, partial: int = 1):
         super().__init__()
         self.num_out, self.mixed = space.node_multiplier, space.channels // partial
         features, self.relu = space.features, space.rank == SEQUENCES
@@ -53,7 +53,7 @@ class SearchableNode(nn.Module):
         self.bn = features.end_norm()
 
     def forward(
-        self, x: Tensor, y: Tensor, edge_weights: Tensor, op_weights: Tensor, shares: Tensor | None, drawn: bool
+        self, x: Tensor, y: Tensor, edge_weights: Tensor, op_weights: Tensor, state_weights: Tensor | None, drawn: bool
     ) -> Tensor:
         """Mix.
 
@@ -61,7 +61,7 @@ class SearchableNode(nn.Module):
             x, y: (B, C, H, W) or (B, C, L).
             edge_weights: (P, E', 2).
             op_weights: (K, O).
-            shares: (P, E') under partial channels.
+            state_weights: (P, E') under partial channels.
             drawn: operations of weight 0 were not drawn and do not run.
 
         Returns:
@@ -71,7 +71,8 @@ class SearchableNode(nn.Module):
         for ops, weights in zip(self.steps, op_weights, strict=True):
             rows = slice(edge, edge + len(states))
             edge += len(states)
-            pair = mix_skips(states, edge_weights[:, rows], None if shares is None else shares[:, rows], self.mixed)
+            row_weights = None if state_weights is None else state_weights[:, rows]
+            pair = mix_skips(states, edge_weights[:, rows], row_weights, self.mixed)
             states.append(self._mix(ops, weights, pair[0], pair[-1], drawn))
         out = states[-1]
         if self.num_out > 1:
@@ -84,7 +85,7 @@ class SearchableNode(nn.Module):
         second = first if b is a else b[:, : self.mixed]
         runs = running(weights, drawn)
         mixed = sum(w * op(first, second) for w, op, run in zip(weights, ops, runs, strict=True) if run)
-        return mixed if self.mixed == a.shape[1] else join(mixed, (a if b is a else a + b)[:, self.mixed :])
+        return mixed if self.mixed == a.shape[1] else concat_shuffled(mixed, (a if b is a else a + b)[:, self.mixed :])
 
 
 class SearchableFusion(nn.Module):
@@ -97,7 +98,7 @@ class SearchableFusion(nn.Module):
         partial: mixtures act on one in `partial` channels.
     """
 
-    def __init__(self, space: Space, dropout: float = 0.0, relaxation: str = "softmax", partial: int = 1):
+    def __init__(self, space: CellSpace, dropout: float = 0.0, relaxation: str = "softmax", partial: int = 1):
         super().__init__()
         if space.channels % (2 * partial) and partial > 1:
             raise UserError(f"C: expected a multiple of {2 * partial} for partial channels, found {space.channels}")
@@ -142,16 +143,16 @@ class SearchableFusion(nn.Module):
         inner = relax(self.alpha_inner_edges).reshape(space.steps, space.ports, space.num_inner_edges, 2)
         return Weights(edges, inner, relax(self.alpha_ops + self.mask_ops))
 
-    def shares(self, double: bool = False) -> tuple[Tensor, Tensor]:
-        """Return the further weights of edges under partial channels: (P, E) and (S, P, E'), summing to 1 per node."""
+    def state_weights(self, double: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the weights of states under partial channels: (P, E) and (S, P, E'), summing to 1 per node."""
         space, ports = self.space, self.space.ports
 
-        def share(alpha: Tensor, sizes: list[int]) -> Tensor:
+        def softmax_per_node(alpha: Tensor, sizes: list[int]) -> Tensor:
             alpha = alpha.detach().cpu().double() if double else alpha
             return torch.cat([part.softmax(dim=-1) for part in alpha.split(sizes, dim=-1)], dim=-1)
 
-        outer = share(self.alpha_states, [space.num_inputs + i for i in range(space.steps)])
-        inner = share(self.alpha_inner_states, [2 + k for k in range(space.node_steps)])
+        outer = softmax_per_node(self.alpha_states, [space.num_inputs + i for i in range(space.steps)])
+        inner = softmax_per_node(self.alpha_inner_states, [2 + k for k in range(space.node_steps)])
         return outer.reshape(ports, -1), inner.reshape(space.steps, ports, -1)
 
     def forward(self, inputs: list[Tensor] | Tensor) -> Tensor:
@@ -163,27 +164,27 @@ class SearchableFusion(nn.Module):
         if self._path:
             return self._path[0](inputs)
         edges, inner, ops = self.weights()
-        outer_shares, inner_shares = self.shares() if self.partial > 1 else (None, [None] * len(self.nodes))
+        outer_weights, inner_weights = self.state_weights() if self.partial > 1 else (None, [None] * len(self.nodes))
         count = [len(inputs) + i for i in range(len(self.nodes))]
         of_node = edges.split(count, dim=1)
-        shares = [None] * len(count) if outer_shares is None else outer_shares.split(count, dim=1)
-        from_inputs = self._from_inputs(inputs, of_node, shares)
+        state_weights = [None] * len(count) if outer_weights is None else outer_weights.split(count, dim=1)
+        from_inputs = self._from_inputs(inputs, of_node, state_weights)
         states, made, drawn = list(inputs), {}, self.draws and self.stage.learning != ""
         for i, node in enumerate(self.nodes):
             pair = from_inputs[i]
             if i:
-                own = slice(len(inputs), None)
-                own_shares = None if shares[i] is None else shares[i][:, own]
-                later = mix_skips(states[own], of_node[i][:, own], own_shares, self.width)
+                earlier = slice(len(inputs), None)
+                step_weights = None if state_weights[i] is None else state_weights[i][:, earlier]
+                later = mix_skips(states[earlier], of_node[i][:, earlier], step_weights, self.width)
                 pair = [u + more for u, more in zip(pair, later, strict=True)]
             if len(self.edges):
-                pair = self._add_convs(pair, states, of_node[i], shares[i], made, drawn)
-            states.append(node(pair[0], pair[-1], inner[i], ops[i], inner_shares[i], drawn))
+                pair = self._add_convs(pair, states, of_node[i], state_weights[i], made, drawn)
+            states.append(node(pair[0], pair[-1], inner[i], ops[i], inner_weights[i], drawn))
         last = states[-self.space.multiplier :]
         return conv_of_concat(self.out_conv, last) if self.space.rank == MAPS else normed_concat(self.out_norm, last)
 
     def _from_inputs(
-        self, inputs: list[Tensor] | Tensor, of_node: tuple[Tensor, ...], shares: list[Tensor | None]
+        self, inputs: list[Tensor] | Tensor, of_node: tuple[Tensor, ...], state_weights: list[Tensor | None]
     ) -> list[list[Tensor]]:
         """Return, per step, the P sums of the inputs by their skip weights: one matrix product for all."""
         num, ports = len(inputs), self.space.ports
@@ -191,10 +192,10 @@ class SearchableFusion(nn.Module):
         if self.partial == 1:
             mixed = mix_all(inputs, rows)
         else:
-            by_edge = torch.stack([share[:, :num] for share in shares]).flatten(0, 1)
+            by_edge = torch.stack([weights[:, :num] for weights in state_weights]).flatten(0, 1)
             fronts = mix_all([state[:, : self.width] for state in inputs], rows * by_edge)
             backs = mix_all([state[:, self.width :] for state in inputs], by_edge)
-            mixed = [join(*both) for both in zip(fronts, backs, strict=True)]
+            mixed = [concat_shuffled(*both) for both in zip(fronts, backs, strict=True)]
         return [mixed[i : i + ports] for i in range(0, len(mixed), ports)]
 
     def _add_convs(
@@ -202,7 +203,7 @@ class SearchableFusion(nn.Module):
         pair: list[Tensor],
         states: list[Tensor],
         weights: Tensor,
-        shares: Tensor | None,
+        state_weights: Tensor | None,
         made: dict[tuple[int, int], Tensor],
         drawn: bool,
     ) -> list[Tensor]:
@@ -212,8 +213,8 @@ class SearchableFusion(nn.Module):
             weights: (P, edges of the step, O).
             made: what operations have made of states in earlier steps, by state and operation; added to.
         """
-        weights, more = weights if shares is None else weights * shares[..., None], [[] for _ in pair]
-        runs = [running(own, drawn) for own in weights]
+        weights, more = weights if state_weights is None else weights * state_weights[..., None], [[] for _ in pair]
+        runs = [running(port, drawn) for port in weights]
         for j, state in enumerate(states):
             for o, op in enumerate(self.edges[j], start=SKIP + 1):
                 used = [p for p in range(len(pair)) if runs[p][j][o]]
@@ -221,13 +222,13 @@ class SearchableFusion(nn.Module):
                     made[j, o] = op(state[:, : self.width])
                 for p in used:
                     more[p].append(weights[p, j, o] * made[j, o])
-        return [u + self._widened(sum(own)) if own else u for u, own in zip(pair, more, strict=True)]
+        return [u + self._widened(sum(terms)) if terms else u for u, terms in zip(pair, more, strict=True)]
 
     def _widened(self, front: Tensor) -> Tensor:
         """Return a sum on the mixed channels as one on all, 0 where nothing was mixed."""
         if self.partial == 1:
             return front
-        return join(front, front.new_zeros(len(front), self.space.channels - self.width, *front.shape[2:]))
+        return concat_shuffled(front, front.new_zeros(len(front), self.space.channels - self.width, *front.shape[2:]))
 
     def path(self, cell: CellGenotype) -> FoundFusion:
         """Return the found network of a cell of this space; its modules are the supernet's own.
@@ -239,15 +240,15 @@ class SearchableFusion(nn.Module):
             raise UserError("partial channels: expected whole operations to inherit, found those of a part of C")
         with torch.device("meta"):  # nothing is allocated or drawn
             found = FoundFusion(cell, self.space.features, self.dropout)
-        share_output(self, found)
+        set_output(self, found)
         for i, (ours, node, step) in enumerate(zip(self.nodes, found.nodes, cell.steps, strict=True)):
             for port, (name, state) in enumerate(cell.edges[2 * i : 2 * i + 2]):
                 if name != "skip":
                     found.edges[2 * i + port] = self.edges[state][self.space.edge_ops.index(name) - SKIP - 1]
-            _share_node(ours, node, [self.space.op_names.index(name) for name in step.inner_steps])
+            _set_node(ours, node, [self.space.op_names.index(name) for name in step.inner_steps])
         return found.train(self.training)
 
-    def take(self, cell: CellGenotype | None) -> None:
+    def activate(self, cell: CellGenotype | None) -> None:
         """Run as the found network of a cell from now on; None: as the mixture again."""
         self._path = [self.path(cell)] if cell else []
 
@@ -258,8 +259,8 @@ class SearchableFusion(nn.Module):
         return self
 
 
-def _share_node(ours: SearchableNode, node: FoundNode, ops: list[int]) -> None:
-    """Put a supernet node's modules into a found one's place."""
+def _set_node(ours: SearchableNode, node: FoundNode, ops: list[int]) -> None:
+    """Make the modules of a found node those of a supernet's node."""
     node.ops = nn.ModuleList(step[op] for step, op in zip(ours.steps, ops, strict=True))
     node.bn = ours.bn
     if ours.num_out > 1:
@@ -273,19 +274,21 @@ def running(weights: Tensor, drawn: bool) -> list:
     return [running(row, False) for row in weights] if weights.dim() > 1 else [True] * len(weights)
 
 
-def mix_skips(states: list[Tensor], weights: Tensor, shares: Tensor | None = None, width: int = 0) -> list[Tensor]:
-    """Sum the states by each of P sets of skip weights; the share of `none` is lost.
+def mix_skips(
+    states: list[Tensor], weights: Tensor, state_weights: Tensor | None = None, width: int = 0
+) -> list[Tensor]:
+    """Sum the states by each of P sets of skip weights; the weight of `none` counts for nothing.
 
     Args:
         states: (B, C, H, W) each.
         weights: (P, len(states), O).
-        shares: (P, len(states)) under partial channels, of which the first `width` are mixed.
+        state_weights: (P, len(states)) under partial channels, of which the first `width` are mixed.
     """
-    if shares is None:
-        return [sum(w * state for w, state in zip(own[:, SKIP], states, strict=True)) for own in weights]
-    rows = zip((weights[..., SKIP] * shares), shares, strict=True)
+    if state_weights is None:
+        return [sum(w * state for w, state in zip(port[:, SKIP], states, strict=True)) for port in weights]
+    rows = zip((weights[..., SKIP] * state_weights), state_weights, strict=True)
     return [
-        join(
+        concat_shuffled(
             sum(w * state[:, :width] for w, state in zip(front, states, strict=True)),
             sum(w * state[:, width:] for w, state in zip(back, states, strict=True)),
         )
@@ -293,7 +296,7 @@ def mix_skips(states: list[Tensor], weights: Tensor, shares: Tensor | None = Non
     ]
 
 
-def join(front: Tensor, back: Tensor) -> Tensor:
+def concat_shuffled(front: Tensor, back: Tensor) -> Tensor:
     """Concatenate mixed channels and those that passed by, and shuffle them, so that the next mixture sees others."""
     both = torch.cat((front, back), dim=1)
     return both.unflatten(1, (both.shape[1] // front.shape[1], front.shape[1])).transpose(1, 2).flatten(1, 2)
@@ -304,7 +307,7 @@ def mix_all(states: list[Tensor] | Tensor, weights: Tensor) -> list[Tensor]:
     # Channels are last in memory, so that nothing is copied but the states of a list into one tensor.
     stacked = states.movedim(2, -1) if isinstance(states, Tensor) else torch.stack([s.movedim(1, -1) for s in states])
     mixed = weights @ stacked.flatten(1)  # (N, B H W C)
-    return [one.movedim(-1, 1) for one in mixed.reshape(-1, *stacked.shape[1:])]
+    return [sums.movedim(-1, 1) for sums in mixed.reshape(-1, *stacked.shape[1:])]
 
 
 def _logits(*shape: int) -> nn.Parameter:

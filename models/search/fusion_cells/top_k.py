@@ -6,19 +6,17 @@ their weights, over all pairs that may be taken), and each inner step's operatio
 Shapes: P mixtures per node, E edges, O operations, S steps, K inner steps.
 """
 
-import heapq
 import math
 from dataclasses import replace
 from itertools import combinations, permutations, product
 
 from torch import Tensor
 
+from models.search.best_combinations import Ranked, best_combinations
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import cap_parameter_free, derive_cell, final_weights
 from models.search.fusion_cells.genotype import CellGenotype, Edge, Genotype
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion, Weights
-
-Ranked = list[tuple[float, tuple]]  # log probability (up to a constant) and what is chosen, the likeliest first
 
 
 def top_k_genotypes(
@@ -27,34 +25,37 @@ def top_k_genotypes(
     levels: tuple[str, ...],
     count: int,
     most_parameter_free: int | None = None,
-) -> list[Genotype]:
-    """Return the `count` likeliest genotypes, the likeliest first; fewer where there are no more or caps make equals.
+) -> Ranked:
+    """Return the `count` likeliest genotypes with their log probabilities, up to a constant, the likeliest first.
+
+    They are fewer where the space has no more, or where caps make several equal.
 
     Args:
         most_parameter_free: as in `derive`.
     """
     weights, space = [final_weights(f) for f in fusions], fusions[0].space
-    choices = [ranked for own in weights for ranked in _choices(own, space, count)]
-    starts = [derive_cell(own, space) for own in weights]
-    found = []
-    for picked in _best_combinations(choices, count):
+    choices = [ranked for level in weights for ranked in _choices(level, space, count)]
+    starts = [derive_cell(level, space) for level in weights]
+    found: dict[Genotype, float] = {}
+    for log, picked in best_combinations(choices, count):
         per_level = len(picked) // len(fusions)
         parts = [picked[n : n + per_level] for n in range(0, len(picked), per_level)]
         cells = tuple(_cell(start, part, space) for start, part in zip(starts, parts, strict=True))
         if most_parameter_free is not None:
             cells = cap_parameter_free(cells, weights, space, most_parameter_free)
-        found.append(Genotype(tuple(inputs), tuple(levels), space.channels, cells, {}, space.name))
-    return list(dict.fromkeys(found))
+        genotype = Genotype(tuple(inputs), tuple(levels), space.channels, cells, {}, space.name)
+        found.setdefault(genotype, log)
+    return [(log, genotype) for genotype, log in found.items()]
 
 
-def _choices(weights: Weights, space: Space, count: int) -> list[Ranked]:
-    """Return what one level chooses from: first its edges, all in one, then each inner step's operation."""
+def _choices(weights: Weights, space: CellSpace, count: int) -> list[Ranked]:
+    """Return the ranked alternatives of a level: its edges together, then the operation of each inner step."""
     ops = [row for step in weights.ops.tolist() for row in step]
     names = [sorted(((_log(w), (name,)) for w, name in zip(row, space.op_names)), key=lambda c: -c[0]) for row in ops]
     return [_ranked_edges(weights.edges, space, count), *(ranked[:count] for ranked in names)]
 
 
-def _ranked_edges(edges: Tensor, space: Space, count: int) -> Ranked:
+def _ranked_edges(edges: Tensor, space: CellSpace, count: int) -> Ranked:
     """Return the likeliest edges of a cell, by a beam over its steps: edges (P, E, O)."""
     beam, first = [(0.0, ())], 0
     for i in range(space.steps):
@@ -63,12 +64,14 @@ def _ranked_edges(edges: Tensor, space: Space, count: int) -> Ranked:
         for log, chosen in beam:
             taken = [(a, b) for (_, a), (_, b) in zip(chosen[::2], chosen[1::2], strict=True)]
             longer += [(log + more, (*chosen, *pair)) for more, pair in _ranked_pairs(rows, taken, space)[:count]]
-        beam = sorted(longer, key=lambda one: -one[0])[:count]
+        beam = sorted(longer, key=lambda ranked: -ranked[0])[:count]
         first += space.num_inputs + i
     return beam
 
 
-def _ranked_pairs(rows: Tensor, taken: list[tuple[int, int]], space: Space) -> list[tuple[float, tuple[Edge, Edge]]]:
+def _ranked_pairs(
+    rows: Tensor, taken: list[tuple[int, int]], space: CellSpace
+) -> list[tuple[float, tuple[Edge, Edge]]]:
     """Return every pair of edges that a step may take, the likeliest first, ties as in derivation."""
     table = [[[_log(w) for w in row] for row in port] for port in rows.tolist()]
     states = range(rows.shape[1])
@@ -80,29 +83,13 @@ def _ranked_pairs(rows: Tensor, taken: list[tuple[int, int]], space: Space) -> l
         if space.allows((j, k), taken)
         for a, b in product(ops, ops)
     ]
-    return sorted(scored, key=lambda one: -one[0])
+    return sorted(scored, key=lambda ranked: -ranked[0])
 
 
-def _best_combinations(choices: list[Ranked], count: int) -> list[list[tuple]]:
-    """Return the combinations of one entry per list of the largest sums, by a heap over steps down the lists."""
-    total = sum(ranked[0][0] for ranked in choices)
-    heap, seen, best = [(-total, (0,) * len(choices))], {(0,) * len(choices)}, []
-    while heap and len(best) < count:
-        cost, places = heapq.heappop(heap)
-        best.append([ranked[place][1] for ranked, place in zip(choices, places, strict=True)])
-        for n, ranked in enumerate(choices):
-            successor = (*places[:n], places[n] + 1, *places[n + 1 :])
-            if successor[n] < len(ranked) and successor not in seen:
-                seen.add(successor)
-                step = ranked[places[n]][0] - ranked[successor[n]][0]
-                heapq.heappush(heap, (cost + (step if math.isfinite(step) else math.inf), successor))
-    return best
-
-
-def _cell(start: CellGenotype, picked: list[tuple], space: Space) -> CellGenotype:
+def _cell(start: CellGenotype, picked: list[tuple], space: CellSpace) -> CellGenotype:
     edges, names = picked[0], [name for (name,) in picked[1:]]
     ops = [tuple(names[i : i + space.node_steps]) for i in range(0, len(names), space.node_steps)]
-    steps = tuple(replace(step, inner_steps=own) for step, own in zip(start.steps, ops, strict=True))
+    steps = tuple(replace(step, inner_steps=names) for step, names in zip(start.steps, ops, strict=True))
     return replace(start, edges=tuple(edges), steps=steps)
 
 

@@ -8,9 +8,9 @@ from models.classification.encoders import ENCODERS
 from models.classification.encoders.statistics import GREY, IMAGENET
 from models.classification.encoders.vgg import PosterEncoder
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion, normalised, pool
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 
 SIZES = {
@@ -30,7 +30,7 @@ def published(name: str) -> FusionClassifier:
     with torch.device("meta"):
         encoders = {m: ENCODERS[name][m](backbone, classes, False) for m in inputs}
         streams = Encoders(encoders, length, square)
-        space = Space(len(streams.tap_names), channels, 2, 2, steps, steps, name="bmnas", length=length)
+        space = CellSpace(len(streams.tap_names), channels, 2, 2, steps, steps, name="bmnas", length=length)
         return FusionClassifier(streams, SearchableFusion(space), 2, channels, classes, 0.1)
 
 
@@ -56,7 +56,7 @@ def test_a_found_network_makes_sequences_of_the_taps_that_it_reads_alone(operati
     streams = published("mmimdb").streams
     step = StepGenotype((("skip", 0), ("skip", 1)), (operation,), (2,))
     cell = CellGenotype(tuple(("skip", s) for s in (2, 5, 3, 4)), (step, step), (6, 7))
-    features = Space(6, 192, name="bmnas", length=16).features
+    features = CellSpace(6, 192, name="bmnas", length=16).features
     with torch.device("meta"):
         model = FusionClassifier(streams, FoundFusion(cell, features), 2, 192, 23, 0.1, {2, 3, 4, 5})
     assert count(model.reshape) + count(model.fusions) == expected
@@ -78,7 +78,7 @@ def test_pooling_is_the_maximum_of_each_piece():
 def small() -> FusionClassifier:
     torch.manual_seed(0)
     encoders = {m: ENCODERS["mmimdb"][m]("test_efficientnet", 5, False) for m in ("image", "text")}
-    space = Space(6, 8, 2, 2, 1, 1, name="bmnas", length=4)
+    space = CellSpace(6, 8, 2, 2, 1, 1, name="bmnas", length=4)
     return FusionClassifier(Encoders(encoders, 4, True), SearchableFusion(space), 2, 8, 5, 0.0)
 
 

@@ -11,8 +11,8 @@ from models.detection.fusions import baseline_fusions, found_fusions, searchable
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.necks.bifpn import BiFPN
 from models.detection.streams import INPUTS, MODALITIES, Normalize, Streams, input_channels
-from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
+from models.search.fusion_cells.space import fusion_space, random_genotype
 from models.search.fusion_cells.supernet import SearchableFusion
 from tasks.detection.flira import FLIRA
 
@@ -24,9 +24,9 @@ def detector(kind: str) -> FusionDetector:
     torch.manual_seed(0)
     streams = Streams("lcnet_050", 16, 2, 4, BASELINES[kind][0] if kind in BASELINES else MODALITIES)
     if kind == "search":
-        fusions = searchable_fusions(Space(4, 16), 4, 0.0)
+        fusions = searchable_fusions(CellSpace(4, 16), 4, 0.0)
     elif kind == "found":
-        fusions = found_fusions(random_genotype(Space(4, 16), streams.tap_names, streams.level_names, 1), 0.2)
+        fusions = found_fusions(random_genotype(fusion_space(streams.tap_names, streams.level_names, 16), 1), 0.2)
     else:
         fusions = baseline_fusions(kind, 16, 4)
     return FusionDetector(streams, fusions, DetectionHead(16, 3, num_levels=4, anchor_scale=2.0), STATISTICS).eval()
@@ -159,7 +159,7 @@ class Towers(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.cls, self.box = (SearchableFusion(Space(2, 16, 1, 1)) for _ in range(2))
+        self.cls, self.box = (SearchableFusion(CellSpace(2, 16, 1, 1)) for _ in range(2))
 
     def forward(self, maps):
         return [self.cls([x, x]) for x in maps], [self.box([x, x]) for x in maps]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.parameters import arch_parameters, weight_parameters
 from models.search.second_order import second_order_backward
@@ -114,7 +114,7 @@ def test_the_public_form_of_the_difference_would_fail(problem):
 @pytest.mark.parametrize(("name", "pair"), [("fusion_v1", False), ("fusion_v2", True)])
 def test_second_order_of_a_supernet_against_autograd(name, pair):
     torch.manual_seed(0)
-    model = SearchableFusion(Space(4, 8, steps=1, multiplier=1, name=name, pair_inputs=pair)).double()
+    model = SearchableFusion(CellSpace(4, 8, steps=1, multiplier=1, name=name, pair_inputs=pair)).double()
     batches = [(list(torch.randn(4, 2, 8, 4, 5).double()), torch.randn(2, 8, 4, 5).double()) for _ in range(2)]
     logits, weights = arch_parameters(model), weight_parameters(model)
     names = {id(p): name for name, p in model.named_parameters()}

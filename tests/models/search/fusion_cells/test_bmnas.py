@@ -7,21 +7,21 @@ import pytest
 import torch
 from torch import nn
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import SEQUENCES
 from models.search.fusion_cells.derive import derive_cell, final_weights
 from models.search.fusion_cells.found import FoundFusion
-from models.search.fusion_cells.genotype import CellGenotype, StepGenotype, genotype_to_json
-from models.search.fusion_cells.genotype_file import genotype_from_json
+from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
+from models.search.fusion_cells.genotype_file import FusionReader
 from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.random_genotypes import draw_genotype, mutated
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.parameters import weight_parameters
 from utils.errors import UserError
 
-MMIMDB = Space(6, 192, 2, 2, 1, 1, name="bmnas", length=16)
-NTU = Space(8, 128, 2, 2, 2, 2, name="bmnas", length=8)
-EGO = Space(8, 128, 2, 2, 3, 3, name="bmnas", length=8)
+MMIMDB = CellSpace(6, 192, 2, 2, 1, 1, name="bmnas", length=16)
+NTU = CellSpace(8, 128, 2, 2, 2, 2, name="bmnas", length=8)
+EGO = CellSpace(8, 128, 2, 2, 3, 3, name="bmnas", length=8)
 
 
 def count(module: nn.Module) -> int:
@@ -33,7 +33,7 @@ def test_supernets_have_the_published_number_of_parameters(space, expected):
     assert count(SearchableFusion(space)) == expected
 
 
-def of_operations(name: str, space: Space = MMIMDB) -> CellGenotype:
+def of_operations(name: str, space: CellSpace = MMIMDB) -> CellGenotype:
     """Return the cell of features 2, 5 and 3, 4 with one operation."""
     step = StepGenotype((("skip", 0), ("skip", 1)), (name,), space.inner_concat)
     edges = tuple(("skip", state) for state in (2, 5, 3, 4))
@@ -66,7 +66,7 @@ def test_a_supernet_mixes_and_runs_as_its_part(space):
     ops = (*space.op_names, *space.op_names)[1 : 1 + space.node_steps]
     step = StepGenotype(inner, ops, space.inner_concat)
     cell = CellGenotype(tuple(("skip", s) for s in (2, 5, 3, 4)), (step, step), space.concat)
-    fusion.take(cell)
+    fusion.activate(cell)
     found = FoundFusion(cell, space.features).eval()
     assert found(features).shape == out.shape
     found.load_state_dict(fusion._path[0].state_dict())
@@ -80,7 +80,7 @@ def test_layer_norm_is_over_channels_and_positions():
     torch.testing.assert_close(out.var(dim=(1, 2), correction=0), torch.ones(5), atol=1e-3, rtol=0)
 
 
-def brute_force(weights, space: Space) -> list[tuple[int, int]]:
+def brute_force(weights, space: CellSpace) -> list[tuple[int, int]]:
     """Return the pairs by the paper's rule, written down anew: the best pair of all states so far, no pair twice."""
     taken, first = [], 0
     for step in range(space.steps):
@@ -95,7 +95,7 @@ def brute_force(weights, space: Space) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("seed", range(8))
 def test_by_the_papers_rule_steps_read_steps_and_no_pair_comes_twice(seed):
     torch.manual_seed(seed)
-    space = Space(3, 8, 4, 2, 1, 1, name="bmnas", length=4, predecessors="all")  # too many steps for the other rule
+    space = CellSpace(3, 8, 4, 2, 1, 1, name="bmnas", length=4, predecessors="all")  # too many steps for the other rule
     fusion = SearchableFusion(space)
     with torch.no_grad():
         fusion.alpha_edges.normal_()
@@ -110,7 +110,7 @@ def test_by_the_papers_rule_steps_read_steps_and_no_pair_comes_twice(seed):
 
 
 def test_drawn_and_changed_cells_obey_the_papers_rule_and_take_all_that_it_allows():
-    space = Space(2, 8, 3, 2, 1, 1, name="bmnas", length=4, predecessors="all")
+    space = CellSpace(2, 8, 3, 2, 1, 1, name="bmnas", length=4, predecessors="all")
     rng, seen = random.Random(0), set()
     genotype = draw_genotype(space, ("image/1", "text/1"), ("fusion",), rng)
     for _ in range(300):
@@ -126,12 +126,12 @@ def test_drawn_and_changed_cells_obey_the_papers_rule_and_take_all_that_it_allow
 
 def test_the_other_rule_runs_out_of_pairs():
     with pytest.raises(UserError, match="input pairs run out"):
-        Space(6, 8, 4, 2, name="bmnas", length=4)
+        CellSpace(6, 8, 4, 2, name="bmnas", length=4)
 
 
 def test_a_genotype_of_sequences_is_refused_where_maps_are_fused():
-    space = Space(4, 8, 2, 2, 1, 1, name="bmnas", length=4)
+    space = CellSpace(4, 8, 2, 2, 1, 1, name="bmnas", length=4)
     inputs = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in (1, 2))
-    data = genotype_to_json(draw_genotype(space, inputs, ("P3",), random.Random(0)))
+    data = draw_genotype(space, inputs, ("P3",), random.Random(0)).to_json()
     with pytest.raises(UserError, match="g.json: field space: expected fusion_v1, found 'bmnas'"):
-        genotype_from_json(data, "g.json", inputs, ("P3",), 8)
+        FusionReader(inputs, ("P3",), 8).from_json(data, "g.json")

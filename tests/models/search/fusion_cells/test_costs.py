@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from models.search.costs import MEASURES
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.costs import ExpectedCost, cost_table
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion
 
 CPU = torch.device("cpu")
 SIZES = [(6, 5), (3, 3)]
-SPACE = Space(4, 8, name="fusion_v2", pair_inputs=True)
+SPACE = CellSpace(4, 8, name="fusion_v2", pair_inputs=True)
 
 
 def test_a_convolution_costs_what_its_definition_says():
@@ -25,7 +25,7 @@ def test_a_convolution_costs_what_its_definition_says():
 
 
 def test_latency_is_measured():
-    space = Space(4, 8)
+    space = CellSpace(4, 8)
     (level,) = cost_table(space, SIZES[:1], MEASURES["latency"], CPU)
     assert all(0 < seconds < 1 for seconds in level["fusions"].values())
 
@@ -48,7 +48,7 @@ def test_the_expected_cost_of_settled_logits_is_that_of_their_operations():
 
 
 def test_the_cost_pulls_logits_to_what_is_cheap():
-    fusion = SearchableFusion(Space(4, 8))
+    fusion = SearchableFusion(CellSpace(4, 8))
     cost = ExpectedCost([fusion], cost_table(fusion.space, SIZES[:1], MEASURES["params"], CPU), CPU)
     assert float(cost().detach()) == pytest.approx(1, abs=0.01)
     cost().backward()

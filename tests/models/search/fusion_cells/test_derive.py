@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import derive, derive_cell, describe
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion, Weights
 
 
-def brute_force_edges(weights: list[list[float]], space: Space) -> list[int]:
+def brute_force_edges(weights: list[list[float]], space: CellSpace) -> list[int]:
     """Walk all pairs with plain loops, from the text of the rule."""
     chosen, out, row = set(), [], 0
     for step in range(space.steps):
@@ -32,7 +32,7 @@ def brute_force_edges(weights: list[list[float]], space: Space) -> list[int]:
 @pytest.mark.parametrize("seed", range(20))
 def test_edges_against_brute_force(seed):
     torch.manual_seed(seed)
-    space = Space(num_inputs=6, channels=8, steps=3, multiplier=2, node_steps=2, node_multiplier=2)
+    space = CellSpace(num_inputs=6, channels=8, steps=3, multiplier=2, node_steps=2, node_multiplier=2)
     edges = torch.randn(space.num_edges, 2).double().softmax(-1)
     inner = torch.randn(3, space.num_inner_edges, 2).double().softmax(-1)
     ops = torch.randn(3, 2, 4).double().softmax(-1)
@@ -47,7 +47,7 @@ def test_edges_against_brute_force(seed):
 
 
 def test_ties_take_the_first_pair_and_the_lowest_index():
-    space = Space(num_inputs=4, channels=8)
+    space = CellSpace(num_inputs=4, channels=8)
     flat = torch.full((1, space.num_edges, 2), 0.5), torch.full((2, 1, 2, 2), 0.5), torch.full((2, 1, 4), 0.25)
     cell = derive_cell(Weights(*flat), space)
     # The first step takes (0, 1); the second may repeat one of them, so (0, 2) comes first.
@@ -58,7 +58,7 @@ def test_ties_take_the_first_pair_and_the_lowest_index():
 
 def test_no_step_repeats_a_pair_up_to_the_limit():
     for num_inputs in (2, 3, 4, 5, 10):
-        space = Space(num_inputs, 8, steps=math.ceil(num_inputs / 2), multiplier=1)
+        space = CellSpace(num_inputs, 8, steps=math.ceil(num_inputs / 2), multiplier=1)
         edges = torch.rand(1, space.num_edges, 2, dtype=torch.float64)
         weights = Weights(edges, torch.rand(space.steps, 1, 2, 2), torch.rand(space.steps, 1, 4))
         cell = derive_cell(weights, space)
@@ -68,7 +68,7 @@ def test_no_step_repeats_a_pair_up_to_the_limit():
 
 
 def test_derivation_is_deterministic_and_leaves_logits_alone():
-    fusions = [SearchableFusion(Space(4, 8)) for _ in range(2)]
+    fusions = [SearchableFusion(CellSpace(4, 8)) for _ in range(2)]
     before = [p.clone() for f in fusions for p in f.parameters()]
     names = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2"), ("P3", "P4")
     first, second = derive(fusions, *names, {}), derive(fusions, *names, {})
@@ -78,7 +78,7 @@ def test_derivation_is_deterministic_and_leaves_logits_alone():
 
 
 def test_description_of_flat_and_sharp_logits():
-    fusion = SearchableFusion(Space(4, 8))
+    fusion = SearchableFusion(CellSpace(4, 8))
     with torch.no_grad():
         for alpha in (fusion.alpha_edges, fusion.alpha_inner_edges, fusion.alpha_ops):
             alpha.zero_()

@@ -9,17 +9,16 @@ from torchvision.io import ImageReadMode, decode_image
 
 from models.search.fusion_cells import draw
 from models.search.fusion_cells.genotype import Genotype
-from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.space import fusion_space, random_genotype
 from utils.subprocesses import ROOT
 
-THERMAL, RGB = (tuple(bytes.fromhex(draw.MODALITY_COLOURS[name][1:])) for name in ("thermal", "rgb"))
+THERMAL, RGB = (tuple(bytes.fromhex(colour[1:])) for colour in (draw.WARM, draw.COOL))
 
 
 def make(repeats: int = 2, levels: int = 4, seed: int = 1, **sizes) -> Genotype:
     inputs = tuple(f"{m}/bifpn{r}" for m in ("thermal", "rgb") for r in range(1, repeats + 1))
-    space = Space(2 * repeats, 48, **sizes)
-    return random_genotype(space, inputs, tuple(f"P{3 + i}" for i in range(levels)), seed)
+    levels_of = tuple(f"P{3 + i}" for i in range(levels))
+    return random_genotype(fusion_space(inputs, levels_of, 48, **sizes), seed)
 
 
 def with_edges(genotype: Genotype, *states: int) -> Genotype:

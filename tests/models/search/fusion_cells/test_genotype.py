@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from models.search.fusion_cells.genotype import Genotype, genotype_to_json
-from models.search.fusion_cells.genotype_file import genotype_from_json, parse_text, read_genotype
-from models.search.fusion_cells.random_genotypes import random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.architecture import read_architecture
+from models.search.fusion_cells.cell_space import CellSpace
+from models.search.fusion_cells.genotype import Genotype
+from models.search.fusion_cells.genotype_file import FusionReader, parse_text
+from models.search.fusion_cells.space import fusion_space, random_genotype
 from utils.errors import UserError
 
 INPUTS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
@@ -22,23 +23,27 @@ TEXT = (
 
 
 def genotype(seed: int = 0) -> Genotype:
-    return random_genotype(Space(4, 8), INPUTS, LEVELS, seed)
+    return random_genotype(fusion_space(INPUTS, LEVELS, 8), seed)
+
+
+def read_file(path) -> Genotype:
+    return read_architecture(path, {"fusion": FusionReader(INPUTS, LEVELS, 8)}).parts["fusion"]
 
 
 def read(data) -> Genotype:
-    return genotype_from_json(data, "g.json", INPUTS, LEVELS, 8)
+    return FusionReader(INPUTS, LEVELS, 8).from_json(data, "g.json")
 
 
 def test_json_round_trip(tmp_path):
     path = tmp_path / "genotype.json"
-    path.write_text(json.dumps(genotype_to_json(genotype())))
-    assert read_genotype(path, INPUTS, LEVELS, 8) == genotype()
+    path.write_text(json.dumps(genotype().to_json()))
+    assert read_file(path) == genotype()
 
 
 def test_text_form_one_for_all_levels_or_one_each(tmp_path):
     path = tmp_path / "genotype.txt"
     path.write_text(TEXT + "\n")
-    one = read_genotype(path, INPUTS, LEVELS, 8)
+    one = read_file(path)
     assert one.cells[0] == one.cells[1]
     assert one.cells[0].edges == (("skip", 0), ("skip", 3), ("skip", 1), ("skip", 2))
     assert parse_text(f"[{TEXT}, {TEXT}]", "t", INPUTS, LEVELS, 8) == one
@@ -55,7 +60,7 @@ def test_id_is_of_the_cells_alone():
 
 
 def change(path: list, value):
-    data = copy.deepcopy(genotype_to_json(genotype()))
+    data = copy.deepcopy(genotype().to_json())
     place = data
     for key in path[:-1]:
         place = place[key]
@@ -125,10 +130,10 @@ def test_bad_files_are_one_clear_error_and_nothing_runs(tmp_path, monkeypatch, t
     path = tmp_path / "g"
     path.write_text(text)
     with pytest.raises(UserError, match="g: "):
-        read_genotype(path, INPUTS, LEVELS, 8)
+        read_file(path)
     assert not (tmp_path / "hacked").exists()
     with pytest.raises(UserError, match="missing"):
-        read_genotype(tmp_path / "missing", INPUTS, LEVELS, 8)
+        read_file(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(
@@ -142,4 +147,4 @@ def test_bad_files_are_one_clear_error_and_nothing_runs(tmp_path, monkeypatch, t
 )
 def test_impossible_spaces_are_refused(sizes, message):
     with pytest.raises(UserError, match=message):
-        Space(channels=8, **sizes)
+        CellSpace(channels=8, **sizes)

@@ -6,22 +6,22 @@ from collections import Counter
 
 import pytest
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import input_names
 from models.search.fusion_cells.derive import describe_genotype
-from models.search.fusion_cells.genotype import genotype_to_json
-from models.search.fusion_cells.genotype_file import genotype_from_json
-from models.search.fusion_cells.random_genotypes import draw_genotype, mutated, random_genotype
-from models.search.fusion_cells.space import Space
+from models.search.fusion_cells.genotype_file import FusionReader
+from models.search.fusion_cells.random_genotypes import draw_genotype, mutated
+from models.search.fusion_cells.space import FusionSpace, fusion_space, random_genotype
 
 INPUTS = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
 LEVELS = ("P3", "P4")
 
 
 def test_random_genotypes_are_seeded_valid_and_uniform():
-    drawn = [random_genotype(Space(4, 8), INPUTS, LEVELS, seed) for seed in range(600)]
-    assert drawn[3] == random_genotype(Space(4, 8), INPUTS, LEVELS, 3)
+    drawn = [random_genotype(fusion_space(INPUTS, LEVELS, 8), seed) for seed in range(600)]
+    assert drawn[3] == random_genotype(fusion_space(INPUTS, LEVELS, 8), 3)
     for g in drawn[:50]:
-        assert genotype_from_json(genotype_to_json(g), "g", INPUTS, LEVELS, 8) == g
+        assert FusionReader(INPUTS, LEVELS, 8).from_json(g.to_json(), "g") == g
     first_pairs = Counter(tuple(i for _, i in g.cells[0].edges[:2]) for g in drawn)
     assert len(first_pairs) == 6
     assert max(first_pairs.values()) < 140  # expected 100, standard deviation 9
@@ -35,13 +35,13 @@ def test_random_genotypes_are_seeded_valid_and_uniform():
 def test_a_mutation_changes_one_place_and_keeps_the_rules(name):
     levels, rng = ("P3", "P4", "P5"), random.Random(1)
     names = input_names(name, INPUTS, len(levels))
-    space = Space(len(names), 8, name=name)
+    space = CellSpace(len(names), 8, name=name)
     parent = draw_genotype(space, names, levels, rng)
     kinds = set()
     for _ in range(200):
         child = mutated(parent, space, rng)
-        data = genotype_to_json(child)
-        assert genotype_from_json(data, "g", INPUTS, levels, 8) == child
+        data = child.to_json()
+        assert FusionReader(INPUTS, levels, 8).from_json(data, "g") == child
         different = [(a, b) for a, b in zip(parent.cells, child.cells, strict=True) if a != b]
         assert len(different) == 1
         ((before, after),) = different
@@ -58,7 +58,7 @@ def test_a_mutation_changes_one_place_and_keeps_the_rules(name):
 
 def test_random_genotypes_of_the_published_space_are_those_of_earlier_versions():
     """The draws of a seed must not change: published numbers name them."""
-    genotype = random_genotype(Space(4, 8), INPUTS, ("P3",), 7)
+    genotype = random_genotype(fusion_space(INPUTS, ("P3",), 8), 7)
     rng = random.Random(7)
     pairs = list(itertools.combinations(range(4), 2))
     first = rng.choice(pairs)
@@ -68,11 +68,11 @@ def test_random_genotypes_of_the_published_space_are_those_of_earlier_versions()
 
 @pytest.mark.parametrize("most", [0, 2, 99])
 def test_drawn_genotypes_are_capped_and_keep_all_else(most):
-    space = Space(6, 8, steps=3, multiplier=3, name="fusion_v2")
-    names = tuple("abcdef"), LEVELS
+    sizes = {"steps": 3, "multiplier": 3, "name": "fusion_v2", "inputs": tuple("abcdef"), "levels": LEVELS}
+    space, capped = FusionSpace(6, 8, **sizes), FusionSpace(6, 8, **sizes, max_parameter_free=most)
     for seed in range(10):
-        drawn = random_genotype(space, *names, seed)
-        kept, again = (random_genotype(space, *names, seed, most) for _ in range(2))
+        drawn = random_genotype(space, seed)
+        kept, again = (random_genotype(capped, seed) for _ in range(2))
         assert kept == again
         free = [describe_genotype(g, space)["parameter_free"] for g in (drawn, kept)]
         assert free[1] == min(free[0], most)

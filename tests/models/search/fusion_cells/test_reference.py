@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS
 from models.search.fusion_cells.derive import derive_cell
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype_file import parse_text
 from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.operations import fusion_op
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion, Weights
 from models.search.relaxations import softmax
 
@@ -50,10 +50,10 @@ def reference(request):
         return {k.partition("/")[2]: arrays[k] for k in arrays.files if k.startswith(request.param + "/")}
 
 
-def space_of(reference) -> Space:
+def space_of(reference) -> CellSpace:
     config = json.loads(str(reference["config"]))
     config["num_inputs"], config["channels"] = config.pop("n"), config.pop("C")
-    return Space(**config)
+    return CellSpace(**config)
 
 
 def state_of(reference, prefix: str, nodes: str = "") -> dict:
@@ -67,7 +67,7 @@ def state_of(reference, prefix: str, nodes: str = "") -> dict:
     return state
 
 
-def logits_of(reference, space: Space) -> dict:
+def logits_of(reference, space: CellSpace) -> dict:
     stacked = {
         kind: torch.from_numpy(np.stack([reference[f"{kind}/{i}"] for i in range(space.steps)]))
         for kind in ("betas", "gammas")

@@ -5,18 +5,18 @@ import random
 import pytest
 import torch
 
+from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS, SKIP
 from models.search.fusion_cells.derive import derive_cell, final_weights
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
 from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.random_genotypes import draw_cell
-from models.search.fusion_cells.space import Space
 from models.search.fusion_cells.supernet import SearchableFusion, mix_all, mix_skips
 from models.search.relaxations import Stage
 from utils.errors import UserError
 
-SPACE = Space(num_inputs=4, channels=8, steps=2, multiplier=2, node_steps=1, node_multiplier=1)
+SPACE = CellSpace(num_inputs=4, channels=8, steps=2, multiplier=2, node_steps=1, node_multiplier=1)
 
 
 def one_hot(fusion: SearchableFusion, source: int, op: int) -> None:
@@ -37,7 +37,7 @@ def one_hot(fusion: SearchableFusion, source: int, op: int) -> None:
 @pytest.mark.parametrize("op", range(4))
 @pytest.mark.parametrize("node_multiplier", [1, 3])
 def test_one_hot_supernet_equals_found_cell(op, node_multiplier):
-    space = Space(num_inputs=4, channels=8, node_multiplier=node_multiplier)
+    space = CellSpace(num_inputs=4, channels=8, node_multiplier=node_multiplier)
     fusion = SearchableFusion(space).double().eval()
     one_hot(fusion, source=2, op=op)
     step = StepGenotype((("skip", 0), ("skip", 0)), (space.op_names[op],), space.inner_concat)
@@ -72,7 +72,7 @@ def test_all_mixtures_at_once(layout):
 
 
 def test_gradient_reaches_every_weight_and_logit():
-    fusion = SearchableFusion(Space(num_inputs=4, channels=8, node_steps=2, node_multiplier=2))
+    fusion = SearchableFusion(CellSpace(num_inputs=4, channels=8, node_steps=2, node_multiplier=2))
     for name, p in fusion.named_parameters():
         if "spatial_weight" in name:
             torch.nn.init.ones_(p)  # starts closed: no gradient to the norm before it
@@ -117,7 +117,7 @@ def settle(fusion: SearchableFusion, cell: CellGenotype) -> None:
 def test_settled_logits_path_and_found_network_are_one(seed):
     """In the richer space, two inputs per node: mixture, path on shared weights, found network that loads them."""
     torch.manual_seed(seed)
-    space = Space(6, 8, name="fusion_v2", pair_inputs=True)
+    space = CellSpace(6, 8, name="fusion_v2", pair_inputs=True)
     fusion = SearchableFusion(space).double().eval()
     cell = draw_cell(space, random.Random(seed))
     settle(fusion, cell)
@@ -133,11 +133,11 @@ def test_settled_logits_path_and_found_network_are_one(seed):
 
 
 def test_a_path_trains_the_supernets_own_weights_and_no_others():
-    space = Space(6, 8, name="fusion_v2")
+    space = CellSpace(6, 8, name="fusion_v2")
     fusion = SearchableFusion(space)
     cell = draw_cell(space, random.Random(1))
     before = torch.get_rng_state()
-    fusion.take(cell)
+    fusion.activate(cell)
     assert torch.equal(before, torch.get_rng_state())
     fusion(list(torch.randn(6, 2, 8, 5, 6))).square().sum().backward()
     reached = {name for name, p in fusion.named_parameters() if p.grad is not None}
@@ -145,13 +145,13 @@ def test_a_path_trains_the_supernets_own_weights_and_no_others():
     assert {id(p) for name, p in fusion.named_parameters() if name in reached} == own
     assert not any("alpha" in name for name in reached)
     assert set(fusion.state_dict()) == set(SearchableFusion(space).state_dict())
-    fusion.take(None)
+    fusion.activate(None)
     fusion.eval()
     assert not any(m.training for m in fusion.modules())
 
 
 def test_a_states_convolutions_run_once_for_all_steps_that_read_it():
-    space, ran = Space(6, 8, steps=3, name="fusion_v2"), []
+    space, ran = CellSpace(6, 8, steps=3, name="fusion_v2"), []
     fusion = SearchableFusion(space)
     assert len(fusion.edges) == 6 + 2  # nobody reads the last step
     for state in fusion.edges:
@@ -165,7 +165,7 @@ def test_a_states_convolutions_run_once_for_all_steps_that_read_it():
 
 
 def test_one_drawn_operation_alone_runs_in_gdas():
-    space = Space(6, 8, name="fusion_v2", pair_inputs=True)
+    space = CellSpace(6, 8, name="fusion_v2", pair_inputs=True)
     fusion = SearchableFusion(space, relaxation="gumbel")
     fusion.stage = Stage(0.5, "weights")
     ran = []
@@ -182,21 +182,21 @@ def test_one_drawn_operation_alone_runs_in_gdas():
 def test_partial_channels_mix_a_quarter_and_pass_the_rest(name, pair):
     """Against PC-DARTS in words: per edge, [mixture of the front; the back], weighed by its share, then shuffled."""
     torch.manual_seed(0)
-    space = Space(4, 16, name=name, pair_inputs=pair, steps=1, multiplier=1)
+    space = CellSpace(4, 16, name=name, pair_inputs=pair, steps=1, multiplier=1)
     fusion = SearchableFusion(space, partial=4).double()
     inputs = list(torch.randn(4, 2, 16, 5, 6, dtype=torch.float64))
     seen = []
     fusion.nodes[0].register_forward_hook(lambda module, given, out: seen.extend(given[:2]))
     fusion(inputs)
-    edges, shares = fusion.weights().edges, fusion.shares()[0]
-    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(space.ports, dtype=torch.float64))
+    edges, state_weights = fusion.weights().edges, fusion.state_weights()[0]
+    torch.testing.assert_close(state_weights.sum(dim=-1), torch.ones(space.ports, dtype=torch.float64))
     for port, got in zip(range(space.ports), (seen[0], seen[-1])):
         front, back = 0, 0
         for j, state in enumerate(inputs):
             mixed = edges[port, j, SKIP] * state[:, :4]
             for o, op in enumerate(fusion.edges[j] if len(fusion.edges) else [], start=2):
                 mixed = mixed + edges[port, j, o] * op(state[:, :4])
-            front, back = front + shares[port, j] * mixed, back + shares[port, j] * state[:, 4:]
+            front, back = front + state_weights[port, j] * mixed, back + state_weights[port, j] * state[:, 4:]
         whole = torch.cat((front, back), dim=1)
         shuffled = torch.stack([whole[:, (c % 4) * 4 + c // 4] for c in range(16)], dim=1)
         torch.testing.assert_close(got, shuffled)
@@ -204,4 +204,4 @@ def test_partial_channels_mix_a_quarter_and_pass_the_rest(name, pair):
 
 def test_partial_channels_refuse_a_width_that_does_not_divide():
     with pytest.raises(UserError, match="multiple of 8"):
-        SearchableFusion(Space(4, 20), partial=4)
+        SearchableFusion(CellSpace(4, 20), partial=4)

@@ -1,0 +1,140 @@
+"""An architecture: the genotype of each part of a model that was searched, and the file that holds it.
+
+Format 2 is {"format": 2, "id": ..., "parts": {"fusion": a genotype, "head": ..., ...}}. A file of format 1 is one
+genotype, of the part that its space belongs to. The public text form of NAS-DSF is a fusion. Files are untrusted: a
+wrong field is named, and what is built from it is bounded.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from utils.errors import UserError, short
+from utils.untrusted import plain_file
+
+FORMAT = 2
+PARTS = ("fusion", "neck", "head", "cells")  # in the order of a forward pass
+MAX_BYTES = 100_000  # of a file; the published text form has some 2,000
+
+
+class PartGenotype(Protocol):
+    """The genotype of one part: a frozen dataclass."""
+
+    @property
+    def id(self) -> str:
+        """Content id."""
+
+    @property
+    def meta(self) -> dict:
+        """Plain values: where the genotype came from."""
+
+    @property
+    def words(self) -> str:
+        """The genotype in one line."""
+
+    def to_json(self) -> dict: ...
+
+
+class Reader(Protocol):
+    """What reads the genotype of a part; every `Space` is one.
+
+    A reader may also have `spaces`, names of spaces by which a file of format 1 is recognised, and `from_text`.
+    """
+
+    def from_json(self, data: Any, source: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Genotypes by part."""
+
+    parts: dict[str, Any] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.parts.items()))
+
+    @property
+    def id(self) -> str:
+        """Content id: that of the only genotype, or 12 hex digits of the SHA-256 of the ids by part."""
+        ids = {part: genotype.id for part, genotype in self.parts.items()}
+        if len(ids) == 1:
+            return next(iter(ids.values()))
+        return hashlib.sha256(json.dumps(ids, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def meta(self) -> dict:
+        """Where the parts came from; of several the facts of later ones win."""
+        return {name: value for genotype in self.parts.values() for name, value in genotype.meta.items()}
+
+    @property
+    def words(self) -> str:
+        """The genotypes in one line."""
+        if len(self.parts) == 1:
+            return next(iter(self.parts.values())).words
+        return "; ".join(f"{part}: {genotype.words}" for part, genotype in self.parts.items())
+
+    def with_meta(self, meta: dict) -> "Architecture":
+        """Return the architecture with these facts in each of its genotypes."""
+        return Architecture({part: replace(genotype, meta=meta) for part, genotype in self.parts.items()})
+
+    def to_json(self) -> dict:
+        return {"format": FORMAT, "id": self.id, "parts": {part: g.to_json() for part, g in self.parts.items()}}
+
+
+def read_architecture(path: str | Path, readers: Mapping[str, Reader], complete: bool = True) -> Architecture:
+    """Read a genotype file: JSON of format 2 or 1, or the public text form.
+
+    Args:
+        readers: by part; the file may hold no other parts.
+        complete: the file must hold all of these parts.
+
+    Raises:
+        UserError: the file is missing or no genotype, or a field is wrong or does not fit; names file and field.
+    """
+    try:
+        size = plain_file(Path(path)).stat().st_size
+        text = Path(path).read_text(encoding="utf-8") if size <= MAX_BYTES else ""
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: expected a readable genotype file, found: {error}") from None
+    if size > MAX_BYTES:
+        raise UserError(f"{path}: expected a genotype file of at most {MAX_BYTES} bytes, found {size}")
+    from_text = getattr(readers.get("fusion"), "from_text", None)
+    if from_text and not text.lstrip().startswith("{"):
+        return Architecture({"fusion": from_text(text, str(path))})
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: expected genotype JSON, found: {error}") from None
+    return architecture_from_json(data, str(path), readers, complete)
+
+
+def architecture_from_json(
+    data: Any, source: str, readers: Mapping[str, Reader], complete: bool = True
+) -> Architecture:
+    """Return the architecture of untrusted JSON of format 2 or 1; see `read_architecture`."""
+    if not isinstance(data, dict):
+        raise UserError(f"{source}: expected a genotype, an object, found {short(data)}")
+    two = "parts" in data
+    if two and (type(data.get("format")) is not int or data["format"] != FORMAT):
+        raise UserError(f"{source}: field format: expected {FORMAT}, found {short(data.get('format'))}")
+    parts = data["parts"] if two else {_part_of(data, readers): data}
+    if not isinstance(parts, dict) or not parts:
+        raise UserError(f"{source}: field parts: expected an object of genotypes by part, found {short(parts)}")
+    expected = ", ".join(readers)
+    for part in parts:
+        if part not in readers:
+            raise UserError(f"{source}: field parts: expected genotypes of {expected}, found one of {short(part)}")
+    if complete and len(parts) < len(readers):
+        raise UserError(f"{source}: field parts: expected genotypes of {expected}, found those of {', '.join(parts)}")
+    wheres = {part: f"{source}: parts.{part}" if two else source for part in parts}
+    return Architecture({part: readers[part].from_json(parts[part], wheres[part]) for part in readers if part in parts})
+
+
+def _part_of(data: dict, readers: Mapping[str, Reader]) -> str:
+    """Return which part a genotype of format 1 is of, by its space; the first where none has this space."""
+    space = data.get("space")
+    known = [part for part, reader in readers.items() if space in list(getattr(reader, "spaces", ()))]
+    return known[0] if known else next(iter(readers))

@@ -1,0 +1,118 @@
+"""Sizes of the search space of one fusion cell, and its rules for the states that a step may read.
+
+Letters: F inputs of a cell, S steps, K inner steps of a node.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from models.search.fusion_cells.choices import PUBLISHED, SKIP, SPACES
+from models.search.fusion_cells.layers import Features
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class CellSpace:
+    """Sizes of the search space of one fusion cell; the defaults are the published ones.
+
+    Args:
+        num_inputs: F, own taps and those of neighbours.
+        channels: C.
+        steps, multiplier, node_steps, node_multiplier: as the options of these names.
+        name: one of SPACES.
+        pair_inputs: the supernet gives a node two mixtures of states, as the found network has two states; else one
+            mixture twice, as published.
+        length: L, of sequences.
+        predecessors: what the steps of a found cell read: "inputs", as published for NAS-DSF, no step two that earlier
+            ones have read; or "all", inputs and earlier steps, no two steps the same pair (BM-NAS, section 3.2).
+    """
+
+    num_inputs: int
+    channels: int
+    steps: int = 2
+    multiplier: int = 2
+    node_steps: int = 1
+    node_multiplier: int = 3
+    name: str = PUBLISHED
+    pair_inputs: bool = False
+    length: int = 0
+    predecessors: str = "inputs"
+
+    def __post_init__(self):
+        for name in ("num_inputs", "channels", "steps", "multiplier", "node_steps", "node_multiplier"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        _at_most("multiplier", self.multiplier, self.num_inputs + self.steps, "num_inputs + steps")
+        _at_most("node_multiplier", self.node_multiplier, 2 + self.node_steps, "2 + node_steps")
+        if self.predecessors == "inputs":
+            _at_most(
+                "steps", self.steps, math.ceil(self.num_inputs / 2), "ceil(num_inputs / 2), or input pairs run out"
+            )
+
+    @property
+    def rank(self) -> int:
+        """Of the features that its cells fuse."""
+        return SPACES[self.name].rank
+
+    @property
+    def features(self) -> Features:
+        """What its cells fuse."""
+        return Features(self.rank, self.channels, self.length)
+
+    @property
+    def edge_ops(self) -> tuple[str, ...]:
+        return SPACES[self.name].edges
+
+    @property
+    def op_names(self) -> tuple[str, ...]:
+        return SPACES[self.name].fusions
+
+    @property
+    def learned_edges(self) -> tuple[str, ...]:
+        """What an edge can do that has something to learn."""
+        return self.edge_ops[SKIP + 1 :]
+
+    @property
+    def num_cell_choices(self) -> int:
+        """Number of choices in a cell between operations with and without parameters."""
+        return self.steps * (self.node_steps + (2 if self.learned_edges else 0))
+
+    @property
+    def ports(self) -> int:
+        """Mixtures that a node, and an inner step, gets: one for both of its inputs, or two."""
+        return 2 if self.pair_inputs else 1
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of the cell: step i reads the inputs and the i earlier steps."""
+        return sum(self.num_inputs + i for i in range(self.steps))
+
+    @property
+    def num_inner_edges(self) -> int:
+        return sum(2 + k for k in range(self.node_steps))
+
+    @property
+    def concat(self) -> tuple[int, ...]:
+        last = self.num_inputs + self.steps
+        return tuple(range(last - self.multiplier, last))
+
+    def candidates(self, step: int) -> int:
+        """Return of how many states, the first ones, a step of a found cell reads two."""
+        return self.num_inputs + (step if self.predecessors == "all" else 0)
+
+    def allows(self, pair: Iterable[int], taken: list[tuple[int, int]]) -> bool:
+        """Tell whether a step may read a pair of states where earlier ones have taken theirs."""
+        if self.predecessors == "all":
+            return all(set(pair) != set(other) for other in taken)
+        return not set(pair) <= {state for other in taken for state in other}
+
+    @property
+    def inner_concat(self) -> tuple[int, ...]:
+        last = 2 + self.node_steps
+        return tuple(range(last - self.node_multiplier, last))
+
+
+def _at_most(name: str, value: int, limit: int, why: str) -> None:
+    if value > limit:
+        raise UserError(f"{name}: expected at most {limit} ({why}), found {value}")

@@ -1,0 +1,45 @@
+"""What tools need of each part of an architecture without its model: a reader of any genotype, and a picture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.search.architecture import Architecture, Reader, read_architecture
+from models.search.fusion_cells.genotype_file import AnyFusionReader
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an architecture.
+
+    Args:
+        reader: reads its genotypes, whatever model they are of.
+        draw: writes a genotype's picture to a path and returns it.
+    """
+
+    reader: Reader
+    draw: Callable[[Any, Path], Path]
+
+
+def _draw_fusion(genotype: Any, path: Path) -> Path:
+    from models.search.fusion_cells.draw import draw_genotype  # imports matplotlib, which takes its time
+
+    return draw_genotype(genotype, path)
+
+
+PARTS: dict[str, Part] = {"fusion": Part(AnyFusionReader(), _draw_fusion)}
+
+
+def read_any(path: str | Path) -> Architecture:
+    """Read a genotype file of any model; raises UserError, see `read_architecture`."""
+    return read_architecture(path, {name: part.reader for name, part in PARTS.items()}, complete=False)
+
+
+def draw_architecture(architecture: Architecture, path: str | Path) -> list[Path]:
+    """Write a picture of each part and return their paths: `path` of the first, NAME_PART.png of the others."""
+    first, pictures = next(iter(architecture.parts)), []
+    for name, genotype in architecture.parts.items():
+        picture = Path(path) if name == first else Path(path).with_stem(f"{Path(path).stem}_{name}")
+        pictures.append(PARTS[name].draw(genotype, picture))
+    return pictures
