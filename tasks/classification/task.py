@@ -6,6 +6,7 @@ Shapes: B batch, K classes; batches as collated by datasets/classification/examp
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +131,14 @@ class Classification(Task):
 
     def pretraining(self, options: Options, data: DataModule) -> Pretraining:
         """Return a stage per encoder, each trained as a classifier by itself, on the train list."""
-        stages = []
-        for modality in data.data.modalities:
+
+        def classifier(modality: str, *_: Any) -> SingleClassifier:
             seed_everything(options.seed)  # so that a modality trained alone equals one of both
             encoder = build.build_encoder(self.preset, options, modality, not options.no_imagenet)
-            model, own = SingleClassifier(modality, encoder), data.of(modality)
-            stages.append(Stage(modality, lambda models, log, m=model: m, own, options.epochs))  # type: ignore[misc]
+            return SingleClassifier(modality, encoder)
+
         return Pretraining(
-            stages,
+            [Stage(m, partial(classifier, m), data.of(m), options.epochs) for m in data.data.modalities],
             modalities=tuple(self.preset.files),
             files=lambda models: {
                 build.encoder_file(self.preset, options, m).name: model.get_submodule("encoder").state_dict()
