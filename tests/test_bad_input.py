@@ -264,7 +264,7 @@ STATES = {
     "no best epoch": (lambda state: state.update(progress={}), "progress.best: expected"),
     "a genotype of nothing": (lambda state: state.update(genotype={"C": 16}), "field format"),
     "a model of nothing": (lambda state: state.update(model={}), "found nothing"),
-    "channels in words": (lambda state: state["args"].update(C="16"), "args: C: expected a whole number"),
+    "channels in words": (lambda state: state["args"].update(C="16"), "args.C: expected a whole number"),
     "a million levels": (
         lambda state: state["args"].update(fusion_levels=10**6),
         "args.fusion_levels: expected shapes",
@@ -272,7 +272,7 @@ STATES = {
     "an endless width": (lambda state: state["args"].update(widen=10**6), "args.widen: expected at most"),
     "a size of text": (
         lambda state: state["args"].update(image_size="64"),
-        "args: image_size: expected [height, width]",
+        "args.image_size: expected [height, width]",
     ),
     "another baseline": (lambda state: state["args"].update(baseline="magic"), "args.baseline: expected a known one"),
     "another data set": (lambda state: state["args"].update(dataset="mars"), "args.dataset: expected a known one"),

@@ -78,8 +78,8 @@ class Detection(Task):
     agreeing = (*STREAMS, *DATA)
     fields = {  # noqa: RUF012
         "data": OBJECT,
-        "args.dataset": (lambda name: name in DATA_SETS or is_description(name), "a known data set"),
-        "args.baseline": (lambda name: name in (None, *BASELINES), "a known baseline"),
+        "args.dataset": (lambda name: name in DATA_SETS or is_description(name), "a known one"),
+        "args.baseline": (lambda name: name in (None, *BASELINES), "a known one"),
     }
 
     open_data, pretraining = staticmethod(build.open_data), staticmethod(detector_pretraining)
