@@ -6,6 +6,7 @@ Shapes: B batch, K classes; batches as collated by datasets/classification/examp
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +132,13 @@ class Classification(Task):
     def pretraining(self, options: Options, data: DataModule) -> Pretraining:
         """Return a stage per encoder, each trained as a classifier by itself, on the train list."""
 
-        def model(modality: str) -> SingleClassifier:
+        def classifier(modality: str, *_: Any) -> SingleClassifier:
             seed_everything(options.seed)  # so that a modality trained alone equals one of both
             encoder = build.build_encoder(self.preset, options, modality, not options.no_imagenet)
             return SingleClassifier(modality, encoder)
 
         return Pretraining(
-            [Stage(m, lambda models, log, m=m: model(m), data.of(m), options.epochs) for m in data.data.modalities],
+            [Stage(m, partial(classifier, m), data.of(m), options.epochs) for m in data.data.modalities],
             modalities=tuple(self.preset.files),
             files=lambda models: {
                 build.encoder_file(self.preset, options, m).name: model.get_submodule("encoder").state_dict()
