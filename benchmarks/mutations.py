@@ -83,7 +83,7 @@ MUTATIONS = (
         "datasets/batches.py",
         "return iter(batches[self.start :])",
         "return iter(batches)",
-        "tests/datasets/test_loader.py tests/test_resume.py",
+        "tests/datasets/test_loader.py",
     ),
     Mutation(
         "mirrored features under the key of plain ones",
@@ -94,9 +94,9 @@ MUTATIONS = (
     ),
     Mutation(
         "frozen streams go into training mode",
-        "models/detection/detector.py",
-        "                module.train(False)",
-        "                module.train(mode)",
+        "models/detection/streams.py",
+        "return super().train(False)",
+        "return super().train(mode)",
         "tests/test_known_faults.py",
     ),
     Mutation(
@@ -123,9 +123,9 @@ MUTATIONS = (
     Mutation(
         "ranks sum their gradients",
         "utils/distributed.py",
-        "self.all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors])) / self.count",
-        "self.all_reduce_sum(torch.cat([tensor.reshape(-1) for tensor in tensors]))",
-        "tests/utils/test_distributed.py tests/test_ranks.py",
+        "for tensor in tensors])) / self.count",
+        "for tensor in tensors]))",
+        "tests/utils/test_distributed.py",
     ),
     Mutation(
         "files are replaced before they are whole",

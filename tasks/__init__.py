@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 from engine.task import Task
-from tasks.classification import options as classification
+from tasks.classification.options import add_options as add_classification_options
 from tasks.classification.presets import DATA_SETS, DataSet
-from tasks.detection import options as detection
+from tasks.detection.options import add_options as add_detection_options
 from utils.args import Parser
 
 
@@ -30,12 +30,12 @@ def load_classification(preset: DataSet) -> Task:
     return Classification(preset)
 
 
-TASKS = {"flira": TaskEntry("flira", "NAS-DSF: objects in RGB-thermal pairs", detection.add_options, load_detection)}
+TASKS = {"flira": TaskEntry("flira", "NAS-DSF: objects in RGB-thermal pairs", add_detection_options, load_detection)}
 TASKS |= {
     name: TaskEntry(
         name,
         preset.title,
-        partial(classification.add_options, preset=preset),
+        partial(add_classification_options, preset=preset),
         partial(load_classification, preset),
     )
     for name, preset in DATA_SETS.items()

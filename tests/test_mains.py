@@ -479,7 +479,8 @@ def test_no_such_data_folder(tmp_path, monkeypatch, capsys):
 
 def test_a_test_needs_a_training_run_and_a_place_for_its_results(searched, tiny_flir, tiny_config, capsys):
     tested = [tiny_flir, "--config", tiny_config]
-    assert "expected a run of main_darts_found" in refused(found, capsys, *tested, "--eval_exp_dir", searched)
+    error = refused(found, capsys, *tested, "--eval_exp_dir", searched)
+    assert "kind: expected 'found', as of a training, found 'search'" in error
     trained = named(run(found, capsys, *tested, "--baseline", "sum", "--epochs", 1), "eval_exp_dir")
     tested += ["--eval_exp_dir", trained, "--results"]
     assert "--results" in refused(found, capsys, *tested, "nowhere/x.json")
