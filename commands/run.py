@@ -120,7 +120,7 @@ def _start(kind: str, task: Task, options: Options, data: DataModule) -> RunFold
     write_json(run.path / "split.json", data.split.to_json())
     task.write_description(options, run.path)
     # Last, so that a folder that has it is whole.
-    command = {"kind": kind, "given": options.given, "typed": options.typed, "unit": data.unit}
+    command = {"kind": kind, "given": options.given_names, "typed": options.typed_names, "unit": data.unit}
     run.write_json(COMMAND, command | {"defaults": options.defaults})
     run.log(f"{kind} in {run.path}")
     if ranks().count > 1:
@@ -178,7 +178,9 @@ def check_cache_options(options: Options, data: DataModule | None = None) -> Non
     """Refuse options of the cache without effect, and where `data` are trained on, inputs that training changes."""
     changing = why_changing(data, options.stream_lr) if data else ""
     trains = data is not None
-    check_caching(options.cache_features, options.typed, dry_run=options.dry_run, changing=changing, trains=trains)
+    check_caching(
+        options.cache_features, options.typed_names, dry_run=options.dry_run, changing=changing, trains=trains
+    )
 
 
 def memory_of(context: RunContext) -> dict[str, float]:

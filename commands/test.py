@@ -90,7 +90,7 @@ def start_test(trained: Trained) -> RunFolder:
     """Create the run folder and name the options that a test ignores."""
     options, task = trained.options, trained.task
     run = start_run("test", task, options, trained.data)
-    ignored = sorted(set(options.typed) - {*READ, *task.rebuilt_from})
+    ignored = sorted(set(options.typed_names) - {*READ, *task.rebuilt_from})
     if ignored:
         run.log(f"ignored, since a test trains nothing: {', '.join('--' + name for name in ignored)}")
     return run

@@ -11,7 +11,7 @@ Key = tuple[int, int]  # the index of a sample, and the seed of its draws
 
 
 class SeededBatches(Sampler[list[Key]]):
-    """Give batches of (index, sample seed). What is in a batch follows from (seed, epoch) alone, not from the ranks.
+    """Yield batches of (index, sample seed). What is in a batch follows from (seed, epoch) alone, not from the ranks.
 
     Args:
         num: number of samples.

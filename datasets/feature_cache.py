@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.feature_store import Store
+from datasets.feature_store import AnyStore
 from utils.distributed import ranks_here
 from utils.errors import UserError
 from utils.progress_bar import bar
@@ -74,7 +74,7 @@ class FeatureCache:
 
     kind: str
     inputs: dict[str, tuple[str, ...]]
-    stores: dict[str, Store]
+    stores: dict[str, AnyStore]
     digests: Digests
 
     def key(self, stream: str, record: Record, variant: Variant = PLAIN) -> str:

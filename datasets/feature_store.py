@@ -1,12 +1,12 @@
-"""Where cached features lie: records of equal size, found by key, in memory or in a memory-mapped file.
+"""Stores of cached features: records of equal size, found by key, in memory or in a memory-mapped file.
 
-A record is what a frozen stream makes of one image: maps of fixed shapes. In memory, records lie in an anonymous
-mapping that forked loader processes share. On disk, a folder holds `features.bin`, the records one behind the other,
-and `index.txt`, the key of each, one line per record, written after the record is. So an interrupted fill leaves whole
-records, and processes that read them share the pages.
+A record holds the features that a frozen stream computes of one input: maps of fixed shapes. In memory, records are in
+an anonymous mapping that forked loader processes share. On disk, a folder holds `features.bin`, the records one after
+the other, and `index.txt`, the key of each, one line per record, which is written after the record. So an interrupted
+fill leaves whole records, and processes that read them share the pages.
 
 Where several ranks of a machine fill a store, each adds records to a region of its own, in memory or in files with its
-number (`features-1.bin`, ...), and then reads those of all: what is kept is there once.
+number (`features-1.bin`, ...), and then reads the regions of all ranks. So each record is kept once.
 
 Shapes: a record is a list of maps (K, H, W, C), each with its own numbers.
 """
@@ -53,7 +53,7 @@ class Store:
         return key in self.slots
 
     def __getitem__(self, key: str) -> list[Tensor]:
-        """Give the maps of a record; they are views and must not be written to."""
+        """Return the maps of a record; they are views and must not be written to."""
         region, place = self.slots[key]
         start = place * self.record_bytes
         numbers = self.regions[region][start : start + self.record_bytes].view(self.dtype)
@@ -61,7 +61,7 @@ class Store:
         return [part.view(shape) for part, shape in zip(flat, self.shapes)]
 
     def note(self, keys: list[str]) -> None:
-        """Count records as there that other ranks have added; they can be read behind the block of `writing`."""
+        """Count records that other ranks have added as present; they can be read after the block of `writing`."""
         self.slots = dict.fromkeys(keys, ELSEWHERE) | self.slots
 
     def _to_bytes(self, maps: list[Tensor]) -> Tensor:
@@ -69,8 +69,8 @@ class Store:
         numbers = torch.cat([m.reshape(-1) for m in maps]).to(self.dtype)
         if not numbers.isfinite().all():
             raise UserError(
-                f"--cache_dtype: expected finite features in {self.dtype}, found others: float16 ends at 65504; where "
-                "float32 finds them, too, the weights of the stream are broken"
+                f"--cache_dtype: expected finite features in {self.dtype}, found others: float16 ends at 65504; if "
+                "float32 has them, too, the weights of the stream are broken"
             )
         return numbers.view(torch.uint8)
 
@@ -84,10 +84,10 @@ class MemoryStore(Store):
     def writing(self, count: int, log: Callable[[str], None], ranks: Ranks = SINGLE_PROCESS) -> Iterator[None]:
         """Make room for the records that `add` brings inside the block, at least 1.
 
-        `ranks`: of this machine, which fill the store together; behind the block all its records are there.
+        `ranks`: of this machine, which fill the store together; after the block each has all records.
 
         Raises:
-            UserError: the system has no memory that they could share.
+            UserError: the system has no memory that ranks can share.
         """
         if ranks.count > 1 and not hasattr(os, "memfd_create"):
             raise UserError("--cache_features ram: expected Linux where several processes share it: use disk")
@@ -109,8 +109,9 @@ class MemoryStore(Store):
         """Map the regions of all ranks."""
         each = ranks.gather((os.getpid(), file, self.added))
         self.regions, self.slots = [], {}
-        for number, (process, theirs, keys) in enumerate(each):
-            self.regions.append(self.own if number == ranks.number else self._map(f"/proc/{process}/fd/{theirs}"))
+        for number, (process, descriptor, keys) in enumerate(each):
+            shared = number != ranks.number
+            self.regions.append(self._map(f"/proc/{process}/fd/{descriptor}") if shared else self.own)
             self.slots |= {key: (number, place) for place, key in enumerate(keys)}
         ranks.barrier()  # until then the files are open
 
@@ -128,7 +129,7 @@ class MemoryStore(Store):
 
 
 class DiskStore(Store):
-    """Records in a folder, which outlast the process; the one who adds to them holds the folder's lock."""
+    """Records in a folder, which stay when the process ends; a process that adds to them holds the folder's lock."""
 
     def __init__(self, shapes: Shapes, dtype: torch.dtype, folder: Path):
         super().__init__(shapes, dtype)
@@ -196,7 +197,7 @@ class DiskStore(Store):
         return [self.files(int(end[1:] or 0)) for end in sorted(ends) if end == "" or end[1:].isdecimal()]
 
     def _whole(self, data: Path, index: Path) -> list[str]:
-        """Give the keys of the whole records; a byte that is none of ours makes a key that nobody asks for."""
+        """Return the keys of the whole records; a byte that is not ASCII makes a key that no record has."""
         with self._faults_named():
             text = index.read_text(encoding="ascii", errors="replace") if index.exists() else ""
             count = data.stat().st_size // self.record_bytes if data.exists() else 0
@@ -246,3 +247,6 @@ def _write(path: Path, *content: bytes) -> None:
             f"{path}: expected room for cached features, found: {error.strerror}; what is there stays usable: make "
             "room, or use --cache_dir, --cache_level encoder, --cache_dtype bfloat16, or --cache_features off"
         ) from None
+
+
+AnyStore = MemoryStore | DiskStore

@@ -1,10 +1,9 @@
-"""Decoding: JPEG, PNG and TIFF files, of 8 or 16 bits, to uint8 tensors; what a file is, its first bytes say.
+"""Decoding of JPEG, PNG and TIFF files, of 8 or 16 bits, to uint8 tensors. The first bytes of a file give its format.
 
-torchvision decodes JPEG, Pillow PNG and TIFF, since torchvision does not know TIFF, gives the places in a PNG's table
-of colours as if they were grey, and ends the process at some damaged PNG. Sixteen bits
-become eight: RGB by its full scale; thermal linearly between two counts, those of the data set where it names them,
-else those of the image itself, below and above which a thousandth of its pixels lies, as thermal counts fill a small
-part of their scale.
+torchvision decodes JPEG, and Pillow decodes PNG and TIFF: torchvision has no TIFF decoder, returns palette indices of a
+PNG as grey values, and ends the process at some damaged PNG files. Sixteen bits become eight. RGB is divided by its
+full scale. Thermal counts fill a small part of their scale, so they are mapped linearly between two counts: those of
+the data set where it has them, else the image's own, below and above which a thousandth of its pixels are.
 
 Shapes: h, w size of the image.
 """
@@ -31,16 +30,16 @@ PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 SINGLE_PROCESS = frozenset((0x01, *range(0xD0, 0xDA)))
 FILLERS = frozenset((0x00, 0xFF))
 BIT_DEPTH = 24  # the byte of a PNG that holds it
-HEAD = 26  # bytes of a file that tell what it is
+HEAD = 26  # first bytes of a file, which give its format
 MAX_GREY_DIFFERENCE = 8  # levels of 255 by which the channels of a grey picture may differ after JPEG
 BITS_PER_SAMPLE = 258  # TIFF tag
 # What the two libraries raise on files that are no images, or are cut.
 UNREADABLE = (RuntimeError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 MAX_BYTES = 2**29  # of a file
-MAX_PIXELS = 2**26  # of an image: 8192 x 8192; a few bytes can claim to be as many as anyone likes
+MAX_PIXELS = 2**26  # of an image: 8192 x 8192; a small file can claim any number
 MAX_SCANS = 64  # of a progressive JPEG, each of which goes through the whole image; encoders make about ten
 MAX_MARKERS = 10_000  # of a JPEG, before its frame
-STRETCH = (0.1, 99.9)  # percentiles: a dead pixel must not set the scale, a person far away may be cut to white
+STRETCH = (0.1, 99.9)  # percentiles: a dead pixel must not set the scale; a distant person may be cut to white
 
 Counts = tuple[float, float]
 
@@ -78,11 +77,11 @@ def read_thermal_values(path: str) -> torch.Tensor:
 
 
 def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
-    """Give uint8 or uint16 (channels, h, w)."""
+    """Return uint8 or uint16 (channels, h, w)."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("a folder or a pipe")  # which opening would wait at for ever
+            raise ValueError("a folder or a pipe")  # opening a pipe would wait for ever
         if status.st_size > MAX_BYTES:
             raise ValueError(f"a file of more than {MAX_BYTES} bytes")
         # torchvision's own reading of a file takes a tenth of the time of its decoding, two openings more.
@@ -110,10 +109,10 @@ def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
 
 
 def _check_jpeg(content: bytes) -> None:
-    """Refuse a JPEG that says to have too many pixels or scans; what else is wrong in it, the decoder says."""
+    """Refuse a JPEG that claims too many pixels or scans; the decoder reports all other faults."""
     place = 2
     for _ in range(MAX_MARKERS):
-        place = content.find(b"\xff", place)  # as the decoder does, which passes over what lies between
+        place = content.find(b"\xff", place)  # as the decoder does, which skips the bytes between markers
         if place < 0 or place + 9 > len(content):
             return
         marker = content[place + 1]

@@ -110,7 +110,7 @@ class SampleLoader(DataLoader):
         self.set_epoch(state["epoch"])
         self.left_at = self.place = tuple(state["place"])
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         (drawn, given), self.left_at = self.left_at, (0, 0)
         self.place, self.batches.start = (drawn, given), drawn
         for batch, faults in super().__iter__():

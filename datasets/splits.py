@@ -1,9 +1,9 @@
 """Cut the training list into train (weights), arch (architecture logits) and val (choosing), without video leaks.
 
 FLIR frames come from video, so neighbours are nearly equal: whole blocks of neighbouring file numbers go to one part.
-Where a data set brings its own val list, that is val, and the training list is cut into train and arch alone. The
-published protocol (`paper_split`) has no such cut: it searches and chooses on the test set. `overfit_split` checks the
-whole job on a few pairs; its numbers say nothing else.
+Where a data set brings its own val list, that is val, and only train and arch are cut from the training list.
+The published protocol (`paper_split`) searches and chooses on the test set. `overfit_split` checks on a few pairs that
+a network can learn them; its scores are not results.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class Split:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the content of `split.json`."""
+        """Return the content of `split.json`."""
         return {"hash": self.hash, "seed": self.seed, "protocol": self.protocol, "parts": self.parts}
 
     @classmethod
@@ -100,7 +100,7 @@ def _deal(file_names: list[str], seed: int, shares: dict[str, float]) -> dict[st
 
 
 def paper_split(train_names: list[str], test_names: list[str]) -> Split:
-    """Give the published protocol: weights on all training pairs, architecture and choice on the test pairs."""
+    """Return the published protocol: weights on all training pairs, architecture and choice on the test pairs."""
     train, test = sorted(train_names, key=_number_key), sorted(test_names, key=_number_key)
     split = Split(None, PAPER, {"train": train, "arch": test, "val": test})
     _check_disjoint(split, "training and test pairs")
@@ -155,8 +155,8 @@ def _number_key(name: str) -> tuple[list[str | int], str]:
 
 def _check_fields(split: Split, source: str) -> None:
     if split.protocol not in (BLOCKED, PAPER, DEV, OVERFIT):
-        known = f"{BLOCKED!r}, {PAPER!r}, {DEV!r} or {OVERFIT!r}"
-        raise UserError(f"{source}: protocol: expected {known}, found {short(split.protocol)}")
+        expected = f"{BLOCKED!r}, {PAPER!r}, {DEV!r} or {OVERFIT!r}"
+        raise UserError(f"{source}: protocol: expected {expected}, found {short(split.protocol)}")
     if (type(split.seed) is int) != (split.protocol == BLOCKED):
         expected = "an integer" if split.protocol == BLOCKED else "null"
         raise UserError(f"{source}: seed: expected {expected}, found {short(split.seed)}")

@@ -6,13 +6,14 @@ What fits, where, and how much room it takes is decided before anything is compu
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from datasets.data_module import DataModule
 from datasets.feature_cache import FeatureCache, digests_of
-from datasets.feature_store import DiskStore, MemoryStore, Shapes, Store
+from datasets.feature_store import AnyStore, DiskStore, MemoryStore, Shapes, Store
 from engine.compute import Compute
 from engine.feature_fill import CacheableModel, Inputs, Sources, fill_stream, record_shapes, store_key
 from engine.free_space import free_disk, free_memory
@@ -51,7 +52,7 @@ class Plan:
 
 
 def check_caching(
-    mode: str, typed: Collection[str] = (), dry_run: bool = False, changing: str = "", trains: bool = True
+    mode: str, typed_names: Collection[str] = (), dry_run: bool = False, changing: str = "", trains: bool = True
 ) -> None:
     """Refuse options without effect, and a cache of inputs that training changes.
 
@@ -63,7 +64,7 @@ def check_caching(
         trains: whether the command trains.
     """
     used = {"off": ("cache_dtype",) if trains and dry_run else (), "ram": ("cache_level", "cache_dtype")}
-    unused = [name for name in OPTIONS if name in typed and name not in used.get(mode, OPTIONS)]
+    unused = [name for name in OPTIONS if name in typed_names and name not in used.get(mode, OPTIONS)]
     if unused:
         raise UserError(f"--{unused[0]}: no effect with --cache_features {mode}")
     if trains and mode in ("ram", "disk") and changing:
@@ -79,10 +80,10 @@ def why_changing(data_module: DataModule, stream_lr: float = 0.0) -> str:
 
 def cached(
     data_module: DataModule,
+    log: Log,
     *,
     model: CacheableModel,
     compute: Compute,
-    log: Log,
     learning: Sequence[str] = (),
     plain: Sequence[str] = (),
     mode: str = "off",
@@ -95,9 +96,9 @@ def cached(
 
     Args:
         data_module: the data.
+        log: gets a line on what is cached where.
         model: on its device, in its memory layout.
         compute: the device and type of the computation.
-        log: gets a line on what is cached where.
         learning: parts that are trained on, with the variants of training.
         plain: parts that are read as they are.
         mode: of --cache_features: off, ram, disk or auto.
@@ -115,8 +116,8 @@ def cached(
         log(f"feature cache: off{f'; {changing}' if mode != 'off' else hint if learning and not changing else ''}")
         return data_module
     inputs = _inputs(data_module, learning, plain)
-    options = {"mode": mode, "level": level, "dtype": dtype, "folder": folder}
-    plans = {(p.place, p.cache.kind): p for p in make_plans(data_module, model, compute, inputs, **options)}
+    make = partial(make_plans, data_module, model, compute, inputs)
+    plans = {(p.place, p.cache.kind): p for p in make(mode=mode, level=level, dtype=dtype, folder=folder)}
 
     def pick() -> tuple[str, str] | None:
         # Where each input is read once, caching saves time only if the cache is complete.
@@ -173,7 +174,7 @@ def make_plans(
     shapes = {(s, k): record_shapes(data_module, model, s, k, records, compute) for s in streams for k in kinds}
     digests = digests_of(records)
 
-    def store(stream: str, kind: str, place: str) -> MemoryStore | DiskStore:
+    def store(stream: str, kind: str, place: str) -> AnyStore:
         shape: Shapes = shapes[stream, kind]
         if place == "ram":
             return MemoryStore(shape, DTYPES[dtype])
@@ -224,10 +225,14 @@ def choose(mode: str, plans: list[Plan], folder: str, log: Log) -> Plan | None:
 def fill_all(plan: Plan, data_module: DataModule, model: CacheableModel, compute: Compute, log: Log) -> DataModule:
     """Compute what is missing and return data that use it; the ranks of each machine take turns at the batches."""
     log(f"feature cache: {plan.in_words()}")
-    here, started, stores = ranks_here(), time.perf_counter(), plan.cache.stores
+    here, started = ranks_here(), time.perf_counter()
     left = here.broadcast_from_first(lambda: [stream for stream, missing in plan.missing.items() if missing])
+
+    def next_stream() -> str:
+        return min(left, key=lambda stream: plan.cache.stores[stream].busy)
+
     while left:  # first a stream that no other process computes at the moment
-        stream = here.broadcast_from_first(lambda left=left: min(left, key=lambda name: stores[name].busy))
+        stream = here.broadcast_from_first(next_stream)
         fill_stream(plan.cache, stream, plan.wanted[stream], data_module, model, compute, log)
         left.remove(stream)
     data_module.bad_files.merge(compute.ranks)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from datasets.data_module import DataModule
 from datasets.feature_cache import IMAGE_VARIANTS, FeatureCache, Record, Variant
-from datasets.feature_store import Shapes, Store
+from datasets.feature_store import AnyStore, Shapes
 from engine.compute import Compute
 from engine.step import move
 from utils.distributed import ranks_here
@@ -94,7 +94,7 @@ def encode(model: CacheableModel, inputs: dict[str, Tensor], stream: str, kind: 
 
 
 def fill(
-    store: Store,
+    store: AnyStore,
     model: CacheableModel,
     stream: str,
     kind: str,
@@ -140,7 +140,7 @@ def fill_stream(
                     store.note(here.all_gather([key for key in left if key in store]))
 
 
-def unfinished(records: dict[str, Record], store: Store, size: int) -> dict[str, Record]:
+def unfinished(records: dict[str, Record], store: AnyStore, size: int) -> dict[str, Record]:
     """Return the records of batches of which one is missing: a map's last digits may depend on others in its batch.
 
     So a fill that was stopped goes on with the same numbers.

@@ -13,10 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from commands import run_command
 from datasets.road_scenes import main as render
-from main_darts_found_flira import main as found
-from main_darts_searchable_flira import main as search
-from main_pretrain_flira import main as pretrain
+from tasks import TASKS
 from utils.args import command
 from utils.errors import UserError
 
@@ -47,17 +46,17 @@ def main(argv: list[str]) -> None:
     folder.mkdir(parents=True)
     os.chdir(folder)
     Path("tiny.yaml").write_text(CONFIG)
-    config = ["--config", "tiny.yaml"]
-    do(render, "scenes", *SCENES)
-    do(pretrain, "scenes", *config)
-    do(search, "scenes", *config)
-    do(found, "scenes", *config, "--search_exp_dir", newest("search"))
-    do(found, "scenes", *config, "--eval_exp_dir", newest("found"))
-
-
-def do(command, *argv: str) -> None:
-    if code := command([str(word) for word in argv]):
+    if code := render(["scenes", *SCENES]):
         sys.exit(code)
+    do("pretrain")
+    do("search")
+    do("found", "--search_exp_dir", newest("search"))
+    do("found", "--eval_exp_dir", newest("found"))
+
+
+def do(section: str, *options: str) -> None:
+    """Run a command as its main does."""
+    run_command(section, TASKS["flira"], ["scenes", "--config", "tiny.yaml", *options])
 
 
 def newest(kind: str) -> str:

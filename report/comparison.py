@@ -102,7 +102,7 @@ def all_runs(kind: str, runs: list[Run]) -> Section:
     rows = []
     for run in runs:
         score = s.best_in_words(run) if kind == "pretrain" else points(run.score)
-        genotype = run.genotype.id if run.genotype else NONE
+        genotype = run.architecture.id if run.architecture else NONE
         rows.append([run.path.resolve().name, run.label, run.seed, score, genotype, duration(run.seconds)])
     metric = runs[0].metric if runs else "AP"
     score = metric if kind == "test" else f"{metric} on val"

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from engine.progress import metric_of
-from models.search.fusion_cells.draw import MODALITY_COLOURS
+from models.search.fusion_cells.draw import modality_colours
 from report.formatting import as_shown
 from report.page import Picture
 from report.plots import COLOURS, as_text, line_style, panels_of, tidy
@@ -161,7 +161,7 @@ def alphas(level: str, kind: str, rows: list[dict], names: Iterable[str], best: 
         for number, name in enumerate(last):
             points = [(row["epoch"], row["levels"][level][kind][step].get(name, np.nan)) for row in rows]
             colour, style = line_style(number)
-            colour = MODALITY_COLOURS.get(name.partition("/")[0], colour)
+            colour = modality_colours(last).get(name.partition("/")[0], colour)
             width = 2.2 if name == strongest else 1
             label = as_shown(name) if kind == "ops" or name == strongest else None
             x, y = np.array(points, float).T

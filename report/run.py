@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets.splits import Split
 from engine.progress import metric_of
+from models.search.architecture import Architecture
 from models.search.fusion_cells.genotype import Genotype
 from models.search.parts import read_any
 from report.formatting import LARGEST, number
@@ -147,10 +148,15 @@ class Run:
         return "fused" in self.results
 
     @cached_property
-    def genotype(self) -> Genotype | None:
-        """The genotype that was derived or trained; for a test that of its training, if the folder exists."""
+    def architecture(self) -> Architecture | None:
+        """The architecture that was derived or trained; for a test that of its training, if the folder exists."""
         path = self.trained.path / "genotype.json" if self.trained and not self.fused else None
-        return read_any(path).parts.get("fusion") if path and path.exists() else None
+        return read_any(path) if path and path.exists() else None
+
+    @property
+    def genotype(self) -> Genotype | None:
+        """The fusion cells of the architecture, if it has any."""
+        return self.architecture.parts.get("fusion") if self.architecture else None
 
     @cached_property
     def bad_files(self) -> list[str]:

@@ -47,7 +47,7 @@ def headline(run: Run) -> dict[str, str]:
         scores = {f"{run.metric} on val, {phase}": points(value) for phase, value in s.best_by_phase(run).items()}
         return scores | {"time": duration(run.seconds)}
     if run.kind == "search":
-        genotype = run.genotype.id if run.genotype else NONE
+        genotype = run.architecture.id if run.architecture else NONE
         return {"genotype": genotype, **search_sections.chosen(run), "time": duration(run.seconds)}
     best = run.best or {}
     names = {f"{n.removesuffix('_val')} on val": points(best.get(n)) for n in columns_of(run)}
@@ -59,7 +59,7 @@ def _search(run: Run, parts: DataModule | None) -> list[Section]:
     # The scores of an evolution are those of sampled paths, not of the genotype that is chosen.
     scores = [] if search_sections.searcher_of(run) == "evolution" else [s.scores(run)]
     return [
-        search_sections.genotype(run),
+        search_sections.architecture(run),
         search_sections.logits(run),
         s.curves(run),
         search_sections.supernet_to_genotype(run),
@@ -71,7 +71,7 @@ def _found(run: Run, parts: DataModule | None) -> list[Section]:
     return [
         s.scores(run),
         other_methods(run),
-        search_sections.genotype(run),
+        search_sections.architecture(run),
         s.curves(run),
         *evaluation_sections.detections(run, parts, "val"),
     ]
@@ -84,7 +84,7 @@ def _test(run: Run, parts: DataModule | None) -> list[Section]:
         evaluation_sections.by_scene(run),
         evaluation_sections.robustness(run),
         *evaluation_sections.detections(run, parts, run.results.get("part", "")),
-        search_sections.genotype(run),
+        search_sections.architecture(run),
     ]
 
 

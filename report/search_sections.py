@@ -1,5 +1,11 @@
 """Sections of a search: the genotype, the logits over the epochs, and the choice of the genotype."""
 
+import base64
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from markupsafe import Markup
+
 from models.search.fusion_cells.choices import SPACES, level_inputs
 from models.search.fusion_cells.derive import operation_counts
 from models.search.fusion_cells.draw import colours_in_words, draw_level
@@ -7,10 +13,11 @@ from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import Features
 from models.search.parameters import count_parameters
+from models.search.parts import PARTS
 from models.search.strategies import STRATEGIES
 from report import drawings
 from report.formatting import counted, number, points
-from report.page import Block, Facts, Pictures, Section, Table, Words
+from report.page import Block, Facts, Gallery, Photo, Pictures, Section, Table, Words
 from report.run import Run
 
 MAX_GENOTYPES = 10  # of an evolution
@@ -49,11 +56,24 @@ def briefly_trained(run: Run) -> dict[str, float]:
     return best
 
 
-def genotype(run: Run) -> Section:
-    """Return the cell of each level as a picture and in words, and the counts of operations."""
-    genotype = run.genotype
-    if genotype is None:
+def architecture(run: Run) -> Section:
+    """Return the architecture: fusion cells by level, drawn and in words, and a picture of each other part."""
+    if run.architecture is None:
         return Section("Genotype", [])
+    rows = []
+    for part, genotype in run.architecture.parts.items():
+        if part != "fusion":
+            with TemporaryDirectory() as folder:
+                image = PARTS[part].draw(genotype, Path(folder) / f"{part}.png").read_bytes()
+            address = Markup("data:image/png;base64," + base64.b64encode(image).decode())
+            words = f"{part}, genotype {genotype.id}: {genotype.words}"
+            rows.append((words, [Photo(address, f"Cells of the {part}", part)]))
+    fusion = _fusion(run, run.genotype) if run.genotype else []
+    return Section("Genotype", [*fusion, *([Gallery(rows)] if rows else [])])
+
+
+def _fusion(run: Run, genotype: Genotype) -> list[Block]:
+    """Return the cell of each level as a picture and in words, and the counts of operations."""
     words = {level: cell_in_words(genotype, place) for place, level in enumerate(genotype.levels)}
     cells = [
         drawings.picture(draw_level(genotype, place), f"Cell of {level}. {words[level]}")
@@ -72,7 +92,7 @@ def genotype(run: Run) -> Section:
         f"Inputs on the left, {colours_in_words(genotype.inputs)}, white: not used. A step fuses its inputs x and y."
     )
     table = Table(["level", "inputs and operations"], [list(line) for line in words.items()], worded=True)
-    return Section("Genotype", [facts, Words(legend), Pictures(cells), table])
+    return [facts, Words(legend), Pictures(cells), table]
 
 
 def _size(genotype: Genotype, run: Run) -> int:

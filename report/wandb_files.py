@@ -24,17 +24,17 @@ def track_files(tracker: Tracker, folder: RunFolder, parts: DataModule, part: st
     """
     if tracker.run is None:
         return
-    from models.search.fusion_cells.draw import draw_genotype  # imports matplotlib, which is slow
-    from report.gallery import gallery, readable
+    from models.search.parts import draw_architecture
+    from report.gallery import gallery, readable  # imports matplotlib, which is slow
     from report.run import Run
 
     run = Run(folder.path)
 
     def collect() -> tuple[dict, list]:
         pictures = {}
-        if run.genotype:
-            path = draw_genotype(run.genotype, folder.path / "genotype.png")
-            pictures["genotype"] = [(Image.open(path), run.genotype.id)]
+        if run.architecture:
+            paths = draw_architecture(run.architecture, folder.path / "genotype.png")
+            pictures["genotype"] = [(Image.open(path), run.architecture.id) for path in paths]
         if (run.path / "detections.json").exists():
             rows = gallery(parts, part, readable(parts, part), run.read_list("detections.json"), run.sensor).rows
             pictures[f"detections on {part}"] = [(_decoded(photos[-1].address), words) for words, photos in rows]

@@ -157,3 +157,23 @@ OTHER_FORMS = {
     "own, voc folders": (lambda folder: make_tiny_own(folder, "voc folders"), "{}/my_set.yaml"),
 }
 FORMS = FLIR_FORMS | OTHER_FORMS
+
+
+def make_tiny_voc(folder: Path, numbers: dict[str, int] = NUMBERS) -> Path:
+    """Write single RGB images in the form of Pascal VOC, with a list for each entry of `numbers`."""
+    for split, pairs in draw_lists(numbers, classes=OWN_CLASSES).items():
+        for pair in pairs:
+            write_image(folder / "JPEGImages" / plain_name(pair.number), pair.images["rgb"])
+            write_voc(folder / "Annotations" / f"{pair.number:06d}.xml", plain_name, pair)
+        write_list(folder / "ImageSets/Main" / f"{split}.txt", [f"{pair.number:06d}" for pair in pairs])
+    return folder
+
+
+def make_tiny_coco(folder: Path, numbers: dict[str, int] = NUMBERS) -> Path:
+    """Write single RGB images in the form of COCO 2017, with a list for each entry of `numbers`."""
+    for split, pairs in draw_lists(numbers).items():
+        for pair in pairs:
+            write_image(folder / f"{split}2017" / plain_name(pair.number), pair.images["rgb"])
+        content = coco_content(pairs, SIZE, plain_name, string_ids=False)
+        write_json(folder / "annotations" / f"instances_{split}2017.json", content)
+    return folder

@@ -35,11 +35,11 @@ def main(argv: list[str]) -> None:
     print(f"statistics: {out}")
 
 
-def in_yaml(data: DetectionData, measured: PixelStatistics, typed: str) -> str:
+def in_yaml(data: DetectionData, measured: PixelStatistics, command_line: str) -> str:
     """Return what was measured, with comments that say on what; `typed` is the command."""
     lines = [
         f"# Measured on all pixels of the {len(data.records['train']):,} training {data.unit}, in 0..1, by:",
-        f"# {typed}",
+        f"# {command_line}",
     ]
     lines.append("normalization:")
     for modality, (mean, std) in measured.normalization.items():

@@ -49,16 +49,16 @@ Found = dict[str, list[dict[str, Any]]]  # COCO: images, annotations, categories
 @command
 def main(argv: list[str]) -> None:
     args = parse(argv)
-    given = {sensor: Path(getattr(args, sensor)) for sensor in SENSORS if getattr(args, sensor)}
-    kind = kind_of(given)
+    paths = {sensor: Path(getattr(args, sensor)) for sensor in SENSORS if getattr(args, sensor)}
+    kind = kind_of(paths)
     predictor = Predictor(args.eval_exp_dir, args.device)
     out = new_folder(args.out)
-    say_what_is_missing(predictor, given)
+    say_what_is_missing(predictor, paths)
     faults: list[UserError] = []
     if kind == "video":
-        found = predict_video(predictor, given, args, out / "video.mp4")
+        found = predict_video(predictor, paths, args, out / "video.mp4")
     else:
-        files = {"file": one_pair, "folder": pairs_in}[kind](given)
+        files = {"file": one_pair, "folder": pairs_in}[kind](paths)
         items = tqdm(read_all(predictor, files, faults), "pairs", len(files), leave=False, disable=None)
         found = predict(
             predictor, items, args, lambda name, shown: write_jpeg(shown, str(out / f"{name}.jpg"), QUALITY)
@@ -85,12 +85,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def kind_of(given: Paths) -> str:
+def kind_of(paths: Paths) -> str:
     """Return "file", "folder" or "video", of what is given; UserError where that is nothing, or not of one kind."""
-    if not given:
+    if not paths:
         raise UserError("expected --rgb, --thermal or both, found neither")
     kinds = {}
-    for sensor, path in given.items():
+    for sensor, path in paths.items():
         if not path.exists():
             raise UserError(f"--{sensor} {path}: expected a picture, a folder of pictures or a video, found nothing")
         kinds[sensor] = "folder" if path.is_dir() else "video" if is_video(path) else "file"
@@ -112,37 +112,37 @@ def new_folder(path: str) -> Path:
     return out
 
 
-def say_what_is_missing(predictor: Predictor, given: Paths) -> None:
+def say_what_is_missing(predictor: Predictor, paths: Paths) -> None:
     for sensor in SENSORS:
-        if sensor in predictor.sensors and sensor not in given:
+        if sensor in predictor.sensors and sensor not in paths:
             print(f"no --{sensor}: the network sees black in its place; one trained with --modality_dropout bears it")
-        if sensor in given and sensor not in predictor.sensors:
+        if sensor in paths and sensor not in predictor.sensors:
             print(f"--{sensor}: not looked at: the network ({predictor.method}) reads {predictor.sensors[0]} alone")
 
 
-def one_pair(given: Paths) -> dict[str, Paths]:
-    return {OF_SENSOR.sub("", next(reversed(given.values())).stem): given}
+def one_pair(paths: Paths) -> dict[str, Paths]:
+    return {OF_SENSOR.sub("", next(reversed(paths.values())).stem): paths}
 
 
-def pairs_in(given: Paths) -> dict[str, Paths]:
+def pairs_in(paths: Paths) -> dict[str, Paths]:
     """Return the pictures of folders by the name of their pair; what has no partner is said.
 
     Raises:
         UserError: a folder has no picture, or two of one pair.
     """
     pairs: dict[str, Paths] = {}
-    for sensor, folder in given.items():
+    for sensor, folder in paths.items():
         images = images_in(folder)
         if not images:
             raise UserError(f"--{sensor} {folder}: expected pictures ({', '.join(SUFFIXES)}), found none")
-        for path in (Path(path) for paths in images.values() for path in paths):
+        for path in (Path(file) for files in images.values() for file in files):
             name = OF_SENSOR.sub("", str(without_suffix(path.name)))
             if sensor in (pair := pairs.setdefault(name, {})):
                 raise UserError(
                     f"--{sensor} {folder}: expected one picture of {name}, found {pair[sensor].name} as well"
                 )
             pair[sensor] = path
-    for sensor in given:
+    for sensor in paths:
         lacking = sorted(name for name, pair in pairs.items() if sensor not in pair)
         if lacking:
             shown = ", ".join(lacking[:SHOWN]) + (", ..." if len(lacking) > SHOWN else "")
@@ -159,9 +159,9 @@ def read_all(predictor: Predictor, files: dict[str, Paths], faults: list[UserErr
             faults.append(error)
 
 
-def predict_video(predictor: Predictor, given: Paths, args: argparse.Namespace, out: Path) -> Found:
+def predict_video(predictor: Predictor, paths: Paths, args: argparse.Namespace, out: Path) -> Found:
     """Detect in each frame of a video, or pair of frames of two; writes what is shown as a video."""
-    videos = {sensor: Video(path, sensor == "thermal", predictor.thermal_counts) for sensor, path in given.items()}
+    videos = {sensor: Video(path, sensor == "thermal", predictor.thermal_counts) for sensor, path in paths.items()}
     first = videos.get("thermal") or videos["rgb"]
     total = min(video.count for video in videos.values()) or None
     with VideoWriter(out, first.rate) as writer:

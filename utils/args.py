@@ -61,11 +61,11 @@ class Options:
         return self._origins.get(name) in (TYPED, CONFIG)
 
     @property
-    def typed(self) -> list[str]:
+    def typed_names(self) -> list[str]:
         return sorted(filter(self.is_typed, self._origins))
 
     @property
-    def given(self) -> list[str]:
+    def given_names(self) -> list[str]:
         return sorted(filter(self.is_given, self._origins))
 
     def with_values(self, origin: str, **values: Any) -> "Options":

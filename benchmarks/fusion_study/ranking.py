@@ -17,13 +17,13 @@ def kendall(x: list[float], y: list[float]) -> float:
     return float(_taus(np.asarray(x), np.asarray(y), np.arange(len(x))[None])[0])
 
 
-def kendall_interval(x: list[float], y: list[float], share: float = 0.95) -> tuple[float, float]:
+def kendall_interval(x: list[float], y: list[float], confidence: float = 0.95) -> tuple[float, float]:
     """Return the percentile interval of tau-b over resamples of the N pairs with a fixed seed; nan if tau-b is nan."""
     if math.isnan(kendall(x, y)):
         return math.nan, math.nan
     draws = np.random.default_rng(SEED).integers(0, len(x), (RESAMPLES, len(x)))
     taus = np.concatenate([_taus(np.asarray(x), np.asarray(y), part) for part in np.array_split(draws, 20)])
-    low, high = np.nanpercentile(taus, [50 * (1 - share), 50 * (1 + share)])
+    low, high = np.nanpercentile(taus, [50 * (1 - confidence), 50 * (1 + confidence)])
     return float(low), float(high)
 
 

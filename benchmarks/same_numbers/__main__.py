@@ -70,7 +70,7 @@ def compare(a: Side, b: Side, cases: list[str]) -> Comparison:
 
 def report(comparison: Comparison) -> None:
     """Print remarks, the first difference of each file, and how many there are in all."""
-    for remark, count in sorted(comparison.remarks.items()):
+    for remark, count in sorted(comparison.notes.items()):
         print(f"{remark} ({count} files)")
     of_files = [list(found) for _, found in itertools.groupby(comparison.differences, lambda found: found.file)]
     for first, *more in of_files[:SHOWN]:

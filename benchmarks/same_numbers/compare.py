@@ -46,14 +46,14 @@ class Comparison:
     """
 
     def __init__(self):
-        self.num_files, self.differences, self.remarks = 0, [], Counter()
+        self.num_files, self.differences, self.notes = 0, [], Counter()
 
     def compare(self, a: Path, b: Path, name: str) -> None:
         """Compare the files of two folders that hold numbers; `name` stands before the files' names in the report."""
         files_a, files_b = files_of(a), files_of(b)
         for file in sorted(files_a.keys() | files_b.keys()):
             if file not in files_a:
-                self.remarks[f"{Path(file).name}: B alone has it"] += 1
+                self.notes[f"{Path(file).name}: B alone has it"] += 1
             elif file not in files_b:
                 self.differences.append(Difference(f"{name}/{file}", "file", "there", NOTHING))
             else:
@@ -63,14 +63,14 @@ class Comparison:
     def _compare_files(self, a: Path, b: Path, name: str) -> None:
         for key, value_a, value_b in differences(self._read(a), self._read(b)):
             if remark := remark_of(a.name, key, value_a, value_b):
-                self.remarks[remark] += 1
+                self.notes[remark] += 1
             else:
                 self.differences.append(Difference(name, key, value_a, value_b))
 
     def _read(self, path: Path) -> Any:
         content = content_of(path)
         if path.name == "genotype.json" and content.get("format") == 2:
-            self.remarks["genotype.json: of format 2, compared after conversion"] += 1
+            self.notes["genotype.json: of format 2, compared after conversion"] += 1
         return comparable(content)
 
 

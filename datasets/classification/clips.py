@@ -106,10 +106,9 @@ def write_video(path: Path, frames: Iterable[av.VideoFrame], size: tuple[int, in
 
 
 def _num_frames(path: str) -> int:
-    """Return what the file says, or where it does not, its number of packets."""
+    """Return the number of frames in the header, or without one the number of packets."""
     with _opened(path) as container:
-        said = container.streams.video[0].frames
-        found = said or sum(packet.size > 0 for packet in container.demux(video=0))
+        found = container.streams.video[0].frames or sum(packet.size > 0 for packet in container.demux(video=0))
     if not found:
         raise UserError(f"{path}: expected a video, found one without frames")
     return found

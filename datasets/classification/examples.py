@@ -1,30 +1,20 @@
-"""Examples of several modalities with one label, or several: what a classification data set offers, and its Dataset.
+"""Examples of several modalities with one label, or several, and the torch Dataset over them.
 
-A reader (mmimdb.py, ntu.py, ego_gesture.py) turns a folder into `LabelledData`; nothing here depends on a layout. All
-randomness of a sample comes from the seed in its key.
+All randomness of a sample comes from the seed in its key.
 
 Shapes: K classes.
 """
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-import av
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets import images, resize
-from datasets.classification import clips, skeletons
-from datasets.feature_cache import PLAIN, Variant
-from datasets.splits import Split, dev_split
-from utils.errors import UserError
-
 SMALL = 64  # examples of a list of --small_dataset
-ENCODER_BATCH_SIZE = 8  # examples that frozen encoders read at once: maps of clips take gigabytes
 
 # Reads some modalities of an example: (example, modalities, seed) to tensors by modality. Without a seed nothing is
 # drawn, as in validation and test; a draw, such as a crop in time, is the same for all modalities.
@@ -60,93 +50,54 @@ class Example:
         return "all" if self.span is None else f"{self.span[0]}to{self.span[1]}"
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledData:
-    """What every classification data set offers.
+class LabelledDataset(Dataset):
+    """Read examples.
 
     Args:
-        name: of the data set, as the commands call it.
-        classes: names, in the order of the scores.
-        multi_label: an example has any number of classes; else exactly one.
-        modalities: that are read, in the order of a cell's inputs.
-        records: by list: "train" (weights of a search), "dev" (logits, and the choice of an epoch), "test", and
-            "rest", which the final training uses beside "train", where the published protocol has it.
-        load: reads modalities of an example; its tensors are of one shape for all examples. UserError for a bad file.
-        facts: plain values that a trained network depends on.
-        warnings: lines on what was left out, or is odd without being wrong.
-        augment: training draws crops.
+        records: the examples to give.
+        load: reads them.
+        modalities: to read.
+        num_classes: K of multi-hot labels; None: each example has one class.
+        seeded: draws follow from the seeds of keys; else nothing is drawn.
     """
 
-    name: str
-    classes: list[str]
-    multi_label: bool
-    modalities: tuple[str, ...]
-    records: dict[str, list[Example]]
-    load: Load
-    facts: dict[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    augment: bool = False
+    def __init__(
+        self,
+        records: list[Example],
+        load: Load,
+        modalities: tuple[str, ...],
+        num_classes: int | None = None,
+        seeded: bool = False,
+    ):
+        self.records, self.load, self.modalities = records, load, modalities
+        self.num_classes, self.seeded = num_classes, seeded
 
-    unit = "examples"
-    cache_batch_size = ENCODER_BATCH_SIZE
+    def __len__(self) -> int:
+        return len(self.records)
 
-    @property
-    def notes(self) -> dict[str, dict[str, int | str]]:
-        """How many examples each list has."""
-        return {name: {"examples": len(listed)} for name, listed in self.records.items()}
+    def name_of(self, index: int) -> str:
+        return self.records[index].name
 
-    def of(self, modality: str) -> "LabelledData":
-        """Return the same data, of one modality alone."""
-        return replace(self, modalities=(modality,))
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        """Return one sample: "inputs" by modality, and what `target` gives.
 
-    def dataset(self, records: Sequence[Example], train: bool) -> "LabelledDataset":
-        """Return the samples of examples: with drawn crops for training where `augment` says so, plain otherwise."""
-        return LabelledDataset(self, list(records), train and self.augment)
+        Args:
+            key: an index (its draws use seed 0), or (index, seed).
+        """
+        index, seed = key if isinstance(key, tuple) else (key, 0)
+        inputs = self.load(self.records[index], self.modalities, seed if self.seeded else None)
+        return {"inputs": inputs} | self.target((index, seed))
 
-    @staticmethod
-    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Join samples: "labels", "image_ids", "file_names", and "inputs" by modality, or their cached taps."""
-        batch: dict[str, Any] = {"labels": torch.stack([sample["label"] for sample in samples])}
-        batch |= {f"{name}s": [sample[name] for sample in samples] for name in ("image_id", "file_name")}
-        if "features" in samples[0]:
-            inputs = {m: [torch.stack(taps) for taps in _taps(samples, m)] for m in samples[0]["features"]}
+    def target(self, key: tuple[int, int]) -> dict[str, Any]:
+        """Return "label", multi-hot float32 (K,) or one int64, "image_id" (the place) and "file_name" of a key."""
+        index, _ = key
+        example = self.records[index]
+        if self.num_classes is None:
+            label = torch.tensor(example.label[0])
         else:
-            inputs = {m: torch.stack([s["inputs"][m] for s in samples]) for m in samples[0]["inputs"]}
-        return batch | {"inputs": inputs}
-
-    @property
-    def cache_facts(self) -> dict[str, Any]:
-        """Plain values that decide how inputs are read."""
-        return {"av": av.__version__}
-
-    @property
-    def cache_key_modules(self) -> tuple[Any, ...]:
-        """The code from a file to an input."""
-        reader = getattr(self.load, "func", self.load).__module__
-        return (images, resize, clips, skeletons, sys.modules[__name__], sys.modules[reader])
-
-    @property
-    def changing(self) -> str:
-        """Why the inputs of a training differ in each epoch, so that their features cannot be kept; "" if not."""
-        return "--augment changes features in each epoch: expected none beside it" if self.augment else ""
-
-    def variants(self, records: Sequence[Example], train: bool) -> list[tuple[Example, Variant]]:
-        """Return the inputs that will be read."""
-        return [(record, PLAIN) for record in records]
-
-    def variant_dataset(self, records: Sequence[Example], variant: Variant) -> "LabelledDataset":
-        """Return the plain samples of examples; an image id is the place in the list."""
-        assert variant == PLAIN, variant
-        return LabelledDataset(self, list(records), seeded=False)
-
-    def example_inputs(self, records: Sequence[Example]) -> dict[str, Tensor]:
-        """Return the inputs of the first example that can be read, as a batch of one, by modality."""
-        for record in records:
-            try:
-                return {m: inputs[None] for m, inputs in self.load(record, self.modalities, None).items()}
-            except UserError:
-                continue
-        raise UserError(f"{records[0].name}: expected examples that can be read, found none")
+            label = torch.zeros(self.num_classes)
+            label[list(example.label)] = 1
+        return {"label": label, "image_id": index, "file_name": example.name}
 
 
 def first_of_each(examples: dict[str, list[Example]], small: bool) -> dict[str, list[Example]]:
@@ -162,55 +113,3 @@ def take_subset(listed: list[Example]) -> list[Example]:
     in_turn = [example for row in zip_longest(*groups.values()) for example in row if example]
     kept = {example.name for example in in_turn[:SMALL]}
     return [example for example in listed if example.name in kept]
-
-
-def cut(data: LabelledData, seed: int, paper_protocol: bool) -> Split:
-    """Return the split of a data set: its dev list is cut by groups, or under the published protocol not at all."""
-    groups: dict[str, list[str]] = {}
-    for example in data.records["dev"]:
-        groups.setdefault(example.group or example.name, []).append(example.name)
-    return dev_split([example.name for example in data.records["train"]], groups, None if paper_protocol else seed)
-
-
-class LabelledDataset(Dataset):
-    """Read examples.
-
-    Args:
-        data: has `load`, the modalities, the classes and the kind of labels.
-        records: the examples to give.
-        seeded: draws follow from the seeds of keys; else nothing is drawn.
-    """
-
-    def __init__(self, data: LabelledData, records: list[Example], seeded: bool):
-        self.data, self.records, self.seeded = data, records, seeded
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def name_of(self, index: int) -> str:
-        return self.records[index].name
-
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        """Return one sample: "inputs" by modality, and what `target` gives.
-
-        Args:
-            key: an index (its draws use seed 0), or (index, seed).
-        """
-        index, seed = key if isinstance(key, tuple) else (key, 0)
-        inputs = self.data.load(self.records[index], self.data.modalities, seed if self.seeded else None)
-        return {"inputs": inputs} | self.target((index, seed))
-
-    def target(self, key: tuple[int, int]) -> dict[str, Any]:
-        """Return "label", multi-hot float32 (K,) or one int64, "image_id" (the place) and "file_name" of a key."""
-        index, _ = key
-        example = self.records[index]
-        if self.data.multi_label:
-            label = torch.zeros(len(self.data.classes))
-            label[list(example.label)] = 1
-        else:
-            label = torch.tensor(example.label[0])
-        return {"label": label, "image_id": index, "file_name": example.name}
-
-
-def _taps(samples: list[dict[str, Any]], modality: str) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(sample["features"][modality] for sample in samples), strict=True)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from datasets.classification.examples import SMALL, Example, LabelledData
+from datasets.classification.examples import SMALL, Example
+from datasets.classification.labelled_data import LabelledData
 from datasets.images import read_rgb
 from utils.errors import UserError, short
 from utils.run_folder import read_json

@@ -14,7 +14,8 @@ from pathlib import Path
 from torch import Tensor
 
 from datasets.classification.clips import cropped, draw_crop, frame_size, read_frames, segment_frames
-from datasets.classification.examples import Example, LabelledData, first_of_each
+from datasets.classification.examples import Example, first_of_each
+from datasets.classification.labelled_data import LabelledData
 from datasets.classification.skeletons import read_skeletons
 from utils.errors import UserError, short
 from utils.untrusted import plain_file
@@ -125,15 +126,15 @@ def _lines(path: Path) -> list[str]:
 def _pairs(files: dict[str, dict[str, str]], missing: set[str]) -> tuple[list[str], list[str]]:
     """Return the clips to be read, in order, and remarks on the others."""
     videos, skeletons = set(files["rgb"]), set(files["skeleton"])
-    known = {name for name in videos | skeletons if 1 <= _numbers(name)[1] <= ACTIONS}
+    actions = {name for name in videos | skeletons if 1 <= _numbers(name)[1] <= ACTIONS}
     left_out = {
-        f"actions behind A{ACTIONS:03d}": (videos | skeletons) - known,
-        "listed as missing skeletons": known & missing,
-        "video without skeleton": (known & videos) - skeletons - missing,
-        "skeleton without video": (known & skeletons) - videos - missing,
+        f"actions after A{ACTIONS:03d}": (videos | skeletons) - actions,
+        "listed as missing skeletons": actions & missing,
+        "video without skeleton": (actions & videos) - skeletons - missing,
+        "skeleton without video": (actions & skeletons) - videos - missing,
     }
     warnings = [f"left out, {why}: {_some(names)}" for why, names in left_out.items() if names]
-    return sorted((known & videos & skeletons) - missing), warnings or ["no files of clips"] * (not known)
+    return sorted((actions & videos & skeletons) - missing), warnings or ["no files of clips"] * (not actions)
 
 
 def _some(names: set[str]) -> str:

@@ -83,7 +83,7 @@ def parse_skeletons(path: str) -> tuple[int, list[Body]]:
 
 
 def _frame(lines: _Lines) -> Iterator[tuple[str, np.ndarray]]:
-    """Give name and joints (V, 3) of each body of the next frame."""
+    """Yield name and joints (V, 3) of each body of the next frame."""
     for _ in range(lines.count("a frame's number of bodies, up to 99", 99)):
         words = lines.next("a line on a body").split(maxsplit=1)
         if not words:

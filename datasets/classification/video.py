@@ -75,7 +75,7 @@ class Video:
 
 
 def side_by_side(first: Video, second: Video) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give each frame of the first with the one of the second that is shown then; ends with the shorter."""
+    """Yield each frame of the first video with the frame of the second that is shown then; ends with the shorter."""
     others = iter(second)
     time, now = next(others, (0.0, None))
     following = next(others, None)

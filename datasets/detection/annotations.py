@@ -1,7 +1,7 @@
-"""What every annotation reader gives, whatever the format: images with clipped boxes, and the boxes evaluation uses.
+"""The result of every annotation reader: images with clipped boxes, and the boxes that evaluation uses.
 
 A reader (`coco_json.py`, `voc_xml.py`) checks its own fields and yields `Box`es; `collect` checks the boxes themselves.
-Every fault a user can mend is one line: file, entry, expected, found; a reader hands it to `report` and goes on.
+Every fault is one line with file, entry, expected and found; a reader passes it to `report` and goes on.
 
 Shapes: N boxes of one image. `bbox` is [x, y, width, height], boxes_xyxy are corners; pixels of the original image.
 """
@@ -47,13 +47,13 @@ class ParsedAnnotations:
             "info" is the file's, or {} where that is no object.
         notes: counts to log: images, boxes, clipped and crowd boxes, `empty` ones (no width or height) and
             `dropped_NAME` of categories outside the class list.
-        remarks: what was left out or is odd without being wrong, one line each.
+        warnings: what was left out or is odd without being wrong, one line each.
     """
 
     images: list[AnnotatedImage]
     category_ids: list[int]
     ground_truth: dict
-    notes: dict[str, int]
+    notes: dict[str, int | str]
     warnings: list[str] = field(default_factory=list)
 
 
@@ -170,7 +170,7 @@ def _is_empty(bbox: list[float]) -> bool:
 
 
 def _clip(box: Box, image: dict) -> tuple[float, ...]:
-    """Give the box inside the image as xyxy."""
+    """Return the box clipped to the image as xyxy."""
     if min(box.bbox[2:]) < 0:
         raise UserError(f"{box.place}.{box.key}: expected a width and height above 0, found {_in_words(box, image)}")
     corners, inside = _corners(box.bbox), []
@@ -203,10 +203,10 @@ def _given(box: Box, image: dict) -> str:
 
 
 def _evaluated(box: Box, category_id: int, number: int) -> dict:
-    """Give the annotation as evaluation reads it; ids are ours, as pycocotools takes a match with id 0 for none."""
+    """Return the annotation for evaluation. Ids begin at 1, since pycocotools takes a match with id 0 for none."""
     area = box.bbox[2] * box.bbox[3] if box.area is None else box.area
-    known = {"id": number, "image_id": box.image_id, "category_id": category_id}
-    return {**known, "bbox": box.bbox, "area": area, "iscrowd": int(box.crowd)}
+    ids = {"id": number, "image_id": box.image_id, "category_id": category_id}
+    return {**ids, "bbox": box.bbox, "area": area, "iscrowd": int(box.crowd)}
 
 
 def _annotated(image: dict, boxes: list, labels: list) -> AnnotatedImage:

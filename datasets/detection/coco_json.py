@@ -145,13 +145,13 @@ def _match_classes(path: Path, names: dict[int, str], classes: list[str]) -> lis
 def _boxes(
     path: Path, items: list[dict], images: dict, faulty: set, names: dict[int, str], report: Report
 ) -> Iterator[Box]:
-    told = set(faulty)
+    reported_ids = set(faulty)
     lost = Counter(i["image_id"] for i in items if _is_id(i.get("image_id")) and i["image_id"] not in images)
     for number, item in enumerate(items):
         image_id = item.get("image_id")
         if _is_id(image_id) and image_id in lost:
-            if image_id not in told:
-                told.add(image_id)  # so that many boxes of one image that is not listed are one fault
+            if image_id not in reported_ids:
+                reported_ids.add(image_id)  # many boxes of one image that is not listed are one fault
                 place = f"{path}: annotations[{number}].image_id"
                 boxes = f"{lost[image_id]} box{'es' * (lost[image_id] > 1)}"
                 expected = f"expected the id of a listed image, found {short(image_id)} ({boxes})"

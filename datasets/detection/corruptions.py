@@ -1,4 +1,4 @@
-"""What weather, light and faults make of a picture: one small function each, in one table, at severities 1 to 5.
+"""Corruptions of a picture by weather, light and faults: one small function each, in one table, at severities 1 to 5.
 
 Constants in capitals are named after ImageNet-C (Hendrycks and Dietterich 2019, arXiv:1903.12261) where it has the
 corruption, and are its own. Its pictures have 224 px: here lengths grow with the picture's shorter side. All act on
@@ -38,12 +38,12 @@ Corruption = Callable[[Tensor, int, Generator], Tensor]
 
 
 def black(picture: Tensor, severity: int, draws: Generator) -> Tensor:
-    """Give the picture of a dead sensor."""
+    """Return the picture of a dead sensor."""
     return torch.zeros_like(picture)
 
 
 def noise_only(picture: Tensor, severity: int, draws: Generator) -> Tensor:
-    """Give pure noise, each value from 0 to 255 as likely."""
+    """Return noise, uniform over 0 to 255."""
     whole = torch.randint(256, (ALL_CHANNELS, *picture.shape[1:]), generator=draws, dtype=torch.uint8)
     return _own_channels(whole, picture)
 
@@ -120,7 +120,7 @@ GRADED: dict[str, Corruption] = {
     "jpeg": jpeg,
 }
 CORRUPTIONS = DEAD | GRADED | {"shift": shift}
-FROZEN = "frozen"  # stuck on an earlier picture: needs that one, so no function of its own (corrupted_pairs.py)
+FROZEN = "frozen"  # repeats an earlier picture, which it needs, so it is not in the table (corrupted.py)
 DEAD_KINDS = ("black", FROZEN, "noise_only")
 KINDS = (*DEAD_KINDS, *GRADED, "shift")
 WORST = 5
@@ -145,7 +145,7 @@ def corrupt(picture: Tensor, kind: str, severity: int, seed: int, image_id: str 
 
 
 def _own_channels(whole: Tensor, picture: Tensor) -> Tensor:
-    """Give the channels (1 or 3) of four of a pair that are drawn for this picture: the first is that of thermal."""
+    """Return the channels of `whole` (thermal, red, green, blue) that are drawn for a picture of 1 or 3 channels."""
     return whole[:1] if len(picture) == 1 else whole[1:]
 
 

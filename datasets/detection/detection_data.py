@@ -19,7 +19,6 @@ from datasets.detection.transforms import DetectionTransform, Normalization, fil
 from datasets.feature_cache import Variant
 from datasets.images import Counts
 from datasets.loader import EVAL_BATCH_SIZE
-from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -95,15 +94,6 @@ class DetectionData:
     def info(self) -> dict[str, dict]:
         """The COCO `info` of each annotation file, by list."""
         return {origin: truth["info"] for origin, truth in self.ground_truth.items()}
-
-    def require(self, modalities: Sequence[str]) -> None:
-        """UserError where the data set has no images of one of these modalities."""
-        for modality in modalities:
-            if modality not in self.channels:
-                raise UserError(
-                    f"{self.name}: expected images of {' and '.join(modalities)}, which the network reads, found only "
-                    f"{' and '.join(self.channels)} (see --modality)"
-                )
 
     def dataset(self, records: Sequence[DetectionRecord], train: bool) -> DetectionDataset:
         """Return the samples of records: augmented for training, plain otherwise."""

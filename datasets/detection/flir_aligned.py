@@ -92,14 +92,14 @@ def _recognise(folder: Path, subset: str) -> str:
     whole = {name: layout.subset for name, layout in LAYOUTS.items() if _is_whole(folder, layout)}
     if all((_align_folder(folder) / file).is_file() for file in ALIGN.values()):
         whole["3"] = ""
-    wanted = [name for name, theirs in whole.items() if theirs == subset] or (list(whole) if not subset else [])
+    wanted = [name for name, hours in whole.items() if hours == subset] or (list(whole) if not subset else [])
     if {TWO_LISTS, THREE_LISTS} <= set(wanted):
         wanted.remove(THREE_LISTS)
     if not wanted:
-        theirs = [name for name, layout in LAYOUTS.items() if layout.subset == subset] + ([] if subset else ["3"])
-        known = "; ".join([_in_words(name) for name in theirs] + ([] if subset else ["day or night lists of 1 or 2"]))
-        what = f"{subset} lists of FLIR-Aligned" if subset else "a known layout of FLIR-Aligned"
-        raise UserError(f"{folder}: expected {what} ({known}), found {_found(folder)}")
+        names = [name for name, layout in LAYOUTS.items() if layout.subset == subset] + ([] if subset else ["3"])
+        layouts = "; ".join([_in_words(name) for name in names] + ([] if subset else ["day or night lists of 1 or 2"]))
+        expected = f"{subset} lists of FLIR-Aligned" if subset else "a known layout of FLIR-Aligned"
+        raise UserError(f"{folder}: expected {expected} ({layouts}), found {_found(folder)}")
     if len(wanted) > 1:
         found = " and ".join(_in_words(name) for name in wanted)
         both = {"day", "night"} <= {whole[name] for name in wanted}
@@ -147,6 +147,6 @@ def _align_lists(folder: Path) -> dict[str, ImageList]:
 
 
 def _thermal_name(listed: str) -> str:
-    """Give the name of a listed image; lists have it with or without what follows its number."""
+    """Return the name of a listed image; lists have it with or without the part after its number."""
     name = str(without_suffix(listed.removesuffix(".xml")))
     return name if name.endswith("_PreviewData") else f"{name}_PreviewData"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from datasets.bad_files import BadFiles
 from datasets.data_module import DataModule, LoaderOptions
@@ -51,7 +52,7 @@ def open_data(
             lists, or there are too few.
     """
     data = replace(open_data_set(folder, dataset), options=images)
-    data.require(modalities)
+    _check_modalities(folder, data, modalities)
     if images.modality_dropout and len(data.channels) == 1:
         raise UserError(f"--modality_dropout: expected two modalities or more, found only {data.modalities[0]}")
     _check_disjoint(folder, data)
@@ -66,6 +67,12 @@ def open_data(
     else:
         split = make_split(names["train"], split_seed, own_val=names.get("val"))
     return DataModule(data, split, loading, BadFiles(loading.max_bad_files))
+
+
+def _check_modalities(folder: str, data: DetectionData, modalities: Sequence[str]) -> None:
+    if not set(modalities) <= set(data.channels):
+        expected, found = (" and ".join(names) for names in (modalities, data.channels))
+        raise UserError(f"{folder}: expected images of {expected}, which the network reads, found only {found}")
 
 
 def _check_disjoint(folder: str, data: DetectionData) -> None:
@@ -127,7 +134,7 @@ def open_source(source: Source, report: Report = refuse) -> DetectionData:
         category_ids=parsed["train"].category_ids,
         records=records,
         ground_truth={origin: annotations.ground_truth for origin, annotations in parsed.items()},
-        notes=notes | {"train": {"layout": source.layout} | notes["train"]},
+        notes=notes | {"train": {"layout": source.layout, **notes["train"]}},
         channels=dict(source.channels),
         normalization=statistics | source.normalization,
         thermal_counts=source.thermal_counts,
@@ -143,7 +150,7 @@ def _parse(source: Source, image_list: ImageList, report: Report) -> ParsedAnnot
 
 
 def _nothing(source: Source) -> ParsedAnnotations:
-    truth = {"info": {}, "images": [], "annotations": [], "categories": []}
+    truth: dict[str, Any] = {"info": {}, "images": [], "annotations": [], "categories": []}
     return ParsedAnnotations([], list(range(1, len(source.classes) + 1)), truth, {"images": 0, "boxes": 0})
 
 

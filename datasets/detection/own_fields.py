@@ -61,12 +61,12 @@ def counts(file: str, value: Any) -> Counts | None:
     return float(value[0]), float(value[1])
 
 
-def mapping(file: str, field: str, value: Any, known: tuple[str, ...], needed: tuple[str, ...]) -> dict:
+def mapping(file: str, field: str, value: Any, allowed: tuple[str, ...], needed: tuple[str, ...]) -> dict:
     if not isinstance(value, dict):
-        raise UserError(f"{file}: {field}: expected {', '.join(known)} with a value each, found {short(value)}")
+        raise UserError(f"{file}: {field}: expected {', '.join(allowed)} with a value each, found {short(value)}")
     for name in value:
-        if name not in known:
-            raise UserError(f"{file}: {field}: expected {', '.join(known)}, found {name}{near(str(name), known)}")
+        if name not in allowed:
+            raise UserError(f"{file}: {field}: expected {', '.join(allowed)}, found {name}{near(str(name), allowed)}")
     for name in needed:
         if name not in value:
             raise UserError(f"{file}: {field}.{name}: expected this field, found {', '.join(value) or 'none'}")

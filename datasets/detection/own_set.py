@@ -84,7 +84,7 @@ def _read(file: str) -> dict:
 
 
 def _xml_files(file: str, folder: Path, path: Path, xml: Any) -> dict[str, Path]:
-    """Give the XML files of a list that is no COCO file: those in a folder, or those that a list names."""
+    """Return the XML files of a list that is no COCO file: those in a folder, or those that a list names."""
     if path.suffix.lower() == ".json":
         return {}
     if is_folder(path):
@@ -107,7 +107,7 @@ def _xml_files(file: str, folder: Path, path: Path, xml: Any) -> dict[str, Path]
 
 
 def _folders(file: str, field: str, value: Any, origins: list[str]) -> dict[str, str]:
-    """Give the image folder of each list: one for all, one with {list} in it, or one each."""
+    """Return the image folder of each list: one for all, one with {list} in it, or one each."""
     if isinstance(value, dict):
         value = fields.mapping(file, field, value, tuple(origins), tuple(origins))
         return {origin: fields.text(file, f"{field}.{origin}", value[origin]) for origin in origins}

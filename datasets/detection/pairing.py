@@ -31,14 +31,14 @@ def find_lists(folders: list[Path]) -> dict[str, Path]:
     Args:
         folders: where to look; what is below them is not. A name with two of the words is passed over.
     Returns:
-        Those that are there, by our name of the list. Where there is no test list, val is tested on.
+        The files that exist, by list. Where there is no test list, val is the test list.
     Raises:
         UserError: two files are named alike.
     """
     lists = {}
     for path in [path for folder in folders for path in sorted(folder.glob("*.json"))]:
         words = {"train", "val", "test"} & set(re.split(r"[^a-z]+", path.stem.lower()))
-        if len(words) != 1:  # train_val.json is no list of ours: it holds two of them
+        if len(words) != 1:  # train_val.json holds two lists
             continue
         (origin,) = words
         if origin in lists:
@@ -78,11 +78,11 @@ def find_images(
         report(MissingImage(f"{folders[modality]}: expected the folder of the {spelled(modality)} images, found none"))
     if missing:
         return []
-    look_up, owners, records = cache(_images_below), {}, []
+    look_up, claimed, records = cache(_images_below), {}, []
     for image in images:
         with reported(report):
             found = {m: _find(source, m, folders[m], image.file_name, look_up) for m in source.modalities}
-            _check_paths(owners, found, image.file_name)
+            _check_paths(claimed, found, image.file_name)
             file_name = source.prefix(origin) + _with_suffix(image.file_name, found[source.modalities[0]])
             paths = {modality: found[modality] for modality in source.channels}
             boxes = {"boxes_xyxy": image.boxes_xyxy, "labels": image.labels}
@@ -91,7 +91,7 @@ def find_images(
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a folder is there; names that no file can have, or folders that are closed to us, are none."""
+    """Return whether a folder exists and can be read."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -104,7 +104,7 @@ def without_suffix(file_name: str) -> PurePosixPath:
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
 
 
-def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) -> None:
+def _check_paths(claimed: dict[str, str], paths: dict[str, str], annotated: str) -> None:
     """Refuse one image in two modalities or two records: folders are missing, or the rule of names is wrong."""
     if len(set(paths.values())) < len(paths):
         same = [modality for modality, path in paths.items() if list(paths.values()).count(path) > 1][::-1]
@@ -114,7 +114,7 @@ def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) 
             "which part of the name tells them apart (names in the YAML)?"
         )
     for modality, path in paths.items():
-        owner = owners.setdefault(path, annotated)
+        owner = claimed.setdefault(path, annotated)
         if owner != annotated:
             unit = "pair" if len(paths) > 1 else "annotated image"
             raise UserError(
@@ -123,7 +123,7 @@ def _check_paths(owners: dict[str, str], paths: dict[str, str], annotated: str) 
 
 
 def _with_suffix(annotated: str, path: str) -> str:
-    """Give the annotated name with the suffix of its image where it has none, as splits go by whole names."""
+    """Return the annotated name, with the suffix of its image where it has none, since splits use whole names."""
     return annotated if str(without_suffix(annotated)) != annotated else annotated + Path(path).suffix
 
 
@@ -142,13 +142,13 @@ def _find(source: Source, modality: str, folder: Path, annotated: str, look_up: 
 
 
 def _images_below(folder: Path, inner: PurePosixPath) -> dict[str, list[str]]:
-    """Give the images of an inner folder, or of the folder itself: some sets name folders of where they were made."""
+    """Return the images of an inner folder, or of the folder itself: some sets name folders that do not exist."""
     below = folder / inner
     return images_in(below if is_folder(below) else folder)
 
 
 def images_in(folder: Path) -> dict[str, list[str]]:
-    """Give {name without suffix: paths} of the images in a folder."""
+    """Return {name without suffix: paths} of the images in a folder."""
     try:
         with os.scandir(folder) as entries:
             paths = sorted((entry.name, entry.path) for entry in entries)

@@ -41,7 +41,7 @@ class Source:
             modalities that are not in it have the annotated name.
         normalization: (mean of 3, standard deviation of 3) in 0..1 of modalities that have their own.
         thermal_counts: 16-bit values that become black and white, see `images.read_thermal`.
-        names_repeat: lists may use one name for different images, which are then told apart by their list.
+        names_repeat: lists may use one name for different images, which are then distinguished by their list.
     """
 
     name: str

@@ -20,7 +20,7 @@ from utils.errors import UserError
 
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]  # mean and deviation in 0..1 by modality
 
-MIN_VISIBLE = 0.25  # share of a box's area that a crop must leave: less shows too little to tell what it was
+MIN_VISIBLE = 0.25  # share of a box's area that a crop must leave: less shows too little to recognise the object
 MIN_SIDE_PX = 1.0  # letterboxed pixels
 COLOUR = 3  # channels of an image in colours; others are grey
 HUE_SHARE = 0.1  # of the photometric strength: in SSD (Liu et al. 2016) contrast moves by 0.5 and hue by 0.05 turns
@@ -70,7 +70,7 @@ class DetectionTransform:
         _check_options(hflip, scale_jitter, photometric)
         self.image_size = image_size
         self.canvases = {modality: _filled(image_size, values) for modality, values in fill.items()}
-        self.far_corner = np.float32([image_size[1], image_size[0]] * 2)
+        self.far_corner = np.array([image_size[1], image_size[0]] * 2, np.float32)
         self.train = train
         self.hflip = hflip
         self.scale_jitter = scale_jitter
@@ -136,7 +136,7 @@ class DetectionTransform:
         if placement.flip:
             boxes_xyxy = F.horizontal_flip_bounding_boxes(boxes_xyxy, BoundingBoxFormat.XYXY, size)
         # In NumPy, which needs a third of torch's time for some twenty operations on a few numbers.
-        moved = boxes_xyxy.numpy() * placement.scale + np.float32([placement.left, placement.top] * 2)
+        moved = boxes_xyxy.numpy() * placement.scale + np.array([placement.left, placement.top] * 2, np.float32)
         visible = np.minimum(moved.clip(0), self.far_corner)
         sides, whole_sides = (boxes[:, 2:] - boxes[:, :2] for boxes in (visible, moved))
         keep = (sides.prod(1) >= MIN_VISIBLE * whole_sides.prod(1)) & (sides >= MIN_SIDE_PX).all(1)

@@ -96,9 +96,9 @@ def _read_image(path: Path, root: Element, name: PurePosixPath) -> dict:
     for side, value in sides.items():
         if value != int(value) or not is_side(int(value)):
             raise UserError(f"{path}: size.{side}: expected a positive integer (pixels), found {value:g}")
-    # Many sets have wrong file names in it (copied, renamed), so it is believed where the rest of the name fits.
-    said = PurePosixPath((root.findtext("filename") or "").strip())
-    file_name = name.with_name(said.name) if said.stem == name.name else name
+    # Many sets have wrong file names here (copied, renamed), so only its suffix is used, where the rest of it fits.
+    written = PurePosixPath((root.findtext("filename") or "").strip())
+    file_name = name.with_name(written.name) if written.stem == name.name else name
     return {"id": str(name), "file_name": str(file_name), **{side: int(value) for side, value in sides.items()}}
 
 

@@ -31,10 +31,10 @@ def anchor_shares(
     return {scale: own.double().mean().item() for scale, own in owned.items()}
 
 
-def better_scale(shares: dict[float, float], given: float) -> float | None:
-    """Return the scale with the highest share where it is WORTH more than the `given` one's, else None."""
+def better_scale(shares: dict[float, float], present: float) -> float | None:
+    """Return the scale with the highest share where it is WORTH more than the `present` one's, else None."""
     best = max(shares, key=shares.get)
-    return best if shares[best] - shares[given] >= WORTH else None
+    return best if shares[best] - shares[present] >= WORTH else None
 
 
 def best_ious(

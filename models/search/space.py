@@ -21,7 +21,7 @@ from models.search.relaxations import Stage
 
 Row = dict[str, Any]
 Supernets = Mapping[str, Any]  # modules by place; each has `space`, `stage` and `weights()`
-Parts = Mapping[str, Supernets]
+SupernetsByPart = Mapping[str, Supernets]
 CostTable = dict[str, dict[str, dict[str, float]]]  # by place, kind of operation and operation
 
 
@@ -126,10 +126,10 @@ class JointSpace:
     """
 
     spaces: dict[str, Space]
-    supernets: Parts = field(default_factory=dict)
+    supernets: SupernetsByPart = field(default_factory=dict)
 
     @classmethod
-    def of(cls, searchables: Parts) -> "JointSpace":
+    def of(cls, searchables: SupernetsByPart) -> "JointSpace":
         """Return the joint space of a model's supernets."""
         return cls({part: next(iter(places.values())).space for part, places in searchables.items()}, searchables)
 

@@ -51,7 +51,7 @@ def detector_pretraining(options: Options, data: DataModule) -> Pretraining:
     modalities = MODALITIES if options.modality == "both" else (options.modality,)
     detectors = {m: build_detector(options, m, data.data.normalization) for m in modalities}
     stages = [Stage(m, lambda models, log, d=d: d, data, options.epochs, data.learning) for m, d in detectors.items()]
-    if set(modalities) <= set(MODALITIES):
+    if set(modalities) <= set(MODALITIES) <= set(data.data.modalities):
         model = lambda models, log: shared_head_model(options, data, models, log)  # noqa: E731
         stages.append(Stage(HEAD, model, data, options.head_epochs, data.learning, shared=True))
     return Pretraining(
@@ -60,13 +60,15 @@ def detector_pretraining(options: Options, data: DataModule) -> Pretraining:
         modalities=tuple(INPUTS),
         facts=lambda: {name: options[name] for name in FROM_PRETRAINING} | {"data": data.data.facts},
         check=lambda: check_others(options, data, detectors),
-        next_command=lambda files: next_main(options, files),
+        next_command=lambda files: next_main(options, data, files),
     )
 
 
-def next_main(options: Options, files: Iterable[str]) -> tuple[str, dict[str, Any]]:
+def next_main(options: Options, data: DataModule, files: Iterable[str]) -> tuple[str, dict[str, Any]]:
     """Return the main to run next with its options: the search, unless a stream is missing or a baseline trained."""
     sizes = {} if options.config else {"batchsize": 8, "epochs": 10}
+    if len(data.data.modalities) == 1:
+        return "main_darts_found_flira.py", {"baseline": options.modality} | sizes
     if options.modality in MODALITIES and options.head_path not in files:
         (other,) = (m for m in MODALITIES if m != options.modality)
         return "", {"modality": other}

@@ -10,8 +10,8 @@ from datasets.data_module import DataModule
 from datasets.detection.corrupted import corrupted_loader
 from datasets.detection.corruptions import KINDS
 from engine.compute import Compute
-from engine.robustness import Answers, Condition, conditions_of, detect_under, sensors_of
 from engine.task import ExtraTest, Metrics, Task
+from tasks.detection.conditions import Answers, Condition, conditions_of, detect_under, sensors_of
 from utils.errors import UserError
 from utils.progress_bar import bar
 from utils.run_folder import RunFolder, read_json

@@ -4,8 +4,8 @@ import pytest
 from torchvision.io import decode_image
 
 from datasets.detection.corruptions import KINDS
-from engine.robustness import conditions_of
 from report.robustness_plot import draw, plot_robustness
+from tasks.detection.conditions import conditions_of
 from tasks.detection.robustness import row_of
 
 FACTS = {"method": "a $x$ method", "part": "test"}

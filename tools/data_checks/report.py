@@ -10,6 +10,7 @@ from tools.data_checks.registration import REACH
 from tools.demo.summary import aligned
 from utils.errors import printable
 
+MAX_COLUMNS = 12  # classes; more are listed in lines of their own
 SHOWN_SIZES = 3  # of images; a set of crops has as many as images
 COUNTED = ("images", "pairs", "boxes", "classes", "images_without_boxes", "sizes", "box_px", "thermal_bits")
 
@@ -20,6 +21,7 @@ def in_words(report: dict[str, Any]) -> str:
     parts = [
         f"{report['data']}: {report['dataset']}, layout: {report['layout']}",
         aligned(_counts(lists, "pairs" if len(report["modalities"]) > 1 else "files")),
+        *(["\n".join(f"boxes of {o}: {_classes(one)}" for o, one in lists.items())] if not _columns(lists) else []),
         "\n".join(f"images of {origin}: {_images(one)}" for origin, one in lists.items()),
         aligned(_box_sizes(lists)),
         _anchors(report["anchors"]),
@@ -41,14 +43,25 @@ def show(text: str) -> None:
 
 def _counts(lists: dict[str, dict], unit: str) -> list[list[str]]:
     notes = {name: None for one in lists.values() for name in one if name not in COUNTED}  # ordered, each once
-    classes = list(next(iter(lists.values()))["classes"])
+    classes = _columns(lists)
     head = ["list", "images", unit, "boxes", *classes, "no boxes", *(name.replace("_", " ") for name in notes)]
     rows = []
     for origin, one in lists.items():
-        numbers = [one["images"], one["pairs"], one["boxes"], *one["classes"].values(), one["images_without_boxes"]]
+        counts = [one["classes"][name] for name in classes]
+        numbers = [one["images"], one["pairs"], one["boxes"], *counts, one["images_without_boxes"]]
         numbers += [one.get(name, 0) for name in notes]
         rows.append([origin, *(f"{number:,}" for number in numbers)])
     return [head, *rows]
+
+
+def _columns(lists: dict[str, dict]) -> list[str]:
+    """Return the classes that have a column; none where there are too many."""
+    classes = list(next(iter(lists.values()))["classes"])
+    return classes if len(classes) <= MAX_COLUMNS else []
+
+
+def _classes(one: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in one["classes"].items() if number) or "none"
 
 
 def _images(one: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ Only this module imports matplotlib for genotypes, and only its object-oriented 
 
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,9 +20,8 @@ from models.search.fusion_cells.choices import MAPS, SPACES, level_inputs
 from models.search.fusion_cells.genotype import CellGenotype, Genotype, StepGenotype
 from utils.errors import printable, short
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart: cool for what a camera sees, warm for the other.
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
 WARM, COOL = "#B85000", "#0067A3"  # darker, since white words stand on them
-MODALITY_COLOURS = {"thermal": WARM, "rgb": COOL, "image": COOL, "text": WARM, "skeleton": WARM, "depth": WARM}
 OPERATION_COLOURS = {"Sum": "#F0E442", "ECAAttn": "#8FD4BC", "ShuffleAttn": "#E3B5D0", "ConcatConv": "#A9D8F5"}
 OPERATION_COLOURS |= {"ChannelWeights": "#F7EFA0", "ECAGate": "#B9E5D6", "SpatialAttn": "#B9E5D6", "CBAM": "#B9E5D6"}
 OPERATION_COLOURS |= {"ConcatConv3x3": "#8CC6EA", "GLU": "#F3C98F", "ReliabilityGate": "#F3C98F"}
@@ -139,7 +139,7 @@ class Panel:
         """The colour of what a state carries: of its modality, or of a step's result."""
         if state >= len(self.inputs):
             return STEP_COLOUR
-        return MODALITY_COLOURS.get(self.inputs[state].partition("/")[0], INK)
+        return modality_colours(self.inputs).get(self.inputs[state].partition("/")[0], INK)
 
     def _draw_taps(self) -> None:
         used = {state for _, state in self.cell.edges} | set(self.cell.concat)
@@ -245,12 +245,16 @@ class Panel:
             _line(self.axes, [*corners, (up, lane), (up, self.middle - tall / 2)], self._colour(state))
 
 
+def modality_colours(names: Iterable[str]) -> dict[str, str]:
+    """Return the colours of the first two modalities, in alphabetical order, of names MODALITY/TAP."""
+    modalities = sorted({name.partition("/")[0] for name in names if "/" in name})
+    return dict(zip(modalities, (COOL, WARM)))
+
+
 def colours_in_words(inputs: tuple[str, ...]) -> str:
-    """Say which modality is drawn warm, and which cool."""
-    modalities = dict.fromkeys(name.partition("/")[0] for name in inputs)
+    """Return a line that names the modality of each colour."""
     words = {WARM: "warm", COOL: "cool"}
-    known = [(words[MODALITY_COLOURS[m]], "RGB" if m == "rgb" else m) for m in modalities if m in MODALITY_COLOURS]
-    return ", ".join(f"{word}: {modality}" for word, modality in known)
+    return ", ".join(f"{words[colour]}: {modality}" for modality, colour in modality_colours(inputs).items())
 
 
 def _head_and_foot(axes, genotype: Genotype, size: tuple[float, float]) -> None:

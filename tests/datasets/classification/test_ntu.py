@@ -116,7 +116,7 @@ def test_pairs_are_of_one_name(generated, tmp_path):
     text = " ".join(data.warnings)
     assert f"skeleton without video: 1 ({lost[0]})" in text
     assert f"video without skeleton: 1 ({lost[1]})" in text
-    assert "actions behind A060: 1 (S001C001P001R001A061)" in text
+    assert "actions after A060: 1 (S001C001P001R001A061)" in text
 
 
 def test_missing_list_under_its_public_name(generated, tmp_path):

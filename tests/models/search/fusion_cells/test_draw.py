@@ -12,7 +12,7 @@ from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.space import fusion_space, random_genotype
 from utils.subprocesses import ROOT
 
-THERMAL, RGB = (tuple(bytes.fromhex(draw.MODALITY_COLOURS[name][1:])) for name in ("thermal", "rgb"))
+THERMAL, RGB = (tuple(bytes.fromhex(colour[1:])) for colour in (draw.WARM, draw.COOL))
 
 
 def make(repeats: int = 2, levels: int = 4, seed: int = 1, **sizes) -> Genotype:

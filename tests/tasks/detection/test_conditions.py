@@ -9,12 +9,12 @@ from datasets.detection.corruptions import KINDS, severities
 from datasets.detection.detection_data import ImageOptions
 from datasets.detection.opening import open_data
 from engine.compute import Compute
-from engine.robustness import Condition, conditions_of, detect_under, sensors_of
 from models.detection.baselines import BASELINES
 from models.detection.detector import FusionDetector
 from models.detection.fusions import baseline_fusions
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.streams import Streams
+from tasks.detection.conditions import Condition, conditions_of, detect_under, sensors_of
 from tasks.detection.flira import FLIRA as detection
 
 SIZE = (64, 80)
