@@ -39,8 +39,9 @@ def pretrain(task: Task, options: Options) -> None:
     if not pretraining.stages:
         raise UserError(f"{task.name}: expected a task with pretraining, found one without")
     pretraining.check()
+    loaders = {stage.name: stage.data.loader(*stage.parts, train=True) for stage in pretraining.stages}
     if options.dry_run:
-        print_dry_run(sizes(task, options, compute, pretraining))
+        print_dry_run(sizes(task, options, compute, pretraining.stages, loaders))
         return
     ranks().broadcast_from_first(lambda: make_folder(options.checkpointdir))
     with running("pretrain", task, options, data) as (run, stop), tracking(options, run) as tracker:
@@ -50,21 +51,22 @@ def pretrain(task: Task, options: Options) -> None:
             if model is None:
                 return
             context = RunContext(task, options, stage.data, compute.place(model), compute)
-            model.load_state_dict(fit(context, stage, run, stop, tracker))
+            model.load_state_dict(fit(context, stage, loaders[stage.name], run, stop, tracker))
             models[stage.name] = model.cpu()
 
         files = run_stages(pretraining, options, data, run, train_stage)
         finish(run, options, data, last_lines(pretraining, options, files))
 
 
-def sizes(task: Task, options: Options, compute: Compute, pretraining: Pretraining) -> dict[str, Any]:
+def sizes(
+    task: Task, options: Options, compute: Compute, stages: list[Stage], loaders: dict[str, Any]
+) -> dict[str, Any]:
     """Return what a dry run prints."""
-    stages = [stage for stage in pretraining.stages if not stage.shared]
+    stages = [stage for stage in stages if not stage.shared]
     models = {stage.name: stage.model({}, print) for stage in stages}
     parts = {f"parameters_{name}": count_parameters(model) for name, model in models.items()}
     context = RunContext(task, options, stages[0].data, compute.place(models[stages[0].name]), compute)
-    loader = stages[0].data.loader(*stages[0].parts, train=True)
-    steps = {"steps_per_epoch": compute.num_steps(loader), "epochs": options.epochs}
+    steps = {"steps_per_epoch": compute.num_steps(loaders[stages[0].name]), "epochs": options.epochs}
     return parts | memory_of(context) | steps
 
 
@@ -94,10 +96,9 @@ def run_stages(pretraining: Pretraining, options: Options, data: Any, run: RunFo
         return ranks().broadcast_from_first(write)
 
 
-def fit(context: RunContext, stage: Stage, run: RunFolder, stop: Stop, tracker: Tracker) -> dict:
+def fit(context: RunContext, stage: Stage, loader: Any, run: RunFolder, stop: Stop, tracker: Tracker) -> dict:
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
     options, compute = context.options, context.compute
-    loader = stage.data.loader(*stage.parts, train=True)
     seed_everything(options.seed)  # so that a modality trained alone equals one of both
     recipe, steps = pretraining_recipe(options), compute.num_steps(loader)
     optimizer = make_optimizer(recipe, context.model)

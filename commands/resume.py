@@ -10,11 +10,14 @@ from pathlib import Path
 from commands.options import parser_of, source_of
 from commands.several_seeds import each_seed
 from engine.task import Task
+from utils import __version__
 from utils.args import CONFIG, TYPED, MakeParser, Options, options_of, parse, read_again, same
 from utils.distributed import ranks
 from utils.errors import UserError, printable, short
 from utils.run_folder import COMMAND, FINISHED, FREE, RUNS, newest_run, read_json
 from utils.untrusted import options_from_run
+
+FIRST_VERSION = "0.1.0"  # whose run folders do not name it
 
 
 def resolve_options(task: Task, section: str, argv: list[str]) -> Iterator[Options]:
@@ -88,6 +91,10 @@ def options_of_run(options: Options, kind: str, path: Path, make_parser: MakePar
     command, saved, source = read_json(path / COMMAND), read_json(path / "args.json"), path / "args.json"
     if command.get("kind") != kind:
         raise UserError(f"--resume {path}: expected a run of {kind}, found one of {short(command.get('kind'))}")
+    version = str(command.get("version", FIRST_VERSION))
+    if series(version) != series(__version__) and not (path / FINISHED).exists():
+        expected = f"expected an unfinished run of version {series(__version__)}"
+        raise UserError(f"--resume {path}: {expected}, found one of {short(version)}: only {version} can resume it")
     values = {}
     for name, action in options_of(make_parser(kind)).items():
         theirs = read_again(action, saved, str(source)) if name in saved else options[name]
@@ -104,6 +111,11 @@ def options_of_run(options: Options, kind: str, path: Path, make_parser: MakePar
     origins = dict.fromkeys(values, "run") | dict.fromkeys(command["given"], CONFIG)
     origins |= dict.fromkeys(command["typed"], TYPED)
     return options.replaced(values, {name: origin for name, origin in origins.items() if name in values})
+
+
+def series(version: str) -> str:
+    """Return the part of a version that says which unfinished runs can be resumed: 0.2 of 0.2.1."""
+    return ".".join(version.split(".")[:2])
 
 
 def is_finished(path: Path | None) -> bool:

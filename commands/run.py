@@ -24,6 +24,7 @@ from engine.nonfinite import Guard
 from engine.step import Session
 from engine.task import Task
 from report import report
+from utils import __version__
 from utils.args import Options
 from utils.distributed import ranks, ranks_here
 from utils.lock import locked_by_first
@@ -121,7 +122,7 @@ def _start(kind: str, task: Task, options: Options, data: DataModule) -> RunFold
     task.write_description(options, run.path)
     # Last, so that a folder that has it is whole.
     command = {"kind": kind, "given": options.given_names, "typed": options.typed_names, "unit": data.unit}
-    run.write_json(COMMAND, command | {"defaults": options.defaults})
+    run.write_json(COMMAND, command | {"version": __version__, "defaults": options.defaults})
     run.log(f"{kind} in {run.path}")
     if ranks().count > 1:
         run.log(f"{ranks().count} processes, {ranks_here().count} of them here; each has a share of --batchsize")

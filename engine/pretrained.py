@@ -33,6 +33,8 @@ def pretrained_with(folder: str | Path) -> dict[str, Any]:
     for name in ("data", "splits"):
         if not isinstance(record.get(name, {}), dict):
             raise UserError(f"{path}: {name}: expected an object, found {short(record[name])}")
+    if not isinstance(record.get("backbone", ""), str):
+        raise UserError(f"{path}: backbone: expected a name, found {short(record['backbone'])}")
     classes = record.get("classes", [])
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise UserError(f"{path}: classes: expected a list of names, found {short(classes)}")

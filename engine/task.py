@@ -5,7 +5,7 @@ A task is registered in tasks/__init__.py. The commands (pretrain, search, train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -206,7 +206,7 @@ class Task:
     def check_data(self, options: Options, data: Any, state: dict, source: str) -> None:
         """Refuse data that a trained network was not trained for."""
 
-    def build_streams(self, options: Options, data: Any, pretrained: bool = True) -> nn.Module:
+    def build_streams(self, options: Options, data: Any, pretrained: bool = True) -> Any:
         """Build the frozen encoders; `pretrained`: with the weights of checkpointdir."""
         raise NotImplementedError
 
@@ -218,25 +218,25 @@ class Task:
         """Return the parts whose weights do not learn in a search, beside the encoders."""
         return tuple(options.freeze_parts.split(",")) if options.freeze_parts else ()
 
-    def spaces(self, options: Options, streams: nn.Module) -> dict[str, Any]:
+    def spaces(self, options: Options, streams: Any) -> dict[str, Any]:
         """Return the search space of each part that is searched, as the options describe it."""
         raise NotImplementedError
 
-    def readers(self, options: Options, streams: nn.Module) -> dict[str, Any]:
+    def readers(self, options: Options, streams: Any) -> dict[str, Any]:
         """Return what reads the genotype of each part (models/search/architecture.py); every space is a reader."""
         return self.spaces(options, streams)
 
-    def build_supernet(self, options: Options, data: Any) -> nn.Module:
+    def build_supernet(self, options: Options, data: Any) -> Any:
         """Build the network that is searched: `searchables()` gives its supernets by part and place."""
         raise NotImplementedError
 
     def build_network(
-        self, options: Options, data: Any, streams: nn.Module, architecture: Any, pretrained: bool = True
-    ) -> nn.Module:
+        self, options: Options, data: Any, streams: Any, architecture: Any, pretrained: bool = True
+    ) -> Any:
         """Build the network of an architecture; of None, the baseline of the options."""
         raise NotImplementedError
 
-    def brackets(self, model: nn.Module) -> dict[str, nn.Module]:
+    def brackets(self, model: Any) -> dict[str, nn.Module]:
         """Return the parts of a network whose parameters are counted, by name."""
         return {"streams": model.streams, "fusion": model.fusions, "head": model.head}
 
@@ -244,11 +244,11 @@ class Task:
         """Return the stages of a pretraining; none where the task has no pretraining."""
         return Pretraining([], lambda models: {})
 
-    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
+    def losses(self, model: Any, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
         """Return a dict with "loss"; where ranks share a batch, the mean of their dicts is that of the whole batch."""
         raise NotImplementedError
 
-    def predict(self, model: nn.Module, batch: dict) -> Any:
+    def predict(self, model: Any, batch: dict) -> Any:
         """Return the predictions of a batch."""
         raise NotImplementedError
 
@@ -260,10 +260,10 @@ class Task:
         """Return a batch of empty inputs for estimates of memory and cost; None: there are none."""
         return None
 
-    def costs(self, model: nn.Module, options: Options) -> dict[str, Any]:
+    def costs(self, model: Any, options: Options) -> dict[str, Any]:
         """Return what results record of the cost of a network."""
         return {}
 
-    def extra_tests(self, options: Options) -> list[ExtraTest]:
+    def extra_tests(self, options: Options) -> Sequence[ExtraTest]:
         """Return what a test does beside scoring the run."""
         return []

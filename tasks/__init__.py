@@ -15,7 +15,7 @@ class TaskEntry(Task):
 
     def __init__(self, name: str, title: str, add_options: Callable[[Parser, str], None], load: Callable[[], Task]):
         self.name, self.title = name, title
-        self.add_options, self.load = add_options, load
+        vars(self).update(add_options=add_options, load=load)
 
 
 def load_detection() -> Task:

@@ -338,6 +338,14 @@ def test_files_of_a_run_may_be_spoilt(stopped, capsys, file, changes):
     assert f"{file}: {next(iter(changes))}: expected" in refused(search, capsys, "--resume", stopped)
 
 
+def test_an_unfinished_run_of_another_version_is_refused(stopped, capsys):
+    command = json.loads((stopped / "command.json").read_text())
+    del command["version"]  # as in the first version
+    (stopped / "command.json").write_text(json.dumps(command))
+    found = refused(search, capsys, "--resume", stopped)
+    assert "found one of '0.1.0': only 0.1.0 can resume it" in found
+
+
 def test_another_genotype_is_refused(whole, place, monkeypatch, capsys):
     whole.give(place, "found")
     with monkeypatch.context() as patched:

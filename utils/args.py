@@ -37,6 +37,9 @@ class Options:
         vars(self).update(values)
         vars(self).update(_origins=origins, defaults=defaults)
 
+    def __getattr__(self, name: str) -> Any:  # for type checkers: values are in the instance's dictionary
+        raise AttributeError(f"there is no option {name}")
+
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"options are frozen: with_values({name}=...) returns new ones")
 

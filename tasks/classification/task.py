@@ -6,6 +6,7 @@ Shapes: B batch, K classes; batches as collated by datasets/classification/examp
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,13 @@ class Classification(Task):
     from_pretraining = ("backbone",)
 
     def __init__(self, preset: DataSet, f1_type: str = "weighted"):
-        self.preset, self.f1_type = preset, f1_type
+        self.preset = preset
         self.name, self.title, self.multi_label = preset.name, preset.title, preset.multi_label
         self.from_search = (*SIZES, "checkpointdir", *preset.files.values())
         self.rebuilt_from = (*SIZES, "baseline", *(["f1_type"] if preset.multi_label else []))
+        self.metric = f"F1_{f1_type}" if self.multi_label else "accuracy"
+        self.logged = tuple(dict.fromkeys((self.metric, "F1_weighted" if self.multi_label else "F1_macro")))
         self.fields = {"data_set": (lambda name: name == preset.name, preset.name), "classes": LIST}
-
-    @property
-    def metric(self) -> str:
-        return f"F1_{self.f1_type}" if self.multi_label else "accuracy"
-
-    @property
-    def logged(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.metric, "F1_weighted" if self.multi_label else "F1_macro")))
 
     def with_options(self, options: Options) -> "Classification":
         return Classification(self.preset, options.f1_type)
@@ -136,17 +131,17 @@ class Classification(Task):
 
     def pretraining(self, options: Options, data: DataModule) -> Pretraining:
         """Return a stage per encoder, each trained as a classifier by itself, on the train list."""
-        stages = []
-        for modality in data.data.modalities:
+
+        def classifier(modality: str, *_: Any) -> SingleClassifier:
             seed_everything(options.seed)  # so that a modality trained alone equals one of both
             encoder = build.build_encoder(self.preset, options, modality, not options.no_imagenet)
-            model, own = SingleClassifier(modality, encoder), data.of(modality)
-            stages.append(Stage(modality, lambda models, log, m=model: m, own, options.epochs))
+            return SingleClassifier(modality, encoder)
+
         return Pretraining(
-            stages,
+            [Stage(m, partial(classifier, m), data.of(m), options.epochs) for m in data.data.modalities],
             modalities=tuple(self.preset.files),
             files=lambda models: {
-                build.encoder_file(self.preset, options, m).name: model.encoder.state_dict()
+                build.encoder_file(self.preset, options, m).name: model.get_submodule("encoder").state_dict()
                 for m, model in models.items()
             },
             facts=lambda: self.recorded_facts(options, data),
@@ -223,11 +218,11 @@ class ClassEvaluator:
         from sklearn.metrics import f1_score
 
         if self.multi_label:
-            there, truth, found = labels.any(dim=0), labels.numpy(), (probabilities > THRESHOLD).numpy()
+            there, truth, found = labels.any(dim=0), labels, probabilities > THRESHOLD
         else:
             there, truth, found = labels.bincount(minlength=len(self.classes)) > 0, labels, probabilities.argmax(dim=1)
         every = range(len(self.classes))
-        scores = f1_score(truth, found, labels=list(every), average=None, zero_division=0).tolist()
+        scores = f1_score(truth.numpy(), found.numpy(), labels=list(every), average=None, zero_division=0).tolist()
         return {f"F1_class_{name}": scores[n] if there[n] else None for n, name in enumerate(self.classes)}
 
 

@@ -4,11 +4,12 @@ Shapes: batch as collated by datasets/detection/collate.py.
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from datasets.data_module import DataModule
 from datasets.detection.names import DATA_SETS, is_description
@@ -77,8 +78,8 @@ class Detection(Task):
     agreeing = (*STREAMS, *DATA)
     fields = {  # noqa: RUF012
         "data": OBJECT,
-        "args.dataset": (lambda name: name in DATA_SETS or is_description(name), "a known data set"),
-        "args.baseline": (lambda name: name in (None, *BASELINES), "a known baseline"),
+        "args.dataset": (lambda name: name in DATA_SETS or is_description(name), "a known one"),
+        "args.baseline": (lambda name: name in (None, *BASELINES), "a known one"),
     }
 
     open_data, pretraining = staticmethod(build.open_data), staticmethod(detector_pretraining)
@@ -189,11 +190,11 @@ class Detection(Task):
         head = build.load_head(options, build.head_path(options)) if pretrained else build.make_head(options)
         return build.assemble(options, streams, head, architecture, data.data.normalization)
 
-    def losses(self, model: nn.Module, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
+    def losses(self, model: Any, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
         """Return the losses of a batch, or of this rank's share of one: see `Head.losses`."""
         return model.head.losses(model(_inputs(batch)), batch, ranks)
 
-    def predict(self, model: nn.Module, batch: dict) -> list[dict[str, Tensor]]:
+    def predict(self, model: Any, batch: dict) -> list[dict[str, Tensor]]:
         """Return the boxes, scores and labels of each image: see `Head.detect`."""
         return model.head.detect(model(_inputs(batch)), batch)
 
@@ -209,7 +210,7 @@ class Detection(Task):
     def costs(self, model: FusionDetector, options: Options) -> dict[str, Any]:
         return {"macs": build.macs_per_pair(model, options.image_size)}
 
-    def extra_tests(self, options: Options) -> list[ExtraTest]:
+    def extra_tests(self, options: Options) -> Sequence[ExtraTest]:
         if bool(options.box_fusion) != bool(options.partner_exp_dir):
             names = ("box_fusion", "partner_exp_dir")
             given, missing = names if options.box_fusion else names[::-1]

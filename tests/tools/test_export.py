@@ -42,7 +42,7 @@ def first_pair(data) -> tuple[str, str]:
 def test_the_exported_detector_is_the_detector(network):
     """Without loops over images and classes, on letterboxes that are not full."""
     predictor = Predictor(network, "cpu")
-    height, width = predictor.args.image_size
+    height, width = predictor.options.image_size
     images = {
         "rgb": torch.randint(0, 256, (3, 3, height, width), dtype=torch.uint8),
         "thermal": torch.randint(0, 256, (3, 1, height, width), dtype=torch.uint8),

@@ -41,13 +41,13 @@ def test_typed_over_section_over_top_over_default(tmp_path):
     file = config(tmp_path, "epochs: 7\nC: 24\nlr: 0.1\nsearch: {epochs: 8, eta_max: 1e-2}\nfound: {epochs: 9}\n")
     args = read("search", "--config", file)
     assert (args.epochs, args.C, args.eta_max, args.Ti) == (8, 24, 0.01, 5)
-    assert set(args.given) == {"config", "epochs", "C", "eta_max"} | {"data"}
+    assert set(args.given_names) == {"config", "epochs", "C", "eta_max"} | {"data"}
     assert [args.origin(name) for name in ("data", "epochs", "Ti")] == ["command line", "config", "default"]
     assert read("found", "--config", file).epochs == 9
     assert read("pretrain", "--config", file).epochs == 7
     typed = read("search", "--config", file, "--epochs", "30")  # the default, typed, wins as well
     assert typed.epochs == 30
-    assert set(typed.typed) == {"config", "epochs", "data"}
+    assert set(typed.typed_names) == {"config", "epochs", "data"}
 
 
 def test_config_values_are_converted_as_typed_ones(tmp_path):
