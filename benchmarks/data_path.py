@@ -108,7 +108,7 @@ def import_effdet_path() -> Callable[[list[DetectionRecord], int], Prepare]:
 
 def effdet_sample(transform: Callable, record: DetectionRecord, modality: str) -> tuple:
     """Return the image, uint8 (3, side, side), and the annotation with resized boxes of one file of a pair."""
-    with Image.open(getattr(record, f"{modality}_path")) as file:
+    with Image.open(record.paths[modality]) as file:
         image = file.convert("RGB")
     boxes_yxyx = record.boxes_xyxy[:, [1, 0, 3, 2]]  # a copy, since the transform clips in place
     return transform(image, {"bbox": boxes_yxyx, "cls": record.labels.copy(), "img_size": image.size})
