@@ -49,7 +49,7 @@ def make_single(compute: Compute) -> nn.Module:
 
 def make_checkpointer(phase: str, compute: Compute, folder: Path) -> Checkpointer:
     """Return the checkpointer of a phase whose optimisers have taken a step."""
-    model = (make_model if phase == "search" else make_single)(compute)
+    model = make_model(compute) if phase == "search" else make_single(compute)
     groups = [weight_parameters(model), arch_parameters(model)]
     optimizers = {str(i): torch.optim.Adam(group, fused=True) for i, group in enumerate(groups) if group}
     for group in groups:

@@ -96,7 +96,8 @@ def make_parser(task: Task, section: str) -> Parser:
         add_weight_options(parser)
         add_recipe_options(parser)
         parser.group("search space")
-        (add_search_options if section == "search" else add_found_options)(parser)
+        add_phase_options = add_search_options if section == "search" else add_found_options
+        add_phase_options(parser)
         add_cache_options(parser)
     task.add_options(parser, section)
     add_run_options(parser)
