@@ -1,19 +1,17 @@
 """What a detector can be made of: one table per bracket of the frame, name -> builder.
 
-A new encoder, fusion, neck, tower or head is a file of its own and one line here.
+A new encoder, neck, tower or head is a file of its own and one line here. Hand-made fusions: BASELINES in baselines.py.
 """
 
 from collections.abc import Callable
 
 from torch import nn
 
-from models.detection.baselines import BASELINES
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.heads.head import Head
 from models.detection.streams import Streams
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {"bifpn": Streams}  # taps after every repeat of a BiFPN
-FUSIONS: dict[str, Callable[[int], nn.Module]] = {name: build for name, (_, build) in BASELINES.items()}
 NECKS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda **sizes: None}  # the encoders' BiFPN is the pyramid
 TOWERS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda **sizes: None}  # EfficientDet's head has its own
 HEADS: dict[str, Callable[..., Head]] = {"efficientdet": DetectionHead}

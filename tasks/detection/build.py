@@ -18,9 +18,10 @@ from models.detection.anchors import level_sizes
 from models.detection.baselines import BASELINES, FUSIONS
 from models.detection.detector import FusionDetector
 from models.detection.fusions import baseline_fusions, found_fusions, searchable_fusions
-from models.detection.heads.efficientdet import DetectionHead
+from models.detection.heads.head import Head
 from models.detection.layers import set_norm_momentum
 from models.detection.streams import INPUTS, MODALITIES, Streams
+from models.detection.tables import ENCODERS, HEADS, NECKS, TOWERS
 from models.search.architecture import Architecture, Reader, read_architecture
 from models.search.costs import macs
 from models.search.fusion_cells.choices import num_neighbours
@@ -35,6 +36,8 @@ from utils.errors import UserError, short
 
 HAND_MADE = "mean"  # fusion of a search that searches other parts; the shared head is pretrained on it
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
+# The entries of models/detection/tables.py that the detector consists of.
+ENCODER, NECK, TOWER, HEAD = "bifpn", "none", "none", "efficientdet"
 SIZES = ("C", "num_input_nodes", "fusion_levels")
 
 
@@ -134,7 +137,8 @@ def sizes_of_streams(options: Options) -> dict[str, int]:
 
 
 def make_streams(options: Options, modalities: tuple[str, ...] = MODALITIES) -> Streams:
-    return Streams(options.backbone, options.C, options.num_input_nodes // 2, options.fusion_levels, modalities)
+    make = ENCODERS[ENCODER]
+    return make(options.backbone, options.C, options.num_input_nodes // 2, options.fusion_levels, modalities)
 
 
 def load_streams(options: Options, modalities: tuple[str, ...] = MODALITIES) -> Streams:
@@ -154,15 +158,14 @@ def tap_names(options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return taps, tuple(f"P{3 + level}" for level in range(options.fusion_levels))
 
 
-def make_head(options: Options) -> DetectionHead:
-    head = DetectionHead(
-        options.C, options.num_classes, num_levels=options.fusion_levels, anchor_scale=options.anchor_scale
-    )
+def make_head(options: Options) -> Head:
+    sizes = {"num_levels": options.fusion_levels, "anchor_scale": options.anchor_scale}
+    head = HEADS[HEAD](options.C, options.num_classes, **sizes)
     set_norm_momentum(head, options.norm_momentum)
     return head
 
 
-def load_head(options: Options, path: Path) -> DetectionHead:
+def load_head(options: Options, path: Path) -> Head:
     """Build the head and load its file, which must have the same classes, channels and levels."""
     state = checkpoint.load(path)
     classes = head_classes(state, str(path))
@@ -209,7 +212,7 @@ def build_supernet(options: Options, data: DataModule, searched: tuple[str, ...]
         make_space(options, streams), options.fusion_levels, options.drpt, strategy.relaxation, strategy.partial
     )
     neighbours = num_neighbours(options.space, options.fusion_levels)
-    return FusionDetector(streams, fusions, head, data.data.normalization, neighbours)
+    return make_detector(streams, fusions, head, data.data.normalization, neighbours)
 
 
 def given_fusion(options: Options, streams: Streams) -> Architecture | None:
@@ -220,7 +223,7 @@ def given_fusion(options: Options, streams: Streams) -> Architecture | None:
 
 
 def assemble(
-    options: Options, streams: Streams, head: DetectionHead, architecture: Architecture | None, normalization: dict
+    options: Options, streams: Streams, head: Head, architecture: Architecture | None, normalization: dict
 ) -> FusionDetector:
     """Build the detector around the fusion networks of a genotype, or of the options' baseline."""
     if architecture is None:
@@ -229,7 +232,15 @@ def assemble(
     else:
         fusions = found_fusions(architecture.parts["fusion"], options.drpt)
     neighbours = num_neighbours(architecture.parts["fusion"].space, options.fusion_levels) if architecture else 0
-    return FusionDetector(streams, fusions, head, normalization, neighbours)
+    return make_detector(streams, fusions, head, normalization, neighbours)
+
+
+def make_detector(
+    streams: Streams, fusions: list[nn.Module], head: Head, normalization: dict, neighbours: int
+) -> FusionDetector:
+    """Return the detector with the neck and the towers of the task, today none."""
+    neck, towers = NECKS[NECK](), TOWERS[TOWER]()
+    return FusionDetector(streams, fusions, head, normalization, neighbours, neck=neck, towers=towers)
 
 
 def check_sizes(options: Options, model: checkpoint.State, source: str) -> None:
