@@ -22,8 +22,10 @@ def test_both_ways_give_the_same_boxes_and_nearly_the_same_images(tiny_flir):
         height, width = (int(side * sample["scale"]) for side in sample["original_size"])
         for modality in data_path.MODALITIES:
             image, target = other[modality]
-            assert (image.shape, image.dtype) == ((3, 64, 64), sample[modality].numpy().dtype)
-            pixels = torch.from_numpy(image)[:, :height, :width].int() - sample[modality][:, :height, :width].int()
+            assert (image.shape, image.dtype) == ((3, 64, 64), sample["images"][modality].numpy().dtype)
+            pixels = (
+                torch.from_numpy(image)[:, :height, :width].int() - sample["images"][modality][:, :height, :width].int()
+            )
             assert pixels.abs().float().mean() < 6  # Pillow filters otherwise when it shrinks
             assert len(target["bbox"]) == len(sample["boxes_xyxy"])
             boxes = torch.from_numpy(target["bbox"][:, [1, 0, 3, 2]]).float()
