@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from commands.options import EVERYDAY, make_parser
-from datasets.detection import corruptions, names, registry
+from datasets.detection import corruptions, names
 from models.detection import baselines
 from tasks import TASKS
 from tasks.classification import build
@@ -172,7 +172,6 @@ def test_names_of_options_are_those_of_the_tables():
     assert list(detection_options.BASELINES) == list(baselines.BASELINES)
     assert detection_options.FUSIONS == baselines.FUSIONS
     assert names.KINDS == corruptions.KINDS
-    assert tuple(registry.LOCATE) == names.DATA_SETS
     assert build.READERS.keys() == DATA_SETS.keys()
     assert {action.dest for parser in every_parser() for action in options(parser)} >= set(EVERYDAY) - {"data"}
 

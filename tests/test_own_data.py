@@ -10,9 +10,9 @@ import pytest
 import main_darts_found_flira
 import main_darts_searchable_flira
 import main_pretrain_flira
+from datasets.detection.names import DATA_SETS
 from datasets.detection.opening import open_data_set
 from datasets.detection.own_set import FIELDS
-from datasets.detection.registry import LOCATE
 from datasets.detection.voc_xml import parse_voc
 from tests.run_commands import run
 from tests.tiny_sets import make_tiny_own
@@ -72,7 +72,7 @@ def test_every_field_is_in_the_manual():
 
 def test_every_known_set_is_in_the_manual():
     table = PAGE.partition("## Sets that need no YAML")[2]
-    assert all(f"`{name}`" in table for name in LOCATE)
+    assert all(f"`{name}`" in table for name in DATA_SETS)
 
 
 def test_annotation_examples_hold_the_same_box(tmp_path):

@@ -5,7 +5,16 @@ from pathlib import Path
 
 from utils.errors import near
 
-DATA_SETS = ("flir_aligned", "flir_aligned_day", "flir_aligned_night", "llvip", "m3fd", "voc", "coco")
+# One entry per data set: the module of datasets/detection and its function that finds the files, and its options.
+DATA_SETS = {
+    "flir_aligned": ("flir_aligned", "locate_flir_aligned", {}),
+    "flir_aligned_day": ("flir_aligned", "locate_flir_aligned", {"subset": "day"}),
+    "flir_aligned_night": ("flir_aligned", "locate_flir_aligned", {"subset": "night"}),
+    "llvip": ("llvip", "locate_llvip", {}),
+    "m3fd": ("m3fd", "locate_m3fd", {}),
+    "voc": ("voc_coco", "locate_voc", {}),
+    "coco": ("voc_coco", "locate_coco", {}),
+}
 DESCRIPTIONS = (".yaml", ".yml")
 # Of corruptions (datasets/detection/corruptions.py).
 KINDS = ("black", "frozen", "noise_only", "blur", "noise", "darkness", "glare", "fog", "low_contrast", "jpeg", "shift")

@@ -63,7 +63,7 @@ class Classification(Task):
         """Freeze the encoders where their features are cached, and unless --stream_lr is given."""
         if options.eval_exp_dir:
             return options.with_values("run", augment=False, stream_lr=0.0)
-        if options.cache_features != "off" and not options.is_given("stream_lr"):
+        if options.stream_lr and options.cache_features != "off" and not options.is_given("stream_lr"):
             return options.with_values("default", stream_lr=0.0)
         return options
 

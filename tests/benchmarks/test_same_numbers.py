@@ -47,7 +47,7 @@ def test_equal_runs_of_other_moments_do_not_differ(first, tmp_path):
     results = RUN["results.json"] | {"commit": "other", "eval_exp_dir": "runs/found-EXP-20270202-111111"}
     metrics = [row | {"pairs_per_s": 5.0, "val_seconds": 2.0} for row in RUN["metrics.jsonl"]]
     told = compared(first, tmp_path, {"results.json": results, "metrics.jsonl": metrics})
-    assert (told.num_files, told.differences, told.remarks) == (5, [], {})
+    assert (told.num_files, told.differences, told.notes) == (5, [], {})
 
 
 CHANGES = {
@@ -90,13 +90,13 @@ def test_a_missing_file_is_a_difference_and_a_new_one_a_remark(first, tmp_path):
     comparison = Comparison()
     comparison.compare(first, second, "case")
     assert [(d.file, d.b) for d in comparison.differences] == [("case/runs/search-EXP-TIME/results.json", "nothing")]
-    assert comparison.remarks == {"costs.json: B alone has it": 1}
+    assert comparison.notes == {"costs.json: B alone has it": 1}
 
 
 def test_format_2_is_converted_before(first, tmp_path):
     told = compared(first, tmp_path, {"genotype.json": {"format": 2, "parts": {"fusion": GENOTYPE}}})
     assert told.differences == []
-    assert told.remarks == {"genotype.json: of format 2, compared after conversion": 1}
+    assert told.notes == {"genotype.json: of format 2, compared after conversion": 1}
     changed = GENOTYPE | {"id": "cd"}
     assert list(differences(GENOTYPE, comparable({"format": 2, "parts": {"cells": changed}}))) == [
         ("id", '"ab"', '"cd"')
@@ -113,7 +113,7 @@ def test_options_of_one_side_are_remarks_and_changed_ones_differences(first, tmp
         {"genotype.json": GENOTYPE | {"meta": meta}, "results.json": RUN["results.json"] | {"classes": []}},
     )
     assert [(d.key, d.a, d.b) for d in told.differences] == [("meta.args.C", "16", "24")]
-    assert told.remarks == {"option freeze_parts: B alone has it": 1, "results.json: classes: B alone has it": 1}
+    assert told.notes == {"option freeze_parts: B alone has it": 1, "results.json: classes: B alone has it": 1}
 
 
 def test_kinds_of_numbers_differ_and_nan_equals_itself():

@@ -45,6 +45,6 @@ def test_shares_count_the_boxes_from_iou_a_half_on():
 
 
 def test_another_scale_is_named_only_where_it_is_worth_it():
-    assert better_scale({2.0: 0.900, 4.0: 0.895}, given=4.0) is None
-    assert better_scale({2.0: 0.910, 4.0: 0.895}, given=4.0) == 2.0
-    assert better_scale({2.0: 0.8, 4.0: 0.9}, given=4.0) is None
+    assert better_scale({2.0: 0.900, 4.0: 0.895}, present=4.0) is None
+    assert better_scale({2.0: 0.910, 4.0: 0.895}, present=4.0) == 2.0
+    assert better_scale({2.0: 0.8, 4.0: 0.9}, present=4.0) is None
