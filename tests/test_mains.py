@@ -28,7 +28,7 @@ STREAMS = "Att_Fusion_Net_Pretrained_Best.pth.tar"
 @pytest.fixture(scope="module")
 def search_run(pretrained, tiny_flir) -> Path:
     """A finished search, made by the published command line (sizes come from the pretraining)."""
-    argv = [tiny_flir, "--batchsize=3", "--epochs=2", "--workers", 0, "--device", "cpu"]
+    argv = [tiny_flir, "--batchsize=3", "--epochs=2", "--workers", 0, "--device", "cpu", "--no_report"]
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(io.StringIO()) as out:
         patched.chdir(pretrained)
         assert search([*map(str, argv)]) == 0
@@ -40,7 +40,7 @@ def searched(search_run, in_work) -> Path:
     return search_run
 
 
-def test_search_train_test(searched, in_work, tiny_flir, capsys):
+def test_search_train_test(undrawn, searched, in_work, tiny_flir, capsys):
     small = ["--batchsize=3", "--workers", 0]
     for name in ("args.json", "env.txt", "split.json", "metrics.jsonl", "log.txt", "last.pt", "best.pt", "timing.json"):
         assert (searched / name).stat().st_size > 0, name
@@ -89,7 +89,7 @@ def check_by_hand(data: Path, run_folder: Path) -> None:
     assert results["AP50"] == pytest.approx(by_hand.stats[1], abs=1e-12)
 
 
-def test_search_repeats_and_follows_its_seed(searched, tiny_flir, capsys):
+def test_search_repeats_and_follows_its_seed(undrawn, searched, tiny_flir, capsys):
     def again(*options):
         argv = [tiny_flir, "--batchsize=3", "--epochs=2", "--device", "cpu", *options]
         folder = named(run(search, capsys, *argv), "search_exp_dir")
@@ -318,7 +318,7 @@ def test_wandb_goes_offline_by_itself(in_work, tiny_flir, tiny_config, capsys, m
     assert b"artifact" in b"".join(path.read_bytes() for path in kept.glob("run-*.wandb"))
 
 
-def test_paper_protocol_is_said_everywhere(in_work, tiny_flir, tiny_config, capsys, tmp_path):
+def test_paper_protocol_is_said_everywhere(undrawn, in_work, tiny_flir, tiny_config, capsys, tmp_path):
     config = ["--config", tiny_config, "--epochs", 1, "--paper-protocol"]
     assert "--allow_split_mismatch" in refused(search, capsys, tiny_flir, *config)
     folder = named(run(search, capsys, tiny_flir, *config, "--allow_split_mismatch"), "search_exp_dir")

@@ -14,7 +14,7 @@ SAID = "overfit: learned pairs used as val"
 
 def test_few_pairs_are_learned_by_heart_and_results_say_so(in_work, tiny_flir, tiny_config, capsys):
     config = [tiny_flir, "--config", tiny_config]
-    learning = ["--overfit", 3, "--epochs", 60, "--Ti", 60, "--eta_max", 0.01, "--norm_momentum", 0.1]
+    learning = ["--overfit", 3, "--epochs", 45, "--Ti", 45, "--eta_max", 0.01, "--norm_momentum", 0.1]
     learning += ["--cache_features", "ram"]
     folder = named(run(found, capsys, *config, "--baseline", "concat_conv", *learning), "eval_exp_dir")
     split = read_json(folder / "split.json")

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from commands import run_command
 from engine.checkpointer import Checkpointer
@@ -16,7 +17,11 @@ from tests.toy_task import Toy
 from utils.args import command
 
 EPOCHS = {"random": 2, "evolution": 2}
+pytestmark = pytest.mark.usefixtures("undrawn")
 COMMON = ["data", "--workers", 0, "--device", "cpu", "--batchsize", 4, "--epochs", 2]
+
+
+REPEATED = ["--save", "again", "--no_report"]
 
 
 def main_of(section: str):
@@ -50,8 +55,13 @@ def test_pretraining_leaves_what_its_stages_trained():
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_what_each_strategy_finds_is_trained_and_tested(strategy, capsys):
     few = ["--rounds", 3, "--population", 2, "--tournament", 2] if strategy == "evolution" else []
-    searched = named(run(main_of("search"), capsys, *COMMON, "--strategy", strategy, *few), "search_exp_dir")
+    argv = [*COMMON, "--strategy", strategy, *few]
+    searched, again = (named(run(main_of("search"), capsys, *argv, *more), "search_exp_dir") for more in ([], REPEATED))
+    assert [scores(row) for row in Run(searched).rows] == [scores(row) for row in Run(again).rows]
+    states = [torch.load(folder / "best.pt", weights_only=True)["model"] for folder in (searched, again)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     genotype = json.loads((searched / "genotype.json").read_text())
+    assert json.loads((again / "genotype.json").read_text())["id"] == genotype["id"]
     trained = named(run(main_of("found"), capsys, *COMMON, "--search_exp_dir", searched), "eval_exp_dir")
     assert json.loads((trained / "genotype.json").read_text())["id"] == genotype["id"]
     on_val = ["--eval_exp_dir", trained, "--eval_part", "val"]

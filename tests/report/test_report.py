@@ -115,7 +115,7 @@ def test_logits_are_written_under_names_that_add_up(runs):
     assert not (runs["search-evo"] / "alphas.jsonl").exists()
 
 
-def test_comparison_groups_runs_over_seeds(runs, work, capsys):
+def test_comparison_groups_runs_over_seeds(undrawn, runs, work, capsys):
     tests = [str(runs[name]) for name in ("test-EXP", "test-rgb1", "test-rgb2")]
     assert report([*tests, "--out", "all.html"]) == 0
     assert capsys.readouterr().out.count("report: ") == 3
