@@ -14,9 +14,10 @@ from datasets.detection.names import DATA_SETS
 from datasets.detection.opening import open_data_set
 from datasets.detection.own_set import FIELDS
 from datasets.detection.voc_xml import parse_voc
-from tests.run_commands import run
+from tasks.detection.predictor import Predictor
+from tests.run_commands import named, run
 from tests.tiny_sets import make_tiny_own
-from tools import check_data, dataset_stats
+from tools import check_data, dataset_stats, profile, report
 
 REPO = Path(__file__).resolve().parent.parent
 PAGE = (REPO / "docs/own_data.md").read_text(encoding="utf-8")
@@ -115,3 +116,21 @@ def test_commands_run_to_the_end(tmp_path, tiny_config, capsys, monkeypatch):
             known[f"<dir of {kind} exp>"] = value
     (results,) = tmp_path.glob("runs/test-*/results.json")
     assert {"AP", "AP50_person", "AP50_car"} <= json.loads(results.read_text()).keys()
+
+
+def test_a_network_of_single_images_is_used_like_one_of_pairs(undrawn, tmp_path, tiny_config, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common = [make_single_images(tmp_path / "voc"), "--dataset", "voc", "--config", tiny_config]
+    run(MAINS["main_pretrain_flira"], capsys, *common, "--modality", "rgb")
+    command = MAINS["main_darts_found_flira"]
+    trained = named(run(command, capsys, *common, "--baseline", "rgb", "--epochs", 1), "eval_exp_dir")
+    results = named(run(command, capsys, *common, "--eval_exp_dir", trained), "results")
+    tested = json.loads((results.parent / "detections.json").read_text())
+    predictor = Predictor(trained, "cpu")
+    assert predictor.sensors == ("rgb",)
+    (picture, *_) = sorted({one["image_id"] for one in tested})
+    path = next((tmp_path / "voc/JPEGImages").glob(f"{Path(str(picture)).stem}.*"))
+    expected = sorted(one["score"] for one in tested if one["image_id"] == picture)
+    assert sorted(one["score"] for one in predictor(path, score=0)) == pytest.approx(expected, abs=2e-5)
+    assert "rgb stream" in run(profile.main, capsys, "--eval_exp_dir", trained, "--rounds", 1, "--device", "cpu")
+    assert "report: " in run(report.main, capsys, trained)

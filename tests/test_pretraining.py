@@ -17,6 +17,7 @@ from engine.pretrained import make_folder
 from main_darts_found_flira import main as found
 from main_pretrain_flira import main as pretrain
 from tasks import TASKS
+from tasks.detection.predictor import Predictor
 from tasks.detection.pretrain import build_detector, check_stream_sizes
 from tests import processes
 from tests.run_commands import named, refused, run
@@ -202,6 +203,9 @@ def test_the_stacked_stream(tiny_flir, tiny_config, tmp_path, monkeypatch, capsy
     tested = [tiny_flir, "--eval_exp_dir", trained, "--workers", 0, "--checkpointdir", "nowhere", "--device", "cpu"]
     results = named(run(found, capsys, *tested, "--eval_part", "val"), "results")
     assert (results.parent / "detections.json").read_bytes() == (trained / "detections.json").read_bytes()
+    predictor = Predictor(trained, "cpu")
+    assert set(predictor.sensors) == {"rgb", "thermal"}
+    assert predictor(torch.full((3, 64, 80), 90, dtype=torch.uint8), torch.full((1, 64, 80), 90, dtype=torch.uint8), 0)
 
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     other = ["--modality", "rgb", "--image_size", 96, *config]

@@ -20,8 +20,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datasets.detection.sources import CHANNELS
-from datasets.detection.transforms import fill_from_mean
 from models.detection.export import ExportedDetector, RawDetector, WithLogits
 from tasks.detection.flira import FLIRA
 from tasks.detection.predictor import Predictor
@@ -135,7 +133,7 @@ def facts_of(predictor: Predictor, raw: bool) -> dict[str, object]:
         "sensors": predictor.sensors,
         "classes": predictor.classes,
         "image_size": list(predictor.options.image_size),
-        "fill": fill_from_mean(predictor.normalization, CHANNELS),
+        "fill": predictor.fill,
         "thermal_counts": predictor.thermal_counts,
         "raw": raw,
         "commit": commit(),

@@ -9,7 +9,7 @@ that what else the machine does falls on all. Times are of this machine, medians
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from tqdm import trange
 from engine.step import move
 from models.detection.baselines import FUSIONS
 from models.detection.detector import FusionDetector
+from models.detection.streams import INPUTS
 from models.search.costs import macs
 from models.search.parameters import count_parameters
 from tasks.detection.build import assemble, make_head, make_streams, needed_modalities
@@ -61,7 +62,7 @@ def profile(predictor: Predictor, batchsize: int, rounds: int) -> list[dict[str,
     batch = noise(predictor, batchsize)
     works = parts_of(predictor.model, batch)
     works[WHOLE] = predictor.model, lambda: detection.predict(predictor.model, batch)
-    for name in OTHERS:
+    for name in others_on(predictor.fill):
         model = other(name, predictor)
         works[name] = model, lambda model=model: detection.predict(model, batch)
     counted = {name: macs(work, ()) / batchsize for name, (_, work) in works.items()}
@@ -101,9 +102,9 @@ def parts_of(model: FusionDetector, batch: dict) -> dict[str, tuple[nn.Module | 
     with torch.no_grad():
         levels = model.cell_inputs(batch["images"])
         fused = model.fuse(levels)
-        output = model.head(fused)
+        output = model.head_output(fused)
     works["fusion"] = model.fusions, lambda: model.fuse(levels)
-    works["head"] = model.head, lambda: model.head(fused)
+    works["head"] = model.head, lambda: model.head_output(fused)
     works["boxes from scores"] = None, lambda: model.head.detect(output, batch)
     return works
 
@@ -111,6 +112,12 @@ def parts_of(model: FusionDetector, batch: dict) -> dict[str, tuple[nn.Module | 
 def run_stream(model: FusionDetector, batch: dict, name: str) -> None:
     maps = model.streams.encode(name, model.normalize(batch["images"], name))
     model.streams.refine(name, maps, batch["image_size"])
+
+
+def others_on(sensors: Collection[str]) -> list[str]:
+    """Return the hand-made detectors that read no other sensors."""
+    read = {name: {sensor for stream in needed_modalities(name) for sensor in INPUTS[stream]} for name in OTHERS}
+    return [name for name in OTHERS if read[name] <= {*sensors}]
 
 
 def other(name: str, predictor: Predictor) -> FusionDetector:

@@ -22,6 +22,7 @@ from datasets.detection.transforms import DetectionTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal
 from engine.compute import pick_compute
 from engine.step import move
+from models.detection.streams import INPUTS
 from models.search.architecture import architecture_from_json
 from tasks.detection import build
 from tasks.detection.flira import FLIRA
@@ -74,9 +75,10 @@ class Predictor:
         options = Options(UNREAD | dict.fromkeys(FLIRA.rebuilt_from), {}, {})
         options = options_from_run(options, state["args"], FLIRA.rebuilt_from, source=f"{path}: args")
         build.check_sizes(options, state["model"], str(path))
-        facts = read_facts(state["data"], options.num_classes, f"{path}: data")
-        self.sensors = build.needed_modalities(options.baseline)
-        streams, genotype = build.make_streams(options, self.sensors), state["genotype"]
+        modalities = build.needed_modalities(options.baseline)
+        self.sensors = tuple(dict.fromkeys(sensor for stream in modalities for sensor in INPUTS[stream]))
+        facts = read_facts(state["data"], options.num_classes, self.sensors, f"{path}: data")
+        streams, genotype = build.make_streams(options, modalities), state["genotype"]
         if genotype:
             genotype = architecture_from_json(genotype, str(path), build.readers(options, streams))
         model = build.assemble(options, streams, build.make_head(options), genotype, facts["normalization"])
@@ -85,8 +87,9 @@ class Predictor:
         self.model = self.compute.place(model).eval()
         self.classes, self.thermal_counts = facts["classes"], facts["thermal_counts"]
         self.method = f"genotype {genotype.id}" if genotype else options.baseline
-        fill = fill_from_mean(facts["normalization"], CHANNELS)
-        self.transform = DetectionTransform(options.image_size, fill, train=False)
+        channels = {sensor: CHANNELS[sensor] for sensor in facts["normalization"]}
+        self.fill = fill_from_mean(facts["normalization"], channels)
+        self.transform = DetectionTransform(options.image_size, self.fill, train=False)
 
     def __call__(
         self, rgb: Picture | None = None, thermal: Picture | None = None, score: float = 0.3
@@ -130,9 +133,10 @@ class Predictor:
 
     def sample(self, pair: Pair) -> dict[str, Any]:
         """Return a pair as the network sees it, as of `DetectionDataset`, without boxes."""
-        rgb = torch.zeros(3, *pair.size, dtype=torch.uint8) if pair.rgb is None else pair.rgb
-        thermal = torch.zeros(1, *pair.size, dtype=torch.uint8) if pair.thermal is None else pair.thermal
-        sample = self.transform({"rgb": rgb, "thermal": thermal}, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+        images = {"rgb": pair.rgb, "thermal": pair.thermal}
+        black = {sensor: torch.zeros(CHANNELS[sensor], *pair.size, dtype=torch.uint8) for sensor in self.fill}
+        images = {sensor: black[sensor] if images[sensor] is None else images[sensor] for sensor in self.fill}
+        sample = self.transform(images, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
         return {**sample, "image_id": 0, "file_name": "", "original_size": pair.size}
 
     def _in_words(self, found: dict[str, Tensor], score: float) -> list[dict[str, Any]]:
@@ -156,22 +160,26 @@ def _fit(rgb: Tensor, thermal: Tensor, names: dict[str, Any]) -> Tensor:
     return F.resize_image(rgb, list(wanted))
 
 
-def read_facts(data: dict, num_classes: int, source: str) -> dict[str, Any]:
+def read_facts(data: dict, num_classes: int, sensors: tuple[str, ...], source: str) -> dict[str, Any]:
     """Return classes, normalization and thermal counts as a checkpoint has them; anyone may have written it.
+
+    Args:
+        sensors: that the network reads; the data may have had others as well.
 
     Raises:
         UserError: a field is not what it must be; names it.
     """
-    statistics = "mean and standard deviation, three numbers each, of rgb and thermal"
+    statistics = f"mean and standard deviation, three numbers each, of {' and '.join(sensors)}"
     fields = {
         "classes": (lambda names: _texts(names) and 0 < len(names) <= num_classes, f"1 to {num_classes} names"),
         "thermal_counts": (lambda v: v is None or (_numbers(v, 2) and v[0] < v[1]), "two numbers, dark and bright"),
-        "normalization": (_is_normalization, statistics),
+        "normalization": (lambda value: _is_normalization(value, sensors), statistics),
     }
     data = {"thermal_counts": None} | data
     for name, check in fields.items():
         check_field(data, name, check, source)
-    normalization = {m: tuple(tuple(numbers) for numbers in data["normalization"][m]) for m in SENSORS}
+    recorded = data["normalization"]
+    normalization = {m: tuple(tuple(numbers) for numbers in recorded[m]) for m in SENSORS if m in recorded}
     counts = tuple(data["thermal_counts"]) if data["thermal_counts"] else None
     return {"classes": data["classes"], "normalization": normalization, "thermal_counts": counts}
 
@@ -180,8 +188,10 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
 
 
-def _is_normalization(value: Any) -> bool:
-    pairs = [value.get(m) for m in SENSORS] if isinstance(value, dict) else [None]
+def _is_normalization(value: Any, sensors: tuple[str, ...]) -> bool:
+    if not isinstance(value, dict) or not {*sensors} <= {*value}:
+        return False
+    pairs = [value[sensor] for sensor in SENSORS if sensor in value]
     if not all(isinstance(pair, list) and len(pair) == 2 and all(_numbers(n, 3) for n in pair) for pair in pairs):
         return False
     return min(std[0] for _, std in pairs) > 0

@@ -205,6 +205,6 @@ FACTS["normalization"] = {m: [[0.5, 0.5, 0.5], [0.2, 0.2, 0.2]] for m in ("rgb",
     ],
 )
 def test_facts_of_a_checkpoint_are_looked_at(name, value):
-    assert read_facts(FACTS, 2, "f")["normalization"]["rgb"] == ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    assert read_facts(FACTS, 2, ("rgb", "thermal"), "f")["normalization"]["rgb"] == ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     with pytest.raises(UserError, match=rf"^f: {name}: expected"):
-        read_facts(FACTS | {name: value}, 2, "f")
+        read_facts(FACTS | {name: value}, 2, ("rgb", "thermal"), "f")
