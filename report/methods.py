@@ -109,8 +109,7 @@ def methods_table(kind: str, runs: Iterable[Run], caption: str) -> Table:
     """Return a line per method, the best first: mean and standard deviation over runs, parameters, seeds."""
     runs = list(runs)
     groups, columns = by_method(runs), columns_of(runs[0])
-    sign = -1 if runs[0].higher_is_better else 1
-    order = sorted(groups, key=lambda m: sign * statistics.mean(run.value(columns[0]) or 0 for run in groups[m]))
+    order = sorted(groups, key=lambda m: -statistics.mean(run.value(columns[0]) or 0 for run in groups[m]))
     lines = []
     for label in order:
         members = groups[label]

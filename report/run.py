@@ -213,10 +213,6 @@ class Run:
         return metric_of(self.rows[0]) if self.rows else "AP"
 
     @property
-    def higher_is_better(self) -> bool:
-        return self.command.get("higher_is_better") is not False
-
-    @property
     def unit(self) -> str:
         """What the data is counted in: pairs or examples; runs of older versions do not say."""
         unit = self.command.get("unit")
@@ -230,14 +226,14 @@ class Run:
     def better(self, first: Any, second: Any) -> Any:
         """Return the better of two scores; a score that is missing loses."""
         scores = [value for value in (first, second) if number(value) is not None]
-        return (max if self.higher_is_better else min)(scores, default=0)
+        return max(scores, default=0)
 
     @cached_property
     def best(self) -> dict[str, Any] | None:
         """The best epoch on val of a run of one phase; the first of several that are equal."""
-        sign, rows = 1 if self.higher_is_better else -1, [row for row in self.rows if "phase" not in row]
+        rows = [row for row in self.rows if "phase" not in row]
         scores = [number(row.get(f"{self.metric}_val")) for row in rows]
-        ranks = [sign * score if score is not None else -LARGEST for score in scores]
+        ranks = [score if score is not None else -LARGEST for score in scores]
         return rows[ranks.index(max(ranks))] if rows else None
 
     def value(self, name: str) -> float | None:
