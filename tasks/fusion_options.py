@@ -1,7 +1,9 @@
 """Options of the space of fusion cells, which several tasks search. Imports no torch."""
 
+from typing import Any
+
 from models.search.fusion_cells.choices import spaces_of
-from utils.args import Parser
+from utils.args import Options, Parser
 from utils.option_types import count, positive
 
 
@@ -22,3 +24,9 @@ def add_space_options(parser: Parser, *, rank: int, default: str, text: str, nod
     text = "choices without parameters that a genotype may have; the weakest give way to others (any number)"
     add("--max_parameter_free", type=count, metavar="N", help=text)
     add("--num_keep_edges", type=positive, default=2, help="edges kept per node; only 2 is defined (%(default)s)")
+
+
+def space_values(options: Options) -> dict[str, Any]:
+    """Return the options of the space as keywords of `fusion_space`."""
+    sizes = ("steps", "multiplier", "node_steps", "node_multiplier", "pair_inputs", "max_parameter_free")
+    return {"name": options.space} | {name: options[name] for name in sizes}

@@ -25,6 +25,7 @@ from models.search.fusion_cells.space import FusionSpace, fusion_space
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.strategies import STRATEGIES
 from tasks.classification.presets import DataSet
+from tasks.fusion_options import space_values
 from utils import checkpoint
 from utils.args import Options
 from utils.errors import UserError
@@ -113,20 +114,9 @@ def load_encoder(encoder: nn.Module, path: Path, source: str) -> None:
 
 
 def make_space(options: Options, streams: Encoders) -> FusionSpace:
-    return fusion_space(
-        streams.tap_names,
-        streams.level_names,
-        options.C,
-        steps=options.steps,
-        multiplier=options.multiplier,
-        node_steps=options.node_steps,
-        node_multiplier=options.node_multiplier,
-        name=options.space,
-        pair_inputs=options.pair_inputs,
-        length=options.L,
-        predecessors=options.predecessors,
-        max_parameter_free=options.max_parameter_free,
-    )
+    """Return the search space of the fusion."""
+    sizes = {"length": options.L, "predecessors": options.predecessors}
+    return fusion_space(streams.tap_names, streams.level_names, options.C, **space_values(options), **sizes)
 
 
 def supernet(options: Options, streams: Encoders) -> FusionClassifier:

@@ -30,6 +30,7 @@ from models.search.fusion_cells.space import FusionSpace, fusion_space
 from models.search.parameters import count_parameters
 from models.search.strategies import STRATEGIES
 from tasks.detection.stream_files import head_classes, stream_sizes, streams_of
+from tasks.fusion_options import space_values
 from utils import checkpoint
 from utils.args import Options
 from utils.errors import UserError, short
@@ -181,19 +182,8 @@ def load_head(options: Options, path: Path) -> Head:
 
 def make_space(options: Options, streams: Streams) -> FusionSpace:
     """Return the search space of the fusion of each level."""
-    return fusion_space(
-        streams.tap_names,
-        streams.level_names,
-        options.C,
-        steps=options.steps,
-        multiplier=options.multiplier,
-        node_steps=options.node_steps,
-        node_multiplier=options.node_multiplier,
-        name=options.space,
-        pair_inputs=options.pair_inputs,
-        max_parameter_free=options.max_parameter_free,
-        feature_sizes=tuple(level_sizes(options.image_size, options.fusion_levels)),
-    )
+    sizes = tuple(level_sizes(options.image_size, options.fusion_levels))
+    return fusion_space(streams.tap_names, streams.level_names, options.C, **space_values(options), feature_sizes=sizes)
 
 
 def readers(options: Options, streams: Streams) -> dict[str, Reader]:
