@@ -53,7 +53,7 @@ MUTATIONS = (
     Mutation(
         "the last of equal pairs is derived",
         "models/search/fusion_cells/derive.py",
-        "sorted(scored, key=lambda one: -one[0])",
+        "sorted(scored, key=lambda pair: -pair[0])",
         "sorted(scored, reverse=True)",
         "tests/models/search/fusion_cells/test_derive.py",
     ),
