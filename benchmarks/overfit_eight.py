@@ -20,7 +20,7 @@ from commands.run import compute_of
 from datasets.detection.collate import collate
 from datasets.detection.dataset import DetectionDataset
 from datasets.detection.transforms import DetectionTransform
-from datasets.loader import make_loader
+from datasets.loader import LoaderOptions, SampleLoader
 from engine.nonfinite import Guard
 from engine.step import Session, evaluate, optimisation_step, run_pass
 from models.search.parameters import weight_parameters
@@ -47,7 +47,8 @@ def main(argv: list[str]) -> None:
     records = sorted(data.data.records["train"], key=lambda r: r.file_name)[:8]
     transform = DetectionTransform(options.image_size, data.data.fill, train=False)
     dataset = DetectionDataset(records, transform, data.data.channels)
-    loaders = [make_loader(dataset, collate, 4, options.seed, train, options.workers) for train in (True, False)]
+    loading = LoaderOptions(4, options.seed, options.workers)
+    loaders = [SampleLoader(dataset, collate, loading, train) for train in (True, False)]
     streams = FLIRA.build_streams(options, data)
     genotype = load_architecture(FLIRA, options, "search_exp_dir", streams)
     model = compute.place(FLIRA.build_network(options, data, streams, genotype))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from datasets.bad_files import BadFiles
 from datasets.feature_cache import PLAIN, CachedDataset, FeatureCache, Variant
-from datasets.loader import Sample, SampleLoader, Samples, make_loader
+from datasets.loader import LoaderOptions, Sample, SampleLoader, Samples
 from datasets.splits import BLOCKED, PARTS, Split
 from utils import distributed
 from utils.distributed import Ranks
@@ -23,73 +23,30 @@ UNUSED_IN_SEARCH = "rest"  # a list that is learned from in the final training a
 class DataSet(Protocol):
     """What a data set offers."""
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def classes(self) -> list[str]: ...
-
-    @property
-    def modalities(self) -> tuple[str, ...]: ...
-
-    @property
-    def records(self) -> dict[str, list[Any]]: ...  # by list
-
-    @property
-    def unit(self) -> str: ...  # what a record is called in messages, plural
-
-    @property
-    def facts(self) -> dict[str, Any]: ...  # plain values that a trained network depends on
-
-    @property
-    def notes(self) -> dict[str, dict[str, int | str]]: ...  # by list, counts and remarks for the log
-
-    @property
-    def warnings(self) -> tuple[str, ...]: ...
+    name: str
+    classes: list[str]
+    modalities: tuple[str, ...]
+    records: dict[str, list[Any]]  # by list
+    unit: str  # what a record is called in messages, plural
+    facts: dict[str, Any]  # plain values that a trained network depends on
+    notes: dict[str, dict[str, int | str]]  # by list, counts and remarks for the log
+    warnings: tuple[str, ...]
 
     def dataset(self, records: Sequence[Any], train: bool) -> Any: ...  # Samples; with augmentation for training
 
     def collate(self, samples: list[Sample]) -> dict[str, Any]: ...
 
     # For a feature cache:
-
-    @property
-    def cache_batch_size(self) -> int: ...  # records that streams read at once
-
-    @property
-    def cache_facts(self) -> dict[str, Any]: ...  # plain values that decide how inputs are prepared
-
-    @property
-    def cache_key_modules(self) -> tuple[Any, ...]: ...  # the code from a file to an input
-
-    @property
-    def changing(self) -> str: ...  # why inputs differ in each epoch of a training; "" where they do not
+    cache_batch_size: int  # records that streams read at once
+    cache_facts: dict[str, Any]  # plain values that decide how inputs are prepared
+    cache_key_modules: tuple[Any, ...]  # the code from a file to an input
+    changing: str  # why inputs differ in each epoch of a training; "" where they do not
 
     def variants(self, records: Sequence[Any], train: bool) -> list[tuple[Any, Variant]]: ...  # that will be read
 
     def variant_dataset(self, records: Sequence[Any], variant: Variant) -> Any: ...  # image ids are places in records
 
     def example_inputs(self, records: Sequence[Any]) -> dict[str, Any]: ...  # by modality, a batch of one
-
-
-@dataclass(frozen=True)
-class LoaderOptions:
-    """How batches are made.
-
-    Args:
-        batch_size: samples of a training batch.
-        seed: of order and augmentation.
-        workers: loader processes; 0: none.
-        pin_memory: pin memory, for CUDA.
-        max_bad_files: samples that may be left out, in all, because a file of them cannot be read; None: in a test,
-            none.
-    """
-
-    batch_size: int
-    seed: int = 0
-    workers: int = 0
-    pin_memory: bool = False
-    max_bad_files: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -201,16 +158,6 @@ class DataModule:
         required: bool = True,
         ranks: Ranks | None = None,
     ) -> SampleLoader:
-        """Return a loader over any samples of the data set; arguments as of `make_loader`."""
-        return make_loader(
-            dataset,
-            self.data.collate,
-            batch_size=batch_size or self.options.batch_size,
-            seed=self.options.seed,
-            train=train,
-            workers=self.options.workers,
-            pin_memory=self.options.pin_memory,
-            bad_files=self.bad_files,
-            required=required,
-            ranks=ranks,
-        )
+        """Return a loader over any samples of the data set; arguments as of `SampleLoader`."""
+        options = replace(self.options, batch_size=batch_size or self.options.batch_size)
+        return SampleLoader(dataset, self.data.collate, options, train, self.bad_files, required, ranks)

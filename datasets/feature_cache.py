@@ -18,6 +18,7 @@ from datasets.feature_store import AnyStore
 from utils.distributed import ranks_here
 from utils.errors import UserError
 from utils.progress_bar import bar
+from utils.untrusted import plain_file
 
 Digests = dict[str, dict[str, str]]  # name of a record -> modality -> digest of its file
 
@@ -25,17 +26,10 @@ Digests = dict[str, dict[str, str]]  # name of a record -> modality -> digest of
 class Record(Protocol):
     """What a data set has of one sample: the files of each modality, and what is learned from it."""
 
-    @property
-    def name(self) -> str: ...  # unique in the data set, and the same in every run
-
-    @property
-    def paths(self) -> dict[str, str]: ...  # by modality: a file, or a folder of frames
-
-    @property
-    def excerpt(self) -> str: ...  # what of the files is shown
-
-    @property
-    def content(self) -> bytes: ...  # what is learned from it, but for the content of files
+    name: str  # unique in the data set, and the same in every run
+    paths: dict[str, str]  # by modality: a file, or a folder of frames
+    excerpt: str  # what of the files is shown
+    content: bytes  # what is learned from it, but for the content of files
 
 
 class Variant(NamedTuple):
@@ -51,14 +45,6 @@ class Variant(NamedTuple):
 
 PLAIN = Variant()
 IMAGE_VARIANTS = (PLAIN, Variant(flip=True), Variant(black=True))  # a black image is its own mirror image
-
-
-class Targets(Protocol):
-    """A dataset that can also give its samples without inputs."""
-
-    records: list[Any]
-
-    def target(self, key: tuple[int, int]) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,34 +79,23 @@ class FeatureCache:
         Raises:
             UserError: a file of the record could not be read when the cache was filled.
         """
+        variants = {s: Variant(black=True) if black in self.inputs[s] else Variant(flip) for s in self.stores}
         try:
-            return {
-                stream: store[self.key(stream, record, self._variant(stream, flip, black))]
-                for stream, store in self.stores.items()
-            }
+            return {s: store[self.key(s, record, variants[s])] for s, store in self.stores.items()}
         except KeyError:
             reason = "a file of it cannot be read, or the cache was deleted"
             raise UserError(f"{record.name}: expected cached features, found none: {reason}") from None
-
-    def _variant(self, stream: str, flip: bool, black: str | None) -> Variant:
-        return Variant(black=True) if black in self.inputs[stream] else Variant(flip)
 
 
 class CachedDataset(Dataset):
     """The samples of a dataset with "features", by stream, and their "kind" in place of inputs, by the same draws."""
 
     def __init__(self, dataset: Any, cache: FeatureCache):
-        self.dataset, self.cache = dataset, cache
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def name_of(self, index: int) -> str:
-        return self.dataset.name_of(index)
+        self.dataset, self.cache, self.records = dataset, cache, dataset.records
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         sample = self.dataset.target(key)
-        features = self.cache.read(self.dataset.records[key[0]], sample.get("flip", False), sample.get("black"))
+        features = self.cache.read(self.records[key[0]], sample.get("flip", False), sample.get("black"))
         return sample | {"features": features, "kind": self.cache.kind}
 
 
@@ -136,14 +111,13 @@ def digests_of(records: Iterable[Record]) -> Digests:
 
 def digest(path: str) -> str:
     """Return a hash of a file's content, or of the names, sizes and times of the files of a folder of frames."""
+    hashed = hashlib.blake2b(digest_size=16)
     try:
         if os.path.isdir(path):
             files = sorted(os.scandir(path), key=lambda file: file.name)
-            stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-            return hashlib.blake2b(repr(stats).encode(), digest_size=16).hexdigest()
-        if not os.path.isfile(path):  # opening a pipe would wait for ever
-            return os.urandom(16).hex()
-        with open(path, "rb") as file:
-            return hashlib.blake2b(file.read(), digest_size=16).hexdigest()
+            hashed.update(repr([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]).encode())
+        else:
+            hashed.update(plain_file(path).read_bytes())
     except OSError:
-        return os.urandom(16).hex()
+        hashed.update(os.urandom(16))
+    return hashed.hexdigest()

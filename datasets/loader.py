@@ -8,7 +8,8 @@ that was never stopped. A sample with a file that cannot be read ends the run, o
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -29,14 +30,32 @@ Sample = dict[str, Any]
 Collate = Callable[[list[Sample]], dict[str, Any]]
 
 
-class Samples(Protocol):
-    """A torch Dataset whose samples have names."""
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How batches are made.
 
-    def __len__(self) -> int: ...
+    Args:
+        batch_size: samples of a training batch, of all ranks together.
+        seed: of order and augmentation, 0 or more.
+        workers: processes that decode; 0: this process.
+        pin_memory: pin memory, which speeds up copies to a GPU.
+        max_bad_files: samples that may be left out, in all, because a file of them cannot be read; None: in a test,
+            none.
+    """
+
+    batch_size: int
+    seed: int = 0
+    workers: int = 0
+    pin_memory: bool = False
+    max_bad_files: int | None = 0
+
+
+class Samples(Protocol):
+    """A torch Dataset whose samples are made of records with names."""
+
+    records: Sequence[Any]
 
     def __getitem__(self, key: Key) -> Sample: ...
-
-    def name_of(self, index: int) -> str: ...
 
 
 class _Readable(Dataset):
@@ -45,14 +64,11 @@ class _Readable(Dataset):
     def __init__(self, dataset: Samples):
         self.dataset = dataset
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
     def __getitem__(self, key: Key) -> Sample | tuple[str, str]:
         try:
             return self.dataset[key]
         except UserError as error:
-            return self.dataset.name_of(key[0]), str(error)
+            return self.dataset.records[key[0]].name, str(error)
 
 
 def _collate_readable(collate: Collate, samples: list[Sample | tuple[str, str]]) -> tuple[Sample | None, list]:
@@ -62,37 +78,54 @@ def _collate_readable(collate: Collate, samples: list[Sample | tuple[str, str]])
 
 
 class SampleLoader(DataLoader):
-    """A DataLoader that leaves out samples that cannot be read.
+    """A DataLoader that leaves out samples that cannot be read; call `set_epoch(epoch)` before each epoch.
 
-    Each batch has a "number", its place in the pass, and a "size", its number of samples. Where ranks have shares of a
-    batch, they agree on what is left out, and "size" counts the samples of all ranks. A batch of which one rank can
-    read nothing is left out as a whole.
+    Each batch is as from `collate`, with a "number", its place in the pass, and a "size", its number of samples. Where
+    ranks have shares of a batch, they agree on what is left out, and "size" counts the samples of all ranks. A batch of
+    which one rank can read nothing is left out as a whole.
 
     Args:
         dataset: the samples.
-        batches: the keys of each batch.
-        least: the fewest samples of a batch from which some were left out; smaller batches are skipped.
-        bad_files: counts what is left out.
-        required: refuse a pass without a batch.
         collate: makes a batch of samples.
-        options: of DataLoader.
+        options: how batches are made; without `train` their size is at most EVAL_BATCH_SIZE.
+        train: shuffle, and drop the last incomplete batch unless it is the only one; each rank gets its share of every
+            batch. Otherwise ranks take turns at whole batches, which are the same for any number of ranks.
+        bad_files: counts samples that cannot be read; None: the first one is an error.
+        required: refuse a pass without a batch.
+        ranks: the processes that divide the work; None: all there are.
+
+    Raises:
+        UserError: a batch is too small to be shared.
     """
 
     def __init__(
         self,
         dataset: Samples,
-        batches: SeededBatches,
-        least: int,
-        bad_files: BadFiles,
-        required: bool,
         collate: Collate,
-        **options: Any,
+        options: LoaderOptions,
+        train: bool,
+        bad_files: BadFiles | None = None,
+        required: bool = True,
+        ranks: Ranks | None = None,
     ):
-        collate_fn = partial(_collate_readable, collate)
-        super().__init__(_Readable(dataset), batch_sampler=batches, collate_fn=collate_fn, **options)
-        self.batches = batches
-        self.least = least
-        self.bad_files = bad_files
+        ranks, num = distributed.ranks() if ranks is None else ranks, len(dataset.records)
+        size = options.batch_size if train else min(options.batch_size, EVAL_BATCH_SIZE)
+        if train and (smallest := min(size, num)) < ranks.count:
+            expected = f"expected batches of at least {ranks.count} samples, one for each process"
+            raise UserError(f"--batchsize {size}: {expected}, found {smallest}")
+        self.batches = SeededBatches(num, size, options.seed, train, train and num >= size, ranks, shares=train)
+        super().__init__(
+            _Readable(dataset),
+            batch_sampler=self.batches,
+            collate_fn=partial(_collate_readable, collate),
+            num_workers=options.workers,
+            pin_memory=options.pin_memory,
+            persistent_workers=options.workers > 0,
+            worker_init_fn=ignore_signals,
+            generator=torch.Generator().manual_seed(options.seed),  # else each epoch takes a number from the global one
+        )
+        self.least = min(2, size) if train else 1  # batch norm cannot learn from a batch of one
+        self.bad_files = bad_files or BadFiles(None)
         self.required = required
         self.left_at = self.place = (0, 0)  # batches drawn, and of these given: where to begin, and where it is
 
@@ -156,56 +189,3 @@ def _exit_with_parent(parent: int) -> None:
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
         pass
     os._exit(0)
-
-
-def make_loader(
-    dataset: Samples,
-    collate: Collate,
-    batch_size: int,
-    seed: int,
-    train: bool,
-    workers: int = 0,
-    pin_memory: bool = False,
-    bad_files: BadFiles | None = None,
-    required: bool = True,
-    ranks: Ranks | None = None,
-) -> SampleLoader:
-    """Build the loader; call `loader.set_epoch(epoch)` before each epoch.
-
-    Args:
-        dataset: the samples.
-        collate: makes a batch of samples.
-        batch_size: samples per batch, of all ranks together; without `train` at most EVAL_BATCH_SIZE.
-        seed: of order and augmentation, 0 or more.
-        train: shuffle, and drop the last incomplete batch unless it is the only one; each rank gets its share of every
-            batch. Otherwise ranks take turns at whole batches, which are the same for any number of ranks.
-        workers: processes that decode; 0: this process.
-        pin_memory: speed up copies to a GPU.
-        bad_files: counts samples that cannot be read; None: the first one is an error.
-        required: refuse a pass in which no sample can be read.
-        ranks: the processes that divide the work; None: all there are.
-    Returns:
-        Batches as from `collate`, with "number" and "size".
-
-    Raises:
-        UserError: a batch is too small to be shared.
-    """
-    ranks = distributed.ranks() if ranks is None else ranks
-    batch_size = batch_size if train else min(batch_size, EVAL_BATCH_SIZE)
-    if train and (smallest := min(batch_size, len(dataset))) < ranks.count:
-        expected = f"expected batches of at least {ranks.count} samples, one for each process"
-        raise UserError(f"--batchsize {batch_size}: {expected}, found {smallest}")
-    whole = train and len(dataset) >= batch_size
-    return SampleLoader(
-        dataset,
-        SeededBatches(len(dataset), batch_size, seed, shuffle=train, whole=whole, ranks=ranks, shares=train),
-        least=min(2, batch_size) if train else 1,  # batch norm cannot learn from a batch of one
-        bad_files=bad_files or BadFiles(None),
-        required=required,
-        collate=collate,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        persistent_workers=workers > 0,
-        worker_init_fn=ignore_signals,
-        generator=torch.Generator().manual_seed(seed),  # else each epoch takes a number from the global generator
-    )

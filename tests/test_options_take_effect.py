@@ -41,7 +41,7 @@ def seen(monkeypatch, in_work) -> Seen:
     for name in ("CosineAnnealingWarmRestarts", "OneCycleLR", "LambdaLR"):
         wrap(monkeypatch, built, "torch.optim.lr_scheduler", name)
     wrap(monkeypatch, built, "datasets.detection.detection_data", "DetectionTransform")
-    wrap(monkeypatch, built, "datasets.data_module", "make_loader")
+    wrap(monkeypatch, built, "datasets.data_module", "SampleLoader")
     wrap(monkeypatch, built, "commands.run", "pick_compute")
     for place in ("tasks.detection.build", "tasks.detection.pretrain"):
         wrap(monkeypatch, built, place, "FusionDetector")
@@ -61,7 +61,7 @@ def check_data_and_run(seen: Seen) -> None:
     for t in augmented:
         assert (t.hflip, t.scale_jitter, t.image_size) == (0.25, (0.5, 2.0), (96, 64))
         assert t.photometry["rgb"].brightness == (0.6, 1.4)
-    for loader in seen["make_loader"]:
+    for loader in seen["SampleLoader"]:
         assert (loader.batches.batch_size, loader.num_workers, loader.batches.seed) == (4, 1, 11)
     assert {c.clip_grad for c in seen["pick_compute"]} == {2.0}
     model = seen["FusionDetector"][-1]
@@ -97,7 +97,7 @@ def test_found_options(seen, tiny_flir, tiny_config):
     argv += ["--modality_dropout", "0.3"]
     assert found([*argv, "--random_genotype", "3", "--steps", "1", "--node_steps", "2"]) == 0
     check_data_and_run(seen)
-    dropout = {loader.batches.whole: loader.dataset.dataset.dropout for loader in seen["make_loader"]}
+    dropout = {loader.batches.whole: loader.dataset.dataset.dropout for loader in seen["SampleLoader"]}
     assert dropout == {True: 0.3, False: 0.0}  # in training, and on val
     check_weights(seen, steps_per_epoch=2)
     fusion = seen["FusionDetector"][-1].fusions[0]
@@ -168,7 +168,7 @@ def test_accumulation_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_pat
     for main, extra in ((search, []), (found, ["--baseline", "sum"])):
         assert main([*argv, *extra]) == 0
         assert main([*argv, *extra, "--dry_run"]) == 0
-        loader = next(loader for loader in reversed(seen["make_loader"]) if loader.batches.whole)
+        loader = next(loader for loader in reversed(seen["SampleLoader"]) if loader.batches.whole)
         assert len(loader) == {search: 3, found: 5}[main]
         assert f"steps_per_epoch: {2 if main is search else 3}" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)

@@ -27,19 +27,13 @@ class CorruptedImages(Dataset):
     """
 
     def __init__(self, dataset: DetectionDataset, kind: str, seed: int):
-        self.dataset, self.kind, self.seed = dataset, kind, seed
+        self.dataset, self.kind, self.seed, self.records = dataset, kind, seed, dataset.records
         # A frozen sensor repeats the first image.
         self.stuck = dataset.images(0) if kind == FROZEN else None
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def name_of(self, index: int) -> str:
-        return self.dataset.name_of(index)
-
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         """Return a sample with "versions": by severity (0: clean), the images by modality, uint8 (channels, H, W)."""
-        record, clean = self.dataset.records[key[0]], self.dataset.images(key)
+        record, clean = self.records[key[0]], self.dataset.images(key)
         versions = {severity: self._corrupted(clean, record, severity) for severity in self.severities}
         boxes_xyxy, labels = torch.tensor(record.boxes_xyxy), torch.tensor(record.labels)
         placed = {

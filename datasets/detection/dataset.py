@@ -127,9 +127,6 @@ class DetectionDataset(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def name_of(self, index: int) -> str:
-        return self.records[index].name
-
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         """Return one sample.
 

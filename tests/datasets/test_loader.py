@@ -14,7 +14,7 @@ from datasets.detection.collate import collate, collate_targets
 from datasets.detection.dataset import DetectionDataset
 from datasets.detection.opening import open_data_set
 from datasets.detection.transforms import DetectionTransform
-from datasets.loader import make_loader
+from datasets.loader import LoaderOptions, SampleLoader
 from tests.thread_ranks import together
 from tests.tiny_data import make_tiny_flir
 from utils.distributed import Ranks
@@ -26,6 +26,12 @@ def dataset(tmp_path_factory):
     data = open_data_set(make_tiny_flir(tmp_path_factory.mktemp("tiny")))
     transform = DetectionTransform((64, 64), data.fill, train=True, scale_jitter=(0.7, 1.4), photometric=0.3)
     return DetectionDataset(data.records["train"], transform, data.channels)
+
+
+def make_loader(dataset, collate, batch_size, seed, train, workers=0, pin_memory=False, *counted, **ranks):
+    return SampleLoader(
+        dataset, collate, LoaderOptions(batch_size, seed, workers, pin_memory), train, *counted, **ranks
+    )
 
 
 def read(loader, epoch: int) -> list[dict]:

@@ -7,7 +7,7 @@ import torch
 
 from datasets.bad_files import BadFiles
 from datasets.detection.collate import collate
-from datasets.loader import make_loader
+from datasets.loader import LoaderOptions, SampleLoader
 from engine.bilevel import Bilevel, search
 from engine.compute import Compute
 from engine.epochs import train
@@ -104,6 +104,7 @@ def test_weights_and_logits_take_groups_in_turn(alternate, order):
 def test_a_batch_that_is_left_out_leaves_no_gap_in_a_group(dataset):  # noqa: F811
     bad = BadFiles(2)
     bad.log = lambda line: None
-    loader = make_loader(damaged(dataset, 2, 7), collate, 2, 1, True, 0, False, bad)  # a batch of one is left out
+    options = LoaderOptions(2, seed=1)
+    loader = SampleLoader(damaged(dataset, 2, 7), collate, options, True, bad)  # a batch of one is left out
     assert [len(group) for group in groups_of(loader, 2)] == [2, 2]
     assert len(loader) == 6
