@@ -42,12 +42,10 @@ class Store:
 
     def __init__(self, shapes: Shapes, dtype: torch.dtype):
         self.shapes, self.dtype = shapes, dtype
+        self.sizes = [math.prod(shape) for shape in shapes]
+        self.record_bytes = sum(self.sizes) * dtype.itemsize
         self.slots: dict[str, tuple[int, int]] = {}  # of a key: its region, and its place in there
         self.regions: list[Tensor] = []
-
-    @property
-    def record_bytes(self) -> int:
-        return sum(math.prod(shape) for shape in self.shapes) * self.dtype.itemsize
 
     def __contains__(self, key: str) -> bool:
         return key in self.slots
@@ -57,8 +55,7 @@ class Store:
         region, place = self.slots[key]
         start = place * self.record_bytes
         numbers = self.regions[region][start : start + self.record_bytes].view(self.dtype)
-        flat = numbers.split([math.prod(shape) for shape in self.shapes])
-        return [part.view(shape) for part, shape in zip(flat, self.shapes)]
+        return [part.view(shape) for part, shape in zip(numbers.split(self.sizes), self.shapes)]
 
     def note(self, keys: list[str]) -> None:
         """Count records that other ranks have added as present; they can be read after the block of `writing`."""
@@ -89,41 +86,36 @@ class MemoryStore(Store):
         Raises:
             UserError: the system has no memory that ranks can share.
         """
-        if ranks.count > 1 and not hasattr(os, "memfd_create"):
-            raise UserError("--cache_features ram: expected Linux where several processes share it: use disk")
         self.size, self.added = count * self.record_bytes, []
-        file = os.memfd_create("features") if ranks.count > 1 else -1  # has no name that a kill could leave behind
-        try:
-            if ranks.count > 1:
-                os.ftruncate(file, self.size)  # pages are taken as they are written
-            self.own = torch.frombuffer(mmap.mmap(file, self.size), dtype=torch.uint8)
-            self.regions = [self.own]
+        if ranks.count == 1:
+            self.regions = [self._map(-1)]
             yield
-            if ranks.count > 1:
-                self._join(ranks, file)
-        finally:
-            if file >= 0:
-                os.close(file)
+            return
+        if not hasattr(os, "memfd_create"):
+            raise UserError("--cache_features ram: expected Linux where several processes share it: use disk")
+        with open(os.memfd_create("features"), "r+b") as file:  # has no name that a kill could leave behind
+            file.truncate(self.size)  # pages are taken as they are written
+            self.regions = [self._map(file.fileno())]
+            yield
+            self._join(ranks, file.fileno())
 
     def _join(self, ranks: Ranks, file: int) -> None:
         """Map the regions of all ranks."""
-        each = ranks.gather((os.getpid(), file, self.added))
         self.regions, self.slots = [], {}
-        for number, (process, descriptor, keys) in enumerate(each):
-            shared = number != ranks.number
-            self.regions.append(self._map(f"/proc/{process}/fd/{descriptor}") if shared else self.own)
+        for number, (process, descriptor, keys) in enumerate(ranks.gather((os.getpid(), file, self.added))):
+            with open(f"/proc/{process}/fd/{descriptor}", "r+b") as region:
+                self.regions.append(self._map(region.fileno()))
             self.slots |= {key: (number, place) for place, key in enumerate(keys)}
         ranks.barrier()  # until then the files are open
 
-    def _map(self, path: str) -> Tensor:
-        with open(path, "r+b") as file:
-            return torch.frombuffer(mmap.mmap(file.fileno(), self.size), dtype=torch.uint8)
+    def _map(self, file: int) -> Tensor:
+        return torch.frombuffer(mmap.mmap(file, self.size), dtype=torch.uint8)
 
     def add(self, records: dict[str, list[Tensor]]) -> None:
         """Keep records under their keys; UserError where a number does not fit into the type."""
         for key, maps in records.items():
             start = len(self.added) * self.record_bytes
-            self.own[start : start + self.record_bytes] = self._to_bytes(maps)
+            self.regions[0][start : start + self.record_bytes] = self._to_bytes(maps)
             self.slots[key] = (0, len(self.added))
             self.added.append(key)
 
@@ -144,12 +136,12 @@ class DiskStore(Store):
     def open(self) -> None:
         """Read what is there now; what an interrupted writer left half done does not count."""
         self.slots, self.regions = {}, []
-        for data, index in self._all_files():
-            keys = self._whole(data, index)
-            if keys:
-                size = len(keys) * self.record_bytes
-                self.slots |= {key: (len(self.regions), place) for place, key in enumerate(keys)}
-                self.regions.append(torch.from_file(str(data), shared=False, size=size, dtype=torch.uint8))
+        with self._faults_named():
+            whole = {data: keys for data, index in self._all_files() if (keys := self._whole(data, index))}
+        for number, (data, keys) in enumerate(whole.items()):
+            size = len(keys) * self.record_bytes
+            self.slots |= {key: (number, place) for place, key in enumerate(keys)}
+            self.regions.append(torch.from_file(str(data), shared=False, size=size, dtype=torch.uint8))
 
     @contextlib.contextmanager
     def writing(self, count: int, log: Callable[[str], None], ranks: Ranks = SINGLE_PROCESS) -> Iterator[None]:
@@ -183,7 +175,12 @@ class DiskStore(Store):
             self.folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(self.folder, log, "another process"))
             for data, index in self._all_files():
-                self._cut(data, index)
+                keys = self._whole(data, index)
+                sizes = {index: sum(len(key) + 1 for key in keys), data: len(keys) * self.record_bytes}
+                for path, size in sizes.items():
+                    with open(path, "ab") as file:
+                        fcntl.flock(file, fcntl.LOCK_EX)  # behind a rank of a job whose first one has been killed
+                        file.truncate(size)
 
     @property
     def busy(self) -> bool:
@@ -192,24 +189,14 @@ class DiskStore(Store):
 
     def _all_files(self) -> list[tuple[Path, Path]]:
         """Return the files of this rank, and of all that have added records here."""
-        with self._faults_named():
-            ends = {path.stem.removeprefix("index") for path in self.folder.glob("index*.txt")} | {""}
+        ends = {path.stem.removeprefix("index") for path in self.folder.glob("index*.txt")} | {""}
         return [self.files(int(end[1:] or 0)) for end in sorted(ends) if end == "" or end[1:].isdecimal()]
 
     def _whole(self, data: Path, index: Path) -> list[str]:
         """Return the keys of the whole records; a byte that is not ASCII makes a key that no record has."""
-        with self._faults_named():
-            text = index.read_text(encoding="ascii", errors="replace") if index.exists() else ""
-            count = data.stat().st_size // self.record_bytes if data.exists() else 0
+        text = index.read_text(encoding="ascii", errors="replace") if index.exists() else ""
+        count = data.stat().st_size // self.record_bytes if data.exists() else 0
         return text.split("\n")[:-1][:count]
-
-    def _cut(self, data: Path, index: Path) -> None:
-        """Cut off what an interrupted writer left half done."""
-        keys = self._whole(data, index)
-        for path, size in ((index, sum(len(key) + 1 for key in keys)), (data, len(keys) * self.record_bytes)):
-            with open(path, "ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # behind a rank of a job whose first one has been killed
-                file.truncate(size)
 
     @contextlib.contextmanager
     def _faults_named(self) -> Iterator[None]:
@@ -222,9 +209,19 @@ class DiskStore(Store):
     def add(self, records: dict[str, list[Tensor]]) -> None:
         """Append records; UserError where the disk is full, which leaves those before, or as for memory."""
         content = [self._to_bytes(maps).numpy().tobytes() for maps in records.values()]
-        data, index = self.files(self.number)
-        _write(data, *content)
-        _write(index, "".join(f"{key}\n" for key in records).encode("ascii"))
+        lines = [f"{key}\n".encode("ascii") for key in records]
+        for path, more in zip(self.files(self.number), (content, lines)):
+            try:
+                with open(path, "ab") as file:
+                    file.writelines(more)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise UserError(
+                    f"{path}: expected room for cached features, found: {error.strerror}; what is there stays usable: "
+                    "make room, or use --cache_dir, --cache_level encoder, --cache_dtype bfloat16, or --cache_features "
+                    "off"
+                ) from None
         self.note(list(records))
 
     def __getstate__(self) -> dict:
@@ -233,20 +230,6 @@ class DiskStore(Store):
     def __setstate__(self, state: dict) -> None:
         """Open the files anew in a spawned process."""
         self.__init__(**state)
-
-
-def _write(path: Path, *content: bytes) -> None:
-    """Append and wait for the disk."""
-    try:
-        with open(path, "ab") as file:
-            file.writelines(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UserError(
-            f"{path}: expected room for cached features, found: {error.strerror}; what is there stays usable: make "
-            "room, or use --cache_dir, --cache_level encoder, --cache_dtype bfloat16, or --cache_features off"
-        ) from None
 
 
 AnyStore = MemoryStore | DiskStore
