@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from utils.errors import UserError, short
+from utils.untrusted import checked, is_names
 
 PARTS = ("train", "arch", "val")
 BLOCKED = "train/arch/val"
 PAPER = "paper: test used as val"
 DEV = "paper: dev used as arch and val"
 OVERFIT = "overfit: learned pairs used as val"
+# Of each protocol, the parts that have no name in common.
+DISJOINT = {BLOCKED: PARTS, PAPER: ("train", "val"), DEV: ("train", "val"), OVERFIT: ("train",)}
 MAX_BLOCK = 32  # frames; shorter for small sets, so that each has about 20 blocks or more to deal out
 
 
@@ -49,10 +52,8 @@ class Split:
         split = cls(data.get("seed"), data.get("protocol"), data.get("parts"))
         _check_fields(split, source)
         _check_disjoint(split, source)
-        if data.get("hash") != split.hash:
-            raise UserError(
-                f"{source}: hash: expected {split.hash} from the names in it, found {short(data.get('hash'))}"
-            )
+        expected = f"{split.hash} from the names in it"
+        checked(data.get("hash"), lambda written: written == split.hash, expected, f"{source}: hash")
         return split
 
 
@@ -154,24 +155,21 @@ def _number_key(name: str) -> tuple[list[str | int], str]:
 
 
 def _check_fields(split: Split, source: str) -> None:
-    if split.protocol not in (BLOCKED, PAPER, DEV, OVERFIT):
-        expected = f"{BLOCKED!r}, {PAPER!r}, {DEV!r} or {OVERFIT!r}"
-        raise UserError(f"{source}: protocol: expected {expected}, found {short(split.protocol)}")
-    if (type(split.seed) is int) != (split.protocol == BLOCKED):
-        expected = "an integer" if split.protocol == BLOCKED else "null"
-        raise UserError(f"{source}: seed: expected {expected}, found {short(split.seed)}")
+    protocols = f"{BLOCKED!r}, {PAPER!r}, {DEV!r} or {OVERFIT!r}"
+    checked(split.protocol, lambda protocol: protocol in list(DISJOINT), protocols, f"{source}: protocol")
+    seeded = split.protocol == BLOCKED
+    expected = "an integer" if seeded else "null"
+    checked(split.seed, lambda seed: (type(seed) is int) == seeded, expected, f"{source}: seed")
     if not isinstance(split.parts, dict) or set(split.parts) != set(PARTS):
         found = sorted(split.parts) if isinstance(split.parts, dict) else split.parts
         raise UserError(f"{source}: parts: expected {', '.join(PARTS)}, found {short(found)}")
     for part, names in split.parts.items():
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{source}: parts.{part}: expected a list of file names, found {short(names)}")
+        checked(names, is_names, "a list of file names", f"{source}: parts.{part}")
 
 
 def _check_disjoint(split: Split, source: str) -> None:
-    parts = {BLOCKED: PARTS, PAPER: ("train", "val"), DEV: ("train", "val"), OVERFIT: ("train",)}[split.protocol]
     owner = {}
-    for part in parts:
+    for part in DISJOINT[split.protocol]:
         for name in split.parts[part]:
             if name in owner:
                 raise UserError(f"{source}: parts.{part}: expected each name once, found {name} also in {owner[name]}")

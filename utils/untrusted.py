@@ -81,6 +81,18 @@ def _field(keys: tuple | None) -> str:
     return f": field {'.'.join(names[: -SHOWN_KEYS - 1 : -1])}{'...' * (len(names) > SHOWN_KEYS)}" if names else ""
 
 
+def checked(value: Any, fits: Callable[[Any], bool], expected: str, place: str) -> Any:
+    """Return a value that fits; UserError otherwise, which begins with the place, the names of file and field."""
+    if not fits(value):
+        raise UserError(f"{place}: expected {expected}, found {short(value)}")
+    return value
+
+
+def is_names(value: Any) -> bool:
+    """Return whether a value is a list of texts, at least one."""
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader without what configs do not need: anchors, merged mappings, dates, tags, keys there twice.
 
@@ -239,10 +251,7 @@ def options_from_run(
 
 def check_option(name: str, value: Any, source: str) -> Any:
     """Return the value of an option in a file; UserError where the option cannot have it."""
-    fits, expected = INHERITED[name]
-    if not fits(value):
-        raise UserError(f"{source}: {name}: expected {expected}, found {short(value)}")
-    return value
+    return checked(value, *INHERITED[name], f"{source}: {name}")
 
 
 def check_fields(state: dict, source: str, *, options: Iterable[str], fields: dict[str, Check]) -> None:

@@ -84,7 +84,7 @@ def locate_flir_aligned(folder: Path, subset: str = "") -> Source:
         aliases=ALIASES,
         lists=lists,
         layout=_remark(folder, name),
-        names={"rgb": lambda name: name.replace("PreviewData", "RGB")},
+        names={"rgb": ("PreviewData", "RGB")},
     )
 
 

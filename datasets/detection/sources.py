@@ -1,6 +1,5 @@
 """Where the files of a data set lie. A data set file (`flir_aligned.py`, `voc_coco.py`, ...) gives a `Source`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,8 +36,8 @@ class Source:
         layout: which of the known forms was found, in words.
         channels: of the images of each modality: 3 in colours, 1 in grey.
         annotated: the modality whose image names the annotations have; None: the only one.
-        names: by modality, what turns the annotated name into the image's, both with folders and without suffix;
-            modalities that are not in it have the annotated name.
+        names: by modality, (old, new): `old` in the annotated name is `new` in the image's, both with folders and
+            without suffix; modalities that are not in it have the annotated name.
         normalization: (mean of 3, standard deviation of 3) in 0..1 of modalities that have their own.
         thermal_counts: 16-bit values that become black and white, see `images.read_thermal`.
         names_repeat: lists may use one name for different images, which are then distinguished by their list.
@@ -52,7 +51,7 @@ class Source:
     layout: str
     channels: dict[str, int] = field(default_factory=lambda: dict(CHANNELS))
     annotated: str | None = "thermal"
-    names: dict[str, Callable[[str], str]] = field(default_factory=dict)
+    names: dict[str, tuple[str, str]] = field(default_factory=dict)
     normalization: Normalization = field(default_factory=dict)
     thermal_counts: Counts | None = None
     names_repeat: bool = False
@@ -64,7 +63,7 @@ class Source:
 
     def image_name(self, modality: str, annotated: str) -> str:
         """Return the name of the image of a modality from the annotated name."""
-        return self.names[modality](annotated) if modality in self.names else annotated
+        return annotated.replace(*self.names[modality]) if modality in self.names else annotated
 
     def prefix(self, origin: str) -> str:
         """Return what is put before the names of a list."""

@@ -18,10 +18,6 @@ FORMS = {  # thermal folder, RGB folder, file names of both, rules for both: FLI
 }
 
 
-def renaming(rule: tuple[str, ...]):
-    return (lambda name: name.replace(*rule)) if rule else (lambda name: name)
-
-
 @pytest.fixture(params=FORMS)
 def form(request):
     return FORMS[request.param]
@@ -48,7 +44,7 @@ def make_source(folder: Path, form: tuple) -> Source:
         for modality in folders:
             for number in numbers:
                 touch(place(folder, form, origin, modality, number))
-    names = {"thermal": renaming(form[4]), "rgb": renaming(form[5])}
+    names = {modality: rule for modality, rule in (("thermal", form[4]), ("rgb", form[5])) if rule}
     return Source("own", folder, ("person",), {}, lists, "a test's", names=names)
 
 
@@ -89,8 +85,8 @@ def test_a_list_that_cannot_be_read_says_nothing_of_its_folders(tmp_path, form):
 def test_names_that_neither_modality_bears_give_nothing(tmp_path):
     form = ("ir", "vis", "{}_ir.png", "{}_vis.png", ("FLIR", "FLIR"), ())
     source = make_source(tmp_path, form)
-    replaced = {"thermal": lambda name: f"{name}_ir", "rgb": lambda name: f"{name}_vis"}
-    touch(tmp_path / "ir" / "FLIR_90_ir.png")
+    replaced = {"thermal": ("FLIR", "ir_FLIR"), "rgb": ("FLIR", "vis_FLIR")}
+    touch(tmp_path / "ir" / "ir_FLIR_90.png")
     other = Source("own", tmp_path, ("person",), {}, source.lists, "a test's", names=replaced)
     assert unlisted_files(other) == ([], [])
 
