@@ -26,25 +26,36 @@ class Layout:
     """A way the files lie: `lists` gives the data set's word for each of our lists.
 
     Args:
-        annotations: the path of a list's COCO file, with its {word}.
+        annotations: the path of a list's file, with its {word}: COCO, or names of images with Pascal VOC files.
         subset: "day" or "night", where the lists hold such pairs alone.
+        below: the folder that all of it may lie in.
     """
 
     annotations: str
     lists: dict[str, str]
     subset: str = ""
+    below: str = ""
 
     def files(self) -> dict[str, str]:
         return {origin: self.annotations.format(word) for origin, word in self.lists.items()}
 
+    def base(self, folder: Path) -> Path:
+        return folder / self.below if (folder / self.below).is_dir() else folder
+
+    def is_whole(self, folder: Path) -> bool:
+        return all((self.base(folder) / file).is_file() for file in self.files().values())
+
     def image_list(self, folder: Path, origin: str) -> ImageList:
-        word = self.lists[origin]
+        word, path = self.lists[origin], self.base(folder) / self.files()[origin]
+        if path.suffix == ".txt":
+            files = {name: path.parent / "Annotations" / f"{name}.xml" for name in read_names(path, _thermal_name)}
+            return ImageList(path, dict.fromkeys(CHANNELS, path.parent / "JPEGImages"), files)
         folders = {m: folder / f"images_{m}_{word}" / "data" for m in CHANNELS}
         for modality in CHANNELS:
             subset_folder = folder / f"images_{modality}_{word}_{self.subset}" / "data"
             if self.subset and subset_folder.is_dir():
                 folders[modality] = subset_folder
-        return ImageList(folder / self.files()[origin], folders)
+        return ImageList(path, folders)
 
 
 TWO_LISTS, THREE_LISTS = "1", "1 in three lists"
@@ -57,8 +68,8 @@ LAYOUTS = {
     "1, night": Layout("images_thermal_{}_night/night_flir.json", IN_TWO, "night"),
     "2, day": Layout("meta/thermal/day_flir_{}.json", {"train": "train", "test": "test"}, "day"),
     "2, night": Layout("meta/thermal/night_flir_{}.json", {"train": "train", "test": "test"}, "night"),
+    "3": Layout("align_{}.txt", {"train": "train", "test": "validation"}, below="align"),
 }
-ALIGN = {"train": "align_train.txt", "test": "align_validation.txt"}  # layout 3, in the folder or in align/ below it
 
 
 def locate_flir_aligned(folder: Path, subset: str = "") -> Source:
@@ -73,31 +84,27 @@ def locate_flir_aligned(folder: Path, subset: str = "") -> Source:
         UserError: the folder has no known layout, or two.
     """
     name = _recognise(folder, subset)
-    if name == "3":
-        lists = _align_lists(_align_folder(folder))
-    else:
-        lists = {origin: LAYOUTS[name].image_list(folder, origin) for origin in LAYOUTS[name].lists}
+    layout = LAYOUTS[name]
+    beside = name == TWO_LISTS and LAYOUTS[THREE_LISTS].is_whole(folder)
     return Source(
         name=f"flir_aligned_{subset}" if subset else "flir_aligned",
         folder=folder,
         classes=CLASSES,
         aliases=ALIASES,
-        lists=lists,
-        layout=_remark(folder, name),
+        lists={origin: layout.image_list(folder, origin) for origin in layout.lists},
+        layout=f"{name} (its three lists are there as well and are not read)" if beside else name,
         names={"rgb": ("PreviewData", "RGB")},
     )
 
 
 def _recognise(folder: Path, subset: str) -> str:
-    whole = {name: layout.subset for name, layout in LAYOUTS.items() if _is_whole(folder, layout)}
-    if all((_align_folder(folder) / file).is_file() for file in ALIGN.values()):
-        whole["3"] = ""
+    whole = {name: layout.subset for name, layout in LAYOUTS.items() if layout.is_whole(folder)}
     wanted = [name for name, hours in whole.items() if hours == subset] or (list(whole) if not subset else [])
     if {TWO_LISTS, THREE_LISTS} <= set(wanted):
         wanted.remove(THREE_LISTS)
     if not wanted:
-        names = [name for name, layout in LAYOUTS.items() if layout.subset == subset] + ([] if subset else ["3"])
-        layouts = "; ".join([_in_words(name) for name in names] + ([] if subset else ["day or night lists of 1 or 2"]))
+        names = [_in_words(name) for name, layout in LAYOUTS.items() if layout.subset == subset]
+        layouts = "; ".join(names + ([] if subset else ["day or night lists of 1 or 2"]))
         expected = f"{subset} lists of FLIR-Aligned" if subset else "a known layout of FLIR-Aligned"
         raise UserError(f"{folder}: expected {expected} ({layouts}), found {_found(folder)}")
     if len(wanted) > 1:
@@ -108,13 +115,8 @@ def _recognise(folder: Path, subset: str) -> str:
     return wanted[0]
 
 
-def _is_whole(folder: Path, layout: Layout) -> bool:
-    return all((folder / file).is_file() for file in layout.files().values())
-
-
 def _in_words(name: str) -> str:
-    files = ALIGN if name == "3" else LAYOUTS[name].files()
-    return f"layout {name}: {', '.join(files.values())}"
+    return f"layout {name}: {', '.join(LAYOUTS[name].files().values())}"
 
 
 def _found(folder: Path) -> str:
@@ -123,27 +125,8 @@ def _found(folder: Path) -> str:
         found = sorted(os.listdir(folder))
     except OSError as error:
         raise UserError(f"{folder}: expected a FLIR-Aligned folder, found none to read ({error.strerror})") from error
-    there = sorted(file for file in wanted | set(ALIGN.values()) if (folder / file).is_file())
+    there = sorted(file for file in wanted if (folder / file).is_file())
     return f"only {', '.join(there)}" if there else ", ".join(found[:6]) or "an empty folder"
-
-
-def _remark(folder: Path, name: str) -> str:
-    beside = name == TWO_LISTS and _is_whole(folder, LAYOUTS[THREE_LISTS])
-    return f"{name} (its three lists are there as well and are not read)" if beside else name
-
-
-def _align_folder(folder: Path) -> Path:
-    inner = folder / "align"
-    return inner if inner.is_dir() else folder
-
-
-def _align_lists(folder: Path) -> dict[str, ImageList]:
-    lists = {}
-    for origin, file in ALIGN.items():
-        names = read_names(folder / file, _thermal_name)
-        xml_files = {name: folder / "Annotations" / f"{name}.xml" for name in names}
-        lists[origin] = ImageList(folder / file, dict.fromkeys(CHANNELS, folder / "JPEGImages"), xml_files)
-    return lists
 
 
 def _thermal_name(listed: str) -> str:
