@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from datasets.detection.dataset import DetectionRecord
 from utils.errors import Report, UserError, refuse, reported, short
 
 MAX_OUTSIDE_PX = 2.0  # a box may reach out of the image by this, or by the share below, whichever is more
@@ -24,23 +25,11 @@ FILE_NAME = "a file name below the image folder, with / between folders"  # what
 
 
 @dataclass(frozen=True, eq=False)
-class AnnotatedImage:
-    """One image; `boxes_xyxy` (N, 4) float32, clipped, without crowds; `labels` (N,) int64 class channels."""
-
-    image_id: str | int
-    file_name: str
-    width: int
-    height: int
-    boxes_xyxy: np.ndarray
-    labels: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class ParsedAnnotations:
     """What a reader found.
 
     Attributes:
-        images: in the file's order.
+        images: in the file's order, without paths; boxes without crowds.
         category_ids: `category_ids[k]` is the file's id of class channel k.
         ground_truth: COCO dict restricted to the classes, with the file's own boxes and areas (w * h where there is no
             area), crowds included, and annotation ids 1, 2, ...; its images keep "scene" where they have one, its
@@ -50,7 +39,7 @@ class ParsedAnnotations:
         warnings: what was left out or is odd without being wrong, one line each.
     """
 
-    images: list[AnnotatedImage]
+    images: list[DetectionRecord]
     category_ids: list[int]
     ground_truth: dict
     notes: dict[str, int | str]
@@ -101,28 +90,27 @@ def collect(
             notes["empty"] += 1
             warnings.append(f"{_given(box, image)}: no width or height: left out")
             continue
-        clipped = None
         with reported(report):
             clipped = _clip(box, image)
-        if clipped is None:
-            continue
-        if (twice := (box.image_id, channel, tuple(box.bbox))) in seen:
-            warnings.append(f"{_given(box, image)}: the same {box.name} again: kept")
-        seen.add(twice)
-        annotations.append(_evaluated(box, category_ids[channel], len(annotations) + 1))
-        changed = clipped != _corners(box.bbox)
-        notes.update(boxes=1, clipped=int(changed), crowd=int(box.crowd))
-        if not box.crowd:
-            kept[box.image_id][0].append(clipped)
-            kept[box.image_id][1].append(channel)
+            if (twice := (box.image_id, channel, tuple(box.bbox))) in seen:
+                warnings.append(f"{_given(box, image)}: the same {box.name} again: kept")
+            seen.add(twice)
+            # Ids begin at 1, since pycocotools takes a match with id 0 for none.
+            ids = {"id": len(annotations) + 1, "image_id": box.image_id, "category_id": category_ids[channel]}
+            area = box.bbox[2] * box.bbox[3] if box.area is None else box.area
+            annotations.append({**ids, "bbox": box.bbox, "area": area, "iscrowd": int(box.crowd)})
+            notes.update(boxes=1, clipped=int(clipped != _corners(box.bbox)), crowd=int(box.crowd))
+            if not box.crowd:
+                kept[box.image_id][0].append(clipped)
+                kept[box.image_id][1].append(channel)
     ground_truth = {
         "info": info,
         "images": list(images.values()),
         "annotations": annotations,
         "categories": [{"id": i, "name": name} for i, name in zip(category_ids, classes)],
     }
-    annotated = [_annotated(image, *kept[image_id]) for image_id, image in images.items()]
-    return ParsedAnnotations(annotated, category_ids, ground_truth, dict(notes), warnings)
+    records = [_record(image, *kept[image_id]) for image_id, image in images.items()]
+    return ParsedAnnotations(records, category_ids, ground_truth, dict(notes), warnings)
 
 
 def checked(place: str, item: dict, key: str, check: Callable[[Any], bool], expected: str) -> Any:
@@ -176,20 +164,19 @@ def _is_empty(bbox: list[float]) -> bool:
 
 def _clip(box: Box, image: dict) -> tuple[float, ...]:
     """Return the box clipped to the image as xyxy."""
+
+    def wrong(expected: str) -> UserError:
+        return UserError(f"{box.place}.{box.key}: expected {expected}, found {_in_words(box, image)}")
+
     if min(box.bbox[2:]) < 0:
-        raise UserError(f"{box.place}.{box.key}: expected a width and height above 0, found {_in_words(box, image)}")
+        raise wrong("a width and height above 0")
     corners, inside = _corners(box.bbox), []
     for low, high, side in ((corners[0], corners[2], image["width"]), (corners[1], corners[3], image["height"])):
         if high <= 0 or low >= side:
-            raise UserError(
-                f"{box.place}.{box.key}: expected a box that overlaps its image, found {_in_words(box, image)}"
-            )
+            raise wrong("a box that overlaps its image")
         allowed = max(MAX_OUTSIDE_PX, MAX_OUTSIDE_SHARE * side)
         if max(-low, high - side) > allowed:
-            raise UserError(
-                f"{box.place}.{box.key}: expected at most {allowed:g} px outside the image, "
-                f"found {_in_words(box, image)}"
-            )
+            raise wrong(f"at most {allowed:g} px outside the image")
         inside.append((max(low, 0), min(high, side)))
     return inside[0][0], inside[1][0], inside[0][1], inside[1][1]
 
@@ -207,14 +194,7 @@ def _given(box: Box, image: dict) -> str:
     return f"{box.place}.{box.key}: {_in_words(box, image)}"
 
 
-def _evaluated(box: Box, category_id: int, number: int) -> dict:
-    """Return the annotation for evaluation. Ids begin at 1, since pycocotools takes a match with id 0 for none."""
-    area = box.bbox[2] * box.bbox[3] if box.area is None else box.area
-    ids = {"id": number, "image_id": box.image_id, "category_id": category_id}
-    return {**ids, "bbox": box.bbox, "area": area, "iscrowd": int(box.crowd)}
-
-
-def _annotated(image: dict, boxes: list, labels: list) -> AnnotatedImage:
+def _record(image: dict, boxes: list, labels: list) -> DetectionRecord:
     boxes_xyxy = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
     labels = np.asarray(labels, dtype=np.int64)
-    return AnnotatedImage(image["id"], image["file_name"], image["width"], image["height"], boxes_xyxy, labels)
+    return DetectionRecord(image["id"], image["file_name"], {}, image["width"], image["height"], boxes_xyxy, labels)

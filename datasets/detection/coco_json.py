@@ -18,6 +18,7 @@ from datasets.detection.annotations import (
     collect,
     is_file_name,
     is_int,
+    is_list,
     is_name,
     is_number,
     is_side,
@@ -56,19 +57,19 @@ def read_coco(path: Path) -> dict:
     """Read a JSON file that holds an object; UserError where it does not."""
     try:
         text = plain_file(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: expected a COCO annotation file, found none to read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected JSON in UTF-8, found other bytes at position {error.start}") from error
-    except ValueError as error:  # a path that no file can have
-        raise UserError(f"{path}: expected a COCO annotation file, found none to read ({error})") from error
+    except (OSError, ValueError) as error:  # the latter: a path that no file can have
+        reason = getattr(error, "strerror", error)
+        raise UserError(f"{path}: expected a COCO annotation file, found none to read ({reason})") from error
     if not text.strip():
         raise UserError(f"{path}: expected COCO JSON, found an empty file")
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: expected whole COCO JSON, found text that stops making sense at line {error.lineno}, "
-                        f"column {error.colno} of {len(text)} characters ({error.msg})") from error  # fmt: skip
+        place = f"line {error.lineno}, column {error.colno} of {len(text)} characters ({error.msg})"
+        expected = "expected whole COCO JSON, found text that stops making sense"
+        raise UserError(f"{path}: {expected} at {place}") from error
     except (RecursionError, ValueError) as error:  # lists nested too deeply, numbers of thousands of digits
         raise UserError(f"{path}: expected COCO JSON, found what cannot be read ({error})") from None
     if not isinstance(data, dict):
@@ -91,15 +92,13 @@ def _read_images(path: Path, items: list[dict], report: Report) -> tuple[dict[st
     """
     images, file_names, faulty = {}, set(), set()
     for number, item in enumerate(items):
-        image = None
         with reported(report):
             image = _read_image(f"{path}: images[{number}]", item, images, file_names)
-        if image is not None:
             file_names.add(image["file_name"])
             images[image["id"]] = image
-        else:
-            # Boxes of it may name it by its id, or, where that is what is wrong, by its file.
-            faulty |= {i for i in (item.get("id"), _stem(item)) if _is_id(i) and i not in images}
+            continue
+        # Boxes of it may name it by its id, or, where that is what is wrong, by its file.
+        faulty |= {i for i in (item.get("id"), _stem(item)) if _is_id(i) and i not in images}
     if not items:
         raise UserError(f"{path}: images: expected at least one image, found none")
     return images, faulty
@@ -148,20 +147,15 @@ def _boxes(
     reported_ids = set(faulty)
     lost = Counter(i["image_id"] for i in items if _is_id(i.get("image_id")) and i["image_id"] not in images)
     for number, item in enumerate(items):
-        image_id = item.get("image_id")
-        if _is_id(image_id) and image_id in lost:
-            if image_id not in reported_ids:
-                reported_ids.add(image_id)  # many boxes of one image that is not listed are one fault
-                place = f"{path}: annotations[{number}].image_id"
-                boxes = f"{lost[image_id]} box{'es' * (lost[image_id] > 1)}"
-                expected = f"expected the id of a listed image, found {short(image_id)} ({boxes})"
-                report(UserError(f"{place}: {expected}"))
-            continue
-        box = None
-        with reported(report):
-            box = _read_box(f"{path}: annotations[{number}]", item, names)
-        if box is not None:
-            yield box
+        place, image_id = f"{path}: annotations[{number}]", item.get("image_id")
+        if not (_is_id(image_id) and image_id in lost):
+            with reported(report):
+                yield _read_box(place, item, names)
+        elif image_id not in reported_ids:
+            reported_ids.add(image_id)  # many boxes of one image that is not listed are one fault
+            boxes = f"{lost[image_id]} box{'es' * (lost[image_id] > 1)}"
+            expected = f"expected the id of a listed image, found {short(image_id)} ({boxes})"
+            report(UserError(f"{place}.image_id: {expected}"))
 
 
 def _read_box(place: str, item: dict, names: dict[int, str]) -> Box:
@@ -187,4 +181,4 @@ def _is_id(value: Any) -> bool:
 
 
 def _is_bbox(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+    return is_list(value, is_number, 4)

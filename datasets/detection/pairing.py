@@ -6,10 +6,11 @@ Image suffixes are not compared, since they differ between modalities and from t
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from datasets.detection.annotations import FILE_NAME, AnnotatedImage, is_file_name
+from datasets.detection.annotations import FILE_NAME, is_file_name
 from datasets.detection.dataset import DetectionRecord
 from datasets.detection.sources import Source
 from datasets.images import SUFFIXES
@@ -58,7 +59,7 @@ def image_names(folder: Path) -> list[str]:
 
 
 def find_images(
-    source: Source, origin: str, images: list[AnnotatedImage], report: Report = refuse
+    source: Source, origin: str, images: list[DetectionRecord], report: Report = refuse
 ) -> list[DetectionRecord]:
     """Find the files of each annotated image by name.
 
@@ -84,9 +85,7 @@ def find_images(
             found = {m: _find(source, m, folders[m], image.file_name, look_up) for m in source.modalities}
             _check_paths(claimed, found, image.file_name)
             file_name = source.prefix(origin) + _with_suffix(image.file_name, found[source.modalities[0]])
-            paths = {modality: found[modality] for modality in source.channels}
-            boxes = {"boxes_xyxy": image.boxes_xyxy, "labels": image.labels}
-            records.append(DetectionRecord(image.image_id, file_name, paths, image.width, image.height, **boxes))
+            records.append(replace(image, file_name=file_name, paths={m: found[m] for m in source.channels}))
     return records
 
 
