@@ -7,21 +7,18 @@ is decoded; there the last one was always zeros.
 Shapes: T sampled frames, H, W size of a frame.
 """
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
-from av.container import InputContainer
 from torch import Tensor
 
-from datasets.classification.video import CODECS, QUALITY
+from datasets.classification.video import CODECS, QUALITY, opened
 from utils.errors import UserError
-from utils.untrusted import plain_file
 
 Crop = tuple[float, float]  # where it begins and ends, as shares of the clip
 WHOLE: Crop = (0.0, 1.0)
@@ -72,9 +69,14 @@ def read_frames(path: str, choose: Callable[[int], Sequence[int]]) -> Tensor:
         UserError: no video, or one that ends or stops making sense before the last of the frames.
     """
     num_frames = _num_frames(path)
-    numbers = choose(num_frames)
-    with _opened(path) as container:
-        pixels = _decode(container, set(numbers))
+    numbers, pixels = choose(num_frames), {}
+    with opened(path) as container:
+        container.streams.video[0].codec_context.thread_count = 1  # loaders have a process per core
+        for number, frame in enumerate(container.decode(video=0)):
+            if number in numbers and not frame.is_corrupt:
+                pixels[number] = frame.to_ndarray(format="rgb24")
+            if number >= max(numbers):
+                break
     if missing := set(numbers) - set(pixels):
         raise UserError(f"{path}: expected a video of {num_frames} frames, found one whose frame {min(missing)} is cut")
     return torch.from_numpy(np.stack([pixels[number] for number in numbers])).permute(3, 0, 1, 2).contiguous()
@@ -82,7 +84,7 @@ def read_frames(path: str, choose: Callable[[int], Sequence[int]]) -> Tensor:
 
 def frame_size(path: str) -> tuple[int, int]:
     """Return (H, W) of a video; UserError where it is none."""
-    with _opened(path) as container:
+    with opened(path) as container:
         return container.streams.video[0].height, container.streams.video[0].width
 
 
@@ -107,34 +109,8 @@ def write_video(path: Path, frames: Iterable[av.VideoFrame], size: tuple[int, in
 
 def _num_frames(path: str) -> int:
     """Return the number of frames in the header, or without one the number of packets."""
-    with _opened(path) as container:
+    with opened(path) as container:
         found = container.streams.video[0].frames or sum(packet.size > 0 for packet in container.demux(video=0))
     if not found:
         raise UserError(f"{path}: expected a video, found one without frames")
     return found
-
-
-def _decode(container: InputContainer, wanted: set[int]) -> dict[int, np.ndarray]:
-    """Return the wanted frames (H, W, 3) that are there whole."""
-    container.streams.video[0].codec_context.thread_count = 1  # loaders have a process per core
-    pixels, last = {}, max(wanted)
-    for number, frame in enumerate(container.decode(video=0)):
-        if number in wanted and not frame.is_corrupt:
-            pixels[number] = frame.to_ndarray(format="rgb24")
-        if number >= last:
-            break
-    return pixels
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[InputContainer]:
-    """Open a video; what FFmpeg finds wrong with it inside the block is a UserError, too."""
-    try:
-        with av.open(str(plain_file(path))) as container:
-            if not container.streams.video:
-                raise UserError(f"{path}: expected a video, found a file without pictures")
-            yield container
-    except UserError:
-        raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise UserError(f"{path}: expected a video, found one that cannot be decoded ({error})") from error

@@ -3,6 +3,7 @@
 Shapes: a frame is uint8 (3, h, w) in RGB, or (1, h, w) in grey.
 """
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
 from torch import Tensor
 
 from datasets.images import STRETCH, Counts, eight_bits
 from utils.errors import UserError
+from utils.untrusted import plain_file
 
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 CODECS = ("libx264", "mpeg4")  # tried in turn: builds without the first are free of its licence
@@ -22,6 +25,20 @@ QUALITY = {"libx264": {"crf": "20"}, "mpeg4": {"qscale": "3"}}
 
 def is_video(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
+
+
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[InputContainer]:
+    """Open a video; what FFmpeg finds wrong with it inside the block is a UserError, too."""
+    try:
+        with av.open(str(plain_file(path))) as container:
+            if not container.streams.video:
+                raise UserError(f"{path}: expected a video, found a file without pictures")
+            yield container
+    except UserError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UserError(f"{path}: expected a video, found one that cannot be decoded ({error})") from error
 
 
 class Video:
@@ -38,32 +55,16 @@ class Video:
 
     def __init__(self, path: Path, grey: bool, counts: Counts | None = None):
         self.path, self.grey, self.counts = path, grey, counts
-        with self._open() as container:
+        with opened(path) as container:
             stream = container.streams.video[0]
             self.rate = stream.average_rate or Fraction(25)
             self.count = stream.frames  # 0 where the file does not say
 
     def __iter__(self) -> Iterator[tuple[float, Tensor]]:
         """Give (seconds since the beginning, frame)."""
-        try:
-            with self._open() as container:
-                for number, frame in enumerate(container.decode(video=0)):
-                    yield number / float(self.rate) if frame.time is None else frame.time, self._pixels(frame)
-        except (av.FFmpegError, ValueError) as error:
-            raise self._unreadable(error) from error
-
-    def _open(self):
-        try:
-            container = av.open(str(self.path))
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise self._unreadable(error) from error
-        if not container.streams.video:
-            container.close()
-            raise UserError(f"{self.path}: expected a video, found a file without pictures")
-        return container
-
-    def _unreadable(self, error: Exception) -> UserError:
-        return UserError(f"{self.path}: expected a video, found one that cannot be decoded ({error})")
+        with opened(self.path) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                yield number / float(self.rate) if frame.time is None else frame.time, self._pixels(frame)
 
     def _pixels(self, frame: av.VideoFrame) -> Tensor:
         if not self.grey:
