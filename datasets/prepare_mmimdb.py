@@ -2,8 +2,8 @@
 
     python -m datasets.prepare_mmimdb multimodal_imdb.hdf5 split.json OUT
 
-The posters in it are BGR minus the means of Caffe's VGG; OUT has them as RGB pixels, uint8. OUT is written whole or not
-at all. Of the file `features`, `images`, `genres` and `imdb_ids` are read.
+The file holds posters as BGR minus the means of Caffe's VGG. OUT gets them as RGB pixels, uint8. The data sets that are
+read are `features`, `images`, `genres` and `imdb_ids`. OUT appears when it is complete.
 
 Shapes: N films, K genres.
 """
@@ -22,8 +22,9 @@ from tqdm import tqdm
 from datasets.classification.mmimdb import IMAGE, INDEX, LISTS, TEXT, file_name
 from utils.args import Parser, command
 from utils.errors import UserError, short
-from utils.files import faults_named
+from utils.files import check_new, faults_named
 from utils.run_folder import read_json, write_json
+from utils.untrusted import checked, is_names
 
 MEANS = (103.939, 116.779, 123.68)  # of blue, green and red, 0 to 255: Caffe's VGG
 ROWS = {"images": IMAGE, "features": TEXT, "imdb_ids": ()}  # shape of one film's
@@ -42,13 +43,13 @@ def main(argv: list[str]) -> None:
 
 
 def prepare_mmimdb(hdf5: Path, split: Path, out: Path) -> dict[str, int]:
-    """Write OUT; returns the number of films of each list.
+    """Write OUT and return the number of films of each list.
 
     Raises:
-        UserError: OUT holds something; a file is broken or another one; a listed film is not in it; no room.
+        UserError: OUT is not empty, a file is broken or is not MM-IMDB's, a listed film is missing, or the disk
+            is full.
     """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out}: expected a new or empty folder, found {'files in it' if out.is_dir() else 'a file'}")
+    check_new(out)
     ids = _read_split(split)
     with _readable(hdf5), h5py.File(hdf5, "r") as file, _whole(out) as folder:
         classes = _check(hdf5, file)
@@ -60,7 +61,7 @@ def prepare_mmimdb(hdf5: Path, split: Path, out: Path) -> dict[str, int]:
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    """Undo Caffe's form of a poster: (3, H, W) BGR minus means, to uint8 RGB, rounded and clipped."""
+    """Return a poster (3, H, W), BGR minus means, as uint8 RGB, rounded and clipped."""
     bgr = image + np.array(MEANS)[:, None, None]
     return np.ascontiguousarray(bgr[::-1].round().clip(0, 255).astype(np.uint8))
 
@@ -68,9 +69,8 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 def _read_split(path: Path) -> dict[str, list[str]]:
     data = read_json(path)
     for name in LISTS:
-        listed = data.get(name)
-        if not isinstance(listed, list) or not listed or not all(isinstance(film, (str, int)) for film in listed):
-            raise UserError(f"{path}: field {name}: expected a list of film ids, found {short(listed)}")
+        place = f"{path}: field {name}"
+        checked(data.get(name), lambda films: is_names(films, (str, int)), "a list of film ids", place)
     ids = {name: [_film(film) for film in data[name]] for name in LISTS}
     every = [film for listed in ids.values() for film in listed]
     if len(set(every)) < len(every):
@@ -79,13 +79,13 @@ def _read_split(path: Path) -> dict[str, list[str]]:
 
 
 def _film(value: bytes | str | int) -> str:
-    """Return a film's id as the split file has it: "0111161"."""
+    """Return the id of a film as the split file writes it, as in "0111161"."""
     text = value.decode("ascii", errors="replace") if isinstance(value, bytes) else str(value)
     return text.strip().zfill(ID_DIGITS)
 
 
 def _check(path: Path, file: h5py.File) -> list[str]:
-    """Check what the file holds; returns the genres' names."""
+    """Check the data sets in the file and return the names of the genres."""
     for name in (*ROWS, "genres"):
         if not isinstance(file.get(name), h5py.Dataset):
             found = ", ".join(sorted(file)[:8]) or "nothing"
@@ -101,17 +101,14 @@ def _check(path: Path, file: h5py.File) -> list[str]:
 
 def _read_names(path: Path, file: h5py.File) -> list[str]:
     text = file["genres"].attrs.get("target_names", file.attrs.get("target_names"))
-    try:
-        names = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        names = None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: attribute target_names: expected genres' names in JSON, found {short(text)}")
-    return names
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        if is_names(names := json.loads(text)):
+            return names
+    raise UserError(f"{path}: attribute target_names: expected genres' names in JSON, found {short(text)}")
 
 
 def _places(path: Path, file: h5py.File, ids: dict[str, list[str]]) -> dict[int, tuple[str, int]]:
-    """Return list and number of each row that is listed."""
+    """Return the list of each listed row, and its number in that list."""
     rows = {_film(film): row for row, film in enumerate(file["imdb_ids"][()].tolist())}
     missing = [film for listed in ids.values() for film in listed if film not in rows]
     if missing:
@@ -129,7 +126,7 @@ def _write_film(folder: Path, name: str, number: int, film: dict[str, np.ndarray
 
 @contextlib.contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """Give a folder beside OUT that takes its place at the end, or is gone where something went wrong."""
+    """Yield a temporary folder, which is renamed to OUT at the end and removed after an error."""
     folder = out.resolve().with_name(f"{out.resolve().name}.tmp")
     with faults_named(folder):
         folder.mkdir(parents=True)
@@ -146,7 +143,7 @@ def _whole(out: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what h5py raises on a file that is broken, or none of its, into a UserError."""
+    """Turn the errors of h5py on a broken file into a UserError."""
     try:
         yield
     except UserError:

@@ -2,8 +2,9 @@
 
     python -m datasets.prepare_ntu --dir DIR
 
-`DIR/nturgb+d_rgb/*_rgb.avi` to `DIR/nturgb+d_rgb_256x256_30/`, by PyAV, without a program ffmpeg. Each file is whole
-when it appears; those that are there are skipped. A video that is broken does not stop the others.
+Videos are read from `DIR/nturgb+d_rgb/*_rgb.avi` and written to `DIR/nturgb+d_rgb_256x256_30/`. PyAV encodes them, so
+the program ffmpeg is not needed. A file appears when it is complete. Files that exist are skipped. A broken video does
+not stop the others.
 """
 
 import math
@@ -26,7 +27,7 @@ SIDE, RATE = 256, 30  # pixels, frames per second
 
 
 class BrokenVideo(Exception):
-    """A source that cannot be decoded; says why."""
+    """A video that cannot be decoded. The message says why."""
 
 
 @command
@@ -39,10 +40,10 @@ def main(argv: list[str]) -> None:
 
 
 def prepare_ntu(folder: Path) -> tuple[int, int]:
-    """Re-encode the videos that are not there yet; returns their number and that of the others.
+    """Re-encode the videos that do not exist yet. Return their number and the number of those that were skipped.
 
     Raises:
-        UserError: no videos or no room; and in the end, where videos are broken, names these.
+        UserError: there are no videos, the disk is full, or some videos are broken. The last is raised at the end.
     """
     sources = sorted((folder / SOURCE).glob(f"*{ENDINGS['rgb']}"))
     if not sources:
@@ -64,13 +65,13 @@ def prepare_ntu(folder: Path) -> tuple[int, int]:
 
 
 def re_encode(source: Path, target: Path) -> None:
-    """Write a video at `SIDE` and `RATE`, under another name until it is whole.
+    """Write a video at `SIDE` and `RATE`, under a temporary name until it is complete.
 
     Raises:
-        BrokenVideo: the source cannot be decoded, or ends before it says.
-        UserError: no room.
+        BrokenVideo: the source cannot be decoded, or has fewer frames than its header says.
+        UserError: the disk is full.
     """
-    temporary = target.with_suffix(".tmp.avi")  # its ending tells FFmpeg the container
+    temporary = target.with_suffix(".tmp.avi")  # FFmpeg takes the container from the suffix
     try:
         with faults_named(target):
             write_video(temporary, _resampled(source), (SIDE, SIDE), RATE)
@@ -80,7 +81,7 @@ def re_encode(source: Path, target: Path) -> None:
 
 
 def _resampled(source: Path) -> Iterator[av.VideoFrame]:
-    """Give a video's frames at `RATE`: some twice or not at all where it has another one."""
+    """Yield the frames of a video at `RATE`. Frames are repeated or dropped where its own rate differs."""
     try:
         with av.open(str(source)) as video:
             if not video.streams.video:
@@ -88,7 +89,7 @@ def _resampled(source: Path) -> Iterator[av.VideoFrame]:
             stream, number = video.streams.video[0], 0
             stream.thread_type = "AUTO"
             pace = RATE / (stream.average_rate or Fraction(RATE))
-            # Frames come in order, but their times in these files are in that of the packets, so frames are counted.
+            # Frames come in the right order, but these files give them the times of the packets. So frames are counted.
             for number, frame in enumerate(video.decode(stream), 1):
                 for _ in range(math.floor(number * pace) - math.floor((number - 1) * pace)):
                     yield frame

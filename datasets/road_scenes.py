@@ -23,6 +23,7 @@ from datasets.scenes import scenes_hash
 from datasets.scenes.scene import CLASSES, conditions, render_scene
 from utils.args import Parser, command
 from utils.errors import UserError
+from utils.files import faults_named, new_folder
 from utils.run_folder import write_json
 
 PARTS = {"train": "train_train", "val": "train_val", "test": "val"}  # as layout 1 calls them
@@ -72,15 +73,11 @@ def write_road_scenes(folder: Path, seed: int, counts: dict[str, int], width: in
     Raises:
         UserError: the folder holds something, or cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise UserError(f"{folder}: expected a new or empty folder for the scenes, found files in it")
+    new_folder(folder)
+    with faults_named(folder):
         for name in PARTS.values():
             for modality in ("rgb", "thermal"):
                 (folder / f"images_{modality}_{name}" / "data").mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{folder}: expected a folder that can be written, found: {error}") from None
     for place, (part, number) in enumerate(counts.items()):
         write_one = partial(write_pair, folder, seed, place, width)
         entries = list(tqdm(_run(write_one, number, workers), f"render {part}", number, leave=False, disable=None))

@@ -9,6 +9,20 @@ from typing import BinaryIO
 from utils.errors import UserError
 
 
+def check_new(folder: Path) -> None:
+    """Refuse a file, and a folder that holds something."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        found = "files in it" if folder.is_dir() else "a file"
+        raise UserError(f"{folder}: expected a new or empty folder, found {found}")
+
+
+def new_folder(folder: Path) -> None:
+    """Make a folder; UserError where it holds something or cannot be made."""
+    check_new(folder)
+    with faults_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def replace_file(path: Path, write: Callable[[BinaryIO], None], check: Callable[[Path], None] | None = None) -> None:
     """Write a file beside, wait for the disk, check it, and put it in the place of an earlier one.
 

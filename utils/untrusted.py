@@ -88,9 +88,14 @@ def checked(value: Any, fits: Callable[[Any], bool], expected: str, place: str) 
     return value
 
 
-def is_names(value: Any) -> bool:
-    """Return whether a value is a list of texts, at least one."""
-    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+def is_list(value: Any, fits: Callable[[Any], bool], length: int | None = None) -> bool:
+    """Return whether a value is a list of what fits, of some length."""
+    return isinstance(value, list) and length in (None, len(value)) and all(map(fits, value))
+
+
+def is_names(value: Any, kinds: type | tuple[type, ...] = str) -> bool:
+    """Return whether a value is a list of texts, or of other kinds, at least one."""
+    return is_list(value, lambda name: isinstance(name, kinds)) and bool(value)
 
 
 class _Loader(yaml.SafeLoader):

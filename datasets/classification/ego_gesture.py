@@ -21,8 +21,10 @@ from datasets.images import read_rgb, read_thermal
 from datasets.resize import resize_grey
 from utils.errors import UserError, near, short
 from utils.run_folder import read_json
+from utils.untrusted import checked, is_names
 
-MODALITIES = ("rgb", "depth")
+READERS = {"rgb": read_rgb, "depth": read_thermal}
+MODALITIES = tuple(READERS)
 ANNOTATIONS = "egogestureall.json"
 SUBSETS = {"training": "train", "validation": "dev", "testing": "test"}
 PLACE = re.compile(r"((Subject\d+)/Scene\d+)/(?:Color/rgb|Depth/depth)(\d+)(?!\d)")
@@ -43,11 +45,11 @@ def open_ego(folder: str, small: bool = False) -> LabelledData:
     root = Path(folder)
     path = _annotation_file(root)
     data = read_json(path)
-    classes = _classes(path, data.get("labels"))
-    if not isinstance(data.get("database"), dict) or not data["database"]:
-        raise UserError(f"{path}: field database: expected gestures by name, found {short(data.get('database'))}")
+    classes = _classes(f"{path}: field labels", data.get("labels"))
     lists = {name: [] for name in SUBSETS.values()}
-    for name, entry in data["database"].items():
+    database, place = data.get("database"), f"{path}: field database"
+    checked(database, lambda value: isinstance(value, dict) and bool(value), "gestures by name", place)
+    for name, entry in database.items():
         subset, example = _example(root, f"{path}: {short(name)}", name, entry, classes)
         lists[subset].append(example)
     examples = first_of_each(lists, small)
@@ -66,13 +68,9 @@ def load(example: Example, modalities: tuple[str, ...], seed: int | None) -> dic
     read = {}
     for modality in modalities:
         folder = Path(example.paths[modality])
-        frames = {n: _square(_read(folder / f"{n:06d}.jpg", modality), place) for n in set(numbers)}
+        frames = {n: _square(READERS[modality](str(folder / f"{n:06d}.jpg")), place) for n in set(numbers)}
         read[modality] = torch.stack([frames[n] for n in numbers], dim=1)
     return read
-
-
-def _read(path: Path, modality: str) -> Tensor:
-    return read_rgb(str(path)) if modality == "rgb" else read_thermal(str(path))
 
 
 def _square(image: Tensor, place: tuple[float, float]) -> Tensor:
@@ -85,22 +83,18 @@ def _square(image: Tensor, place: tuple[float, float]) -> Tensor:
 
 
 def _annotation_file(root: Path) -> Path:
-    if (root / ANNOTATIONS).is_file():
-        return root / ANNOTATIONS
-    found = sorted(root.glob("*.json"))
+    known = root / ANNOTATIONS
+    found = [known] if known.is_file() else sorted(root.glob("*.json"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found[:6]) or "none"
         raise UserError(f"{root}: expected EgoGesture's {ANNOTATIONS}, or one other *.json, found {names}")
     return found[0]
 
 
-def _classes(path: Path, labels: Any) -> list[str]:
-    if not isinstance(labels, list) or not labels or not all(isinstance(label, (str, int)) for label in labels):
-        raise UserError(f"{path}: field labels: expected names of gestures, found {short(labels)}")
+def _classes(place: str, labels: Any) -> list[str]:
+    checked(labels, lambda value: is_names(value, (str, int)), "names of gestures", place)
     classes = [str(label) for label in labels]
-    if len(set(classes)) < len(classes):
-        raise UserError(f"{path}: field labels: expected each name once, found {short(classes)}")
-    return classes
+    return checked(classes, lambda names: len(set(names)) == len(names), "each name once", place)
 
 
 def _example(root: Path, place: str, name: str, entry: Any, classes: list[str]) -> tuple[str, Example]:
@@ -109,40 +103,29 @@ def _example(root: Path, place: str, name: str, entry: Any, classes: list[str]) 
     if not isinstance(inner, dict):
         raise UserError(f"{place}: expected subset and annotations, found {short(entry)}")
     fields = entry | inner
-    subset, label = fields.get("subset"), str(fields.get("label"))
-    if subset not in SUBSETS:
-        raise UserError(f"{place}: field subset: expected {', '.join(SUBSETS)}, found {short(subset)}")
+    subset, label, path = fields.get("subset"), str(fields.get("label")), fields.get("path", name)
+    checked(subset, lambda subset: subset in list(SUBSETS), ", ".join(SUBSETS), f"{place}: field subset")
     if label not in classes:
         raise UserError(f"{place}: field label: expected one of labels, found {short(label)}{near(label, classes)}")
-    files, subject = _files(root, place, fields.get("path", name))
-    span = _span(place, fields)
-    return SUBSETS[subset], Example(name, files, (classes.index(label),), subject, span)
-
-
-def _files(root: Path, place: str, path: Any) -> tuple[dict[str, str], str]:
-    """Return both folders of frames, and the subject."""
     found = PLACE.match(path) if isinstance(path, str) else None
     if not found:
         raise UserError(f"{place}: field path: expected SubjectXX/SceneY/Color/rgbN, found {short(path)}")
     scene, subject, number = found.groups()
-    folders = {"rgb": f"Color/rgb{number}", "depth": f"Depth/depth{number}"}
-    return {modality: str(root / scene / folder) for modality, folder in folders.items()}, subject
+    folders = {"rgb": root / scene / f"Color/rgb{number}", "depth": root / scene / f"Depth/depth{number}"}
+    files, span = {modality: str(folder) for modality, folder in folders.items()}, _span(place, fields)
+    return SUBSETS[subset], Example(name, files, (classes.index(label),), subject, span)
 
 
 def _span(place: str, fields: dict) -> tuple[int, int]:
-    first, last = (_frame(place, fields, key) for key in ("start_frame", "end_frame"))
-    if last < first:
-        raise UserError(f"{place}: field end_frame: expected at least start_frame, {first}, found {last}")
+    expected, keys = f"a frame's number, 0 to {MAX_FRAME}", ("start_frame", "end_frame")
+    first, last = (int(checked(fields.get(key), _is_frame, expected, f"{place}: field {key}")) for key in keys)
+    checked(last, lambda last: last >= first, f"at least start_frame, {first}", f"{place}: field end_frame")
     return first, last + 1
 
 
-def _frame(place: str, fields: dict, key: str) -> int:
-    text = str(fields.get(key))  # the public file has numbers as texts
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= MAX_FRAME):
-        raise UserError(
-            f"{place}: field {key}: expected a frame's number, 0 to {MAX_FRAME}, found {short(fields.get(key))}"
-        )
-    return int(text)
+def _is_frame(value: Any) -> bool:
+    text = str(value)  # the public file has numbers as texts
+    return text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= MAX_FRAME
 
 
 def _check_folders(examples: dict[str, list[Example]]) -> None:

@@ -5,18 +5,16 @@ the other the second, and nothing else depends on the class. What a modality alo
 number of its factor's values by that of the classes, and so is what fusion can: all.
 """
 
-import argparse
+import math
 from pathlib import Path
 
 import numpy as np
 
+from utils.args import Parser
 from utils.errors import UserError
-from utils.files import faults_named
 
-
-def factors(label: int, num_second: int) -> tuple[int, int]:
-    """Return the pair (first, second) of a class."""
-    return divmod(label, num_second)
+Number = tuple[int, tuple[float, float], str]  # the default of an option, its range, its help
+ANY = (-math.inf, math.inf)
 
 
 def used_labels(num: int, num_classes: int, num_second: int) -> list[int]:
@@ -45,16 +43,19 @@ def deal(labels: list[int], count: int, random: np.random.Generator) -> list[int
     return np.concatenate(rounds)[:count].tolist()
 
 
-def new_folder(out: Path) -> None:
-    """Make OUT; UserError where it holds something or cannot be."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out}: expected a new or empty folder, found {'files in it' if out.is_dir() else 'a file'}")
-    with faults_named(out):
-        out.mkdir(parents=True, exist_ok=True)
+def parse(description: str, argv: list[str], what: str, numbers: dict[str, Number]) -> tuple[Path, dict[str, int]]:
+    """Return OUT and the values of options that are whole numbers, and of the seed; UserError outside their ranges.
 
-
-def check_numbers(args: argparse.Namespace, ranges: dict[str, tuple[int, int]]) -> None:
-    """Refuse an option outside its range (least, most)."""
-    for name, (least, most) in ranges.items():
+    Args:
+        what: one of the things that are made.
+    """
+    numbers = numbers | {"seed": (1, (0, 2**32 - 1), f"seed of every {what} (1)")}
+    parser = Parser(description)
+    parser.add_argument("out", metavar="OUT", help="new or empty folder")
+    for name, (default, _, text) in numbers.items():
+        parser.add_argument(f"--{name}", type=int, metavar="N", default=default, help=text)
+    args = parser.parse_args(argv)
+    for name, (_, (least, most), _) in numbers.items():
         if not least <= getattr(args, name) <= most:
             raise UserError(f"--{name}: expected a whole number {least} to {most}, found {getattr(args, name)}")
+    return Path(args.out), {name: getattr(args, name) for name in numbers}

@@ -15,10 +15,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from datasets.classification.ego_gesture import ANNOTATIONS
-from datasets.generated import check_numbers, deal, factors, new_folder, used_labels
+from datasets.generated import ANY, deal, parse, used_labels
 from datasets.generated.moving import MOTIONS, depth_map, moving_disc
-from utils.args import Parser, command
-from utils.files import faults_named
+from utils.args import command
+from utils.files import faults_named, new_folder
 from utils.run_folder import write_json
 
 SUBJECTS = {"training": (3, 4, 5, 6, 8, 10), "validation": (1, 7, 12), "testing": (2, 9, 11)}
@@ -28,24 +28,17 @@ PER_RECORDING, SCENES = 4, 6
 QUALITY = 90  # of the JPEG files
 
 
+NUMBERS = {
+    "per_subject": (20, (1, 1000), "gestures of each of the 12 subjects (20)"),
+    "size": (120, (24, 480), "height in pixels, the width is 4/3 of it (120)"),
+    "classes": (CLASSES, ANY, f"classes that occur ({CLASSES}, as published)"),
+}
+
+
 @command
 def main(argv: list[str]) -> None:
-    parser = Parser("Write made-up gestures in EgoGesture's format.")
-    parser.add_argument("out", metavar="OUT", help="new or empty folder")
-    parser.add_argument(
-        "--per_subject", type=int, metavar="N", default=20, help="gestures of each of the 12 subjects (20)"
-    )
-    parser.add_argument(
-        "--size", type=int, metavar="N", default=120, help="height in pixels, the width is 4/3 of it (120)"
-    )
-    parser.add_argument(
-        "--classes", type=int, metavar="N", default=CLASSES, help="classes that occur (83, as published)"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", default=1, help="seed of every gesture (1)")
-    args = parser.parse_args(argv)
-    check_numbers(args, {"per_subject": (1, 1000), "size": (24, 480), "seed": (0, 2**32 - 1)})
-    count = write_ego(Path(args.out), args.per_subject, args.size, args.seed, args.classes)
-    print(f"ego_gesture: {args.out} ({count} gestures)")
+    out, numbers = parse("Write made-up gestures in EgoGesture's format.", argv, "gesture", NUMBERS)
+    print(f"ego_gesture: {out} ({write_ego(out, **numbers)} gestures)")
 
 
 def write_ego(out: Path, per_subject: int, size: int, seed: int, classes: int = CLASSES) -> int:
@@ -60,32 +53,21 @@ def write_ego(out: Path, per_subject: int, size: int, seed: int, classes: int = 
         UserError: OUT holds something or cannot be written; no such number of classes.
     """
     labels, database = used_labels(classes, CLASSES, NUM_SECOND), {}
+    names = [f"gesture {number:02d}" for number in range(1, CLASSES + 1)]
     new_folder(out)
     for place, (subset, subjects) in enumerate(SUBJECTS.items()):
         dealt = deal(labels, per_subject * len(subjects), np.random.default_rng((seed, 1, place)))
         for subject in tqdm(subjects, subset, leave=False, disable=None):
             mine = [dealt.pop() for _ in range(per_subject)]
             for number, start in enumerate(range(0, per_subject, PER_RECORDING)):
-                path = _recording(subject, number)
-                spans = _write_recording(
-                    out, path, mine[start : start + PER_RECORDING], size, (seed, 0, subject, number)
-                )
-                database |= {
-                    f"{path}_{label}_{first}": _entry(subset, label, first, last) for label, first, last in spans
-                }
-    names = [f"gesture {number:02d}" for number in range(1, CLASSES + 1)]
+                group, scene = divmod(number, SCENES)
+                path = f"Subject{subject:02d}/Scene{scene + 1}/Color/rgb{group + 1}"
+                some = mine[start : start + PER_RECORDING]
+                for label, first, last in _write_recording(out, path, some, size, (seed, 0, subject, number)):
+                    frames = {"label": names[label], "start_frame": str(first), "end_frame": str(last)}
+                    database[f"{path}_{label}_{first}"] = {"subset": subset, "annotations": frames}
     write_json(out / ANNOTATIONS, {"labels": names, "database": database})
     return len(database)
-
-
-def _recording(subject: int, number: int) -> str:
-    group, scene = divmod(number, SCENES)
-    return f"Subject{subject:02d}/Scene{scene + 1}/Color/rgb{group + 1}"
-
-
-def _entry(subset: str, label: int, first: int, last: int) -> dict:
-    place = {"label": f"gesture {label + 1:02d}", "start_frame": str(first), "end_frame": str(last)}
-    return {"subset": subset, "annotations": place}
 
 
 def _write_recording(
@@ -113,7 +95,7 @@ def render_gesture(label: int, size: int, seed: tuple[int, ...]) -> tuple[int, n
 
     Neither picture depends on the other's factor; in idle frames the first picture stands still.
     """
-    first, second = factors(label, NUM_SECOND)
+    first, second = divmod(label, NUM_SECOND)
     random, shape = np.random.default_rng((*seed, 0)), (size, round(size * 4 / 3))
     idle, num_frames = int(random.integers(*BETWEEN)), int(random.integers(*FRAMES))
     rgb = moving_disc(np.random.default_rng((*seed, 1)), num_frames, shape, *divmod(first, len(MOTIONS)))

@@ -19,11 +19,11 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.classification.mmimdb import IMAGE, LISTS, TEXT
-from datasets.generated import check_numbers, new_folder
+from datasets.generated import parse
 from datasets.generated.posters import MARKS, draw_poster
 from datasets.prepare_mmimdb import MEANS
-from utils.args import Parser, command
-from utils.files import faults_named
+from utils.args import command
+from utils.files import faults_named, new_folder
 from utils.run_folder import write_json
 
 HDF5, SPLIT = "multimodal_imdb.hdf5", "split.json"
@@ -36,19 +36,17 @@ SHIFT, NOISE = 1.0, 0.22  # of a word vector, by a genre and in each number
 FIRST_ID = 100_000
 
 
+COUNTS = {
+    name: (count, (1, 100_000), f"films of the list {name} ({count})") for name, count in zip(LISTS, (2000, 400, 1000))
+}
+
+
 @command
 def main(argv: list[str]) -> None:
-    parser = Parser("Write made-up films in MM-IMDB's raw format.")
-    parser.add_argument("out", metavar="OUT", help="new or empty folder")
-    for name, count in zip(LISTS, (2000, 400, 1000)):
-        parser.add_argument(
-            f"--{name}", type=int, metavar="N", default=count, help=f"films of the list {name} ({count})"
-        )
-    parser.add_argument("--seed", type=int, metavar="N", default=1, help="seed of every film (1)")
-    args = parser.parse_args(argv)
-    check_numbers(args, dict.fromkeys(LISTS, (1, 100_000)) | {"seed": (0, 2**32 - 1)})
-    write_mmimdb(Path(args.out), {name: getattr(args, name) for name in LISTS}, args.seed)
-    print(f"mmimdb: {Path(args.out) / HDF5} and {SPLIT} ({sum(getattr(args, name) for name in LISTS)} films)")
+    out, numbers = parse("Write made-up films in MM-IMDB's raw format.", argv, "film", COUNTS)
+    counts = {name: numbers[name] for name in LISTS}
+    write_mmimdb(out, counts, numbers["seed"])
+    print(f"mmimdb: {out / HDF5} and {SPLIT} ({sum(counts.values())} films)")
 
 
 def write_mmimdb(out: Path, counts: dict[str, int], seed: int) -> None:

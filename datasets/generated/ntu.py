@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from datasets.classification.clips import write_video
 from datasets.classification.ntu import ACTIONS, ENDINGS, FOLDERS, MISSING, SUBJECTS
-from datasets.generated import check_numbers, deal, factors, new_folder, used_labels
+from datasets.generated import ANY, deal, parse, used_labels
 from datasets.generated.bodies import AXES, bodies, skeleton_text
 from datasets.generated.moving import moving_disc
 from datasets.prepare_ntu import RATE
-from utils.args import Parser, command
+from utils.args import command
 from utils.errors import UserError
-from utils.files import faults_named
+from utils.files import faults_named, new_folder
 
 LISTS = SUBJECTS | {"test": {3, 6, 7, 10, 11, 12, 20, 21}}  # eight of the twenty
 NUM_SECOND, NUM_MOTIONS = 10, 2
@@ -30,24 +30,19 @@ WITHOUT = 20  # every so many clips, one has no skeleton
 CAMERAS, TIMES = 3, 2  # of one recording, as in the published names
 
 
+NUMBERS = {
+    "per_subject": (20, (1, 1000), "clips of each of the 28 subjects (20)"),
+    "size": (256, (32, 512), "of a frame in pixels (256, as published)"),
+    "classes": (ACTIONS, ANY, f"classes that occur ({ACTIONS}, as published)"),
+}
+
+
 @command
 def main(argv: list[str]) -> None:
-    parser = Parser("Write made-up clips in NTU RGB+D's format.")
-    parser.add_argument("out", metavar="OUT", help="new or empty folder")
-    parser.add_argument(
-        "--per_subject", type=int, metavar="N", default=20, help="clips of each of the 28 subjects (20)"
-    )
-    parser.add_argument("--size", type=int, metavar="N", default=256, help="of a frame in pixels (256, as published)")
-    parser.add_argument(
-        "--classes", type=int, metavar="N", default=ACTIONS, help="classes that occur (60, as published)"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", default=1, help="seed of every clip (1)")
-    args = parser.parse_args(argv)
-    check_numbers(args, {"per_subject": (1, 1000), "size": (32, 512), "seed": (0, 2**32 - 1)})
-    if args.size % 2:
-        raise UserError(f"--size: expected an even number of pixels, found {args.size}")
-    count = write_ntu(Path(args.out), args.per_subject, args.size, args.seed, args.classes)
-    print(f"ntu: {args.out} ({count} clips)")
+    out, numbers = parse("Write made-up clips in NTU RGB+D's format.", argv, "clip", NUMBERS)
+    if numbers["size"] % 2:
+        raise UserError(f"--size: expected an even number of pixels, found {numbers['size']}")
+    print(f"ntu: {out} ({write_ntu(out, **numbers)} clips)")
 
 
 def write_ntu(out: Path, per_subject: int, size: int, seed: int, classes: int = ACTIONS) -> int:
@@ -89,7 +84,7 @@ def clip_labels(labels: list[int], per_subject: int, seed: int) -> dict[str, int
 
 def write_clip(out: Path, name: str, label: int, size: int, seed: tuple[int, ...], has_skeleton: bool) -> None:
     """Write one video and its skeleton; neither depends on the other's factor."""
-    first, second = factors(label, NUM_SECOND)
+    first, second = divmod(label, NUM_SECOND)
     num_frames = int(np.random.default_rng((*seed, 0)).integers(*FRAMES))
     disc = moving_disc(np.random.default_rng((*seed, 1)), num_frames, (size, size), *divmod(first, NUM_MOTIONS))
     frames = (av.VideoFrame.from_ndarray(frame) for frame in disc)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datasets.classification.ego_gesture import open_ego
-from datasets.generated import deal, factors, used_labels
+from datasets.generated import deal, used_labels
 from datasets.generated.ego import NUM_SECOND, main, render_gesture, write_ego
 from tests.datasets.made_clips import STEP, level, write_numbered_jpegs
 from tests.datasets.small_sets import check_small
@@ -202,7 +202,7 @@ def test_what_one_factor_can_say(num):
     assert sorted(dealt) == sorted(2 * labels)
     counts = np.zeros((9, NUM_SECOND), int)
     for label in dealt:
-        counts[factors(label, NUM_SECOND)] += 1
+        counts[divmod(label, NUM_SECOND)] += 1
     rows, columns = counts.any(axis=1).sum(), counts.any(axis=0).sum()
     assert (rows > 1, columns > 1) == (True, True)
     assert counts.max(axis=1).sum() / len(dealt) == rows / num  # right, at best, of one who knows the first

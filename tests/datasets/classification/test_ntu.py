@@ -11,7 +11,7 @@ import torch
 from datasets.classification.clips import WHOLE, draw_crop, read_frames
 from datasets.classification.ntu import FOLDERS, SUBJECTS, list_of, open_ntu
 from datasets.classification.skeletons import read_skeletons
-from datasets.generated import deal, factors, used_labels
+from datasets.generated import deal, used_labels
 from datasets.generated.bodies import AXES, LIMBS, skeleton_text
 from datasets.generated.moving import COLOURS
 from datasets.generated.ntu import NUM_SECOND, main, write_clip, write_ntu
@@ -311,7 +311,7 @@ def test_each_modality_shows_its_own_factor_alone(tmp_path):
 def test_factors_can_be_read_from_the_clips(generated):
     data = open_ntu(str(generated))
     for example in [example for listed in data.records.values() for example in listed]:
-        first, second = factors(example.label[0], NUM_SECOND)
+        first, second = divmod(example.label[0], NUM_SECOND)
         read = data.load(example, BOTH, None)
         pixels = read["rgb"].float().permute(1, 2, 3, 0)
         coloured = (pixels.amax(-1) - pixels.amin(-1)) > 70
@@ -331,7 +331,7 @@ def test_one_factor_says_nothing_about_the_other(num):
     assert sorted(dealt) == sorted(3 * labels)
     counts = np.zeros((6, NUM_SECOND), int)
     for label in dealt:
-        counts[factors(label, NUM_SECOND)] += 1
+        counts[divmod(label, NUM_SECOND)] += 1
     rows, columns = counts.any(axis=1).sum(), counts.any(axis=0).sum()
     assert (rows > 1, columns > 1) == (True, True)
     assert counts.max(axis=1).sum() == len(dealt) // columns  # right, at best, of one who knows the first
