@@ -12,14 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from datasets.classification.examples import SMALL, Example
 from datasets.classification.labelled_data import LabelledData
-from datasets.images import read_rgb
 from utils.errors import UserError, short
 from utils.run_folder import read_json
-from utils.untrusted import plain_file
+from utils.untrusted import checked, is_names, plain_file
 
 INDEX = "mmimdb.json"
 LISTS = ("train", "dev", "test")
@@ -48,11 +46,6 @@ def load(example: Example, modalities: tuple[str, ...], seed: int | None) -> dic
     """Read "image", uint8 RGB (3, 256, 160), and "text", float32 (300,); nothing is drawn."""
     shapes = {"image": IMAGE, "text": TEXT}
     return {m: torch.from_numpy(read_array(Path(example.paths[m]), m, shapes[m])) for m in modalities}
-
-
-def read_poster(path: str) -> Tensor:
-    """Decode a picture and resize it with antialiasing, as uint8 RGB (3, 256, 160); UserError where it is none."""
-    return F.resize_image(read_rgb(path), list(IMAGE[1:]), antialias=True)
 
 
 def file_name(kind: str, number: int) -> str:
@@ -84,18 +77,13 @@ def _read_index(path: Path) -> tuple[list[str], dict[str, list[str]]]:
         raise UserError(f"{path.parent}: expected {INDEX} in it, as `{made}` writes it, found none")
     data = read_json(path)
     ids = data.get("ids")
-    if not _is_names(data.get("classes")):
-        raise UserError(f"{path}: field classes: expected names of genres, found {short(data.get('classes'))}")
-    if not isinstance(ids, dict) or not all(_is_names(ids.get(name)) for name in LISTS):
+    checked(data.get("classes"), is_names, "names of genres", f"{path}: field classes")
+    if not isinstance(ids, dict) or not all(is_names(ids.get(name)) for name in LISTS):
         raise UserError(f"{path}: field ids: expected lists of film ids {', '.join(LISTS)}, found {short(ids)}")
     every = [film for name in LISTS for film in ids[name]]
     if len(set(every)) < len(every):
         raise UserError(f"{path}: field ids: expected each film once, found {len(every) - len(set(every))} again")
     return data["classes"], {name: ids[name] for name in LISTS}
-
-
-def _is_names(value) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
 
 def _examples(folder: Path, ids: list[str], num_classes: int) -> list[Example]:

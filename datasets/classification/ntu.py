@@ -45,14 +45,14 @@ def open_ntu(folder: str, small: bool = False) -> LabelledData:
     """
     root = Path(folder)
     files = {modality: _files(root / FOLDERS[modality], ENDINGS[modality]) for modality in MODALITIES}
-    missing = _missing(root)
-    names, warnings = _pairs(files, missing)
+    names, warnings = _pairs(files, _missing(root))
     if not names:
         raise UserError(f"{root}: expected clips with video and skeleton of one name, found {'; '.join(warnings)}")
     lists = {"train": [], "dev": [], "rest": [], "test": []}
     for name in names:
-        example = _example(name, {modality: files[modality][name] for modality in MODALITIES})
-        lists[list_of(int(example.group[1:]))].append(example)
+        subject, action = _numbers(name)
+        paths = {modality: files[modality][name] for modality in MODALITIES}
+        lists[list_of(subject)].append(Example(name, paths, (action - 1,), group=f"P{subject:03d}"))
     load = partial(load_clip, _side(files["rgb"][names[0]]))
     return LabelledData(
         "ntu", _classes(root), False, MODALITIES, first_of_each(lists, small), load, warnings=tuple(warnings)
@@ -73,23 +73,19 @@ def load_clip(side: int, example: Example, modalities: tuple[str, ...], seed: in
     if "rgb" in modalities:
         path = example.paths["rgb"]
         read["rgb"] = read_frames(path, lambda num: segment_frames(cropped(num, crop), FRAMES["rgb"], seed))
-        if read["rgb"].shape[2:] != (side, side):
-            raise UserError(f"{path}: expected {side}x{side} px, as the first video, found {_size(read['rgb'])}")
+        height, width = read["rgb"].shape[2:]
+        if (height, width) != (side, side):
+            raise UserError(f"{path}: expected {side}x{side} px, as the first video, found {width}x{height}")
     if "skeleton" in modalities:
         read["skeleton"] = read_skeletons(example.paths["skeleton"], FRAMES["skeleton"], crop)
     return read
 
 
-def _size(frames: Tensor) -> str:
-    return f"{frames.shape[3]}x{frames.shape[2]}"
-
-
 def _side(path: str) -> int:
     height, width = frame_size(path)
     if height != width:
-        raise UserError(
-            f"{path}: expected a square video, as `python -m datasets.prepare_ntu` makes it, found {width}x{height}"
-        )
+        made = "expected a square video, as `python -m datasets.prepare_ntu` makes it"
+        raise UserError(f"{path}: {made}, found {width}x{height}")
     return height
 
 
@@ -147,18 +143,12 @@ def _numbers(name: str) -> tuple[int, int]:
     return int(subject), int(action)
 
 
-def _example(name: str, files: dict[str, str]) -> Example:
-    subject, action = _numbers(name)
-    return Example(name, files, (action - 1,), group=f"P{subject:03d}")
-
-
 def _classes(root: Path) -> list[str]:
     path = root / LABELS
     if not path.exists():
         return [f"A{action:03d}" for action in range(1, ACTIONS + 1)]
     names = [line for line in _lines(path) if line]
-    if len(set(names)) != ACTIONS or len(names) != ACTIONS:
-        raise UserError(
-            f"{path}: expected {ACTIONS} different names of actions, found {len(set(names))} of {len(names)}"
-        )
+    if not len(set(names)) == len(names) == ACTIONS:
+        found = f"{len(set(names))} of {len(names)}"
+        raise UserError(f"{path}: expected {ACTIONS} different names of actions, found {found}")
     return names

@@ -143,11 +143,6 @@ def is_file_name(value: Any) -> bool:
     return all(len(part) <= MAX_NAME_BYTES and not part.startswith(b"..") for part in parts)
 
 
-def is_list(value: Any, fits: Callable[[Any], bool], length: int | None = None) -> bool:
-    """Return whether a value is a list of what fits, of some length."""
-    return isinstance(value, list) and length in (None, len(value)) and all(map(fits, value))
-
-
 def is_side(value: Any) -> bool:
     return is_int(value) and 0 < value <= MAX_SIDE
 

@@ -18,13 +18,12 @@ from datasets.detection.annotations import (
     collect,
     is_file_name,
     is_int,
-    is_list,
     is_name,
     is_number,
     is_side,
 )
 from utils.errors import Report, UserError, refuse, reported, short
-from utils.untrusted import check_plain, plain_file
+from utils.untrusted import check_plain, is_list, plain_file
 
 SHOWN_NAMES = 20  # of a file's categories, in messages
 

@@ -6,11 +6,11 @@
 from collections.abc import Collection
 from typing import Any
 
-from datasets.detection.annotations import is_list, is_name, is_number
+from datasets.detection.annotations import is_name, is_number
 from datasets.detection.transforms import Normalization
 from datasets.images import Counts
 from utils.errors import UserError, near, short
-from utils.untrusted import checked
+from utils.untrusted import checked, is_list
 
 # What a value must be, and in words.
 PATH = (lambda value: is_name(value) and "\0" not in value, "a path")

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.classification.mmimdb import open_mmimdb, read_poster
+from datasets.classification.mmimdb import open_mmimdb
 from datasets.generated.mmimdb import GENRES, SEEN, TOLD, draw_labels, main, to_caffe, word_vectors
 from datasets.generated.posters import MARKS, draw_poster
 from datasets.prepare_mmimdb import main as prepare
 from datasets.prepare_mmimdb import prepare_mmimdb, to_rgb
-from tests.datasets.made_clips import real_data
 from utils.errors import UserError
 
 COUNTS = {"train": 5, "dev": 2, "test": 3}
@@ -242,12 +241,3 @@ def test_every_mark_can_be_seen():
     for mark in range(len(MARKS)):
         changed = abs(draw_poster(np.random.default_rng(1), [mark]).astype(int) - plain).max(axis=2) > 60
         assert 200 < changed.sum() < 0.2 * changed.size
-
-
-def test_real_posters():
-    paths = sorted((real_data("posters") / "posters" / "posters").glob("*.jpg"))[:5]
-    assert len(paths) == 5
-    for path in paths:
-        poster = read_poster(str(path))
-        assert (poster.shape, poster.dtype) == ((3, 256, 160), torch.uint8)
-        assert poster.float().std() > 5
