@@ -27,24 +27,17 @@ def write_comparison(runs: list[Run], path: Path) -> Path:
     if other := next((run for run in runs if run.metric != runs[0].metric), None):
         expected = f"expected runs of one task, as {runs[0].path}, scored by {runs[0].metric}, found {other.metric}"
         raise UserError(f"{other.path}: {expected}")
-    kind, runs = runs[0].kind, list({identity(run): run for run in runs}.values())
-    sections = [
-        methods(kind, runs),
-        by_class(runs),
-        by_scene(runs),
-        differences(runs),
-        curves(runs),
-        all_runs(kind, runs),
-    ]
+    runs = list({identity(run): run for run in runs}.values())
+    sections = [make(runs) for make in (methods, by_class, by_scene, differences, curves, all_runs)]
     title = f"{len(runs)} runs compared: {', '.join(by_method(runs))}"
-    return write_page(Page(title, f"{s.TITLES[kind]} runs", {}, sections), path)
+    return write_page(Page(title, f"{s.TITLES[runs[0].kind]} runs", {}, sections), path)
 
 
-def methods(kind: str, runs: list[Run]) -> Section:
+def methods(runs: list[Run]) -> Section:
     """Return mean and deviation of each method, with a caution if the runs use different data."""
-    if kind == "pretrain":
+    if runs[0].kind == "pretrain":
         return Section("Methods", [])
-    blocks: list[Block] = [methods_table(kind, runs, "Points of 100; mean ± standard deviation over runs")]
+    blocks: list[Block] = [methods_table(runs, "Points of 100; mean ± standard deviation over runs")]
     if not all(same_data(runs[0], run) for run in runs):
         blocks.append(Words(CAUTION))
     return Section("Methods", blocks)
@@ -52,9 +45,8 @@ def methods(kind: str, runs: list[Run]) -> Section:
 
 def by_class(runs: list[Run]) -> Section:
     """Return the score of each class by method."""
-    if runs and runs[0].metric != "AP":
-        return _table_of("By class", runs, s.F1_CLASS, lambda name: True)
-    return _table_of("By class", runs, "AP_", lambda n: not n.startswith(SCENE) and n not in (*AREA_STATS, "AP_val"))
+    prefix = "AP_" if runs[0].metric == "AP" else s.F1_CLASS
+    return _table_of("By class", runs, prefix, lambda n: not n.startswith(SCENE) and n not in (*AREA_STATS, "AP_val"))
 
 
 def by_scene(runs: list[Run]) -> Section:
@@ -67,9 +59,10 @@ def _table_of(title: str, runs: list[Run], prefix: str, wanted: Callable[[str], 
     names = list(dict.fromkeys(name for name in columns if name.startswith(prefix) and wanted(name)))
     if not names:
         return Section(title, [])
-    rows = []
-    for label, members in by_method(runs).items():
-        rows.append([label, *(mean_deviation([run.value(name) for run in members]) for name in names)])
+    rows = [
+        [label, *(mean_deviation([run.value(name) for run in members]) for name in names)]
+        for label, members in by_method(runs).items()
+    ]
     head = [runs[0].metric, *(name.removeprefix(prefix).removesuffix("_val") for name in names)]
     return Section(title, [Table(head, rows, "Points of 100")])
 
@@ -78,18 +71,15 @@ def differences(runs: list[Run]) -> Section:
     """Return the options in which the methods differ."""
     args = {label: (members[0].trained or members[0]).args for label, members in by_method(runs).items()}
     names = dict.fromkeys(name for options in args.values() for name in options if name not in NOT_OF_METHOD)
-    rows = []
-    for name in names:
-        values = [str(options.get(name, NONE)) for options in args.values()]
-        if len(set(values)) > 1:
-            rows.append([f"--{name}", *values])
+    rows = [[f"--{name}", *(str(options.get(name, NONE)) for options in args.values())] for name in names]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
     return Section("What differs", [Table(["option", *args], rows)] if rows else [])
 
 
 def curves(runs: list[Run]) -> Section:
     """Return loss and metric of all runs, one picture each."""
     drawn = [(f"{run.label}, seed {run.seed}", run) for run in runs[:MAX_CURVES] if run.rows]
-    rows = {label: lines for name, run in drawn for label, lines in phases(name, run.path).items()}
+    rows = {label: lines for name, run in drawn for label, lines in phases(name, run.rows).items()}
     if not rows:
         return Section("Curves", [])
     best = "; ".join(f"{name} {s.best_in_words(run)}" for name, run in drawn)
@@ -97,13 +87,12 @@ def curves(runs: list[Run]) -> Section:
     return Section("Curves", [*note, Pictures(drawings.curves(rows, best))])
 
 
-def all_runs(kind: str, runs: list[Run]) -> Section:
+def all_runs(runs: list[Run]) -> Section:
     """Return a line per run."""
+    score = runs[0].metric if runs[0].kind == "test" else f"{runs[0].metric} on val"
     rows = []
     for run in runs:
-        score = s.best_in_words(run) if kind == "pretrain" else points(run.score)
+        best = s.best_in_words(run) if run.kind == "pretrain" else points(run.score)
         genotype = run.architecture.id if run.architecture else NONE
-        rows.append([run.path.resolve().name, run.label, run.seed, score, genotype, duration(run.seconds)])
-    metric = runs[0].metric if runs else "AP"
-    score = metric if kind == "test" else f"{metric} on val"
+        rows.append([run.path.resolve().name, run.label, run.seed, best, genotype, duration(run.seconds)])
     return Section("Every run", [Table(["run", "method", "seed", score, "genotype", "time"], rows)])

@@ -5,7 +5,6 @@ Each has a text alternative. Its greys are variables of the page, so it follows 
 
 import io
 import re
-from collections.abc import Iterable
 
 import matplotlib
 import numpy as np
@@ -17,7 +16,7 @@ from engine.progress import metric_of
 from models.search.fusion_cells.draw import modality_colours
 from report.formatting import as_shown
 from report.page import Picture
-from report.plots import COLOURS, as_text, line_style, panels_of, tidy
+from report.plots import COLOURS, add_legend, line_style, new_figure, panels_of, tidy
 from utils.errors import printable
 
 # The variable of page.html that replaces each grey.
@@ -40,28 +39,23 @@ def picture(figure: Figure, alt: str, caption: str = "") -> Picture:
     alt = printable(alt)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": alt}):
         figure.savefig(buffer, format="svg")
-    source = buffer.getvalue()
-    source = source[source.index("<svg") :]
+    source = buffer.getvalue()[buffer.getvalue().index("<svg") :]
     source = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", source, flags=re.DOTALL)
     source = UNUSED_ID.sub("", source).replace("xlink:href", "href")
     for colour, name in GREYS.items():
         source = re.sub(f"{colour}(?![0-9a-f])", f"var(--{name})", source, flags=re.IGNORECASE)
-    source = re.sub(
-        r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", rf'<svg role="img" \1 aria-label="{_quoted(alt)}">', source, count=1
-    )
+    head = f' aria-label="{escape(alt)}">'
+    source = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', lambda m: f'<svg role="img" {m[1]}{head}', source, count=1)
     return Picture(Markup(source), figure.get_figwidth(), caption)
 
 
-def _quoted(text: str) -> str:
-    """Escape a text for an attribute and for the replacement of `re.sub`."""
-    return str(escape(text)).replace("\\", "\\\\")
-
-
-def chart(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes]:
-    """Return an empty figure of a size in inches, with axes."""
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+def chart(title: str, unit: str, height: float = SIZE[1], grid: str = "both") -> tuple[Figure, Axes]:
+    """Return a figure with axes that have a title and the label of the x axis; `grid` as of `tidy`."""
+    figure = new_figure(SIZE[0], height, "constrained")
     axes = figure.add_subplot()
-    tidy(axes)
+    tidy(axes, grid=grid)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(unit)
     return figure, axes
 
 
@@ -79,33 +73,29 @@ def curves(runs: dict[str, list[dict]], best: str) -> list[Picture]:
     )
     pictures = []
     for draw, alt in zip(panels_of(runs), alts):
-        figure, axes = chart()
+        figure = new_figure(*SIZE, "constrained")
+        axes = figure.add_subplot()
         draw(axes)
         if axes.get_legend() is None and (len(runs) > 1 or len(axes.get_lines()) > 1):
-            as_text(axes.legend(fontsize=8, frameon=False))
+            add_legend(axes, fontsize=8)
         pictures.append(picture(figure, alt))
     return pictures
 
 
-def lines(title: str, series: dict[str, list[tuple[float, float]]], alt: str, unit: str = "epoch") -> Picture:
-    """Return a line chart with a legend.
+def lines(title: str, series: dict[str, list[tuple[float, float]]], alt: str) -> Picture:
+    """Return a line chart over the epochs, with a legend if there are several lines.
 
     Args:
         title: of the chart.
-        series: points (x, y) by name.
+        series: points (epoch, y) by name.
         alt: the text alternative.
-        unit: label of the x axis.
     """
-    figure, axes = chart()
-    for number, (name, points) in enumerate(series.items()):
-        colour, style = line_style(number)
-        x, y = np.array(points, float).T
-        axes.plot(x, y, color=colour, linestyle=style, marker="o", markersize=2.5, label=as_shown(name))
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel(unit)
+    figure, axes = chart(title, "epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
+    for number, (name, points) in enumerate(series.items()):
+        axes.plot(*zip(*points), marker="o", markersize=2.5, label=as_shown(name), **line_style(number))
     if len(series) > 1:
-        as_text(figure.legend(loc="outside right upper", fontsize=8, frameon=False))
+        add_legend(figure, loc="outside right upper", fontsize=8)
     return picture(figure, alt)
 
 
@@ -116,63 +106,51 @@ def precision_recall(curves: dict[str, list[float | None]], alt: str) -> Picture
         curves: precision at evenly spaced recalls from 0 to 1, by class.
         alt: the text alternative.
     """
-    figure, axes = chart()
+    figure, axes = chart("precision against recall, IoU 0.5", "recall")
     for number, (name, values) in enumerate(curves.items()):
-        colour, style = line_style(number)
-        axes.plot(np.linspace(0, 1, len(values)), values, color=colour, linestyle=style, label=as_shown(name))
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    axes.set_title("precision against recall, IoU 0.5", fontsize=10)
-    as_text(axes.legend(fontsize=9, frameon=False))
+        axes.plot(np.linspace(0, 1, len(values)), values, label=as_shown(name), **line_style(number))
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="precision")
+    add_legend(axes, fontsize=9)
     return picture(figure, alt)
 
 
 def bars(title: str, values: dict[str, float], alt: str, unit: str) -> Picture:
     """Return a chart of horizontal bars, the first on top."""
-    figure, axes = chart(SIZE[0], 0.9 + 0.32 * len(values))
+    figure, axes = chart(title, unit, 0.9 + 0.32 * len(values), grid="x")
     drawn = axes.barh(range(len(values)), list(values.values()), 0.8, color=COLOURS[0])
     axes.bar_label(drawn, fmt="%.1f", fontsize=8, padding=2)
     axes.set_yticks(range(len(values)), [as_shown(name) for name in values], parse_math=False)
     axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
     axes.margins(x=0.12)
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel(unit)
     return picture(figure, alt)
 
 
-def alphas(level: str, kind: str, rows: list[dict], names: Iterable[str], best: int) -> Picture:
+def alphas(level: str, kind: str, rows: list[dict], best: int) -> Picture:
     """Return the relaxed weights of one level over the epochs: a panel per step, a line per alternative.
 
     Args:
         level: name of the level.
         kind: "ops" or "edges" of alphas.jsonl.
         rows: rows of alphas.jsonl.
-        names: names of the panels.
         best: the epoch with the best metric on val, marked by a dotted line.
     """
-    names = list(names)
-    figure = Figure(figsize=(SIZE[0], 2.1 * len(names) + 0.5), facecolor="white", layout="constrained")
-    first = None
-    for place, step in enumerate(names):
-        first = axes = figure.add_subplot(len(names), 1, place + 1, sharex=first)
+    epochs, weights = [row["epoch"] for row in rows], [row["levels"][level][kind] for row in rows]
+    figure, axes = new_figure(SIZE[0], 2.1 * len(weights[-1]) + 0.5, "constrained"), None
+    ends = []
+    for place, (step, last) in enumerate(weights[-1].items(), 1):
+        axes = figure.add_subplot(len(weights[-1]), 1, place, sharex=axes)
         tidy(axes)
-        last = rows[-1]["levels"][level][kind][step]
-        strongest = max(last, key=last.get)
+        strongest, colours = max(last, key=last.get), modality_colours(last)
         for number, name in enumerate(last):
-            points = [(row["epoch"], row["levels"][level][kind][step].get(name, np.nan)) for row in rows]
-            colour, style = line_style(number)
-            colour = modality_colours(last).get(name.partition("/")[0], colour)
-            width = 2.2 if name == strongest else 1
+            style = line_style(number) | {"linewidth": 2.2 if name == strongest else 1}
+            style["color"] = colours.get(name.partition("/")[0], style["color"])
             label = as_shown(name) if kind == "ops" or name == strongest else None
-            x, y = np.array(points, float).T
-            axes.plot(x, y, color=colour, linestyle=style, linewidth=width, label=label)
+            axes.plot(epochs, [of_epoch[step][name] for of_epoch in weights], label=label, **style)
         axes.axvline(best, color="#777777", linestyle=":", linewidth=1)
         axes.set_title(f"{step}: {as_shown(strongest)}", fontsize=9, loc="left", parse_math=False)
-        as_text(axes.legend(fontsize=7, frameon=False, ncols=1, loc="center left", bbox_to_anchor=(1, 0.5)))
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+        add_legend(axes, fontsize=7, ncols=1, loc="center left", bbox_to_anchor=(1, 0.5))
+        ends.append(f"{step}: {strongest} {last[strongest]:.2f}")
+    tidy(axes, "epoch")
     what = {"ops": "Weights of the operations", "edges": "Weights of the inputs"}[kind]
-    ends = ", ".join(
-        f"{s}: {max(w, key=w.get)} {max(w.values()):.2f}" for s, w in rows[-1]["levels"][level][kind].items()
-    )
-    return picture(figure, f"{what} of {level} over the epochs. At the end {ends}", f"{level}: {what.lower()}")
+    alt = f"{what} of {level} over the epochs. At the end {', '.join(ends)}"
+    return picture(figure, alt, f"{level}: {what.lower()}")

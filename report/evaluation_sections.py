@@ -1,12 +1,13 @@
 """Sections of an evaluation: scenes, sensor failures, precision and recall, the gallery of detections."""
 
-from datasets.data_module import DataModule
 from datasets.detection.corruptions import KINDS
 from models.detection.streams import MODALITIES
 from report import drawings
 from report.formatting import NONE, counted, number, points
-from report.gallery import MIN_SCORE, NUM_PAIRS, gallery, readable
+from report.gallery import gallery
 from report.page import Block, Section, Table, Words
+from report.plots import MIN_SCORE, NUM_PAIRS
+from report.robustness_plot import draw
 from report.run import Run
 from utils.coco_eval import precision_by_recall
 from utils.errors import UserError, short
@@ -21,10 +22,8 @@ def by_scene(run: Run) -> Section:
     if not values:
         return Section("By scene", [])
     alt = "AP by scene: " + ", ".join(f"{name} {value:.1f}" for name, value in values.items())
-    rows = [
-        [n, counted(run.value(f"pairs_scene_{n}")), points(v), points(run.value(f"AP50_scene_{n}"))]
-        for n, v in scenes.items()
-    ]
+    pairs, fifty = ({n: run.value(f"{what}_scene_{n}") for n in scenes} for what in ("pairs", "AP50"))
+    rows = [[n, counted(pairs[n]), points(value), points(fifty[n])] for n, value in scenes.items()]
     chart = drawings.bars("AP by scene", values, alt, "points of 100")
     return Section("By scene", [chart, Table(["scene", "pairs", "AP", "AP50"], rows)])
 
@@ -34,8 +33,6 @@ def robustness(run: Run) -> Section:
     content = run.read("robustness.json")
     if not content:
         return Section("Robustness", [])
-    from report.robustness_plot import draw
-
     rows = robustness_rows(content, f"{run.path / 'robustness.json'}")
     clean, table = number(rows[0]["AP"], 0), []
     for row in rows:
@@ -69,46 +66,44 @@ def robustness_rows(content: dict, source: str) -> list[dict]:
     return rows
 
 
-def detections(run: Run, parts: DataModule | None, part: str) -> list[Section]:
-    """Return precision against recall and the gallery of a part of the data, if the run has written detections.
+def detections(run: Run) -> list[Section]:
+    """Return precision against recall and the gallery, if the run has its data and has written detections.
 
     Raises:
         UserError: the data is not the data that the run was scored on.
     """
-    if parts is None or not part or not (run.path / "detections.json").exists():
+    part = run.results.get("part", "" if run.kind == "test" else "val")
+    if run.data_module is None or not part or not (run.path / "detections.json").exists():
         return []
     if not run.finished:  # detections.json and metrics.jsonl may be of different epochs
         note = "Precision against recall and the gallery come when the run has finished."
         return [Section("Gallery", [Words(note)])]
-    found = run.read_list("detections.json")
-    check_detections(found, parts, f"{run.path / 'detections.json'}")
-    records = readable(parts, part, run.bad_files)
-    ids = [record.image_id for record in records]
-    truth = parts.data.ground_truth[parts.list_of(part)]
-    precision = precision_by_recall(truth, found, ids, parts.data.category_ids, parts.data.classes)
+    data, truth = run.data_module.data, run.data_module.data.ground_truth[run.data_module.list_of(part)]
+    check_detections(run, data.category_ids)
+    ids = [record.image_id for record in run.records(part)]
+    precision = precision_by_recall(truth, run.detections, ids, data.category_ids, data.classes)
     areas = {name: sum(values) / len(values) for name, values in precision.items()}
     check_score(run, "AP50" if run.kind == "test" else "AP50_val", areas)
-    blocks: list[Block] = []
-    if precision:
-        words = ", ".join(f"{name} {points(area)}" for name, area in areas.items())
-        alt = f"Precision against recall at IoU 0.5; the area below is AP50 in points of 100: {words}"
-        blocks.append(drawings.precision_recall(precision, alt))
+    words = ", ".join(f"{name} {points(area)}" for name, area in areas.items())
+    alt = f"Precision against recall at IoU 0.5; the area below is AP50 in points of 100: {words}"
+    blocks: list[Block] = [drawings.precision_recall(precision, alt)] if precision else []
     note = f"The {NUM_PAIRS} pairs of {part} with the most missed objects; "
     note += f"detections of a score of at least {MIN_SCORE:g}."
-    pictures = [Words(note), gallery(parts, part, records, found, run.sensor)]
-    return [Section("Precision and recall", blocks), Section("Gallery", pictures)]
+    return [Section("Precision and recall", blocks), Section("Gallery", [Words(note), gallery(run, part)])]
 
 
-def check_detections(detections: list[dict], parts: DataModule, source: str) -> None:
-    """Check that each entry is a detection of one of the data's classes."""
-    classes = set(parts.data.category_ids)
-    for place, entry in enumerate(detections):
-        box = entry.get("bbox")
-        right = isinstance(box, list) and len(box) == 4 and all(number(side) is not None for side in box)
-        named = isinstance(entry.get("image_id"), str | int) and type(entry.get("category_id")) is int
-        if not right or not named or number(entry.get("score")) is None or entry["category_id"] not in classes:
+def check_detections(run: Run, category_ids: list[int]) -> None:
+    """Check that each entry of detections.json is a detection of one of the data's classes."""
+    fits = {
+        "image_id": lambda value: isinstance(value, str | int),
+        "category_id": lambda value: type(value) is int and value in category_ids,
+        "bbox": lambda value: isinstance(value, list) and len(value) == 4 and None not in map(number, value),
+        "score": lambda value: number(value) is not None,
+    }
+    for place, entry in enumerate(run.detections):
+        if not all(fit(entry.get(name)) for name, fit in fits.items()):
             expected = "expected bbox, score and a category_id of the data"
-            raise UserError(f"{source}: entry {place}: {expected}, found {short(entry)}")
+            raise UserError(f"{run.path / 'detections.json'}: entry {place}: {expected}, found {short(entry)}")
 
 
 def check_score(run: Run, name: str, areas: dict[str, float]) -> None:

@@ -26,16 +26,15 @@ def by_method(runs: Iterable[Run]) -> Groups:
 
     Runs of one label with different options are separate methods. Their labels then name these options.
     """
-    distinct = {identity(run): run for run in runs}
     groups: dict[tuple[str, str], list[Run]] = {}
-    for run in distinct.values():
+    for run in {identity(run): run for run in runs}.values():
         groups.setdefault((run.label, json.dumps(method_options(run), sort_keys=True)), []).append(run)
-    labels = [label for label, _ in groups]
     methods: Groups = {}
     for (label, _), members in groups.items():
         same_label = [method_options(others[0]) for (name, _), others in groups.items() if name == label]
-        words = _differing(method_options(members[0]), same_label) if labels.count(label) > 1 else []
-        methods[" ".join([label, *words])] = members
+        options = method_options(members[0])
+        differing = [n for n in options if len({json.dumps(other.get(n)) for other in same_label}) > 1]
+        methods[" ".join([label, *(f"--{name} {options[name]}" for name in differing)])] = members
     return methods
 
 
@@ -53,11 +52,6 @@ def method_options(run: Run) -> dict[str, object]:
     return options | {"eval_part": run.results.get("part")} if run.kind == "test" else options
 
 
-def _differing(options: dict[str, object], all_options: list[dict[str, object]]) -> list[str]:
-    names = [n for n in options if len({json.dumps(other.get(n)) for other in all_options}) > 1]
-    return [f"--{name} {options[name]}" for name in names]
-
-
 def other_methods(run: Run) -> Section:
     """Return the table of all methods that were trained or tested on the same data, in the same folder of runs."""
     title = "Beside other methods"
@@ -67,7 +61,7 @@ def other_methods(run: Run) -> Section:
         return Section(title, [])
     caption = f"Runs in {run.path.parent} on the same {run.unit}; this one is {run.label}. "
     caption += "Points of 100, mean ± standard deviation over runs."
-    return Section(title, [methods_table(run.kind, runs, caption)])
+    return Section(title, [methods_table(runs, caption)])
 
 
 def _comparable(run: Run, path: Path) -> Run | None:
@@ -83,13 +77,12 @@ def _comparable(run: Run, path: Path) -> Run | None:
         return None
 
 
-def columns_of(run: Run) -> tuple[str, ...]:
+def columns_of(run: Run) -> list[str]:
     """Return the metrics that a table of methods shows."""
-    default = ("F1_micro",) if run.metric.startswith("F1_") else ()
-    second = (SECOND_METRIC[run.metric],) if run.metric in SECOND_METRIC else default
-    if run.kind == "test":
-        return run.metric, *second, f"{run.metric}_val"
-    return f"{run.metric}_val", *(f"{name}_val" for name in second)
+    second = SECOND_METRIC.get(run.metric, "F1_micro" if run.metric.startswith("F1_") else None)
+    names = [run.metric, second] if second else [run.metric]
+    on_val = [f"{name}_val" for name in names]
+    return [*names, on_val[0]] if run.kind == "test" else on_val
 
 
 def same_data(run: Run, other: Run) -> bool:
@@ -105,21 +98,19 @@ def _data_of(run: Run) -> tuple[str, object]:
     return str(Path(run.args["data"]).resolve()), run.args.get("dataset")
 
 
-def methods_table(kind: str, runs: Iterable[Run], caption: str) -> Table:
+def methods_table(runs: list[Run], caption: str) -> Table:
     """Return a line per method, the best first: mean and standard deviation over runs, parameters, seeds."""
-    runs = list(runs)
-    groups, columns = by_method(runs), columns_of(runs[0])
-    order = sorted(groups, key=lambda m: -statistics.mean(run.value(columns[0]) or 0 for run in groups[m]))
-    lines = []
-    for label in order:
+    kind, groups, columns = runs[0].kind, by_method(runs), columns_of(runs[0])
+    size = ["parameters"] if kind == "test" else []
+    table = [["method", *(name.replace("_", " ") for name in columns), *size, "seeds", "runs"]]
+    for label in sorted(groups, key=lambda m: -statistics.mean(run.value(columns[0]) or 0 for run in groups[m])):
         members = groups[label]
         scores = [mean_deviation([run.value(name) for run in members]) for name in columns]
         sizes = [size for run in members if (size := number(run.results.get("parameters"))) is not None]
         size = [counted(statistics.mean(sizes)) if sizes else NONE] if kind == "test" else []
         seeds = ", ".join(dict.fromkeys(run.seed for run in members))
-        lines.append([label, *scores, *size, seeds, str(len(members))])
-    size = ["parameters"] if kind == "test" else []
-    return Table(["method", *(name.replace("_", " ") for name in columns), *size, "seeds", "runs"], lines, caption)
+        table.append([label, *scores, *size, seeds, str(len(members))])
+    return Table(table[0], table[1:], caption)
 
 
 def mean_deviation(values: list[float | None]) -> str:

@@ -6,7 +6,6 @@ A page is a single file without scripts or external links, so it can be mailed, 
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
 
 from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
@@ -14,56 +13,53 @@ from markupsafe import Markup
 from utils.errors import printable
 from utils.files import replace_file
 
-WIDE = 4  # tables with more columns become cards on a narrow screen
+
+class Block:
+    """Something that a section shows. `kind` is its case in page.html."""
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__.lower()
 
 
 @dataclass(frozen=True)
-class Words:
+class Words(Block):
     """A paragraph."""
 
-    kind: ClassVar[str] = "words"
     text: str
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(Block):
     """Names with values. With `folded`, they are hidden under this title until the reader opens it."""
 
-    kind: ClassVar[str] = "facts"
     pairs: dict[str, str]
     folded: str = ""
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Block):
     """A head and rows of texts; the first column names the row. `worded`: the other columns hold text, not numbers."""
 
-    kind: ClassVar[str] = "table"
     head: list[str]
     rows: list[list[str]]
     caption: str = ""
     worded: bool = False
 
-    @property
-    def is_wide(self) -> bool:
-        return len(self.head) > WIDE
-
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(Block):
     """A chart as the source of an SVG, text alternative included."""
 
-    kind: ClassVar[str] = "picture"
     svg: Markup
     width: float  # maximum, in inches
     caption: str = ""
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Block):
     """Charts side by side where the screen is wide enough."""
 
-    kind: ClassVar[str] = "pictures"
     pictures: list[Picture]
 
 
@@ -77,15 +73,11 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class Gallery(Block):
     """Rows of images, each row below a line of text."""
 
-    kind: ClassVar[str] = "gallery"
     rows: list[tuple[str, list[Photo]]]
     legend: list[tuple[str, str, str]] = field(default_factory=list)  # CSS class of page.html, colour or "", text
-
-
-Block = Words | Facts | Table | Picture | Pictures | Gallery
 
 
 @dataclass(frozen=True)

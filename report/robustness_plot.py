@@ -1,29 +1,22 @@
 """The picture of robustness.json: AP against severity, a panel per corruption, and bars for dead sensors and shifts."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from datasets.detection.corruptions import DEAD_KINDS, GRADED, WORST
-from report.plots import COLOURS, DPI
+from datasets.detection.pairing import spelled
+from report.plots import COLOURS, add_legend, new_figure, tidy
 from utils.errors import printable
 
 LINES = {"thermal": (COLOURS[1], "o"), "rgb": (COLOURS[0], "s"), "both": (COLOURS[6], "^")}  # colour, marker
-NAMES = {"thermal": "thermal", "rgb": "RGB", "both": "both"}
 COLUMNS = 5
 WIDTH, HEIGHT = 2.3, 2.2  # of a panel, in inches
 EDGE = 0.9  # space above and below the panels, in inches
-
-
-def plot_robustness(facts: dict[str, object], rows: list[dict], path: str | Path) -> Path:
-    """Write the picture as a PNG; its folder must exist. The other arguments are those of `draw`."""
-    draw(facts, rows).savefig(path)
-    return Path(path)
 
 
 def draw(facts: dict[str, object], rows: list[dict]) -> Figure:
@@ -37,23 +30,19 @@ def draw(facts: dict[str, object], rows: list[dict]) -> Figure:
     panels = panels_of(others)
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(max(columns * WIDTH, 4.6), lines * HEIGHT + EDGE), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained")
+    figure = new_figure(max(columns * WIDTH, 4.6), lines * HEIGHT + EDGE, "constrained")
     top = max([row["AP"] for row in rows if row["AP"] is not None], default=0) or 1
     for place, (title, fill, panel_rows) in enumerate(panels):
         axes = figure.add_subplot(lines, columns, place + 1)
+        tidy(axes, grid="y")
         axes.set_title(title, fontsize=10)
         axes.set_ylim(0, 1.08 * top)
-        axes.grid(axis="y", color="#E5E5E5")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8, labelleft=place % columns == 0)
         if place % columns == 0:
             axes.set_ylabel("AP", fontsize=9)
         axes.axhline(_number(clean), color="#777777", linestyle="--", linewidth=1)
         fill(axes, panel_rows, clean)
-    _legend(figure, [sensor for sensor in LINES if any(row["sensor"] == sensor for row in others)])
+    _legend(figure, _by_sensor(others))
     title = f"{printable(str(facts['method']))}, {facts['part']} pairs: which sensor suffers what"
     figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
@@ -70,52 +59,50 @@ def panels_of(rows: list[dict]) -> list[tuple[str, Callable[[Axes, list[dict], d
     return [panel for panel in panels if panel[2]]
 
 
+def _by_sensor(rows: list[dict]) -> dict[str, list[dict]]:
+    by_sensor = {sensor: [row for row in rows if row["sensor"] == sensor] for sensor in LINES}
+    return {sensor: listed for sensor, listed in by_sensor.items() if listed}
+
+
 def _lines(axes: Axes, rows: list[dict], clean: dict) -> None:
     """Draw a line per sensor; the clean test is severity 0."""
-    for sensor, (colour, marker) in LINES.items():
-        of_sensor = [row for row in rows if row["sensor"] == sensor]
-        if of_sensor:
-            places = [0, *(row["severity"] for row in of_sensor)]
-            values = [_number(row) for row in (clean, *of_sensor)]
-            axes.plot(places, values, color=colour, marker=marker, markersize=3.5, linewidth=1.4, clip_on=False)
+    for sensor, of_sensor in _by_sensor(rows).items():
+        colour, marker = LINES[sensor]
+        places = [0, *(row["severity"] for row in of_sensor)]
+        values = [_number(row) for row in (clean, *of_sensor)]
+        axes.plot(places, values, color=colour, marker=marker, markersize=3.5, linewidth=1.4, clip_on=False)
     axes.set_xticks(range(WORST + 1))
     axes.set_xlim(-0.2, WORST + 0.2)
     axes.set_xlabel("severity", fontsize=8, labelpad=1)
 
 
 def _bars_of_kinds(axes: Axes, rows: list[dict], clean: dict) -> None:
-    kinds = [kind for kind in DEAD_KINDS if any(row["kind"] == kind for row in rows)]
-    _bars(axes, rows, [kind.replace("_", "\n") for kind in kinds], lambda row: kinds.index(row["kind"]))
+    _bars(axes, rows, "kind", DEAD_KINDS.index)
 
 
 def _bars_of_shifts(axes: Axes, rows: list[dict], clean: dict) -> None:
-    shifts = sorted({row["severity"] for row in rows})
-    _bars(axes, rows, [str(shift) for shift in shifts], lambda row: shifts.index(row["severity"]))
+    _bars(axes, rows, "severity", int)
     axes.set_xlabel("px, RGB against thermal", fontsize=8, labelpad=1)
 
 
-def _bars(axes: Axes, rows: list[dict], names: list[str], place: Callable[[dict], int]) -> None:
-    """Draw a group of bars per name, with a bar per sensor.
-
-    Args:
-        place: returns the group of a row.
-    """
-    sensors = [sensor for sensor in LINES if any(row["sensor"] == sensor for row in rows)]
-    width = 0.7 / len(sensors)
-    for number, sensor in enumerate(sensors):
-        of_sensor = [row for row in rows if row["sensor"] == sensor]
-        places = [place(row) + (number - (len(sensors) - 1) / 2) * width for row in of_sensor]
+def _bars(axes: Axes, rows: list[dict], field: str, order: Callable[[Any], int]) -> None:
+    """Draw a group of bars per value of a field, sorted by `order`, with a bar per sensor."""
+    values, by_sensor = sorted({row[field] for row in rows}, key=order), _by_sensor(rows)
+    width = 0.7 / len(by_sensor)
+    for number, (sensor, of_sensor) in enumerate(by_sensor.items()):
+        offset = (number - (len(by_sensor) - 1) / 2) * width
+        places = [values.index(row[field]) + offset for row in of_sensor]
         axes.bar(places, [_number(row) for row in of_sensor], width, color=LINES[sensor][0])
-    axes.set_xticks(range(len(names)), names)
-    margin = max(0.6, 1.5 - len(names) / 2)  # a single group gets the width of one of three
-    axes.set_xlim(-margin, len(names) - 1 + margin)
+    axes.set_xticks(range(len(values)), [str(value).replace("_", "\n") for value in values])
+    margin = max(0.6, 1.5 - len(values) / 2)  # a single group gets the width of one of three
+    axes.set_xlim(-margin, len(values) - 1 + margin)
 
 
-def _legend(figure: Figure, sensors: list[str]) -> None:
+def _legend(figure: Figure, sensors: Iterable[str]) -> None:
     handles = [Line2D([], [], color="#777777", linestyle="--", linewidth=1)]
     handles += [Line2D([], [], color=LINES[s][0], marker=LINES[s][1], markersize=4, linewidth=1.6) for s in sensors]
-    names = ["clean", *(NAMES[sensor] for sensor in sensors)]
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9, frameon=False)
+    names = ["clean", *map(spelled, sensors)]
+    add_legend(figure, handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
 
 
 def _number(row: dict) -> float:

@@ -1,12 +1,15 @@
 """A run folder as a report reads it."""
 
-import json
+import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from datasets.data_module import DataModule
+from datasets.detection.dataset import DetectionRecord
 from datasets.splits import Split
 from engine.progress import metric_of
 from models.search.architecture import Architecture
@@ -17,9 +20,12 @@ from report.metrics import read_metrics
 from utils import checkpoint
 from utils.errors import UserError, short
 from utils.files import faults_named
-from utils.run_folder import ALPHAS, COMMAND, METRICS, SEED_SUFFIX, RunFolder, read_json
+from utils.run_folder import ALPHAS, COMMAND, SEED_SUFFIX, RunFolder, read_json
+from utils.untrusted import FOLDER, check_field
 
 KINDS = ("pretrain", "search", "found", "test")
+NUMBER = (lambda value: number(value) is not None, "a number")
+PART = (lambda value: value in ("test", "val"), "test or val")
 GENOTYPE_ID = re.compile(r"genotype [0-9a-f]+")
 SOURCES = {"search_exp_dir": "searched", "random_genotype": "random genotype", "genotype": "given genotype"}
 
@@ -28,11 +34,16 @@ SOURCES = {"search_exp_dir": "searched", "random_genotype": "random genotype", "
 class Run:
     """A run folder, finished or not. Each file is read at its first use.
 
+    Args:
+        path: the run folder.
+        data_module: the run's data, for precision against recall and the gallery.
+
     Raises:
         UserError: the folder is not a run folder, or a file in it is damaged.
     """
 
     path: Path
+    data_module: DataModule | None = None
 
     @cached_property
     def command(self) -> dict[str, Any]:
@@ -43,10 +54,8 @@ class Run:
     def kind(self) -> str:
         kind = self.command.get("kind")
         if kind not in KINDS:
-            raise UserError(
-                f"{self.path}: expected a run folder, its {COMMAND} naming one of {', '.join(KINDS)}, "
-                f"found {short(kind) if kind else 'none'}"
-            )
+            names, found = ", ".join(KINDS), short(kind) if kind else "none"
+            raise UserError(f"{self.path}: expected a run folder, its {COMMAND} naming one of {names}, found {found}")
         return kind
 
     def read(self, name: str) -> dict[str, Any]:
@@ -56,23 +65,22 @@ class Run:
     def read_list(self, name: str) -> list[dict[str, Any]]:
         """Return a JSON list of objects; [] if the file does not exist."""
         path = self.path / name
-        if not path.exists():
-            return []
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{path}: expected a JSON file, found: {error}") from None
-        if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+        items = read_json(path, list) if path.exists() else []
+        if not all(isinstance(item, dict) for item in items):
             raise UserError(f"{path}: expected a list of JSON objects, found another")
-        return data
+        return items
+
+    @cached_property
+    def detections(self) -> list[dict[str, Any]]:
+        """The content of detections.json."""
+        return self.read_list("detections.json")
 
     @cached_property
     def args(self) -> dict[str, Any]:
-        args, path = read_json(self.path / "args.json"), self.path / "args.json"
-        if not isinstance(args.get("data"), str) or "\0" in args["data"]:
-            raise UserError(f"{path}: data: expected a folder, found {short(args.get('data'))}")
-        if "epochs" in args and number(args["epochs"]) is None:
-            raise UserError(f"{path}: epochs: expected a number, found {short(args['epochs'])}")
+        path = self.path / "args.json"
+        args = read_json(path)
+        check_field(args, "data", FOLDER, str(path))
+        check_field({"epochs": 0} | args, "epochs", NUMBER, str(path))
         return args
 
     @cached_property
@@ -89,33 +97,27 @@ class Run:
     @cached_property
     def results(self) -> dict[str, Any]:
         results = self.read("results.json")
-        if results and results.get("part") not in ("test", "val"):
-            raise UserError(
-                f"{self.path / 'results.json'}: part: expected test or val, found {short(results.get('part'))}"
-            )
+        if results:
+            check_field(results, "part", PART, f"{self.path / 'results.json'}")
         return results
 
     @cached_property
     def rows(self) -> list[dict]:
         """The epochs of all phases."""
-        rows = read_metrics(self.path) if RunFolder(self.path).rows() else []
-        for row in rows:
-            for name, value in row.items():
-                if (name == "epoch" or name.startswith("count_")) and number(value) is None:
-                    raise UserError(f"{self.path / METRICS}: {name}: expected a number, found {short(value)}")
-        return rows
+        return read_metrics(self.path) if RunFolder(self.path).rows() else []
 
     @cached_property
     def alphas(self) -> list[dict]:
         """The relaxed weights of a search after each finished epoch."""
         finished_epochs = {row["epoch"] for row in self.rows if "phase" not in row}
         rows = RunFolder(self.path).rows(ALPHAS)
-        shapes = [_shape(row.get("levels")) for row in rows]
-        if not all(_is_weights(row.get("levels"), 4) for row in rows) or any(s != shapes[0] for s in shapes):
-            raise UserError(f"{self.path / ALPHAS}: expected weights by level, kind, step and name, found another")
-        kinds = {name for row in rows for level in row["levels"].values() for name in level}
-        if kinds - {"edges", "ops"} or not all(type(row.get("epoch")) is int for row in rows):
-            raise UserError(f"{self.path / ALPHAS}: expected epochs, and weights of edges and ops, found others")
+        all_weights = [dict(_leaves(row.get("levels"))) for row in rows]
+        for row, weights in zip(rows, all_weights):
+            fits = all(len(place) == 4 and place[1] in ("edges", "ops") for place in weights)
+            if not fits or weights.keys() != all_weights[0].keys() or None in map(number, weights.values()):
+                expected = "expected weights by level, kind (edges or ops), step and name"
+                raise UserError(f"{self.path / ALPHAS}: {expected}, found another")
+            check_field(row, "epoch", NUMBER, f"{self.path / ALPHAS}")
         return [row for row in rows if row["epoch"] in finished_epochs]
 
     @cached_property
@@ -138,7 +140,7 @@ class Run:
         folder = Path(str(self.results.get("eval_exp_dir", "")))
         # A relative path is relative to the folder of runs/.
         for path in (self.path.resolve().parents[1] / folder, folder):
-            if _exists(path / "args.json"):
+            if os.path.exists(path / "args.json"):  # False for names that no file can have
                 return Run(path)
         return None
 
@@ -165,6 +167,11 @@ class Run:
             return []
         names = checkpoint.load(self.path / "best.pt").get("bad_files")
         return names if isinstance(names, list) else []
+
+    def records(self, part: str) -> list[DetectionRecord]:
+        """Return the records of a part of the data, without those that the run skipped."""
+        unreadable = {*self.bad_files, *self.data_module.bad_files.names}
+        return [record for record in self.data_module.records(part) if record.file_name not in unreadable]
 
     @property
     def sensor(self) -> str:
@@ -223,18 +230,19 @@ class Run:
         """The metric: of a test its result, of other runs that of the best epoch."""
         return self.value(self.metric if self.kind == "test" else f"{self.metric}_val")
 
-    def better(self, first: Any, second: Any) -> Any:
-        """Return the better of two scores; a score that is missing loses."""
-        scores = [value for value in (first, second) if number(value) is not None]
-        return max(scores, default=0)
+    def best_by(self, field: str, rows: Iterable[dict]) -> dict[str, float]:
+        """Return the best metric on val of the epochs that share a value of a field; a score that is missing loses."""
+        best: dict[str, float] = {}
+        for row in rows:
+            name = str(row.get(field, ""))
+            best[name] = max(best.get(name, 0), number(row.get(f"{self.metric}_val"), 0))
+        return best
 
     @cached_property
     def best(self) -> dict[str, Any] | None:
         """The best epoch on val of a run of one phase; the first of several that are equal."""
         rows = [row for row in self.rows if "phase" not in row]
-        scores = [number(row.get(f"{self.metric}_val")) for row in rows]
-        ranks = [score if score is not None else -LARGEST for score in scores]
-        return rows[ranks.index(max(ranks))] if rows else None
+        return max(rows, key=lambda row: number(row.get(f"{self.metric}_val"), -LARGEST), default=None)
 
     def value(self, name: str) -> float | None:
         """Return a number of a test's results, or of the best epoch of other runs; None if there is none."""
@@ -242,20 +250,10 @@ class Run:
         return number(row.get(name))
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
-
-
-def _is_weights(value: Any, depth: int) -> bool:
-    """Return whether a value is a number below `depth` layers of objects that are not empty."""
-    if depth == 0:
-        return number(value) is not None
-    return isinstance(value, dict) and bool(value) and all(_is_weights(v, depth - 1) for v in value.values())
-
-
-def _shape(value: Any) -> Any:
-    """Return the names in nested objects."""
-    return {name: _shape(v) for name, v in value.items()} if isinstance(value, dict) else None
+def _leaves(value: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Give what nested objects hold, with the names that lead to it."""
+    if not isinstance(value, dict) or not value:
+        yield names, value
+        return
+    for name, inner in value.items():
+        yield from _leaves(inner, *names, name)

@@ -48,12 +48,7 @@ def chosen(run: Run) -> dict[str, str]:
 
 def briefly_trained(run: Run) -> dict[str, float]:
     """Return the best metric on val of each genotype that was trained briefly."""
-    best: dict[str, float] = {}
-    for row in run.rows:
-        if row.get("phase") == "topk":
-            name = str(row.get("genotype"))
-            best[name] = run.better(best.get(name), row.get(f"{run.metric}_val"))
-    return best
+    return run.best_by("genotype", (row for row in run.rows if row.get("phase") == "topk"))
 
 
 def architecture(run: Run) -> Section:
@@ -75,24 +70,15 @@ def architecture(run: Run) -> Section:
 def _fusion(run: Run, genotype: Genotype) -> list[Block]:
     """Return the cell of each level as a picture and in words, and the counts of operations."""
     words = {level: cell_in_words(genotype, place) for place, level in enumerate(genotype.levels)}
-    cells = [
-        drawings.picture(draw_level(genotype, place), f"Cell of {level}. {words[level]}")
-        for place, level in enumerate(genotype.levels)
-    ]
+    alts = [f"Cell of {level}. {cell}" for level, cell in words.items()]
+    cells = [drawings.picture(draw_level(genotype, place), alt) for place, alt in enumerate(alts)]
     counts = ", ".join(f"{name} {count}" for name, count in operation_counts(genotype).most_common())
-    facts = Facts(
-        {
-            "id": genotype.id,
-            "space": genotype.space,
-            "operations": counts,
-            "parameters of the fusion": counted(_size(genotype, run)),
-        }
-    )
-    legend = (
-        f"Inputs on the left, {colours_in_words(genotype.inputs)}, white: not used. A step fuses its inputs x and y."
-    )
+    facts = {"id": genotype.id, "space": genotype.space, "operations": counts}
+    facts |= {"parameters of the fusion": counted(_size(genotype, run))}
+    legend = f"Inputs on the left, {colours_in_words(genotype.inputs)}, white: not used. "
+    legend += "A step fuses its inputs x and y."
     table = Table(["level", "inputs and operations"], [list(line) for line in words.items()], worded=True)
-    return [facts, Words(legend), Pictures(cells), table]
+    return [Facts(facts), Words(legend), Pictures(cells), table]
 
 
 def _size(genotype: Genotype, run: Run) -> int:
@@ -104,10 +90,8 @@ def _size(genotype: Genotype, run: Run) -> int:
 def cell_in_words(genotype: Genotype, place: int) -> str:
     """Return the inputs and operations of each step of a level's cell, in words."""
     cell = genotype.cells[place]
-    states = (
-        *level_inputs(genotype.inputs, place, genotype.levels),
-        *(f"step {n + 1}" for n in range(len(cell.steps))),
-    )
+    states = [*level_inputs(genotype.inputs, place, genotype.levels)]
+    states += [f"step {n}" for n in range(1, len(cell.steps) + 1)]
     steps = []
     for n, step in enumerate(cell.steps):
         pair = [states[s] if op == "skip" else f"{op} of {states[s]}" for op, s in cell.edges[2 * n : 2 * n + 2]]
@@ -123,10 +107,8 @@ def logits(run: Run) -> Section:
     blocks: list[Block] = [Words(LOGITS.format(colours))]
     best = (run.best or {}).get("epoch", 0)
     for kind in ("ops", "edges"):
-        levels = run.alphas[-1]["levels"].items()
-        blocks.append(
-            Pictures([drawings.alphas(level, kind, run.alphas, weights[kind], best) for level, weights in levels])
-        )
+        levels = run.alphas[-1]["levels"]
+        blocks.append(Pictures([drawings.alphas(level, kind, run.alphas, best) for level in levels]))
     return Section("Logits over epochs", blocks)
 
 

@@ -74,7 +74,7 @@ def curves(run: Run) -> Section:
     """Return loss and metric and, for searches, entropy and operation counts over the epochs."""
     if not run.rows:
         return Section("Curves", [])
-    pictures = drawings.curves(phases("", run.path), best_in_words(run))
+    pictures = drawings.curves(phases("", run.rows), best_in_words(run))
     counts = [name for name in run.rows[-1] if name.startswith("count_")]
     rows = [row for row in run.rows if "phase" not in row]
     if counts and rows:
@@ -89,26 +89,22 @@ def curves(run: Run) -> Section:
     return Section("Curves", [Pictures(pictures)])
 
 
-def best_by_phase(run: Run) -> dict[str, float]:
-    """Return the best metric on val of each phase."""
-    best: dict[str, float] = {}
-    for row in run.rows:
-        phase = str(row.get("phase", ""))
-        best[phase] = run.better(best.get(phase), row.get(f"{run.metric}_val"))
-    return best
-
-
 def best_in_words(run: Run) -> str:
-    return "best " + ", ".join(f"{phase} {points(value)}".lstrip() for phase, value in best_by_phase(run).items())
+    best = run.best_by("phase", run.rows)
+    return "best " + ", ".join(f"{phase} {points(value)}".lstrip() for phase, value in best.items())
 
 
 def scores(run: Run) -> Section:
-    """Return the scores of a test, or those of the best epoch on val of another run."""
+    """Return the scores of a test, or those of the best epoch on val of another run.
+
+    The scores of an evolution are those of sampled paths, not of the genotype that is chosen; they are not shown.
+    """
+    if run.kind == "search" and searcher_of(run) == "evolution":
+        return Section("Scores", [])
     suffix = "" if run.kind == "test" else "_val"
     row = run.results if run.kind == "test" else run.best or {}
-    return Section(
-        "Scores", _detector_scores(run, row, suffix) if run.metric == "AP" else _other_scores(run, row, suffix)
-    )
+    scores = _detector_scores if run.metric == "AP" else _other_scores
+    return Section("Scores", scores(run, row, suffix))
 
 
 def _detector_scores(run: Run, row: dict[str, Any], suffix: str) -> list[Block]:
@@ -117,17 +113,16 @@ def _detector_scores(run: Run, row: dict[str, Any], suffix: str) -> list[Block]:
         return []
     names = dict.fromkeys(n.removesuffix("_val").removeprefix("AP50_") for n in row if n.startswith("AP50_"))
     classes = [name for name in names if name and not name.startswith("scene_") and name != "AP50"]
-    columns = ["AP", "AP50", "LAMR"]
-    rows = [["all classes", points(run.value(f"AP{suffix}")), points(run.value(f"AP50{suffix}")), NONE]]
-    rows += [[name, *(points(run.value(f"{c}_{name}{suffix}")) for c in columns)] for name in classes]
-    has_miss_rate = any(line[-1] != NONE for line in rows)
-    if not has_miss_rate:
-        columns, rows = columns[:-1], [line[:-1] for line in rows]
+    table = [["class", "AP", "AP50", "LAMR"]]
+    table += [["all classes", points(run.value(f"AP{suffix}")), points(run.value(f"AP50{suffix}")), NONE]]
+    table += [[name, *(points(run.value(f"{c}_{name}{suffix}")) for c in table[0][1:])] for name in classes]
+    note = ". LAMR: log-average miss rate, lower is better."
+    if all(line[-1] == NONE for line in table[1:]):
+        table, note = [line[:-1] for line in table], ""
     where = f"{row.get('part')} pairs" if run.kind == "test" else f"val, epoch {row.get('epoch')}"
-    note = ". LAMR: log-average miss rate, lower is better." if has_miss_rate else ""
     sizes = {words: run.value(f"{name}{suffix}") for name, words in SIZES.items()}
     shown = {words: points(value) for words, value in sizes.items() if value is not None}
-    return [Table(["class", *columns], rows, f"{where}; points of 100{note}"), Facts(shown)]
+    return [Table(table[0], table[1:], f"{where}; points of 100{note}"), Facts(shown)]
 
 
 def _other_scores(run: Run, row: dict[str, Any], suffix: str) -> list[Block]:

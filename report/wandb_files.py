@@ -13,22 +13,22 @@ from utils.tracking import Tracker
 FILES = ("genotype.json", "best.pt", "results.json", "alphas.jsonl")  # other runs may start from these
 
 
-def track_files(tracker: Tracker, folder: RunFolder, parts: DataModule, part: str) -> None:
+def track_files(tracker: Tracker, folder: RunFolder, data: DataModule, part: str) -> None:
     """Log pictures and an artifact of a run that has ended. Does nothing without --wandb.
 
     Args:
         tracker: the wandb run.
         folder: the run folder.
-        parts: the data.
+        data: of the run.
         part: the part of the data that detections.json is of, if the run has that file.
     """
     if tracker.run is None:
         return
     from models.search.parts import draw_architecture
-    from report.gallery import gallery, readable  # imports matplotlib, which is slow
+    from report.gallery import gallery  # imports matplotlib, which is slow
     from report.run import Run
 
-    run = Run(folder.path)
+    run = Run(folder.path, data)
 
     def collect() -> tuple[dict, list]:
         pictures = {}
@@ -36,7 +36,7 @@ def track_files(tracker: Tracker, folder: RunFolder, parts: DataModule, part: st
             paths = draw_architecture(run.architecture, folder.path / "genotype.png")
             pictures["genotype"] = [(Image.open(path), run.architecture.id) for path in paths]
         if (run.path / "detections.json").exists():
-            rows = gallery(parts, part, readable(parts, part), run.read_list("detections.json"), run.sensor).rows
+            rows = gallery(run, part).rows
             pictures[f"detections on {part}"] = [(_decoded(photos[-1].address), words) for words, photos in rows]
         return pictures, [path for name in FILES if (path := run.path / name).exists()]
 

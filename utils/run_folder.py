@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -119,18 +120,22 @@ def write_json(path: Path, data) -> None:
     replace_file(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, kind: type = dict) -> Any:
     """Read one of our JSON files.
 
+    Args:
+        kind: of its content, dict or list.
+
     Raises:
-        UserError: missing, or not a JSON object.
+        UserError: missing, or not a JSON object or list.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected a JSON file, found: {error}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: expected a JSON object, found {type(data).__name__}")
+    if not isinstance(data, kind):
+        expected = {dict: "object", list: "list"}[kind]
+        raise UserError(f"{path}: expected a JSON {expected}, found {type(data).__name__}")
     return data
 
 

@@ -181,6 +181,7 @@ def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or fits(value)
 
 
+FOLDER = (_is_text, "a folder")
 # Options that are taken from files of earlier runs: what they may be there, and in words.
 INHERITED = {
     "backbone": (_is_text, "a name"),
@@ -198,7 +199,7 @@ INHERITED = {
     "overfit": (_or_none(_is_count), "a whole number from 1, or none"),
     "baseline": (_or_none(_is_text), "a name or none"),
     "widen": (_or_none(_is_count), "a whole number from 1, or none"),
-    "checkpointdir": (_is_text, "a folder"),
+    "checkpointdir": FOLDER,
     **dict.fromkeys(("image_cp", "text_cp", "rgb_cp", "ske_cp", "depth_cp"), (_is_text, "a file name")),
     "fullbb_path": (_is_text, "a file name"),
     "head_path": (_is_text, "a file name"),

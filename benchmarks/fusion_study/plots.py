@@ -23,8 +23,7 @@ def plot_study(rows: list[Row], path: str | Path) -> Path:
     """Write a PNG of AP per method: a bar of the mean, the deviation over seeds, a dot per run; the best is on top."""
     found = [(key, [g for g in groups(part) if g.values("AP")]) for key, part in parts(rows).items()]
     most = max(len(shown) for _, shown in found)
-    figure = new_figure(6.8 * len(found), 0.27 * most + 1.5)
-    figure.set_layout_engine("constrained")
+    figure = new_figure(6.8 * len(found), 0.27 * most + 1.5, "constrained")
     for place, ((dataset, _, config), shown) in enumerate(found, 1):
         axes = figure.add_subplot(1, len(found), place)
         _frame(axes, f"{dataset}: {config}", "AP on the test pairs, mean ± deviation, points of 100")
@@ -55,8 +54,7 @@ def _bars(axes: Axes, shown: list[Group], most: int) -> None:
 def plot_pareto(rows: list[Row], path: str | Path) -> Path:
     """Write a PNG of AP against multiply-accumulates and parameters, with the Pareto front."""
     found = [(key, [g for g in groups(part) if g.values("AP")]) for key, part in parts(rows).items()]
-    figure = new_figure(11.5, 4.6 * len(found) + 0.5)
-    figure.set_layout_engine("constrained")
+    figure = new_figure(11.5, 4.6 * len(found) + 0.5, "constrained")
     for row, ((dataset, _, config), shown) in enumerate(found):
         for column, (cost, (unit, words)) in enumerate(COSTS.items()):
             axes = figure.add_subplot(len(found), 2, 2 * row + column + 1)

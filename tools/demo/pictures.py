@@ -12,7 +12,6 @@ from tools.demo.tasks import BOX_FUSIONS, HAND_MADE, SINGLE
 from tools.jobs import Finished
 
 TITLES = {"thermal": "thermal", "rgb": "RGB"}
-MIN_SCORE = 0.3
 
 
 def draw_pictures(options: Options, pairs: DetectionData | None, summary: dict, done: Finished) -> None:
@@ -25,7 +24,7 @@ def draw_pictures(options: Options, pairs: DetectionData | None, summary: dict, 
     plot_curves(searches | runs, out / "curves.png")
     if pairs:
         views = [view for method in gallery_methods(summary, methods) for view in views_of(method, done)]
-        draw_detections(pairs.records["test"], pairs.ground_truth["test"], views, out / "detections.png", MIN_SCORE)
+        draw_detections(pairs.records["test"], pairs.ground_truth["test"], views, out / "detections.png")
 
 
 def gallery_methods(summary: dict, methods: tuple[str, ...]) -> list[str]:
