@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -71,43 +71,18 @@ class JobFailed(Exception):
     """A command exited with a code other than 0; the message has its last lines and its log file."""
 
     def __init__(self, name: str, code: int, log: Path):
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
+        lines = _text(log).splitlines()[-TAIL:]
         super().__init__("\n".join([f"{name}: ended with code {code}; its last lines:", *lines, f"log: {log}"]))
         self.code = code
 
 
 @dataclass
-class _Queue:
-    """The jobs of a call and the locks that it holds. `marks`: marks of failures before the call."""
+class Queue:
+    """Jobs that are run up to `slots` at a time.
 
-    logs: Path
-    waiting: list[Job]
-    marks: dict[str, str]
-    running: dict[str, _Running] = field(default_factory=dict)
-    claims: dict[str, TextIO] = field(default_factory=dict)
-    done: Finished = field(default_factory=dict)
-    failures: list[JobFailed] = field(default_factory=list)
-
-    def ready(self) -> list[Job]:
-        return [job for job in self.waiting if all(name in self.done for name in job.after)]
-
-
-def run_jobs(
-    jobs: list[Job],
-    slots: int,
-    logs: Path,
-    env: dict[str, str] | None = None,
-    resume: bool = False,
-    say: Callable[[str], None] = print,
-    on_done: Callable[[str, Finished], None] = lambda name, done: None,
-    keep_going: bool = False,
-    hold: tuple[int, ...] = (),
-) -> Finished:
-    """Run all jobs, up to `slots` at a time. An exception stops the commands that still run.
-
-    Several processes may call this at once with the same jobs, logs and `resume`. Each job is run by one process; the
-    others use its result or failure, and wait if nothing else is left. If a process is killed, any other process runs
-    its job again as soon as the command has ended as well.
+    Several processes may run equal queues at once. Each job is run by one process; the others use its result or
+    failure, and wait if nothing else is left. If a process is killed, any other process runs its job again as soon as
+    the command has ended as well.
 
     Args:
         jobs: each after the jobs that it depends on.
@@ -121,159 +96,165 @@ def run_jobs(
         on_done: called with the name of each finished job, reused ones included, and all finished jobs.
         keep_going: a failure stops only the jobs that depend on it, and is raised at the end.
         hold: file descriptors that the commands inherit, for locks that must last as long as a command.
-
-    Raises:
-        JobFailed: a command failed. Without `keep_going`, running commands are stopped and no other is started.
-        ValueError: a job depends on a job that is not before it.
     """
-    _check_order(jobs)
-    logs.mkdir(parents=True, exist_ok=True)
-    queue, awaited = _Queue(logs, list(jobs), {job.name: _mark(logs, job.name) for job in jobs}), ""
-    try:
-        while queue.waiting or queue.running:
-            reused = _start_ready(queue, slots, env, resume, hold)
-            ended = reused | _ended(queue)
-            for name, end in ended.items():
-                if isinstance(end, JobFailed):
-                    if not keep_going:
-                        raise end
-                    queue.failures.append(end)
-                    queue.waiting = _without(queue.waiting, end, name, say)
+
+    jobs: list[Job]
+    slots: int
+    logs: Path
+    env: dict[str, str] | None = None
+    resume: bool = False
+    say: Callable[[str], None] = print
+    on_done: Callable[[str, Finished], None] = lambda name, done: None
+    keep_going: bool = False
+    hold: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        names = [job.name for job in self.jobs]
+        for place, job in enumerate(self.jobs):
+            assert job.name not in names[:place], f"{job.name}: expected each name once"
+            assert {*job.after} <= {*names[:place]}, f"{job.name}: expected the jobs it waits for in front of it"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.waiting, self.failures = list(self.jobs), []
+        self.done: Finished = {}
+        self.running: dict[str, _Running] = {}
+        self.claims: dict[str, TextIO] = {}  # locks of jobs that are running or whose end is not yet noted
+        self.marks = {name: self._mark(name) for name in names}  # of failures before this call
+
+    def run(self) -> Finished:
+        """Run all jobs; returns their results. An exception stops the commands that still run.
+
+        Raises:
+            JobFailed: a command failed. Without `keep_going`, running commands are stopped and no other is started.
+        """
+        awaited = ""
+        try:
+            while self.waiting or self.running:
+                reused = self._start_ready()
+                ended = reused | self._finish_ended()
+                for name, end in ended.items():
+                    self._note(name, end, "done already" if name in reused else "")
+                    release(self.claims.pop(name))  # not earlier: on_done must have written its rows
+                if not ended:
+                    awaited = self._wait(awaited)
+        finally:
+            _stop([job.process for job in self.running.values()])
+            for file in self.claims.values():
+                release(file)
+        if self.failures:
+            raise self.failures[0]
+        return self.done
+
+    def _ready(self) -> list[Job]:
+        return [job for job in self.waiting if all(name in self.done for name in job.after)]
+
+    def _start_ready(self) -> dict[str, Done | JobFailed]:
+        """Start ready jobs that no other process runs, up to `slots`; returns jobs that ended elsewhere or earlier."""
+        reused = {}
+        for job in self._ready():
+            if len(self.running) == self.slots:
+                break
+            if file := claim(self.logs / f"{job.name}.lock"):
+                self.claims[job.name] = file
+                self.waiting.remove(job)
+                argv = job.line(self.done)
+                if self.resume and (end := self._earlier(job, argv)):
+                    reused[job.name] = end
                 else:
-                    queue.done[name] = end
-                    outcome = "done already" if name in reused else f"{end.seconds:.0f} s"
-                    say(_progress(name, queue.done, jobs, outcome, queue.running))
-                    on_done(name, queue.done)
-                release(queue.claims.pop(name))  # not earlier: on_done must have written its rows
-            if not ended:
-                awaited = _wait(queue, awaited, say)
-    finally:
-        _stop([job.process for job in queue.running.values()])
-        for file in queue.claims.values():
-            release(file)
-    if queue.failures:
-        raise queue.failures[0]
-    return queue.done
+                    self._start(job, argv)
+        return reused
 
+    def _start(self, job: Job, argv: list[str]) -> None:
+        (self.logs / f"{job.name}.json").unlink(missing_ok=True)
+        if job.clears:
+            shutil.rmtree(job.clears, ignore_errors=True)
+        inherited = environment(self.env).items()
+        env = {k: v for k, v in inherited if k not in RANKS and not k.startswith("TORCHELASTIC_")}
+        fds = (self.claims[job.name].fileno(), *self.hold)
+        with open(self._log(job.name), "wb") as log:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, pass_fds=fds
+            )
+        self.running[job.name] = _Running(job, argv, process, time.perf_counter())
 
-def _start_ready(
-    queue: _Queue, slots: int, env: dict[str, str] | None, resume: bool, hold: tuple[int, ...]
-) -> dict[str, Done | JobFailed]:
-    """Start ready jobs that no other process runs, up to `slots`; returns jobs that ended elsewhere or earlier."""
-    reused = {}
-    for job in queue.ready():
-        if len(queue.running) == slots:
-            break
-        if not (file := claim(queue.logs / f"{job.name}.lock")):
-            continue
-        queue.claims[job.name] = file
-        queue.waiting.remove(job)
-        argv = job.line(queue.done)
-        if resume and (end := _earlier(queue, job, argv)):
-            reused[job.name] = end
-        else:
-            queue.running[job.name] = _start(queue.logs, job, argv, env, (file.fileno(), *hold))
-    return reused
+    def _finish_ended(self) -> dict[str, Done | JobFailed]:
+        """Return the results of the commands that have ended."""
+        names = [name for name, run in self.running.items() if run.process.poll() is not None]
+        return {name: self._finish(name, self.running.pop(name)) for name in names}
 
-
-def _ended(queue: _Queue) -> dict[str, Done | JobFailed]:
-    """Return the results of the commands that have ended."""
-    names = [name for name, job in queue.running.items() if job.process.poll() is not None]
-    return {name: _finish(queue, queue.running.pop(name)) for name in names}
-
-
-def _wait(queue: _Queue, announced: str, say: Callable[[str], None]) -> str:
-    """Pause. Returns the jobs of other processes that are awaited, after a message if they have changed."""
-    if queue.running:
-        time.sleep(POLL_SECONDS)
-        return ""
-    awaited = ", ".join(job.name for job in queue.ready())
-    if awaited != announced:
-        say(f"waiting for other processes: {awaited}")
-    time.sleep(WAIT_SECONDS)
-    return awaited
-
-
-def _without(jobs: list[Job], failure: JobFailed, name: str, say: Callable[[str], None]) -> list[Job]:
-    """Return the jobs that do not depend on the failed one, directly or indirectly; report those that do."""
-    lost, kept = {name}, []
-    for job in jobs:  # each job is after the jobs that it depends on
-        if lost & set(job.after):
-            lost.add(job.name)
-        else:
-            kept.append(job)
-    say(f"{failure}\nnot run, since they wait for it: {', '.join(sorted(lost - {name})) or 'none'}")
-    return kept
-
-
-def _check_order(jobs: list[Job]) -> None:
-    seen = set()
-    for job in jobs:
-        if missing := set(job.after) - seen:
-            raise ValueError(f"{job.name}: expected the jobs it waits for in front of it, not found: {missing}")
-        if job.name in seen:
-            raise ValueError(f"{job.name}: expected each name once")
-        seen.add(job.name)
-
-
-def _start(logs: Path, job: Job, argv: list[str], env: dict[str, str] | None, hold: tuple[int, ...]) -> _Running:
-    (logs / f"{job.name}.json").unlink(missing_ok=True)
-    if job.clears:
-        shutil.rmtree(job.clears, ignore_errors=True)
-    variables = {k: v for k, v in environment(env).items() if k not in RANKS and not k.startswith("TORCHELASTIC_")}
-    with open(logs / f"{job.name}.log", "wb") as log:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=variables, pass_fds=hold
-        )
-    return _Running(job, argv, process, time.perf_counter())
-
-
-def _finish(queue: _Queue, run: _Running) -> Done | JobFailed:
-    """Write the record of a success, or the mark of a failure into the lock file; returns the result."""
-    name, code, run_id = run.job.name, run.process.returncode, secrets.token_hex(6)
-    file = queue.claims[name]
-    file.truncate(0)
-    file.write(f"{code} {run_id}" if code else "")
-    file.flush()
-    if code != 0:
-        return JobFailed(name, code, queue.logs / f"{name}.log")
-    done = Done(_text(queue.logs, name), round(time.perf_counter() - run.started, 3), run_id)
-    record = {"argv": run.argv, "seconds": done.seconds, "id": run_id}
-    write_json(queue.logs / f"{name}.json", record | {"after": {n: queue.done[n].id for n in run.job.after}})
-    return done
-
-
-def _earlier(queue: _Queue, job: Job, argv: list[str]) -> Done | JobFailed | None:
-    """Return how a job ended elsewhere or earlier: a valid success, or a failure since this call began."""
-    if done := _recorded(queue, job, argv):
+    def _finish(self, name: str, run: _Running) -> Done | JobFailed:
+        """Write the record of a success, or the mark of a failure into the lock file; returns the result."""
+        code, run_id, file = run.process.returncode, secrets.token_hex(6), self.claims[name]
+        file.truncate(0)
+        file.write(f"{code} {run_id}" if code else "")
+        file.flush()
+        if code != 0:
+            return JobFailed(name, code, self._log(name))
+        done = Done(_text(self._log(name)), round(time.perf_counter() - run.started, 3), run_id)
+        record = {"argv": run.argv, "seconds": done.seconds, "id": run_id}
+        record["after"] = {earlier: self.done[earlier].id for earlier in run.job.after}
+        write_json(self.logs / f"{name}.json", record)
         return done
-    mark = _mark(queue.logs, job.name)
-    if mark and mark != queue.marks[job.name]:
-        return JobFailed(job.name, int(mark.split()[0]), queue.logs / f"{job.name}.log")
-    return None
+
+    def _note(self, name: str, end: Done | JobFailed, outcome: str) -> None:
+        """Count a success, or drop the jobs that depend on a failed one, directly or indirectly; report either."""
+        if isinstance(end, Done):
+            self.done[name] = end
+            running = f"   (running: {', '.join(self.running)})" if self.running else ""
+            self.say(f"{len(self.done):3d}/{len(self.jobs)}  {name}: {outcome or f'{end.seconds:.0f} s'}{running}")
+            self.on_done(name, self.done)
+            return
+        if not self.keep_going:
+            raise end
+        self.failures.append(end)
+        lost = {name}
+        for job in self.waiting:  # each job is after the jobs that it depends on
+            if lost.intersection(job.after):
+                lost.add(job.name)
+        self.waiting = [job for job in self.waiting if job.name not in lost]
+        self.say(f"{end}\nnot run, since they wait for it: {', '.join(sorted(lost - {name})) or 'none'}")
+
+    def _wait(self, announced: str) -> str:
+        """Pause. Returns the jobs of other processes that are awaited, after a message if they have changed."""
+        if self.running:
+            time.sleep(POLL_SECONDS)
+            return ""
+        awaited = ", ".join(job.name for job in self._ready())
+        if awaited != announced:
+            self.say(f"waiting for other processes: {awaited}")
+        time.sleep(WAIT_SECONDS)
+        return awaited
+
+    def _earlier(self, job: Job, argv: list[str]) -> Done | JobFailed | None:
+        """Return how a job ended elsewhere or earlier: a valid success, or a failure since this call began."""
+        if done := self._recorded(job, argv):
+            return done
+        mark = self._mark(job.name)
+        failed = mark and mark != self.marks[job.name]
+        return JobFailed(job.name, int(mark.split()[0]), self._log(job.name)) if failed else None
+
+    def _recorded(self, job: Job, argv: list[str]) -> Done | None:
+        """Return a success with the same arguments and dependencies; records of older versions have no ids."""
+        path = self.logs / f"{job.name}.json"
+        if not path.exists():
+            return None
+        record = read_json(path)
+        built_on = {name: record.get("after", {}).get(name, "") for name in job.after}
+        # Without the interpreter: python and python3 may be the same.
+        if record["argv"][1:] != argv[1:] or built_on != {name: self.done[name].id for name in job.after}:
+            return None
+        return Done(_text(self._log(job.name)), record["seconds"], record.get("id", ""))
+
+    def _mark(self, name: str) -> str:
+        """Return exit code and id of a job's last run if it failed, else ""."""
+        path = self.logs / f"{name}.lock"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
 
 
-def _recorded(queue: _Queue, job: Job, argv: list[str]) -> Done | None:
-    """Return a success with the same arguments and dependencies; records of older versions have no ids."""
-    record = queue.logs / f"{job.name}.json"
-    if not record.exists():
-        return None
-    content = read_json(record)
-    built_on = content.get("after", {})
-    # Without the interpreter: python and python3 may be the same.
-    if content["argv"][1:] != argv[1:] or any(built_on.get(name, "") != queue.done[name].id for name in job.after):
-        return None
-    return Done(_text(queue.logs, job.name), content["seconds"], content.get("id", ""))
-
-
-def _mark(logs: Path, name: str) -> str:
-    """Return exit code and id of a job's last run if it failed, else ""."""
-    path = logs / f"{name}.lock"
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-def _text(logs: Path, name: str) -> str:
-    return (logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
@@ -285,8 +266,3 @@ def _stop(processes: list[subprocess.Popen]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _progress(name: str, done: Finished, jobs: list[Job], outcome: str, running: dict) -> str:
-    suffix = f"   (running: {', '.join(running)})" if running else ""
-    return f"{len(done):3d}/{len(jobs)}  {name}: {outcome}{suffix}"

@@ -25,7 +25,7 @@ from datasets.scenes import scenes_hash
 from tools.demo.__main__ import check_data, exit_codes, say
 from tools.demo.jobs import cache_folder, environment_for
 from tools.demo.options import CORES, Options
-from tools.jobs import JobFailed, run_jobs
+from tools.jobs import JobFailed, Queue
 from tools.out_folder import shared
 from utils.args import Parser, command
 from utils.errors import UserError, near
@@ -127,7 +127,7 @@ def measure_seed(study: Study, wanted: Wanted, options: Options) -> None:
     plan = f"{count} rows, {len(jobs)} commands, {options.slots} side by side; logs in {out}/logs"
     with shared(out, stamp, cache_folder(options)) as lock:
         say(f"seed {options.seed}: {plan}")
-        run_jobs(jobs, options.slots, out / "logs", env, True, say, append, keep_going=True, hold=(lock,))
+        Queue(jobs, options.slots, out / "logs", env, True, say, append, keep_going=True, hold=(lock,)).run()
 
 
 def listed(study: Study, args: argparse.Namespace, seed: int) -> str:

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.jobs import RANKS, WAIT_SECONDS, Job, JobFailed, run_jobs
+from tools.jobs import RANKS, WAIT_SECONDS, Finished, Job, JobFailed, Queue
+
+
+def run_jobs(*args, **options) -> Finished:
+    return Queue(*args, **options).run()
 
 
 def python(name: str, code: str, *after: str) -> Job:
@@ -133,9 +137,9 @@ def test_a_job_that_failed_again_is_not_taken_later(tmp_path):
 
 
 def test_wrong_lists_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="a: expected the jobs it waits for in front"):
+    with pytest.raises(AssertionError, match="a: expected the jobs it waits for in front"):
         run_jobs([python("a", "", "b"), python("b", "")], 1, tmp_path)
-    with pytest.raises(ValueError, match="each name once"):
+    with pytest.raises(AssertionError, match="each name once"):
         run_jobs([python("a", ""), python("a", "")], 1, tmp_path)
 
 

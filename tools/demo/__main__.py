@@ -23,7 +23,7 @@ from tools.demo.jobs import cache_folder, demo_jobs, environment_for
 from tools.demo.options import CORES, Options, parse
 from tools.demo.pictures import draw_pictures
 from tools.demo.summary import in_words, markdown_tables, summarize, text_tables
-from tools.jobs import JobFailed, run_jobs
+from tools.jobs import JobFailed, Queue
 from tools.out_folder import prepare
 from utils.args import command
 from utils.errors import UserError
@@ -73,7 +73,7 @@ def run_demo(options: Options, resume: bool = False) -> dict:
     resume = prepare(out, stamp_of(options), resume, () if options.data else (f"logs/{jobs[0].name}.json",))
     print(f"{len(jobs)} commands, {options.slots} side by side on {CORES} cores; logs in {out}/logs", flush=True)
     try:
-        done = run_jobs(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say)
+        done = Queue(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say).run()
     finally:
         shutil.rmtree(cache_folder(options), ignore_errors=True)  # gigabytes that are of no further use
     pairs = open_data_set(options.data or out / options.demo.data) if options.task == "flira" else None

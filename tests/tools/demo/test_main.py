@@ -183,7 +183,7 @@ def test_a_terminated_demo_says_so_and_stops_its_commands(faked, monkeypatch, ca
         time.sleep(5)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("tools.demo.__main__.run_jobs", killed)
+    monkeypatch.setattr("tools.demo.__main__.Queue.run", killed)
     with pytest.raises(SystemExit) as stop:
         main(["--out", "out", "--config", "demo.yaml"])
     assert stop.value.code == 130
