@@ -7,8 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from datasets.detection.detection_data import DetectionData
 from datasets.detection.names import dataset_name, is_description
 from datasets.detection.opening import open_source
@@ -18,13 +16,14 @@ from datasets.detection.sources import Source
 from datasets.splits import make_split
 from models.detection.anchor_fit import SCALES, anchor_shares, better_scale
 from tools.data_checks.box_statistics import letterboxed_boxes, list_statistics
-from tools.data_checks.records import CheckedRecord, Problem, duplicates, inspect_records
+from tools.data_checks.records import CheckedRecord, Problem, duplicates, in_threads, inspect_record
 from tools.data_checks.registration import AGREE_PX, Registration, working_factor
 from tools.data_checks.report import in_words, show
 from tools.data_checks.unlisted_files import named_images, unlisted_files
 from utils.args import Parser, command
 from utils.errors import UserError
-from utils.option_types import above_zero, image_size, positive
+from utils.files import faults_named
+from utils.option_types import above_zero, image_size, output_file, positive
 from utils.run_folder import write_json
 
 SHIFT_SHARE = 0.0075  # of the longer side, beyond which a shift is named: 5 px of 640, a third of a small FLIR box
@@ -33,14 +32,11 @@ SHIFT_SHARE = 0.0075  # of the longer side, beyond which a shift is named: 5 px 
 @command
 def main(argv: list[str]) -> None:
     args = parse(argv)
-    out = None if args.json is None else check_output("--json", args.json, args.data, args.dataset)
+    check_output(args.json, args)
     report = check(args)
     show(in_words(report))
-    if out:
-        try:
-            write_json(out, report)
-        except OSError as error:
-            raise UserError(f"--json {out}: expected a file that can be written, found: {error}") from None
+    if args.json:
+        write_json(args.json, report)
     if number := len(report["problems"]):
         raise UserError(f"{args.data}: {number} problem{'s' * (number > 1)}")
 
@@ -54,7 +50,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--anchor_scale", type=above_zero, default=4.0, help="side of the smallest anchor in strides (4)")
     add("--fusion_levels", type=positive, default=5, help="pyramid levels that have anchors, from P3 on (5)")
-    add("--json", metavar="FILE", help="write the same as JSON (none)")
+    add("--json", metavar="FILE", type=output_file(), help="write the same as JSON (none)")
     return parser.parse_args(argv)
 
 
@@ -67,27 +63,16 @@ def add_data_options(parser: Parser) -> None:
     parser.add_argument("--workers", type=positive, default=os.cpu_count(), help=text)
 
 
-def check_output(option: str, file: str, data: str, dataset: str) -> Path:
-    """Check that an output file can be written and is outside the data folder.
-
-    Args:
-        option: the option that names the file, for messages.
-        file: the output file.
-        data: folder of the data set.
-        dataset: value of --dataset; its YAML file must not be overwritten.
-    """
-    path = Path(file)
-    if path.resolve().is_relative_to(Path(data).resolve()):
-        raise UserError(f"{option} {file}: expected a file outside the data folder {data}")
-    if is_description(dataset) and path.resolve() == Path(dataset).resolve():
-        raise UserError(f"{option} {file}: expected another file than that of --dataset")
-    if not file or not path.parent.is_dir() or (path.exists() and not path.is_file()):
-        raise UserError(f"{option} {file!r}: expected a file in a folder that exists")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            return path
-    except OSError as error:
-        raise UserError(f"{option} {file}: expected a file that can be written, found: {error}") from None
+def check_output(path: Path | None, args: argparse.Namespace) -> None:
+    """Check that an output file can be written, and is outside the data folder and not the file of --dataset."""
+    if path is None:
+        return
+    if path.resolve().is_relative_to(Path(args.data).resolve()):
+        raise UserError(f"{path}: expected a file outside the data folder {args.data}")
+    if is_description(args.dataset) and path.resolve() == Path(args.dataset).resolve():
+        raise UserError(f"{path}: expected another file than that of --dataset")
+    with faults_named(path), tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def check(args: argparse.Namespace) -> dict[str, Any]:
@@ -98,16 +83,18 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     """
     source, faults = locate(args.data, args.dataset), []
     data = open_source(source, faults.append)
-    modalities = source.modalities
-    checked, registration = read_records(data, modalities, args.workers)
+    checked, registration = read_records(data, source.modalities, args.workers)
     halves, unlisted = unlisted_files(source)
     kinds = {True: "missing images", False: "annotations"}
     problems = [Problem(kinds[isinstance(error, MissingImage)], str(error)) for error in faults]
     problems += _split_problems(source)
     twice = duplicates(checked)  # first, since that explains a wrong size
     problems += [problem for one in checked for problem in one.problems] + twice + halves
-    compared = [one for one in checked if one.compared]
-    warnings = [*data.warnings, *_blank(checked), *_shifts(data, compared, registration)]
+    blank = [f"{one.record.paths[m]}: one colour throughout" for one in checked for m in one.blank]
+    shift = registration.shift()
+    # A blank file is named once, whatever number of lists it is in.
+    warnings = [*data.warnings, *dict.fromkeys(blank), *_shifts(data, checked, registration)]
+    bits = {o: sorted({one.grey_bits for one in checked if one.origin == o and one.grey_bits}) for o in data.records}
     if unlisted:
         number = f"{len(unlisted)} {data.unit if len(unlisted) > 1 else data.unit[:-1]}"
         warnings.append(f"{source.folder}: {number} that no list names, the first {unlisted[0]}")
@@ -116,9 +103,9 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
         "dataset": args.dataset,
         "layout": source.layout,
         "modalities": list(data.channels),
-        "lists": {o: list_statistics(data, o) | _bits(o, checked) for o in data.records},
+        "lists": {o: list_statistics(data, o) | {"thermal_bits": bits[o]} for o in data.records},
         "anchors": anchors(data, args),
-        "misregistration": _misregistration(registration),
+        "misregistration": shift.facts if shift else {},
         "problems": [problem._asdict() for problem in dict.fromkeys(problems)],  # lists may share a file
         "remarks": warnings,
     }
@@ -134,18 +121,16 @@ def read_records(
         modalities: the annotated one first.
         workers: threads.
     """
-    records = [record for listed in data.records.values() for record in listed]
-    factor = working_factor([max(record.width, record.height) for record in records])
-    registration, checked = Registration(factor), []
+    records = [(origin, record) for origin, listed in data.records.items() for record in listed]
+    factor = working_factor([max(record.width, record.height) for _, record in records])
     channels = {modality: data.channels[modality] for modality in modalities}
-    reading = inspect_records(data.records, channels, factor, workers)
-    try:
-        for one, correlation in tqdm(reading, f"read {data.unit}", len(records), leave=False, disable=None):
+    registration, checked = Registration(factor), []
+    work = in_threads(lambda one: inspect_record(*one, channels, factor), records, workers, f"read {data.unit}")
+    with work as reading:
+        for one, correlation in reading:
             checked.append(one)
             if correlation is not None:
                 registration.add(correlation)
-    finally:
-        reading.close()
     return checked, registration
 
 
@@ -177,20 +162,9 @@ def _split_problems(source: Source) -> list[Problem]:
     return []
 
 
-def _bits(origin: str, checked: list[CheckedRecord]) -> dict[str, Any]:
-    bits = sorted({one.grey_bits for one in checked if one.origin == origin and one.grey_bits})
-    return {"thermal_bits": bits}
-
-
-def _blank(checked: list[CheckedRecord]) -> list[str]:
-    """Name each blank file once, whatever number of lists it is in."""
-    lines = [f"{one.record.paths[modality]}: one colour throughout" for one in checked for modality in one.blank]
-    return list(dict.fromkeys(lines))
-
-
-def _shifts(data: DetectionData, compared: list[CheckedRecord], registration: Registration) -> list[str]:
+def _shifts(data: DetectionData, checked: list[CheckedRecord], registration: Registration) -> list[str]:
     """Name a shift between the images of the whole set, and pairs whose shift differs from it."""
-    shift = registration.shift()
+    shift, compared = registration.shift(), [one for one in checked if one.compared]
     if shift is None or not shift.reliable:
         return []
     longest = max(max(one.record.width, one.record.height) for one in compared)
@@ -201,14 +175,6 @@ def _shifts(data: DetectionData, compared: list[CheckedRecord], registration: Re
         where = f"RGB seems to lie {dx}, {dy} px (right, down) from thermal"
         lines.append(f"{compared[number].record.paths['rgb']}: {where}, the set {shift.dx}, {shift.dy}")
     return lines
-
-
-def _misregistration(registration: Registration) -> dict[str, Any]:
-    shift = registration.shift()
-    if shift is None:
-        return {}
-    numbers = {"dx": shift.dx, "dy": shift.dy, "spread": shift.spread, "agreement": round(shift.agreement, 2)}
-    return numbers | {"pairs": shift.pairs, "reliable": shift.reliable}
 
 
 if __name__ == "__main__":

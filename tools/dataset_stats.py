@@ -12,36 +12,32 @@ from tools.check_data import add_data_options, check_output
 from tools.data_checks.pixel_statistics import PixelStatistics, pixel_statistics
 from tools.data_checks.report import show
 from utils.args import Parser, command
-from utils.errors import UserError
+from utils.files import faults_named
+from utils.option_types import output_file
 
 
 @command
 def main(argv: list[str]) -> None:
     parser = Parser("Measure the training pixels' mean and standard deviation, as YAML for an own set.")
     add_data_options(parser)
-    parser.add_argument("--out", metavar="FILE", help="write it here (to the terminal)")
+    parser.add_argument("--out", metavar="FILE", type=output_file(), help="write it here (to the terminal)")
     args = parser.parse_args(argv)
-    out = None if args.out is None else check_output("--out", args.out, args.data, args.dataset)
+    check_output(args.out, args)
     data = open_data_set(args.data, args.dataset)
     measured = pixel_statistics(data.records["train"], data.channels, data.thermal_counts, args.workers)
     text = in_yaml(data, measured, f"python -m tools.dataset_stats {shlex.join(argv)}")
-    if out is None:
+    if args.out is None:
         show(text)
         return
-    try:
-        out.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {out}: expected a file that can be written, found: {error}") from None
-    print(f"statistics: {out}")
+    with faults_named(args.out):
+        args.out.write_text(f"{text}\n", encoding="utf-8")
+    print(f"statistics: {args.out}")
 
 
 def in_yaml(data: DetectionData, measured: PixelStatistics, command_line: str) -> str:
-    """Return what was measured, with comments that say on what; `typed` is the command."""
-    lines = [
-        f"# Measured on all pixels of the {len(data.records['train']):,} training {data.unit}, in 0..1, by:",
-        f"# {command_line}",
-    ]
-    lines.append("normalization:")
+    """Return what was measured, with comments that say on what; `command_line` measures it again."""
+    measured_on = f"{len(data.records['train']):,} training {data.unit}"
+    lines = [f"# Measured on all pixels of the {measured_on}, in 0..1, by:", f"# {command_line}", "normalization:"]
     for modality, (mean, std) in measured.normalization.items():
         lines.append(f"  {modality}: {{mean: [{_four(mean)}], std: [{_four(std)}]}}")
     if measured.thermal_counts:

@@ -15,6 +15,7 @@ import io
 import json
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from utils import checkpoint
 from utils.args import Parser, command
 from utils.errors import UserError
 from utils.files import replace_file
+from utils.option_types import output_file
 from utils.run_folder import commit
 from utils.untrusted import check_fields
 
@@ -44,46 +46,30 @@ def main(argv: list[str]) -> None:
     parser = Parser("Write a trained network as an ONNX file, checked against PyTorch, or as a safetensors file.")
     add = parser.add_argument
     add("--eval_exp_dir", required=True, metavar="RUN", help="training run whose best.pt is written")
-    add("--onnx", metavar="FILE.onnx", help="network with boxes and suppression inside, any batch size (none)")
+    text = "network with boxes and suppression inside, any batch size (none)"
+    add("--onnx", metavar="FILE.onnx", type=output_file(".onnx"), help=text)
     add("--raw", action="store_true", help="with --onnx: class logits and box deltas of every anchor instead (off)")
-    add(
-        "--weights", metavar=f"FILE{SUFFIX}", help="tensors, options and genotype in one file, for tools.predict (none)"
-    )
+    text = "tensors, options and genotype in one file, for tools.predict (none)"
+    add("--weights", metavar=f"FILE{SUFFIX}", type=output_file(SUFFIX), help=text)
     args = parser.parse_args(argv)
     if not args.onnx and not args.weights:
         raise UserError("expected --onnx, --weights or both, found neither")
     if args.raw and not args.onnx:
         raise UserError("--raw: no effect without --onnx")
-    files = {"onnx": (args.onnx, ".onnx"), "weights": (args.weights, SUFFIX)}
-    paths = {name: new_file(name, *told) for name, told in files.items() if told[0]}
-    if "onnx" in paths:
-        check_libraries()
-    if "weights" in paths:
+    for path in filter(None, (args.onnx, args.weights)):
+        if path.exists():
+            raise UserError(f"{path}: expected a new file, found one of that name")
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if args.onnx and missing:
+        raise UserError(f"--onnx: expected {', '.join(missing)}, found none: pip install -r requirements-export.txt")
+    if args.weights:
         path = Path(args.eval_exp_dir) / "best.pt"
         state = checkpoint.load(path)
         check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields)
-        save_weights(state, paths["weights"])
-        print(f"weights: {paths['weights']} ({size_of(paths['weights'])})")
-    if "onnx" in paths:
-        export_onnx(Predictor(args.eval_exp_dir, "cpu"), paths["onnx"], args.raw)
-
-
-def new_file(name: str, path: str, suffix: str) -> Path:
-    file = Path(path)
-    if file.suffix.lower() != suffix or not file.parent.is_dir():
-        raise UserError(f"--{name} {path}: expected a {suffix} file in a folder that exists")
-    if file.exists():
-        raise UserError(f"--{name} {path}: expected a new file, found one of that name")
-    return file
-
-
-def check_libraries() -> None:
-    """Refuse before anything is written where a library is missing."""
-    from importlib.util import find_spec
-
-    missing = [name for name in LIBRARIES if find_spec(name) is None]
-    if missing:
-        raise UserError(f"--onnx: expected {', '.join(missing)}, found none: pip install -r requirements-export.txt")
+        save_weights(state, args.weights)
+        print(f"weights: {args.weights} ({size_of(args.weights)})")
+    if args.onnx:
+        export_onnx(Predictor(args.eval_exp_dir, "cpu"), args.onnx, args.raw)
 
 
 def size_of(path: Path) -> str:

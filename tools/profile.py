@@ -10,7 +10,6 @@ that what else the machine does falls on all. Times are of this machine, medians
 import sys
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,8 +27,7 @@ from tasks.detection.flira import FLIRA as detection
 from tasks.detection.predictor import Predictor
 from tools.demo.summary import markdown
 from utils.args import Parser, command
-from utils.errors import UserError
-from utils.option_types import positive
+from utils.option_types import output_file, positive
 from utils.run_folder import write_json
 
 WHOLE = "the network"
@@ -46,14 +44,12 @@ def main(argv: list[str]) -> None:
     add("--batchsize", type=positive, default=1, help="pairs at once (1)")
     add("--rounds", type=positive, default=30, help="passes of each network that are timed (30)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
-    add("--out", metavar="FILE.json", help="the numbers as JSON, in ms per batch (none)")
+    add("--out", metavar="FILE.json", type=output_file(), help="the numbers as JSON, in ms per batch (none)")
     args = parser.parse_args(argv)
-    if args.out and not Path(args.out).parent.is_dir():
-        raise UserError(f"--out {args.out}: expected a file in a folder that exists")
     rows = profile(Predictor(args.eval_exp_dir, args.device), args.batchsize, args.rounds)
     print(markdown(table(rows)))
     if args.out:
-        write_json(Path(args.out), {"batchsize": args.batchsize, "rounds": args.rounds, "rows": rows})
+        write_json(args.out, {"batchsize": args.batchsize, "rounds": args.rounds, "rows": rows})
         print(f"profile: {args.out}")
 
 

@@ -13,6 +13,7 @@ from tasks import TASKS
 from tasks.detection.build import open_data
 from utils.args import Parser, command, parse
 from utils.errors import UserError
+from utils.option_types import output_file
 from utils.untrusted import options_from_run
 
 COMPARISON = "comparison.html"
@@ -23,29 +24,20 @@ def main(argv: list[str]) -> None:
     parser = Parser("Write report.html into each run folder; of several runs also a page that compares them.")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders; a comparison takes runs of one kind")
     text = f"the page that compares several runs ({COMPARISON} in the folder of the command)"
-    parser.add_argument("--out", metavar="FILE.html", help=text)
+    parser.add_argument("--out", metavar="FILE.html", type=output_file(".html"), help=text)
     text = "folder of the data, for the gallery and precision against recall (as in the run's args.json)"
     parser.add_argument("--data", metavar="DIR", help=text)
     args = parser.parse_args(argv)
-    runs = [Run(Path(path)) for path in args.runs]
-    out = check(runs, args.out)
-    for run in runs:
-        print(f"report: {write_report(run.path, data_of(run, args.data))}", flush=True)
-    if len(runs) > 1:
-        print(f"comparison: {write_comparison(runs, out)}")
-
-
-def check(runs: list[Run], out: str | None) -> Path:
-    """Check the kinds of the runs and --out, before anything is written."""
+    runs, out = [Run(Path(path)) for path in args.runs], args.out
     kinds = {run.kind: run.path for run in runs}
     if len(kinds) > 1:
         raise UserError(f"expected runs of one kind, found {', '.join(f'{path} of {k}' for k, path in kinds.items())}")
     if out and len(runs) == 1:
         raise UserError(f"--out {out}: expected at least two runs to compare, found one, whose report is in its folder")
-    path = Path(out or COMPARISON)
-    if path.suffix != ".html" or not path.parent.is_dir() or path.is_dir():
-        raise UserError(f"--out {path}: expected a .html file in a folder that exists")
-    return path
+    for run in runs:
+        print(f"report: {write_report(run.path, data_of(run, args.data))}", flush=True)
+    if len(runs) > 1:
+        print(f"comparison: {write_comparison(runs, out or Path(COMPARISON))}")
 
 
 def data_of(run: Run, folder: str | None) -> DataModule | None:

@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 
 def number(convert: Callable[[str], float], name: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
@@ -51,3 +52,16 @@ def image_size(text: str) -> tuple[int, int]:
     if len(sides) > 2 or min(sides) < 32:
         raise argparse.ArgumentTypeError(f"expected N or HxW, each of at least 32 pixels, found {text!r}")
     return sides[0], sides[-1]
+
+
+def output_file(suffix: str = "") -> Callable[[str], Path]:
+    """Return an argparse type: the path of a file to write, with this suffix, in a folder that exists."""
+
+    def read(text: str) -> Path:
+        path = Path(text)
+        if not path.parent.is_dir() or path.is_dir() or (suffix and path.suffix.lower() != suffix):
+            expected = f"expected a {suffix} file".replace("  ", " ")
+            raise argparse.ArgumentTypeError(f"{expected} in a folder that exists, found {text!r}")
+        return path
+
+    return read

@@ -40,7 +40,7 @@ def test_faults_are_one_line(run_folder, capsys):
     assert "--out" in refused(file, "--out", run_folder / "none" / "g.png")
     assert "--out" in refused(file, "--out", run_folder / "g.jpg")
     (run_folder / "folder.png").mkdir()
-    assert "expected a file that can be written" in refused(file, "--out", run_folder / "folder.png")
+    assert "expected a .png file in a folder that exists" in refused(file, "--out", run_folder / "folder.png")
     for wrong, field in (
         ({"inputs": "thermal"}, "inputs"),
         ({"levels": []}, "levels"),

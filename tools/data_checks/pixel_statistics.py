@@ -3,16 +3,15 @@
 Grey images of 16 bits are measured as the network reads them: mapped to eight bits between the data set's two counts.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
-from tqdm import tqdm
 
 from datasets.detection.dataset import DetectionRecord
 from datasets.detection.transforms import COLOUR, Normalization
 from datasets.images import STRETCH, Counts, eight_bits, read_rgb, read_thermal_values
+from tools.data_checks.records import in_threads
 from utils.errors import UserError
 
 LEVELS, COUNTS = 256, 65536  # values of 8 and 16 bits
@@ -59,21 +58,12 @@ def pixel_statistics(
 def _add_up(records: list[DetectionRecord], channels: dict[str, int], workers: int) -> Histograms:
     """Return the sum of the histograms of all records."""
     total: Histograms = {}
-    for histograms in _histograms(records, channels, workers):
-        for modality, values in histograms.items():
+    with in_threads(lambda record: _histogram(record, channels), records, workers, "read images") as reading:
+        for modality, values in chain.from_iterable(histograms.items() for histograms in reading):
             if modality in total and total[modality].shape != values.shape:
                 raise UserError(f"{modality} images: expected all of 8 or all of 16 bits, found both")
             total[modality] = total.get(modality, 0) + values
     return total
-
-
-def _histograms(records: list[DetectionRecord], channels: dict[str, int], workers: int) -> Iterator[Histograms]:
-    pool = ThreadPoolExecutor(workers)
-    try:
-        jobs = pool.map(lambda record: _histogram(record, channels), records)
-        yield from tqdm(jobs, "read images", len(records), leave=False, disable=None)
-    finally:
-        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all records
 
 
 def _histogram(record: DetectionRecord, channels: dict[str, int]) -> Histograms:

@@ -6,14 +6,16 @@ Files that no list names: unlisted_files.py.
 Shapes: h, w size of an image; S as in registration.py.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from datasets.detection.dataset import DetectionRecord
 from datasets.detection.pairing import spelled
@@ -64,25 +66,14 @@ class CheckedRecord:
         return self.record.paths[next(iter(self.channels))]
 
 
-def inspect_records(
-    records: dict[str, list[DetectionRecord]], channels: dict[str, int], factor: int, workers: int
-) -> Iterator[tuple[CheckedRecord, np.ndarray | None]]:
-    """Read all records, in order.
-
-    Args:
-        records: by list.
-        channels: as in `CheckedRecord`.
-        factor: by which pairs are shrunk to be compared.
-        workers: threads; what takes time (decoding, NumPy) runs side by side in them.
-    Yields:
-        What `inspect_record` returns.
-    """
-    jobs = [(origin, record) for origin, listed in records.items() for record in listed]
+@contextlib.contextmanager
+def in_threads(read: Callable[[Any], Any], items: list, workers: int, words: str) -> Iterator[Iterable[Any]]:
+    """Give what `read` returns of each item, in order, with a progress bar; decoding and NumPy run side by side."""
     pool = ThreadPoolExecutor(workers)
     try:
-        yield from pool.map(lambda job: inspect_record(*job, channels, factor), jobs)
+        yield tqdm(pool.map(read, items), words, len(items), leave=False, disable=None)
     finally:
-        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all records
+        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all items
 
 
 def inspect_record(

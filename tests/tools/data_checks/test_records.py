@@ -11,7 +11,7 @@ import torch
 from torchvision.io import write_png
 
 from datasets.detection.dataset import DetectionRecord
-from tools.data_checks.records import CheckedRecord, duplicates, inspect_record, inspect_records
+from tools.data_checks.records import CheckedRecord, duplicates, in_threads, inspect_record
 
 SIZE = (40, 48)  # height, width
 CHANNELS = {"thermal": 1, "rgb": 3}
@@ -77,8 +77,10 @@ def test_pairs_come_in_order_whatever_the_workers(make):
     records = {
         origin: [make(f"{origin}{n}", noise(n), noise(n + 9, 1)) for n in range(4)] for origin in ("train", "test")
     }
+    jobs = [(origin, record) for origin, listed in records.items() for record in listed]
     for workers in (1, 3):
-        names = [(pair.origin, pair.record.file_name) for pair, _ in inspect_records(records, CHANNELS, 1, workers)]
+        with in_threads(lambda job: inspect_record(*job, CHANNELS, 1), jobs, workers, "read") as reading:
+            names = [(pair.origin, pair.record.file_name) for pair, _ in reading]
         assert names == [(origin, record.file_name) for origin, mine in records.items() for record in mine]
 
 
