@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from utils.file_locks import claim, release
+from utils.lock import claim, release
 from utils.run_folder import read_json, write_json
 from utils.subprocesses import environment
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.file_locks import lock_alone, opened, release
 from utils.files import faults_named
+from utils.lock import lock_alone, opened, release
 from utils.run_folder import read_json, write_json
 
 STAMP = "stamp.json"

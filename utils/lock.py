@@ -1,4 +1,9 @@
-"""Folders that one process at a time writes to. A lock ends with its process, not with the workers it has forked."""
+"""File locks: folders that one process at a time writes to, and files by which processes share work.
+
+The system releases a lock when all processes that hold it have ended, also if they were killed. A command that inherits
+the file descriptor holds the lock as well. The lock of a folder ends with its process, not with the workers that it has
+forked.
+"""
 
 import contextlib
 import fcntl
@@ -12,7 +17,37 @@ from utils.errors import UserError
 from utils.files import faults_named
 
 LOCK = ".lock"
-_held: set[TextIO] = set()
+_held: set[TextIO] = set()  # of folders
+
+
+def opened(path: Path) -> TextIO:
+    """Open a lock file; UserError if that fails."""
+    with faults_named(path):
+        return open(path, "a+", encoding="utf-8")
+
+
+def lock_alone(file: TextIO) -> bool:
+    """Take an exclusive lock without waiting; returns whether that worked. If not, a shared lock may be lost."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def claim(path: Path) -> TextIO | None:
+    """Return a lock file with an exclusive lock, which forked processes keep; None if another process holds it."""
+    file = opened(path)
+    if lock_alone(file):
+        return file
+    file.close()
+    return None
+
+
+def release(file: TextIO) -> None:
+    """Release a lock, even if a process that a command left behind has the file open."""
+    fcntl.flock(file, fcntl.LOCK_UN)
+    file.close()
 
 
 @contextlib.contextmanager
@@ -26,12 +61,14 @@ def locked(folder: Path, log: Callable[[str], None] | None, others: str) -> Iter
     Raises:
         UserError: another process holds it, and `log` is None; or its lock file cannot be written.
     """
-    with faults_named(folder / LOCK):
-        (folder / LOCK).touch()
-    with open(folder / LOCK, "w", encoding="utf-8") as file:
+    with opened(folder / LOCK) as file:
         _held.add(file)
         try:
-            _lock(file, folder, log, others)
+            if not lock_alone(file):
+                if log is None:
+                    raise UserError(f"{folder}: expected a folder that nobody writes to, found {others} at work")
+                log(f"waiting: {others} is writing to {folder}")
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
         finally:
             _held.discard(file)
@@ -43,16 +80,6 @@ def locked_by_first(folder: Path, log: Callable[[str], None] | None, others: str
     with contextlib.ExitStack() as held:
         ranks().broadcast_from_first(lambda: held.enter_context(locked(folder, log, others)))
         yield
-
-
-def _lock(file: TextIO, folder: Path, log: Callable[[str], None] | None, others: str) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if log is None:
-            raise UserError(f"{folder}: expected a folder that nobody writes to, found {others} at work") from None
-        log(f"waiting: {others} is writing to {folder}")
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _let_go() -> None:
@@ -69,9 +96,6 @@ def is_locked(folder: Path) -> bool:
     """Return whether another process holds the folder now."""
     try:
         with open(folder / LOCK, "r+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not lock_alone(file)
     except OSError:  # no such folder yet, or none to write to, which the one who locks it will say
         return False
-    return False
