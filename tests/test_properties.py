@@ -28,7 +28,7 @@ from tasks.detection.stream_files import head_classes, stream_sizes
 from tests import spoil
 from utils import checkpoint
 from utils.errors import MAX_LINE, UserError, printable, short
-from utils.untrusted import INHERITED, check_fields, check_option, check_plain, read_yaml
+from utils.untrusted import INHERITED, check_field, check_fields, check_plain, read_yaml
 
 drawn = settings(
     derandomize=True,
@@ -109,8 +109,8 @@ def test_values_in_the_place_of_any_field(value, tmp_path):
     refused_or(architecture_from_json, {"format": 2, "parts": {"fusion": value}}, "f.x", readers)
     for name in RUN:
         refused_or(check_a_run, {**copy.deepcopy(RUN), name: value, "model": {}})
-    for name in INHERITED:
-        refused_or(check_option, name, value, "f.x")
+    for name, check in INHERITED.items():
+        refused_or(check_field, {name: value}, name, check, "f.x")
     coco = {"images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}], "annotations": []}
     coco["categories"] = [{"id": 1, "name": "person"}]
     for place in (coco, coco["images"][0], coco["categories"][0]):

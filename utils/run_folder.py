@@ -141,16 +141,16 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 def commit() -> str:
     """Return the commit of the code, with "+" for uncommitted changes but of results/; "unknown" outside a checkout."""
-    git, options = (
-        ["git", "-C", str(Path(__file__).parent.parent)],
-        {"capture_output": True, "text": True, "check": True},
-    )
+
+    def git(*words: str) -> str:
+        root = Path(__file__).parent.parent
+        return subprocess.check_output(["git", *words], cwd=root, text=True, stderr=subprocess.PIPE).strip()
+
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], **options)
-        dirty = subprocess.run([*git, "status", "--porcelain", "--", ".", ":!results"], **options)
+        dirty = "+" if git("status", "--porcelain", "--", ".", ":!results") else ""
+        return git("rev-parse", "--short=12", "HEAD") + dirty
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
 def environment() -> dict[str, str]:

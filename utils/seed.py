@@ -22,24 +22,15 @@ def seed_everything(seed: int) -> None:
 def random_state(device: torch.device) -> dict:
     """Return the state of every generator of this process as tensors and plain values; of GPUs that of the device."""
     python, numpy = random.getstate(), np.random.get_state()
-    state = {"python": list(python[1]), "python_next": python[2], "torch": torch.get_rng_state()}
-    state |= {"numpy": numpy[1].tolist(), "numpy_rest": list(numpy[2:])}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        state["mps"] = torch.mps.get_rng_state()
-    return state
+    state = {"python": list(python[1]), "python_next": python[2]}
+    return state | {"numpy": numpy[1].tolist(), "numpy_rest": list(numpy[2:])} | _torch_state(device)
 
 
 def set_random_state(state: dict, device: torch.device) -> None:
     """Take up what `random_state` returned."""
     random.setstate((random.getstate()[0], tuple(state["python"]), state["python_next"]))
     np.random.set_state(("MT19937", state["numpy"], *state["numpy_rest"]))
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(state["mps"])
+    _set_torch_state(state, device)
 
 
 _common: dict | None = None  # the states of torch's generators for all ranks, while one draws numbers of its own
@@ -59,7 +50,7 @@ def per_rank_rng(ranks: Ranks, device: torch.device, *key: object) -> Iterator[N
         yield
         return
     _common = _torch_state(device)
-    told = repr((*key, ranks.number)).encode() + _common["cpu"].numpy().tobytes()
+    told = repr((*key, ranks.number)).encode() + _common["torch"].numpy().tobytes()
     torch.manual_seed(int.from_bytes(hashlib.blake2b(told, digest_size=7).digest(), "big"))
     try:
         yield
@@ -83,11 +74,17 @@ def shared_rng(draw: Callable[[], Tensor]) -> Tensor:
 
 
 def _torch_state(device: torch.device) -> dict:
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state()} if device.type == "cuda" else {})
+    state = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
 
 
 def _set_torch_state(state: dict, device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
+    torch.set_rng_state(state["torch"])
     if device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state["mps"])

@@ -38,8 +38,7 @@ class Tracker:
     def __init__(
         self, enabled: bool, run_path: Path, config: dict, log: Callable[[str], None], run_id: str | None = None
     ):
-        self.id, self.say, self.run = run_id, log, None
-        self.finish_limit: float | None = None
+        self.id, self.say, self.run, self.finish_limit = run_id, log, None, FINISH_LIMIT
         if enabled:
             with no_terminal():
                 self.run = self._attempt(START_LIMIT, lambda: start(run_path, config, run_id))
@@ -81,8 +80,7 @@ class Tracker:
     def finish(self, failed: bool = False) -> None:
         """End the run and wandb's process, whose own hook at the exit would complain if it had died; again: nothing."""
         if self.run is not None:
-            limit = self.finish_limit or FINISH_LIMIT
-            self._attempt(limit, lambda: self.run.finish(exit_code=int(failed)))
+            self._attempt(self.finish_limit, lambda: self.run.finish(exit_code=int(failed)))
         if self.run is not None:
             end_wandb()
             self.run = None
@@ -141,9 +139,8 @@ def within(limit: float, call: Callable[[], Any]) -> Any:
         except BaseException as error:  # noqa: BLE001  # wandb's teardown exits with its process's code
             future.set_exception(RuntimeError(type(error).__name__))
 
-    threading.Thread(
-        target=work, name="wandb call", daemon=True
-    ).start()  # a daemon cannot keep the process from ending
+    # A daemon cannot keep the process from ending.
+    threading.Thread(target=work, name="wandb call", daemon=True).start()
     if not wait([future], limit).done:
         raise TimeoutError(f"no answer in {limit:g} s")
     return future.result()

@@ -6,7 +6,6 @@ Anyone may have written a file, so nothing in it is used before it is checked.
 from __future__ import annotations
 
 import errno
-import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import NoneType
@@ -117,8 +116,7 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
 
-_PLAIN = ("null", "bool", "int", "float")
-_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in (*_PLAIN, "str", "seq", "map"))
+_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 _Loader.yaml_constructors = {tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in _TAGS}
 _Loader.yaml_constructors[None] = yaml.SafeLoader.construct_undefined
 _Loader.yaml_implicit_resolvers = {
@@ -147,9 +145,8 @@ def read_yaml(path: str | Path, source: str) -> Any:
     except UserError:
         raise
     except _UNREADABLE as error:
-        words = "a value that is not what its tag says" if isinstance(error, _UNFIT) else str(error)
-        words = " ".join(words.split())[:300]
-        raise UserError(f"{source}: expected a readable YAML file, found: {words}") from None
+        words = "a value that is not what its tag says" if isinstance(error, _UNFIT) else " ".join(str(error).split())
+        raise UserError(f"{source}: expected a readable YAML file, found: {words[:300]}") from None
     check_plain(data, source)
     return data
 
@@ -162,48 +159,34 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_side, value))
-
-
-def _is_side(value: Any) -> bool:
-    return type(value) is int and 32 <= value <= MAX_SIDE
+    sides = value if isinstance(value, (list, tuple)) else ()
+    return len(sides) == 2 and all(type(side) is int and 32 <= side <= MAX_SIDE for side in sides)
 
 
 def _is_factor(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < 2**20 and not math.isnan(value)
+    return type(value) in (int, float) and 0 < value < 2**20
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != "" and "\0" not in value
 
 
-def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or fits(value)
-
-
-FOLDER = (_is_text, "a folder")
+COUNT, NAME, FILE = (_is_count, "a whole number from 1"), (_is_text, "a name"), (_is_text, "a file name")
+COUNT_OR_NONE = (lambda value: value is None or _is_count(value), "a whole number from 1, or none")
+FLAG, FOLDER = (lambda value: isinstance(value, bool), "true or false"), (_is_text, "a folder")
 # Options that are taken from files of earlier runs: what they may be there, and in words.
-INHERITED = {
-    "backbone": (_is_text, "a name"),
+INHERITED: dict[str, Check] = {
     "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
     "anchor_scale": (_is_factor, "a number above 0"),
-    "C": (_is_count, "a whole number from 1"),
-    "num_input_nodes": (_is_count, "a whole number from 1"),
-    "fusion_levels": (_is_count, "a whole number from 1"),
-    "num_classes": (_is_count, "a whole number from 1"),
     "dataset": (_is_text, "a name or a file"),
-    "L": (_is_count, "a whole number from 1"),
-    "small_dataset": (lambda value: isinstance(value, bool), "true or false"),
     "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
-    "paper_protocol": (lambda value: isinstance(value, bool), "true or false"),
-    "overfit": (_or_none(_is_count), "a whole number from 1, or none"),
-    "baseline": (_or_none(_is_text), "a name or none"),
-    "widen": (_or_none(_is_count), "a whole number from 1, or none"),
+    "baseline": (lambda value: value is None or _is_text(value), "a name or none"),
     "checkpointdir": FOLDER,
-    **dict.fromkeys(("image_cp", "text_cp", "rgb_cp", "ske_cp", "depth_cp"), (_is_text, "a file name")),
-    "fullbb_path": (_is_text, "a file name"),
-    "head_path": (_is_text, "a file name"),
-    "f1_type": (_is_text, "a name"),
+    **dict.fromkeys(("backbone", "f1_type"), NAME),
+    **dict.fromkeys(("C", "num_input_nodes", "fusion_levels", "num_classes", "L"), COUNT),
+    **dict.fromkeys(("overfit", "widen"), COUNT_OR_NONE),
+    **dict.fromkeys(("small_dataset", "paper_protocol"), FLAG),
+    **dict.fromkeys(("image_cp", "text_cp", "rgb_cp", "ske_cp", "depth_cp", "fullbb_path", "head_path"), FILE),
 }
 FORMAT = 1  # of the checkpoints in run folders
 OBJECT = (lambda value: isinstance(value, dict), "an object")
@@ -236,7 +219,7 @@ def options_from_run(
     *,
     origin: str = "run",
     over_config: bool = False,
-    source: str = "the options of the run that this one builds on",
+    source: str,
 ) -> Options:
     """Return the options with those that are not given taken from an earlier run or checkpoint.
 
@@ -251,13 +234,10 @@ def options_from_run(
         UserError: the option cannot have a value that the file has.
     """
     kept = options.is_typed if over_config else options.is_given
-    taken = {name: check_option(name, values[name], source) for name in names if name in values and not kept(name)}
+    taken = {name: values[name] for name in names if name in values and not kept(name)}
+    for name in taken:
+        check_field(taken, name, INHERITED[name], source)
     return options.with_values(origin, **{n: tuple(v) if isinstance(v, list) else v for n, v in taken.items()})
-
-
-def check_option(name: str, value: Any, source: str) -> Any:
-    """Return the value of an option in a file; UserError where the option cannot have it."""
-    return checked(value, *INHERITED[name], f"{source}: {name}")
 
 
 def check_fields(state: dict, source: str, *, options: Iterable[str], fields: dict[str, Check]) -> None:

@@ -89,9 +89,8 @@ def test_wrong_configs_are_one_line(tmp_path, text, message):
 
 def test_inheritance_spares_what_is_given(tmp_path):
     args = read("found", "--C", "64", "--config", config(tmp_path, "anchor_scale: 3"))
-    args = options_from_run(
-        args, {"C": 16, "anchor_scale": 2.0, "image_size": [64, 80], "epochs": 1}, ("C", "anchor_scale", "image_size")
-    )
+    run = {"C": 16, "anchor_scale": 2.0, "image_size": [64, 80], "epochs": 1}
+    args = options_from_run(args, run, ("C", "anchor_scale", "image_size"), source="run")
     assert (args.C, args.anchor_scale, args.image_size, args.epochs) == (64, 3.0, (64, 80), 50)
     origins = [args.origin(name) for name in ("C", "anchor_scale", "image_size", "epochs")]
     assert origins == ["command line", "config", "run", "default"]
