@@ -32,7 +32,6 @@ from engine.bilevel import Bilevel
 from engine.compute import Compute
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
-from engine.recipes import make_optimizer, make_schedule
 from engine.step import Session, evaluate
 from models.search.parameters import arch_parameters
 from tasks import TASKS
@@ -83,19 +82,17 @@ def measure(args: Options, runs: int) -> dict[str, float | str]:
 
 def make_epoch(args: Options, model: nn.Module, parts: DataModule, compute: Compute) -> Callable[[], object]:
     """Return a function that runs one epoch of the search."""
-    recipe = recipe_of(args)
-    weights = make_optimizer(recipe, model)
     logits = torch.optim.Adam(arch_parameters(model), lr=args.arch_learning_rate, fused=True)
     train, arch = (parts.loader(part, train=True) for part in ("train", "arch"))
-    schedule = make_schedule(recipe, weights, steps_per_epoch=compute.num_steps(train), epochs=args.epochs)
-    second_order = args.strategy == "darts2"
     session = Session(model, FLIRA, compute, Guard(compute.device))
-    sides = Bilevel(session, weights, logits, schedule, train, arch, args.alternate, second_order, args.epochs)
+    sides = {"arch_optimizer": logits, "arch_loader": arch, "second_order": args.strategy == "darts2"}
+    sides |= args.keywords("alternate", "epochs")
+    learner = Bilevel.make(session, recipe_of(args), train, args.epochs, **sides)
 
     def one_epoch() -> None:
         session.progress.passes.clear()
-        sides.start_epoch(0)
-        sides.train_epoch()
+        learner.start_epoch(0)
+        learner.train_epoch()
 
     return one_epoch
 

@@ -114,11 +114,11 @@ def build(args: argparse.Namespace, parts: DataModule, dtype: torch.dtype) -> Se
 def searched(args: argparse.Namespace, parts: DataModule, second_order: bool) -> State:
     """Return weights and logits after steps of SGD in float64."""
     session = build(args, parts, torch.float64)
-    sides = [torch.optim.SGD(of(session.model), LEARNING_RATE) for of in (weight_parameters, arch_parameters)]
-    loaders = [parts.loader(part, train=True) for part in ("train", "arch")]
-    epochs = -(-args.steps // len(loaders[0]))
-    schedule = LambdaLR(sides[0], lambda step: 1.0)
-    bilevel = Bilevel(session, *sides, schedule, *loaders, "step", second_order, epochs)
+    weights, logits = (torch.optim.SGD(of(session.model), LEARNING_RATE) for of in (weight_parameters, arch_parameters))
+    train, arch = (parts.loader(part, train=True) for part in ("train", "arch"))
+    epochs = -(-args.steps // len(train))
+    schedule = LambdaLR(weights, lambda step: 1.0)
+    bilevel = Bilevel(session, weights, schedule, train, logits, arch, "step", second_order, epochs)
     for epoch in range(epochs):
         bilevel.start_epoch(epoch)
         bilevel.train_epoch()

@@ -8,12 +8,15 @@ import json
 import random
 from collections.abc import Callable
 
+from commands.recipe import recipe_of
 from commands.recorder import Recorder
 from commands.strategy import StrategyRunner
-from engine.bilevel import cycle_batches, search
+from engine.bilevel import cycle_batches
 from engine.checkpointer import Checkpointer
+from engine.epochs import run_epochs
 from engine.evolution import evolve
 from engine.perturbation import mean_loss, select_by_perturbation
+from engine.recipes import make_optimizer
 from engine.step import Session, optimisation_step, validator
 from models.search.architecture import Architecture
 from models.search.relaxations import EVALUATION
@@ -77,15 +80,8 @@ def _choose(runner: StrategyRunner, session: Session) -> list[Architecture]:
 def _evolve(runner: StrategyRunner) -> list[Architecture]:
     """Return the fittest architectures of an evolution on the supernets' weights."""
     options, space = runner.options, runner.space
-    scored = evolve(
-        space.sample,
-        space.mutate,
-        runner.fitness,
-        random.Random(options.seed),
-        population=options.population,
-        tournament=options.tournament,
-        rounds=options.rounds,
-    )
+    sizes = options.keywords("population", "tournament", "rounds")
+    scored = evolve(space.sample, space.mutate, runner.fitness, random.Random(options.seed), **sizes)
     rows = [{"loss_val": -score, "genotype": found.id, "argmax": found.words} for score, found in scored]
     runner.run.write_json("evolution.json", rows)
     runner.run.log(f"evolution: {len(scored)} genotypes, loss on val {-scored[0][0]:.4f} to {-scored[-1][0]:.4f}")
@@ -97,7 +93,7 @@ def _perturb(runner: StrategyRunner, session: Session) -> None:
     options = runner.options
     loader = runner.data.loader("train", train=True)
     loader.set_epoch(options.epochs)
-    optimizer, batches = runner.weight_optimizer(), cycle_batches(loader)
+    optimizer, batches = make_optimizer(recipe_of(options), runner.model), cycle_batches(loader)
     for group in optimizer.param_groups:
         group["lr"] = options.eta_max / 10
 
@@ -107,14 +103,8 @@ def _perturb(runner: StrategyRunner, session: Session) -> None:
             optimisation_step(session, [next(batches)], optimizer)
             session.progress.steps += 1
 
-    val = runner.data.loader("val", train=False)
-    select_by_perturbation(
-        runner.space.choices(),
-        rate=lambda: mean_loss(session, val),
-        fine_tune=fine_tune,
-        rng=random.Random(options.seed),
-        log=runner.run.log,
-    )
+    val, rng = runner.data.loader("val", train=False), random.Random(options.seed)
+    select_by_perturbation(runner.space.choices(), lambda: mean_loss(session, val), fine_tune, rng, runner.run.log)
 
 
 def _inherited_score(runner: StrategyRunner, session: Session, architecture: Architecture) -> float | None:
@@ -134,19 +124,11 @@ def _train_briefly(
     if options.topk_weights == "supernet":
         learner, validate = runner.fine_tuned_in_turn(session, found.__getitem__, epochs_each)
     else:
-        loader = runner.data.loader(*runner.data.learning, train=True)
-        learner = runner.candidates_in_turn(
-            session, runner.weight_optimizer(), loader, candidate=found.__getitem__, epochs_each=epochs_each
-        )
+        learner = runner.candidates_in_turn(session, found.__getitem__, epochs_each)
         validate, _ = validator(session, runner.data, "val")
     with checkpointer.running(**learner.stateful):
-        search(
-            learner,
-            validate,
-            describe=lambda: runner.space.describe(learner.scored),
-            epochs=len(found) * epochs_each,
-            on_epoch=Recorder(checkpointer, tracker),
-        )
+        epochs, describe = len(found) * epochs_each, lambda: runner.space.describe(learner.scored)
+        run_epochs(learner, validate, epochs, Recorder(checkpointer, tracker), describe)
     chosen = found[session.progress.best_epoch // epochs_each]
     best = session.progress.in_words(runner.session.task.metric)
     runner.run.log(f"top {len(found)}: {chosen.id} is best after brief training, {best}")

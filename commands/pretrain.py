@@ -9,9 +9,8 @@ from commands.recipe import pretraining_recipe
 from commands.recorder import Recorder, tracking
 from commands.run import RunContext, compute_of, finish, memory_of, next_command_line, print_dry_run, running
 from engine.compute import Compute
-from engine.epochs import train
+from engine.epochs import Training, run_epochs
 from engine.pretrained import make_folder, publish
-from engine.recipes import make_optimizer, make_schedule
 from engine.step import validator
 from engine.task import Pretraining, Stage, Task
 from models.search.parameters import count_parameters
@@ -100,14 +99,12 @@ def fit(context: RunContext, stage: Stage, loader: Any, run: RunFolder, stop: St
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
     options, compute = context.options, context.compute
     seed_everything(options.seed)  # so that a modality trained alone equals one of both
-    recipe, steps = pretraining_recipe(options), compute.num_steps(loader)
-    optimizer = make_optimizer(recipe, context.model)
-    schedule = make_schedule(recipe, optimizer, steps_per_epoch=steps, epochs=stage.epochs)
     session = context.session(run)
+    training = Training.make(session, pretraining_recipe(options), loader, stage.epochs)
     checkpointer = context.checkpointer(run, stop, "pretrain", session, stage.name)
     validate, _ = validator(session, stage.data, "val")
-    with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=loader):
-        train(session, optimizer, schedule, loader, validate, stage.epochs, Recorder(checkpointer, tracker))
+    with checkpointer.running(**training.stateful):
+        run_epochs(training, validate, stage.epochs, Recorder(checkpointer, tracker))
     return compute.ranks.broadcast_from_first(lambda: checkpoint.load(checkpointer.file("best"))["model"])
 
 

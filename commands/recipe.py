@@ -6,31 +6,18 @@ from utils.errors import UserError
 
 SGD = ("sgd_steps", "sgd_cosine")
 READ_BY = {  # option -> the recipes that read it; all read the others
-    "Ti": ("adam_restarts",),
-    "Tm": ("adam_restarts",),
+    **dict.fromkeys(("Ti", "Tm"), ("adam_restarts",)),
     "eta_min": ("adam_restarts", "sgd_cosine"),
     "marks": ("sgd_steps",),
-    "momentum": SGD,
-    "warmup_steps": SGD,
-    "warmup_kind": SGD,
+    **dict.fromkeys(("momentum", "warmup_steps", "warmup_kind"), SGD),
 }
 
 
 def recipe_of(options: Options) -> Recipe:
     """Return the recipe of a search or of a training."""
-    return Recipe(
-        options.recipe,
-        lr=options.eta_max,
-        weight_decay=options.weight_decay,
-        lr_min=options.eta_min,
-        cycle_epochs=options.Ti,
-        cycle_factor=options.Tm,
-        momentum=options.momentum,
-        marks=tuple(options.marks or ()),
-        warmup_steps=options.warmup_steps,
-        warmup=options.warmup_kind,
-        biases_apart=options.biases_apart,
-    )
+    values = options.keywords("weight_decay", "momentum", "warmup_steps", "biases_apart", "stream_lr", lr="eta_max")
+    values |= options.keywords(lr_min="eta_min", cycle_epochs="Ti", cycle_factor="Tm", warmup="warmup_kind")
+    return Recipe(options.recipe, marks=tuple(options.marks or ()), **values)
 
 
 def pretraining_recipe(options: Options) -> Recipe:

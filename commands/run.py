@@ -73,14 +73,7 @@ class RunContext:
 
 
 def compute_of(options: Options) -> Compute:
-    return pick_compute(
-        device=options.device,
-        amp=options.amp,
-        clip_grad=options.clip_grad,
-        accum=options.accum,
-        compile=options.compile,
-        deterministic=options.deterministic,
-    )
+    return pick_compute(**options.keywords("device", "amp", "clip_grad", "accum", "compile", "deterministic"))
 
 
 @contextlib.contextmanager
@@ -171,8 +164,8 @@ def next_command_line(script: str, options: Options, values: dict[str, Any], car
 
 def cache_options(options: Options) -> dict[str, Any]:
     """Return the keywords of `engine.feature_caching.cached` that the options say."""
-    names = {"mode": "cache_features", "level": "cache_level", "dtype": "cache_dtype", "folder": "cache_dir"}
-    return {name: options[option] for name, option in names.items()} | {"stream_lr": options.stream_lr}
+    values = {"mode": "cache_features", "level": "cache_level", "dtype": "cache_dtype", "folder": "cache_dir"}
+    return options.keywords("stream_lr", **values)
 
 
 def check_cache_options(options: Options, data: DataModule | None = None) -> None:

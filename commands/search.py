@@ -26,8 +26,8 @@ from commands.run import (
     running,
 )
 from commands.strategy import StrategyRunner, learning_state
-from engine import bilevel
 from engine.checkpointer import Checkpointer
+from engine.epochs import run_epochs
 from engine.feature_caching import cache_sizes, cached
 from engine.progress import Row
 from engine.step import Session
@@ -123,9 +123,8 @@ def run_search(context: RunContext, run: RunFolder, stop: Stop) -> None:
                 run.log(f"  genotype {row['genotype']}: {row['argmax']}")
                 runner.warn(row)
 
-            reason = bilevel.search(
-                learner, runner.validation(), runner.describe, options.epochs, on_epoch, runner.should_stop
-            )
+            validate, epochs = runner.validation(), options.epochs
+            reason = run_epochs(learner, validate, epochs, on_epoch, runner.describe, runner.should_stop)
         run.log(f"ended early: {reason}" if reason else f"all {options.epochs} epochs done")
         facts = meta(context, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment

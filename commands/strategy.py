@@ -10,18 +10,16 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from commands.options import candidates
 from commands.recipe import recipe_of
 from datasets.data_module import DataModule
 from datasets.loader import SampleLoader
-from engine.bilevel import Bilevel, Learner
+from engine.bilevel import Bilevel
 from engine.collapse import alarm, dominant_eigenvalue_of, reason_to_stop
+from engine.epochs import Learner
 from engine.perturbation import fresh_statistics, mean_loss
 from engine.progress import Row
-from engine.recipes import make_optimizer, make_schedule
 from engine.sampled import Sampled
 from engine.step import Session, validator
 from models.search.architecture import Architecture
@@ -98,32 +96,22 @@ class StrategyRunner:
         """Return a session of the same model at the start of another phase."""
         return Session(self.model, self.session.task, self.session.compute, self.session.guard)
 
-    def weight_optimizer(self) -> Optimizer:
-        return make_optimizer(recipe_of(self.options), self.model)
-
     def learner(self) -> Learner:
         """Return what learns. It is not kept: in a circle of references, loaders would not end their workers."""
-        weights = self.weight_optimizer()
         if self.learns_logits:
-            return self._bilevel(weights)
-        loader = self.data.loader(*self.data.learning, train=True)
+            return self._bilevel()
         if self.strategy.searcher == "random":
-            return self.candidates_in_turn(self.session, weights, loader, self.drawn, self.epochs_each)
-        return Sampled(
-            session=self.session,
-            optimizer=weights,
-            schedule=self._schedule(weights, loader, self.options.epochs),
-            loader=loader,
-            activate=self.space.activate,
-            candidate=self.drawn,
-            of_step=lambda number: self.drawn(f"step {number}"),
-        )
+            return self.candidates_in_turn(self.session, self.drawn, self.epochs_each)
+        values = {"activate": self.space.activate, "candidate": self.drawn}
+        values["of_step"] = lambda number: self.drawn(f"step {number}")
+        return Sampled.make(self.session, recipe_of(self.options), self._learning(), self.options.epochs, **values)
+
+    def _learning(self) -> SampleLoader:
+        return self.data.loader(*self.data.learning, train=True)
 
     def candidates_in_turn(
         self,
         session: Session,
-        weights: Optimizer,
-        loader: SampleLoader,
         candidate: Callable[[int], Architecture],
         epochs_each: int,
         supernet: dict[str, Tensor] | None = None,
@@ -133,64 +121,27 @@ class StrategyRunner:
         Args:
             supernet: state that each starts from, all on the same batches; None: the start of the search.
         """
-        start = self.initial if supernet is None else supernet
-
-        def restart() -> None:
-            self.model.load_state_dict(start, strict=False)
-            weights.state.clear()
-
-        return Sampled(
-            session=session,
-            optimizer=weights,
-            schedule=self._schedule(weights, loader, epochs_each, repeat=True),
-            loader=loader,
-            activate=self.space.activate,
-            candidate=candidate,
-            restart=restart,
-            epochs_each=epochs_each,
-            same_batches=supernet is not None,
-        )
+        values = {"activate": self.space.activate, "candidate": candidate, "epochs_each": epochs_each}
+        values["start"] = self.initial if supernet is None else supernet
+        values["same_batches"] = supernet is not None
+        return Sampled.make(session, recipe_of(self.options), self._learning(), epochs_each, repeat=True, **values)
 
     def fine_tuned_in_turn(
         self, session: Session, candidate: Callable[[int], Architecture], epochs_each: int
     ) -> tuple[Sampled, Callable[[], Metrics]]:
         """Return what trains architectures in turn from the present weights, and what rates the active one on `val`."""
         supernet = {name: tensor.clone() for name, tensor in learning_state(self.model).items()}
-        loader = self.data.loader(*self.data.learning, train=True)
-        learner = self.candidates_in_turn(
-            session, self.weight_optimizer(), loader, candidate=candidate, epochs_each=epochs_each, supernet=supernet
-        )
-        return learner, self.rating_of_active(session)
+        return self.candidates_in_turn(session, candidate, epochs_each, supernet), self.rating_of_active(session)
 
-    def _bilevel(self, weights: Optimizer) -> Bilevel:
+    def _bilevel(self) -> Bilevel:
         options = self.options
-        logits = torch.optim.Adam(
-            arch_parameters(self.model),
-            lr=options.arch_learning_rate,
-            betas=(0.5, 0.999),
-            weight_decay=options.arch_weight_decay,
-            fused=True,
-        )
-        train_loader, arch_loader = (self.data.loader(part, train=True) for part in ("train", "arch"))
-        return Bilevel(
-            session=self.session,
-            weight_optimizer=weights,
-            arch_optimizer=logits,
-            schedule=self._schedule(weights, train_loader, options.epochs),
-            train_loader=train_loader,
-            arch_loader=arch_loader,
-            alternate=options.alternate,
-            second_order=self.strategy.second_order,
-            epochs=options.epochs,
-            warmup=options.arch_warmup,
-            set_stage=self.space.set_stage,
-            penalty=self._penalty(),
-        )
-
-    def _schedule(self, weights: Optimizer, loader: SampleLoader, epochs: int, repeat: bool = False) -> LRScheduler:
-        steps = self.session.compute.num_steps(loader)
-        recipe = recipe_of(self.options)
-        return make_schedule(recipe, weights, steps_per_epoch=steps, epochs=epochs, repeat=repeat)
+        values = options.keywords(lr="arch_learning_rate", weight_decay="arch_weight_decay")
+        logits = torch.optim.Adam(arch_parameters(self.model), betas=(0.5, 0.999), fused=True, **values)
+        loader, arch_loader = (self.data.loader(part, train=True) for part in ("train", "arch"))
+        values = options.keywords("alternate", "epochs", warmup="arch_warmup")
+        values |= {"arch_optimizer": logits, "arch_loader": arch_loader, "second_order": self.strategy.second_order}
+        values |= {"set_stage": self.space.set_stage, "penalty": self._penalty()}
+        return Bilevel.make(self.session, recipe_of(options), loader, options.epochs, **values)
 
     def _penalty(self) -> Callable[[], Tensor] | None:
         """Return what is added to the loss of the logits, or None."""

@@ -19,9 +19,8 @@ from commands.run import (
     print_dry_run,
     running,
 )
-from engine.epochs import train
+from engine.epochs import Training, run_epochs
 from engine.feature_caching import cache_sizes, cached
-from engine.recipes import make_optimizer, make_schedule
 from engine.step import validator
 from engine.task import Task
 from models.search.architecture import Architecture
@@ -90,14 +89,12 @@ def run_training(context: RunContext, run: RunFolder, stop: Stop) -> None:
     data = cached(context.data, model=model, compute=compute, log=run.log, **cache)
     checkpointer.note_features(data)
     loader = data.loader(*data.learning, train=True)
-    recipe, steps = recipe_of(options), compute.num_steps(loader)
-    optimizer = make_optimizer(recipe, model, streams=model.streams, stream_lr=options.stream_lr)
-    schedule = make_schedule(recipe, optimizer, steps_per_epoch=steps, epochs=options.epochs)
+    training = Training.make(session, recipe_of(options), loader, options.epochs)
     validate, answers = validator(session, data, "val")
     with tracking(options, run) as tracker:
-        with checkpointer.running(optimizer=optimizer, schedule=schedule, loader=loader):
+        with checkpointer.running(**training.stateful):
             record = Recorder(checkpointer, tracker, lambda row: {task.predictions_file: answers})
-            train(session, optimizer, schedule, loader, validate, options.epochs, record)
+            run_epochs(training, validate, options.epochs, record)
         track_files(tracker, run, data, "val")
     values = {"search_exp_dir": options.search_exp_dir} if options.search_exp_dir else {}
     values |= {"eval_exp_dir": run.path} | task.next_options(options, "found")

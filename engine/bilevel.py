@@ -4,32 +4,30 @@ Published NAS-DSF schedule: one epoch of weights, then one of logits (`alternate
 `alternate="step"`. The genotype that counts is that of the epoch whose supernet has the best AP on `val`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Protocol
+from typing import ClassVar
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
 
-from engine.epochs import run_epochs
+from datasets.loader import SampleLoader
+from engine.epochs import Training
 from engine.progress import Row
-from engine.step import Session, move, optimisation_step, parameters_of, run_pass
+from engine.step import move, optimisation_step, parameters_of, run_pass
 from models.search.relaxations import EVALUATION, Stage
 from models.search.second_order import second_order_backward
 from utils.seed import per_rank_rng
 
 
 @dataclass(frozen=True)
-class Bilevel:
-    """The two sides of a search by gradients.
+class Bilevel(Training):
+    """The two sides of a search by gradients: a training of the weights, and the logits beside it.
 
     Args:
-        weight_optimizer, arch_optimizer: own disjoint sets of parameters; a step moves only its own.
-        schedule: learning rate of the weights, moved once per weight step.
-        train_loader, arch_loader: the parts that weights and logits learn on.
+        arch_optimizer: of the logits; a step of either optimiser moves only its own parameters.
+        arch_loader: of the part that the logits learn on.
         alternate: "epoch" or "step".
         second_order: logits follow the second-order gradient of DARTS, each step with a batch of `train`.
         epochs: of the whole search.
@@ -38,12 +36,8 @@ class Bilevel:
         penalty: added to the loss of the logits: of a strategy, and of costs.
     """
 
-    session: Session
-    weight_optimizer: Optimizer
     arch_optimizer: Optimizer
-    schedule: LRScheduler
-    train_loader: DataLoader
-    arch_loader: DataLoader
+    arch_loader: SampleLoader
     alternate: str
     second_order: bool
     epochs: int
@@ -51,39 +45,34 @@ class Bilevel:
     set_stage: Callable[[Stage], None] = lambda stage: None
     penalty: Callable[[], Tensor] | None = None
 
+    pass_name: ClassVar[str] = "weights"
+
     @property
     def stateful(self) -> dict:
-        """Objects whose state a checkpoint holds beside the session."""
-        optimizers = {"weights": self.weight_optimizer, "logits": self.arch_optimizer, "schedule": self.schedule}
-        return optimizers | {"train": self.train_loader, "arch": self.arch_loader}
+        state = {"weights": self.optimizer, "logits": self.arch_optimizer, "schedule": self.schedule}
+        return state | {"train": self.loader, "arch": self.arch_loader}
 
     def start_epoch(self, epoch: int) -> Row:
-        """Choose the draws of an epoch; returns the learning rates at its start."""
-        for loader in (self.train_loader, self.arch_loader):
-            loader.set_epoch(epoch)
-        return {"lr": self.schedule.get_last_lr()[0], "arch_lr": self.arch_optimizer.param_groups[0]["lr"]}
+        self.arch_loader.set_epoch(epoch)
+        return super().start_epoch(epoch) | {"arch_lr": self.arch_optimizer.param_groups[0]["lr"]}
 
     def train_epoch(self) -> Row:
-        """Do, or end, the passes of an epoch; returns losses and speed."""
         if self.alternate == "epoch":
             self._epoch_by_epoch()
         else:
             self._step_by_step()
         self.set_stage(EVALUATION)
-        weights, logits = (self.session.progress.meters(name) for name in ("weights", "logits"))
-        both = (weights, logits)
+        weights, logits = both = [self.session.progress.meters(name) for name in ("weights", "logits")]
         speed = {"pairs_per_s": sum(m.samples for m in both) / sum(m.seconds for m in both)}
         counts = {"pairs": sum(m.samples for m in both), "bad_steps": self.session.guard.seen}
         return weights.means("train") | logits.means("arch") | speed | counts
 
     def _epoch_by_epoch(self) -> None:
-        run_pass(self.session, self.train_loader, self._weight_step, "weights")
+        run_pass(self.session, self.loader, self.step, "weights")
         if self._warm:
             return
-        train_batches = cycle_batches(self.train_loader) if self.second_order else cycle([None])
-        run_pass(
-            self.session, self.arch_loader, lambda batches: self._arch_step(batches, next(train_batches)), "logits"
-        )
+        train_batches = cycle_batches(self.loader) if self.second_order else cycle([None])
+        run_pass(self.session, self.arch_loader, lambda group: self._arch_step(group, next(train_batches)), "logits")
 
     def _step_by_step(self) -> None:
         arch_batches = cycle_batches(self.arch_loader)
@@ -91,9 +80,9 @@ class Bilevel:
         def both(batches: list[dict]) -> None:
             if not self._warm:
                 self._arch_step(list(islice(arch_batches, self.session.compute.accum)), batches[0])
-            self._weight_step(batches)
+            self.step(batches)
 
-        run_pass(self.session, self.train_loader, both, "weights")
+        run_pass(self.session, self.loader, both, "weights")
 
     @property
     def _warm(self) -> bool:
@@ -103,10 +92,9 @@ class Bilevel:
     def _begin_step(self, learning: str) -> None:
         self.set_stage(Stage(self.session.progress.epochs_done / self.epochs, learning))
 
-    def _weight_step(self, batches: list[dict]) -> None:
+    def step(self, batches: list[dict]) -> None:
         self._begin_step("weights")
-        optimisation_step(self.session, batches, self.weight_optimizer, "weights")
-        self.schedule.step()
+        super().step(batches)
 
     def _arch_step(self, batches: list[dict], train_batch: dict | None) -> None:
         self._begin_step("logits")
@@ -129,7 +117,7 @@ class Bilevel:
                     model,
                     train_losses=lambda: losses_of(train),
                     arch_losses=lambda: arch_losses(arch),
-                    weights=parameters_of(self.weight_optimizer),
+                    weights=parameters_of(self.optimizer),
                     logits=parameters_of(self.arch_optimizer),
                     xi=self.schedule.get_last_lr()[0],
                     average=compute.ranks.mean,
@@ -137,51 +125,11 @@ class Bilevel:
             plain = losses.pop("plain")  # meters count the loss without the penalty
             return losses | {"loss": plain}
 
-        optimisation_step(
-            self.session,
-            batches,
-            self.arch_optimizer,
-            name="logits",
-            backward=backward if self.second_order else None,
-            penalty=self.penalty,
-        )
+        kind = {"backward": backward} if self.second_order else {"penalty": self.penalty}
+        optimisation_step(self.session, batches, self.arch_optimizer, "logits", **kind)
 
 
-class Learner(Protocol):
-    """What learns in the epochs of a search: `Bilevel`, or `Sampled` (engine/sampled.py)."""
-
-    session: Session
-
-    @property
-    def stateful(self) -> dict: ...
-
-    def start_epoch(self, epoch: int) -> Row: ...
-
-    def train_epoch(self) -> Row: ...
-
-
-def search(
-    learner: Learner,
-    validate: Callable[[], dict[str, float | None]],
-    describe: Callable[[], Row],
-    epochs: int,
-    on_epoch: Callable[[Row, bool], None],
-    should_stop: Callable[[], str] = lambda: "",
-) -> str:
-    """Search until `epochs` epochs are done, or the search is to end early; returns why it did, or nothing.
-
-    Args:
-        describe: returns what a row says of the architecture after an epoch (entropy, arg-max, operation counts).
-        validate, on_epoch, should_stop: as in `run_epochs`.
-    """
-
-    def train_epoch() -> Row:
-        return learner.train_epoch() | describe()
-
-    return run_epochs(learner.session, epochs, learner.start_epoch, train_epoch, validate, on_epoch, should_stop)
-
-
-def cycle_batches(loader: DataLoader):
+def cycle_batches(loader: Iterable[dict]) -> Iterator[dict]:
     """Yield the loader's batches, from the start again when they run out."""
     while True:
         yield from loader

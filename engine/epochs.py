@@ -4,42 +4,64 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from datasets.loader import SampleLoader
 from engine.progress import Row
+from engine.recipes import Recipe, make_optimizer, make_schedule
 from engine.step import Session, optimisation_step, run_pass
+from engine.task import Metrics
+
+
+class Learner(Protocol):
+    """What learns in the epochs of a phase: `Training`, `Sampled` (engine/sampled.py) or `Bilevel` (engine/bilevel.py).
+
+    Attributes:
+        stateful: objects whose state a checkpoint holds beside the session.
+    """
+
+    session: Session
+
+    @property
+    def stateful(self) -> dict: ...
+
+    def start_epoch(self, epoch: int) -> Row:
+        """Choose the draws of an epoch; returns what it logs of its start."""
+
+    def train_epoch(self) -> Row:
+        """Do, or end, the passes of the epoch; returns what they log."""
 
 
 def run_epochs(
-    session: Session,
+    learner: Learner,
+    validate: Callable[[], Metrics],
     epochs: int,
-    start_epoch: Callable[[int], Row],
-    train_epoch: Callable[[], Row],
-    validate: Callable[[], dict[str, float | None]],
     on_epoch: Callable[[Row, bool], None],
+    describe: Callable[[], Row] = dict,
     should_stop: Callable[[], str] = lambda: "",
 ) -> str:
     """Run the epochs that are left, the one under way from where it was left: learn, validate, keep the best, report.
 
     Args:
-        begin: prepares an epoch and returns what it logs of its start.
-        learn: does, or ends, the passes of the epoch and returns what they log.
         validate: returns metrics of the `val` part.
         on_epoch: gets the epoch's row and whether it is the best so far; writes checkpoints and logs.
-        enough: asked between epochs; says why no more are to follow, or nothing.
+        describe: returns what a row says of the architecture after an epoch (entropy, arg-max, operation counts).
+        should_stop: asked between epochs; says why no more are to follow, or nothing.
 
     Returns:
         What `should_stop` said; nothing where all epochs were run.
     """
-    progress = session.progress
+    session, progress = learner.session, learner.session.progress
     for epoch in range(progress.epochs_done, epochs):
         if epoch and not progress.row and (reason := should_stop()):
             return reason
-        progress.row = progress.row or {"epoch": epoch} | start_epoch(epoch)
-        row = progress.row | train_epoch()
+        progress.row = progress.row or {"epoch": epoch} | learner.start_epoch(epoch)
+        row = progress.row | learner.train_epoch() | describe()
         row["train_seconds"] = sum(meters.seconds for meters in progress.passes.values())
         learned = time.perf_counter()
         metrics = validate()
@@ -49,32 +71,43 @@ def run_epochs(
     return ""
 
 
-def train(
-    session: Session,
-    optimizer: Optimizer,
-    schedule: LRScheduler,
-    loader,
-    validate: Callable[[], dict[str, float | None]],
-    epochs: int,
-    on_epoch: Callable[[Row, bool], None],
-) -> None:
-    """Train the optimiser's parameters on the loader; the schedule moves once per step, also per skipped one."""
+@dataclass(frozen=True)
+class Training:
+    """Weights that learn on a loader; the schedule moves once per step, also per skipped one."""
 
-    def step(batches: list[dict]) -> None:
-        optimisation_step(session, batches, optimizer)
-        schedule.step()
+    session: Session
+    optimizer: Optimizer
+    schedule: LRScheduler
+    loader: SampleLoader
 
-    def start_epoch(epoch: int) -> Row:
-        loader.set_epoch(epoch)
-        return {"lr": schedule.get_last_lr()[0]}
+    pass_name: ClassVar[str] = "train"
 
-    def train_epoch() -> Row:
-        run_pass(session, loader, step, "train")
-        meters = session.progress.meters("train")
-        speed = {"pairs_per_s": meters.samples / meters.seconds, "bad_steps": session.guard.seen}
+    @classmethod
+    def make(
+        cls, session: Session, recipe: Recipe, loader: SampleLoader, epochs: int, /, repeat: bool = False, **more: Any
+    ) -> "Training":
+        """Return what trains the session's model by a recipe, for so many epochs; `repeat`: several times."""
+        optimizer, steps = make_optimizer(recipe, session.model), session.compute.num_steps(loader)
+        schedule = make_schedule(recipe, optimizer, steps_per_epoch=steps, epochs=epochs, repeat=repeat)
+        return cls(session, optimizer, schedule, loader, **more)
+
+    @property
+    def stateful(self) -> dict:
+        return {"optimizer": self.optimizer, "schedule": self.schedule, "loader": self.loader}
+
+    def start_epoch(self, epoch: int) -> Row:
+        self.loader.set_epoch(epoch)
+        return {"lr": self.schedule.get_last_lr()[0]}
+
+    def train_epoch(self) -> Row:
+        run_pass(self.session, self.loader, self.step, self.pass_name)
+        meters = self.session.progress.meters(self.pass_name)
+        speed = {"pairs_per_s": meters.samples / meters.seconds, "bad_steps": self.session.guard.seen}
         return meters.means("train") | speed
 
-    run_epochs(session, epochs, start_epoch, train_epoch, validate, on_epoch)
+    def step(self, batches: list[dict]) -> None:
+        optimisation_step(self.session, batches, self.optimizer, self.pass_name)
+        self.schedule.step()
 
 
 def peak_memory_mb() -> float:

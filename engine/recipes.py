@@ -36,6 +36,7 @@ class Recipe:
         warmup: "linear", from a third to the whole learning rate, or "constant", a third.
         warmup_share: share of all steps in which a one-cycle learning rate rises.
         biases_apart: biases learn at twice the rate and without weight decay.
+        stream_lr: learning rate of the model's streams, where they are not frozen.
     """
 
     name: str
@@ -50,19 +51,15 @@ class Recipe:
     warmup: str = "linear"
     warmup_share: float = 0.1
     biases_apart: bool = False
+    stream_lr: float = 0.0
 
 
-def make_optimizer(
-    recipe: Recipe, model: nn.Module, *, streams: nn.Module | None = None, stream_lr: float = 0.0
-) -> Optimizer:
-    """Return the optimiser of a model's weights, the logits of an architecture aside.
-
-    Args:
-        streams: a part of the model that learns, where it is not frozen, at a rate of its own, `stream_lr`.
-    """
-    groups = parameter_groups(recipe, model, streams=streams, stream_lr=stream_lr)
-    build, _ = RECIPES[recipe.name]
-    return build(recipe, groups)
+def make_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
+    """Return the optimiser of a model's weights, the logits of an architecture aside."""
+    name, _ = RECIPES[recipe.name]
+    values = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": True}
+    values |= {"momentum": recipe.momentum} if name == "SGD" else {}
+    return getattr(torch.optim, name)(parameter_groups(recipe, model), **values)
 
 
 def make_schedule(
@@ -79,37 +76,17 @@ def make_schedule(
     return build(recipe, optimizer, steps_per_epoch, epochs, repeat)
 
 
-def parameter_groups(
-    recipe: Recipe, model: nn.Module, *, streams: nn.Module | None = None, stream_lr: float = 0.0
-) -> list[dict]:
+def parameter_groups(recipe: Recipe, model: nn.Module) -> list[dict]:
     """Return the trainable weights by group: model, unfrozen streams, and the biases of each where they are apart."""
-    inner = set() if streams is None else {id(p) for p in streams.parameters()}
-    weights = weight_parameters(model)
-    groups: list[dict] = [{"params": [p for p in weights if id(p) not in inner]}]
-    groups.append({"params": [p for p in weights if id(p) in inner], "lr": stream_lr})
-    if recipe.biases_apart:
-        biases = {id(p) for name, p in model.named_parameters() if name.rpartition(".")[2] == "bias"}
-        groups = [part for group in groups for part in _biases_apart(group, biases, recipe.lr)]
-    return [group for group in groups if group["params"]]
-
-
-def _biases_apart(group: dict, biases: set[int], lr: float) -> list[dict]:
-    own = [p for p in group["params"] if id(p) in biases]
-    others = [p for p in group["params"] if id(p) not in biases]
-    rate = BIAS_RATE * group.get("lr", lr)
-    return [group | {"params": others}, {"params": own, "lr": rate, "weight_decay": 0.0}]
-
-
-def _adam(recipe: Recipe, groups: list[dict]) -> Optimizer:
-    return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-
-
-def _adamw(recipe: Recipe, groups: list[dict]) -> Optimizer:
-    return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-
-
-def _sgd(recipe: Recipe, groups: list[dict]) -> Optimizer:
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+    groups: dict[tuple[bool, bool], dict] = {}
+    streams = {id(p) for p in model.streams.parameters()} if recipe.stream_lr else set()
+    biases = {id(p) for name, p in model.named_parameters() if name.rpartition(".")[2] == "bias"}
+    for parameter in weight_parameters(model):
+        in_streams, apart = id(parameter) in streams, recipe.biases_apart and id(parameter) in biases
+        rate = recipe.stream_lr if in_streams else recipe.lr
+        group = {"lr": BIAS_RATE * rate, "weight_decay": 0.0} if apart else {"lr": rate}
+        groups.setdefault((in_streams, apart), group | {"params": []})["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]
 
 
 def _restarts(recipe: Recipe, optimizer: Optimizer, steps: int, epochs: int, repeat: bool) -> LRScheduler:
@@ -164,9 +141,9 @@ def _warmup(recipe: Recipe, step: int) -> float:
 
 
 Schedule = Callable[[Recipe, Optimizer, int, int, bool], LRScheduler]
-RECIPES: dict[str, tuple[Callable[[Recipe, list[dict]], Optimizer], Schedule]] = {
-    "adam_restarts": (_adam, _restarts),
-    "adamw_onecycle": (_adamw, _one_cycle),
-    "sgd_steps": (_sgd, _marks),
-    "sgd_cosine": (_sgd, _cosine),
+RECIPES: dict[str, tuple[str, Schedule]] = {  # an optimiser of torch.optim, and a schedule
+    "adam_restarts": ("Adam", _restarts),
+    "adamw_onecycle": ("AdamW", _one_cycle),
+    "sgd_steps": ("SGD", _marks),
+    "sgd_cosine": ("SGD", _cosine),
 }

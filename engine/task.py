@@ -30,13 +30,8 @@ def loader_options(options: Options) -> LoaderOptions:
     """Return how the loaders of a data module make batches."""
     from datasets.data_module import LoaderOptions  # with torch, which the parsers of options do not need
 
-    return LoaderOptions(
-        batch_size=options.batchsize,
-        seed=options.seed,
-        workers=options.workers,
-        pin_memory=options.pin_mem,
-        max_bad_files=options.max_bad_files,
-    )
+    values = options.keywords("seed", "workers", "max_bad_files", batch_size="batchsize", pin_memory="pin_mem")
+    return LoaderOptions(**values)
 
 
 def data_module(data: Any, split: Split, options: Options) -> DataModule:

@@ -62,14 +62,14 @@ def test_the_order_of_the_modalities_does_not_matter(
 def test_every_phase_draws_as_if_it_were_the_first(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
     """What the order test cannot see where nothing is drawn in training, as drop path would be."""
     monkeypatch.chdir(tmp_path)
-    train, states = commands.pretrain.train, []
+    run_epochs, states = commands.pretrain.run_epochs, []
 
     def spy(*args):
         states.append(torch.get_rng_state())
-        train(*args)
+        run_epochs(*args)
         torch.rand(1)
 
-    monkeypatch.setattr(commands.pretrain, "train", spy)
+    monkeypatch.setattr(commands.pretrain, "run_epochs", spy)
     run(pretrain, capsys, tiny_flir, "--config", tiny_config)
     assert len(states) == 3
     assert all(torch.equal(state, states[0]) for state in states)

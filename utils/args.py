@@ -79,6 +79,10 @@ class Options:
     def replaced(self, values: dict[str, Any], origins: dict[str, str]) -> "Options":
         return Options(vars(self) | values, self._origins | origins, self.defaults)
 
+    def keywords(self, *names: str, **renamed: str) -> dict[str, Any]:
+        """Return the values of some options, by name or under another name: `lr="eta_max"`."""
+        return {name: vars(self)[option] for name, option in (dict(zip(names, names)) | renamed).items()}
+
     def plain(self) -> dict[str, Any]:
         """Return the options as plain JSON values."""
         return {n: vars(self)[n] for n, origin in self._origins.items() if origin != ABSENT and n != "resume"}

@@ -17,7 +17,7 @@ from commands.resume import options_of_run
 from commands.run import cache_options, compute_of
 from commands.search import CACHED_PARTS
 from commands.strategy import StrategyRunner
-from engine.bilevel import search
+from engine.epochs import run_epochs
 from engine.feature_caching import cached
 from engine.nonfinite import Guard
 from engine.progress import Row
@@ -55,14 +55,14 @@ def main(argv: list[str]) -> None:
 def after_brief_training(runner: StrategyRunner, genotypes: list[Architecture], epochs: int) -> list[float]:
     """Return the AP on `val` of each genotype after epochs of training from the supernet's weights."""
     session = runner.new_session()
-    sides, validate = runner.fine_tuned_in_turn(session, genotypes.__getitem__, epochs)
+    learner, validate = runner.fine_tuned_in_turn(session, genotypes.__getitem__, epochs)
     scores = []
 
     def on_epoch(row: Row, is_best: bool) -> None:
         scores.append(row[f"{FLIRA.metric}_val"])
         print(f"epoch {len(scores)} of {epochs * len(genotypes)}: AP_val {scores[-1]:.4f}", flush=True)
 
-    search(sides, validate, dict, epochs * len(genotypes), on_epoch)
+    run_epochs(learner, validate, epochs * len(genotypes), on_epoch)
     return scores[epochs - 1 :: epochs]
 
 

@@ -8,9 +8,9 @@ import torch
 from datasets.bad_files import BadFiles
 from datasets.detection.collate import collate
 from datasets.loader import LoaderOptions, SampleLoader
-from engine.bilevel import Bilevel, search
+from engine.bilevel import Bilevel
 from engine.compute import Compute
-from engine.epochs import train
+from engine.epochs import Training, run_epochs
 from engine.recipes import Recipe, make_schedule
 from engine.step import groups_of
 from tests.datasets.test_loader import damaged, dataset  # noqa: F401  a fixture
@@ -56,7 +56,8 @@ def test_an_epochs_last_step_averages_what_it_has_and_the_schedule_counts_steps(
     model, rows = Toy(norm=False), []
     optimizer = torch.optim.SGD(parts(model)[0], lr=0.1)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    train(session_of(model, compute=TWO), optimizer, schedule, Batches(1), validate, 2, lambda row, _: rows.append(row))
+    training = Training(session_of(model, compute=TWO), optimizer, schedule, Batches(1))
+    run_epochs(training, validate, 2, lambda row, _: rows.append(row))
     epochs = [Batches(1), Batches(1)]
     epochs[1].set_epoch(1)
     torch.testing.assert_close(parts(model)[0], by_hand([g for e in epochs for g in groups_of(e, 2)], 0.1))
@@ -70,7 +71,8 @@ def test_logged_losses_are_means_over_batches():
     expected = sum(task_losses(model, batch)["loss"].item() for batch in Batches(1)) / 3
     optimizer = torch.optim.SGD(parts(model)[0], lr=0.0)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    train(session_of(model, compute=TWO), optimizer, schedule, Batches(1), validate, 1, lambda row, _: rows.append(row))
+    training = Training(session_of(model, compute=TWO), optimizer, schedule, Batches(1))
+    run_epochs(training, validate, 1, lambda row, _: rows.append(row))
     assert rows[0]["train_loss"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -94,8 +96,8 @@ def test_weights_and_logits_take_groups_in_turn(alternate, order):
     recipe = Recipe("adam_restarts", lr=0.05, weight_decay=0.0, cycle_epochs=1, cycle_factor=1)
     schedule = make_schedule(recipe, weights, steps_per_epoch=TWO.num_steps(Marked(1)), epochs=1)
     session = session_of(model, task, TWO)
-    sides = Bilevel(session, weights, logits, schedule, Marked(1), Marked(2), alternate, False, epochs=1)
-    search(sides, validate, dict, 1, lambda row, _: rows.append(row))
+    sides = Bilevel(session, weights, schedule, Marked(1), logits, Marked(2), alternate, False, epochs=1)
+    run_epochs(sides, validate, 1, lambda row, _: rows.append(row))
     assert "".join(seen).split() == order.split()
     assert schedule.get_last_lr() == [0.05], "two steps are one epoch, and one cycle"
     assert {"train_loss", "arch_loss"} <= rows[0].keys()

@@ -25,7 +25,7 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stream = nn.Linear(2, 2)
+        self.streams = nn.Linear(2, 2)
         self.layer, self.norm = nn.Linear(2, 2), nn.BatchNorm1d(2)
         self.alpha_mix = nn.Parameter(torch.zeros(2))
 
@@ -122,19 +122,18 @@ def test_a_schedule_goes_on_from_its_state(name):
 
 def test_groups_leave_out_logits_and_give_streams_a_rate():
     model = Net()
-    plain, streams = make_optimizer(
-        Recipe("adam_restarts", lr=0.1, weight_decay=0.01), model, streams=model.stream, stream_lr=0.001
-    ).param_groups
+    recipe = Recipe("adam_restarts", lr=0.1, weight_decay=0.01, stream_lr=0.001)
+    plain, streams = make_optimizer(recipe, model).param_groups
     assert (plain["lr"], streams["lr"], streams["weight_decay"]) == (0.1, 0.001, 0.01)
-    assert {id(p) for p in streams["params"]} == {id(p) for p in model.stream.parameters()}
+    assert {id(p) for p in streams["params"]} == {id(p) for p in model.streams.parameters()}
     assert model.alpha_mix.data_ptr() not in {p.data_ptr() for p in plain["params"]}
     assert len(plain["params"]) == 4
 
 
 def test_biases_learn_twice_as_fast_and_do_not_decay():
     model = Net()
-    recipe = Recipe("sgd_steps", lr=0.1, weight_decay=0.01, biases_apart=True)
-    groups = make_optimizer(recipe, model, streams=model.stream, stream_lr=0.001).param_groups
+    recipe = Recipe("sgd_steps", lr=0.1, weight_decay=0.01, biases_apart=True, stream_lr=0.001)
+    groups = make_optimizer(recipe, model).param_groups
     assert [(g["lr"], g["weight_decay"], len(g["params"])) for g in groups] == [
         (0.1, 0.01, 2),
         (0.2, 0.0, 2),
@@ -143,5 +142,5 @@ def test_biases_learn_twice_as_fast_and_do_not_decay():
     ]
     biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
     assert {id(p) for g in groups[1::2] for p in g["params"]} == biases
-    model.stream.requires_grad_(False)
-    assert len(make_optimizer(recipe, model, streams=model.stream).param_groups) == 2
+    model.streams.requires_grad_(False)
+    assert len(make_optimizer(recipe, model).param_groups) == 2

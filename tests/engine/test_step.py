@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine.bilevel import Bilevel, search
+from engine.bilevel import Bilevel
 from engine.compute import Compute
-from engine.epochs import run_epochs, train
+from engine.epochs import Training, run_epochs
 from engine.progress import Meters
 from engine.recipes import Recipe, make_schedule
 from engine.step import evaluate, move
@@ -86,14 +86,8 @@ def test_evaluation_is_in_eval_mode_without_gradients():
 
 def test_the_best_epoch_is_the_first_of_equals():
     scores, best, session = iter([None, 0.2, 0.5, 0.5, 0.1]), [], session_of(Toy())
-    run_epochs(
-        session,
-        5,
-        lambda _: {},
-        dict,
-        lambda: {"score": next(scores)},
-        lambda row, b: best.append((row["epoch"], b)),
-    )
+    learner = SimpleNamespace(session=session, start_epoch=lambda _: {}, train_epoch=dict)
+    run_epochs(learner, lambda: {"score": next(scores)}, 5, lambda row, b: best.append((row["epoch"], b)))
     progress = session.progress
     assert best == [(0, True), (1, True), (2, True), (3, False), (4, False)]
     assert (progress.best_epoch, progress.best, progress.epochs_done) == (2, 0.5, 5)
@@ -124,11 +118,11 @@ def make_training(alternate: str | None, second_order: bool = False):
 
         session.on_step_end = on_step_end
         with suppress(Killed):
-            if alternate is None:
-                train(session, weights, schedule, loaders[0], validate, epochs, on_epoch)
-            else:
-                sides = Bilevel(session, weights, logits, schedule, *loaders, alternate, second_order, epochs)
-                search(sides, validate, dict, epochs, on_epoch)
+            learner = Training(session, weights, schedule, loaders[0])
+            if alternate:
+                sides = logits, loaders[1], alternate, second_order, epochs
+                learner = Bilevel(session, weights, schedule, loaders[0], *sides)
+            run_epochs(learner, validate, epochs, on_epoch)
 
     return SimpleNamespace(model=model, stateful=stateful, rows=rows, go=go, session=session)
 
