@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -34,7 +35,6 @@ from tasks.detection.flira import FLIRA as detection
 from utils.args import Parser, command
 from utils.option_types import positive
 from utils.run_folder import RunFolder
-from utils.signals import Stop
 
 MINUTE = 60.0
 
@@ -60,7 +60,8 @@ def make_checkpointer(phase: str, compute: Compute, folder: Path) -> Checkpointe
         optimizer.zero_grad(set_to_none=True)
     session = Session(model, detection, compute, Guard(compute.device))
     run = RunFolder.new(phase, "cost", str(folder))
-    checkpointer = Checkpointer(run, session, {"kind": phase}, "", BadFiles(None), "1m", Stop(run.path))
+    data = SimpleNamespace(digest="", bad_files=BadFiles(None))
+    checkpointer = Checkpointer(run, session, {"kind": phase}, data, "1m")
     checkpointer.stateful |= optimizers
     return checkpointer
 

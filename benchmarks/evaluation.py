@@ -31,6 +31,7 @@ from datasets.road_scenes import SIZES
 from engine.bilevel import Bilevel
 from engine.compute import Compute
 from engine.feature_caching import cached
+from engine.feature_fill import Encoding
 from engine.nonfinite import Guard
 from engine.step import Session, evaluate
 from models.search.parameters import arch_parameters
@@ -67,7 +68,7 @@ def measure(args: Options, runs: int) -> dict[str, float | str]:
     args = FLIRA.complete(args, parts)
     model = compute.place(build_supernet(args, parts))
     log, where = partial(print, file=sys.stderr), {"learning": ("train", "arch"), "plain": ("val",)}
-    parts = cached(parts, model=model, compute=compute, log=log, **where, **cache_options(args))
+    parts = cached(Encoding(parts, model, compute), cache_options(args), log, **where)
     epoch = seconds_of(make_epoch(args, model, parts, compute))
     passes = [time_evaluation(model, parts, compute) for _ in range(runs)]
     seconds = {name: statistics.median(times[name] for times in passes[1:] or passes) for name in passes[0]}

@@ -17,7 +17,7 @@ from engine.epochs import run_epochs
 from engine.evolution import evolve
 from engine.perturbation import mean_loss, select_by_perturbation
 from engine.recipes import make_optimizer
-from engine.step import Session, optimisation_step, validator
+from engine.step import Session, optimisation_step
 from models.search.architecture import Architecture
 from models.search.relaxations import EVALUATION
 from utils import checkpoint
@@ -41,7 +41,9 @@ def discretize(
     """
     seed_everything(runner.options.seed)
     path, progress = runner.run.path / "best.pt", runner.session.progress
-    runner.model.load_state_dict(runner.ranks.broadcast_from_first(lambda: checkpoint.load(path)["model"]))
+    runner.model.load_state_dict(
+        runner.session.compute.ranks.broadcast_from_first(lambda: checkpoint.load(path)["model"])
+    )
     runner.space.set_stage(EVALUATION)
     runner.space.activate(None)
     session, metric = runner.new_session(), f"{runner.session.task.metric}_val"
@@ -121,11 +123,8 @@ def _train_briefly(
     """Return the architecture that is best on `val` after a brief training, which starts as --topk_weights says."""
     options, session = runner.options, runner.new_session()
     checkpointer, epochs_each = make_checkpointer(session, PHASE), options.topk_epochs
-    if options.topk_weights == "supernet":
-        learner, validate = runner.fine_tuned_in_turn(session, found.__getitem__, epochs_each)
-    else:
-        learner = runner.candidates_in_turn(session, found.__getitem__, epochs_each)
-        validate, _ = validator(session, runner.data, "val")
+    of_supernet = options.topk_weights == "supernet"
+    learner, validate = runner.in_turn(session, found.__getitem__, epochs_each, of_supernet)
     with checkpointer.running(**learner.stateful):
         epochs, describe = len(found) * epochs_each, lambda: runner.space.describe(learner.scored)
         run_epochs(learner, validate, epochs, Recorder(checkpointer, tracker), describe)

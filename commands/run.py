@@ -8,7 +8,7 @@ import contextlib
 import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,28 @@ from torch import nn
 from datasets.data_module import DataModule
 from engine.checkpointer import Checkpointer
 from engine.compute import Compute, pick_compute
-from engine.feature_caching import check_caching, why_changing
+from engine.feature_caching import CacheOptions, why_changing
+from engine.feature_fill import Encoding
 from engine.memory_estimate import memory_estimate
 from engine.nonfinite import Guard
+from engine.progress import Progress
 from engine.step import Session
 from engine.task import Task
 from report import report
 from utils import __version__
 from utils.args import Options
 from utils.distributed import ranks, ranks_here
+from utils.errors import UserError
 from utils.lock import locked_by_first
 from utils.run_folder import COMMAND, FINISHED, RunFolder, write_json
-from utils.signals import Stop, caught
+from utils.signals import caught
 
 SHOWN_WARNINGS = 5
 PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
+
+
+def compute_of(options: Options) -> Compute:
+    return pick_compute(**options.keywords("device", "amp", "clip_grad", "accum", "compile", "deterministic"))
 
 
 @dataclass(frozen=True)
@@ -40,57 +47,100 @@ class RunContext:
     """What a command has built before it learns.
 
     Args:
+        kind: "pretrain", "search" or "found".
         data: the data module.
-        model: on its device.
         facts: plain values that checkpoints and genotypes carry beside options and split.
+        model: on its device; None: it is not built yet.
     """
 
+    kind: str
     task: Task
     options: Options
     data: DataModule
-    model: nn.Module
     compute: Compute
     facts: dict = field(default_factory=dict)
+    model: Any = None
+
+    @classmethod
+    def open(cls, kind: str, task: Task, options: Options) -> "RunContext":
+        """Open the data, and complete the options by what follows from them and from checkpointdir."""
+        compute, data, facts = compute_of(options), task.open_data(options), {}
+        if kind != "pretrain":
+            check_cache_options(options, data)
+            facts = {"checkpoint_split": task.check_pretrained(options, data)} | task.facts(data, kind)
+        return cls(kind, task, task.complete(options, data), data, compute, facts)
+
+    def with_model(self, model: nn.Module, **facts: Any) -> "RunContext":
+        """Return the context with a model, which is moved to the device, and facts about it."""
+        return replace(self, model=self.compute.place(model), facts=self.facts | facts)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[RunFolder]:
+        """Start a run, or go on with one, and hold its folder alone; signals are noted until the end of the block.
+
+        Raises:
+            UserError: another process works on it.
+        """
+        kind, resumed = self.kind, self.options.resume
+        run = folder_of(resumed) if resumed else start_run(kind, self.task, self.options, self.data)
+        with locked_by_first(run.path, None, "another process"), caught(run.stop):
+            if resumed:
+                run.log(f"resumed: {kind} in {run.path}")
+                self.data.bad_files.log = run.log
+                for name, change in run.note_environment().items():
+                    run.log(f"remark: {name}: {change}: the last digits may differ from those of an uninterrupted run")
+            if self.facts:
+                run.log(f"split of the checkpoints: {self.facts['checkpoint_split']}")
+            yield run
 
     def session(self, run: RunFolder) -> Session:
         guard = Guard(self.compute.device, self.options.max_bad_steps, run.log, ranks=self.compute.ranks)
         return Session(self.model, self.task, self.compute, guard)
 
-    def checkpointer(self, run: RunFolder, stop: Stop, kind: str, session: Session, phase: str = "") -> Checkpointer:
+    def checkpointer(self, run: RunFolder, session: Session, phase: str = "") -> Checkpointer:
         """Return what saves a phase of a run."""
-        split = self.data.split
-        facts = {"kind": kind, "args": self.options.plain(), "split": split.hash, "protocol": split.protocol}
-        return Checkpointer(
-            run,
-            session,
-            facts | self.facts,
-            self.data.digest,
-            self.data.bad_files,
-            self.options.checkpoint_every,
-            stop,
-            phase,
-        )
+        split, args = self.data.split, self.options.plain()
+        facts = {"kind": self.kind, "args": args, "split": split.hash, "protocol": split.protocol} | self.facts
+        return Checkpointer(run, session, facts, self.data, self.options.checkpoint_every, phase)
 
+    def encoding(self) -> Encoding:
+        return Encoding(self.data, self.model, self.compute)
 
-def compute_of(options: Options) -> Compute:
-    return pick_compute(**options.keywords("device", "amp", "clip_grad", "accum", "compile", "deterministic"))
+    def memory(self) -> dict[str, float]:
+        """Return an estimate of the memory of a training step, for a dry run; {} without an example batch."""
+        batch = self.task.example_batch(self.options, self.compute.device)
+        if batch is None:
+            return {}
+        return memory_estimate(self.task, self.model, batch, self.options.batchsize, self.compute)
 
+    def next_command(self, script: str, values: dict[str, Any], carried: tuple[str, ...]) -> str:
+        """Return the next command to paste: its own options, and those typed here that it needs again, quoted."""
+        words = ["python", script, self.options.data]
+        for name, value in (values | {n: self.options[n] for n in carried if self.options.is_typed(n)}).items():
+            flag = "--" + PUBLISHED_SPELLING.get(name, name)
+            words.append(flag if value is True else f"{flag}={value}")
+        return "next: " + shlex.join(words)
 
-@contextlib.contextmanager
-def running(kind: str, task: Task, options: Options, data: DataModule) -> Iterator[tuple[RunFolder, Stop]]:
-    """Start a run, or go on with one, and hold its folder alone; signals are noted until the end of the block.
+    def finish_learning(
+        self, run: RunFolder, progress: Progress, option: str, carried: tuple[str, ...], **values: Any
+    ) -> None:
+        """End a search or a training, whose run the next command takes by an option; `values`: its other options."""
+        values |= {option: run.path} | self.task.next_options(self.options, self.kind)
+        command = self.next_command(f"main_darts_found_{self.task.name}.py", values, carried)
+        self.finish(run, [progress.in_words(self.task.metric), f"{option}: {run.path}", command])
 
-    Raises:
-        UserError: another process works on it.
-    """
-    run = folder_of(options.resume) if options.resume else start_run(kind, task, options, data)
-    with locked_by_first(run.path, None, "another process"), caught(run.path) as stop:
-        if options.resume:
-            run.log(f"resumed: {kind} in {run.path}")
-            data.bad_files.log = run.log
-            for name, change in run.note_environment().items():
-                run.log(f"remark: {name}: {change}: the last digits may differ from those of an uninterrupted run")
-        yield run, stop
+    def finish(self, run: RunFolder, lines: list[str]) -> None:
+        """Note that a run is finished, write its report, and log its last lines."""
+        if not run.is_writer:
+            return
+        run.write_json(FINISHED, {"said": lines})
+        for previous in run.path.glob("last*.previous.pt"):
+            previous.unlink()
+        try:
+            report(run, self.options, self.data)
+        finally:
+            for line in lines:
+                run.log(line)
 
 
 def start_run(kind: str, task: Task, options: Options, data: DataModule) -> RunFolder:
@@ -110,7 +160,8 @@ def folder_of(path: Path) -> RunFolder:
 
 def _start(kind: str, task: Task, options: Options, data: DataModule) -> RunFolder:
     run = RunFolder.new(kind, options.save)
-    run.describe(options.plain())
+    run.write_json("args.json", options.plain())
+    run.note_environment()
     write_json(run.path / "split.json", data.split.to_json())
     task.write_description(options, run.path)
     # Last, so that a folder that has it is whole.
@@ -139,50 +190,20 @@ def log_data(run: RunFolder, data: DataModule) -> None:
         run.log(f"{origin} annotations: {', '.join(f'{name} {value}' for name, value in notes.items())}")
 
 
-def finish(run: RunFolder, options: Options, data: DataModule, lines: list[str]) -> None:
-    """Note that a run is finished, write its report, and log its last lines."""
-    if not run.is_writer:
-        return
-    run.write_json(FINISHED, {"said": lines})
-    for previous in run.path.glob("last*.previous.pt"):
-        previous.unlink()
-    try:
-        report(run, options, data)
-    finally:
-        for line in lines:
-            run.log(line)
-
-
-def next_command_line(script: str, options: Options, values: dict[str, Any], carried: tuple[str, ...]) -> str:
-    """Return the next command to paste: its own options, and those typed here that it needs again, quoted."""
-    words = ["python", script, options.data]
-    for name, value in (values | {n: options[n] for n in carried if options.is_typed(n)}).items():
-        flag = "--" + PUBLISHED_SPELLING.get(name, name)
-        words.append(flag if value is True else f"{flag}={value}")
-    return "next: " + shlex.join(words)
-
-
-def cache_options(options: Options) -> dict[str, Any]:
-    """Return the keywords of `engine.feature_caching.cached` that the options say."""
+def cache_options(options: Options) -> CacheOptions:
     values = {"mode": "cache_features", "level": "cache_level", "dtype": "cache_dtype", "folder": "cache_dir"}
-    return options.keywords("stream_lr", **values)
+    return CacheOptions(**options.keywords("stream_lr", **values))
 
 
 def check_cache_options(options: Options, data: DataModule | None = None) -> None:
     """Refuse options of the cache without effect, and where `data` are trained on, inputs that training changes."""
-    changing = why_changing(data, options.stream_lr) if data else ""
-    trains = data is not None
-    check_caching(
-        options.cache_features, options.typed_names, dry_run=options.dry_run, changing=changing, trains=trains
-    )
-
-
-def memory_of(context: RunContext) -> dict[str, float]:
-    """Return an estimate of the memory of a training step, for a dry run; {} where the task has no example batch."""
-    batch = context.task.example_batch(context.options, context.compute.device)
-    if batch is None:
-        return {}
-    return memory_estimate(context.task, context.model, batch, context.options.batchsize, context.compute)
+    mode, every = options.cache_features, ("cache_level", "cache_dtype", "cache_dir")
+    used = {"off": ("cache_dtype",) if data and options.dry_run else (), "ram": every[:2]}  # a dry run shows sizes
+    for name in filter(options.is_typed, every):
+        if name not in used.get(mode, every):
+            raise UserError(f"--{name}: no effect with --cache_features {mode}")
+    if data and mode in ("ram", "disk") and (changing := why_changing(data, options.stream_lr)):
+        raise UserError(f"--cache_features {mode}: {changing}")
 
 
 def print_dry_run(sizes: dict[str, object]) -> None:

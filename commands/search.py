@@ -5,6 +5,7 @@ supernet is best on `val`. The test part is not read.
 """
 
 import random
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,23 +15,12 @@ from commands.discretize import discretize
 from commands.options import check_combinations, check_parts
 from commands.recipe import check_recipe
 from commands.recorder import Recorder, tracking
-from commands.run import (
-    RunContext,
-    cache_options,
-    check_cache_options,
-    compute_of,
-    finish,
-    memory_of,
-    next_command_line,
-    print_dry_run,
-    running,
-)
+from commands.run import RunContext, cache_options, print_dry_run
 from commands.strategy import StrategyRunner, learning_state
-from engine.checkpointer import Checkpointer
+from engine.collapse import alarm
 from engine.epochs import run_epochs
 from engine.feature_caching import cache_sizes, cached
 from engine.progress import Row
-from engine.step import Session
 from engine.task import Task
 from models.search.parameters import arch_parameters, check_searchables, count_parameters
 from models.search.relaxations import Stage
@@ -40,7 +30,6 @@ from report.wandb_files import track_files
 from utils.args import Options
 from utils.run_folder import ALPHAS, RunFolder, commit
 from utils.seed import seed_everything
-from utils.signals import Stop
 
 # Of a feature cache: statistics and eigenvalues also read as they are those that are trained on.
 CACHED_PARTS = {"learning": ("train", "arch"), "plain": ("val", "train", "arch")}
@@ -54,34 +43,28 @@ def search(task: Task, options: Options) -> None:
     check_parts(task, options)
     check_recipe(options)
     seed_everything(options.seed)
-    compute = compute_of(options)
-    data = task.open_data(options)
-    check_cache_options(options, data)
-    facts = {"checkpoint_split": task.check_pretrained(options, data)} | task.facts(data, "search")
-    options = task.complete(options, data)
-    model = task.build_supernet(options, data)
+    context = RunContext.open("search", task, options)
+    model = task.build_supernet(context.options, context.data)
     check_searchables(model)
     model.freeze_parts(task.frozen_parts(options))
-    model = compute.place(model)
-    context = RunContext(task, options, data, model, compute, facts)
+    context = context.with_model(model)
     if options.dry_run:
         print_dry_run(sizes(context))
         return
-    with running("search", task, options, data) as (run, stop):
-        run.log(f"split of the checkpoints: {facts['checkpoint_split']}")
-        run_search(context, run, stop)
+    with context.running() as run:
+        run_search(context, run)
 
 
 def sizes(context: RunContext) -> dict[str, Any]:
     """Return what a dry run prints."""
-    task, options, data, model, compute = context.task, context.options, context.data, context.model, context.compute
-    parts = {f"parameters_{name}": count_parameters(part) for name, part in task.brackets(model).items()}
-    steps = compute.num_steps(data.loader("train", train=True))
+    options, model = context.options, context.model
+    parts = {f"parameters_{name}": count_parameters(part) for name, part in context.task.brackets(model).items()}
+    steps = context.compute.num_steps(context.data.loader("train", train=True))
     parts |= {"logits": sum(p.numel() for p in arch_parameters(model))}
     parts |= {"weight_steps_per_epoch": steps, "epochs": options.epochs}
     prepare_step(model, options)
-    cache = cache_sizes(data, model=model, compute=compute, dtype=options.cache_dtype, **CACHED_PARTS)
-    return parts | memory_of(context) | cache
+    cache = cache_sizes(context.encoding(), cache_options(options), **CACHED_PARTS)
+    return parts | context.memory() | cache
 
 
 def prepare_step(model: nn.Module, options: Options) -> None:
@@ -92,18 +75,13 @@ def prepare_step(model: nn.Module, options: Options) -> None:
     space.set_stage(Stage(0.0, "weights"))
 
 
-def run_search(context: RunContext, run: RunFolder, stop: Stop) -> None:
+def run_search(context: RunContext, run: RunFolder) -> None:
     """Search; writes genotype.json and all that an epoch leaves."""
-    options, task, model = context.options, context.task, context.model
-    initial = {name: tensor.clone() for name, tensor in learning_state(model).items()}
-    session, metric = context.session(run), f"{task.metric}_val"
-
-    def make_checkpointer(session: Session, phase: str = "") -> Checkpointer:
-        return context.checkpointer(run, stop, "search", session, phase)
-
+    options, model, initial = context.options, context.model, learning_state(context.model)
+    session, metric = context.session(run), f"{context.task.metric}_val"
+    make_checkpointer = partial(context.checkpointer, run)
     checkpointer = make_checkpointer(session)
-    cache = cache_options(options) | CACHED_PARTS
-    data = cached(context.data, model=model, compute=context.compute, log=run.log, **cache)
+    data = cached(context.encoding(), cache_options(options), run.log, **CACHED_PARTS)
     checkpointer.note_features(data)
     runner = StrategyRunner(options, session, data, run, JointSpace.of(model.searchables()), initial)
 
@@ -112,33 +90,27 @@ def run_search(context: RunContext, run: RunFolder, stop: Stop) -> None:
         return {"genotype.json": runner.architecture(row["epoch"]).with_meta(facts).to_json()}
 
     with tracking(options, run) as tracker:
-        learner = runner.learner()
+        learner, validate = runner.learner()
         with checkpointer.running(**learner.stateful):
             record = Recorder(checkpointer, tracker, genotype_files)
 
             def on_epoch(row: Row, is_best: bool) -> None:
-                if alphas := runner.alphas():
-                    run.append_row({"epoch": row["epoch"], "levels": alphas}, ALPHAS)
+                if runner.learns_logits:
+                    run.append_row({"epoch": row["epoch"], "levels": runner.space.named_weights()}, ALPHAS)
                 record(row, is_best)
                 run.log(f"  genotype {row['genotype']}: {row['argmax']}")
-                runner.warn(row)
+                if text := alarm(row, runner.space.num_choices):
+                    run.log(text)
 
-            validate, epochs = runner.validation(), options.epochs
-            reason = run_epochs(learner, validate, epochs, on_epoch, runner.describe, runner.should_stop)
+            reason = run_epochs(learner, validate, options.epochs, on_epoch, runner.describe, runner.should_stop)
+        del validate  # so that the workers of its loader end
         run.log(f"ended early: {reason}" if reason else f"all {options.epochs} epochs done")
         facts = meta(context, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
             architecture = discretize(runner, make_checkpointer, tracker, facts)
         run.write_json("genotype.json", architecture.to_json())
         track_files(tracker, run, data, "val")
-    finish(run, options, data, last_lines(context, run, session))
-
-
-def last_lines(context: RunContext, run: RunFolder, session: Session) -> list[str]:
-    options, task = context.options, context.task
-    values = {"search_exp_dir": run.path} | task.next_options(options, "search")
-    command = next_command_line(f"main_darts_found_{task.name}.py", options, values, CARRIED)
-    return [session.progress.in_words(task.metric), f"search_exp_dir: {run.path}", command]
+    context.finish_learning(run, session.progress, "search_exp_dir", CARRIED)
 
 
 def meta(context: RunContext, epoch: int, score: float | None) -> dict:

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from commands.options import candidates
 from commands.recipe import recipe_of
 from datasets.data_module import DataModule
-from datasets.loader import SampleLoader
 from engine.bilevel import Bilevel
-from engine.collapse import alarm, dominant_eigenvalue_of, reason_to_stop
+from engine.collapse import dominant_eigenvalue_of, reason_to_stop
 from engine.epochs import Learner
 from engine.perturbation import fresh_statistics, mean_loss
 from engine.progress import Row
 from engine.sampled import Sampled
 from engine.step import Session, validator
+from engine.task import Metrics
 from models.search.architecture import Architecture
 from models.search.costs import MEASURES
 from models.search.parameters import arch_parameters
@@ -29,18 +29,18 @@ from models.search.penalties import PENALTIES
 from models.search.space import JointSpace
 from models.search.strategies import STRATEGIES, Strategy
 from utils.args import Options
-from utils.distributed import SINGLE_PROCESS, Ranks
+from utils.distributed import SINGLE_PROCESS
 from utils.run_folder import RunFolder, read_json
 
 HESSIAN_BATCHES = 2
 STATISTICS_BATCHES = 16
 COSTS_FILE = "costs.json"
-Metrics = dict[str, float | None]
+Rate = Callable[[], Metrics]
 
 
 def learning_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of what learns in a search, under its names: all but the frozen streams."""
-    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("streams.")}
+    """Return a copy of the state of what learns in a search, under its names: all but the frozen streams."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items() if not name.startswith("streams.")}
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,6 @@ class StrategyRunner:
         return self.session.model
 
     @property
-    def ranks(self) -> Ranks:
-        return self.session.compute.ranks
-
-    @property
     def strategy(self) -> Strategy:
         return STRATEGIES[self.options.strategy]
 
@@ -76,17 +72,18 @@ class StrategyRunner:
         return self.strategy.searcher == "gradient"
 
     def architecture(self, epoch: int) -> Architecture:
-        """Return the architecture that counts in an epoch: the derived one, or the one that is rated in it."""
-        return self.space.derive() if self.learns_logits else self.drawn(self.candidate_of(epoch))
+        """Return the architecture that counts in an epoch: the derived one, or the one that is rated in it.
+
+        Evolution rates the same one in every epoch.
+        """
+        if self.learns_logits:
+            return self.space.derive()
+        return self.drawn(epoch // self.epochs_each if self.strategy.searcher == "random" else 0)
 
     @property
     def epochs_each(self) -> int:
         """Epochs of a candidate of a random search."""
         return self.options.epochs // candidates(self.options)
-
-    def candidate_of(self, epoch: int) -> int:
-        """Return the number of the candidate of an epoch; evolution has one, which is rated in every epoch."""
-        return epoch // self.epochs_each if self.strategy.searcher == "random" else 0
 
     def drawn(self, key: int | str) -> Architecture:
         """Return the architecture that the run's seed gives to a key."""
@@ -96,42 +93,37 @@ class StrategyRunner:
         """Return a session of the same model at the start of another phase."""
         return Session(self.model, self.session.task, self.session.compute, self.session.guard)
 
-    def learner(self) -> Learner:
-        """Return what learns. It is not kept: in a circle of references, loaders would not end their workers."""
-        if self.learns_logits:
-            return self._bilevel()
+    def learner(self) -> tuple[Learner, Rate]:
+        """Return what learns, and what rates the supernet on `val` after an epoch: as mixture, or as what is active.
+
+        They are not kept: in a circle of references, loaders would not end their workers.
+        """
         if self.strategy.searcher == "random":
-            return self.candidates_in_turn(self.session, self.drawn, self.epochs_each)
+            return self.in_turn(self.session, self.drawn, self.epochs_each)
+        if self.learns_logits:
+            return self._bilevel(), validator(self.session, self.data, "val")[0]
         values = {"activate": self.space.activate, "candidate": self.drawn}
         values["of_step"] = lambda number: self.drawn(f"step {number}")
-        return Sampled.make(self.session, recipe_of(self.options), self._learning(), self.options.epochs, **values)
+        loader = self.data.loader(*self.data.learning, train=True)
+        learner = Sampled.make(self.session, recipe_of(self.options), loader, self.options.epochs, **values)
+        return learner, self.rating_of_active(self.session)
 
-    def _learning(self) -> SampleLoader:
-        return self.data.loader(*self.data.learning, train=True)
+    def in_turn(
+        self, session: Session, candidate: Callable[[int], Architecture], epochs_each: int, of_supernet: bool = False
+    ) -> tuple[Sampled, Rate]:
+        """Return what trains architectures one after another, and what rates the present one on `val`.
 
-    def candidates_in_turn(
-        self,
-        session: Session,
-        candidate: Callable[[int], Architecture],
-        epochs_each: int,
-        supernet: dict[str, Tensor] | None = None,
-    ) -> Sampled:
-        """Return what trains architectures one after another; the schedule starts anew with each.
+        The schedule starts anew with each.
 
         Args:
-            supernet: state that each starts from, all on the same batches; None: the start of the search.
+            of_supernet: each starts from the supernet's weights of now, all on the same batches; otherwise each from
+                the start of the search.
         """
         values = {"activate": self.space.activate, "candidate": candidate, "epochs_each": epochs_each}
-        values["start"] = self.initial if supernet is None else supernet
-        values["same_batches"] = supernet is not None
-        return Sampled.make(session, recipe_of(self.options), self._learning(), epochs_each, repeat=True, **values)
-
-    def fine_tuned_in_turn(
-        self, session: Session, candidate: Callable[[int], Architecture], epochs_each: int
-    ) -> tuple[Sampled, Callable[[], Metrics]]:
-        """Return what trains architectures in turn from the present weights, and what rates the active one on `val`."""
-        supernet = {name: tensor.clone() for name, tensor in learning_state(self.model).items()}
-        return self.candidates_in_turn(session, candidate, epochs_each, supernet), self.rating_of_active(session)
+        values |= {"start": learning_state(self.model) if of_supernet else self.initial, "same_batches": of_supernet}
+        loader = self.data.loader(*self.data.learning, train=True)
+        learner = Sampled.make(session, recipe_of(self.options), loader, epochs_each, repeat=True, **values)
+        return learner, self.rating_of_active(session) if of_supernet else validator(session, self.data, "val")[0]
 
     def _bilevel(self) -> Bilevel:
         options = self.options
@@ -167,15 +159,9 @@ class StrategyRunner:
                 self.run.write_json(COSTS_FILE, {"cost": self.options.cost, "levels": measured})
             return read_json(path)["levels"]
 
-        return self.space.expected_cost(self.ranks.broadcast_from_first(table), device)
+        return self.space.expected_cost(self.session.compute.ranks.broadcast_from_first(table), device)
 
-    def validation(self) -> Callable[[], Metrics]:
-        """Return what rates the supernet on `val` after an epoch: as mixture, or as the active architecture."""
-        if self.strategy.searcher == "evolution":
-            return self.rating_of_active(self.session)
-        return validator(self.session, self.data, "val")[0]
-
-    def rating_of_active(self, session: Session) -> Callable[[], Metrics]:
+    def rating_of_active(self, session: Session) -> Rate:
         """Return what rates on `val` the architecture that the supernets run as.
 
         Its norms get statistics of their own first, as running ones are of all architectures.
@@ -206,22 +192,12 @@ class StrategyRunner:
         wanted = self.options.hessian or self.options.early_stop == "eigenvalue"
         return self.space.describe_logits() | row | ({"eigenvalue": self._eigenvalue()} if wanted else {})
 
-    def alphas(self) -> dict[str, dict]:
-        """Return the relaxed weights of each place, under names; {} where no logits learn."""
-        return self.space.named_weights() if self.learns_logits else {}
-
     def _eigenvalue(self) -> float:
         """Return the dominant eigenvalue of the Hessian of the loss on some batches of `arch`."""
         batches = islice(self.data.loader("arch", train=False, ranks=SINGLE_PROCESS), HESSIAN_BATCHES)
-        value = dominant_eigenvalue_of(
-            self.session, list(batches), arch_parameters(self.model), self.space.set_stage, seed=self.options.seed
-        )
-        return self.ranks.broadcast_from_first(lambda: value)  # ranks may differ in the last digits
-
-    def warn(self, row: Row) -> None:
-        """Log an alarm where the derived architecture has collapsed."""
-        if text := alarm(row, self.space.num_choices):
-            self.run.log(text)
+        logits, seed = arch_parameters(self.model), self.options.seed
+        value = dominant_eigenvalue_of(self.session, list(batches), logits, self.space.set_stage, seed)
+        return self.session.compute.ranks.broadcast_from_first(lambda: value)  # ranks may differ in the last digits
 
     def should_stop(self) -> str:
         """Return why the search is to end now, or nothing."""
@@ -229,13 +205,8 @@ class StrategyRunner:
             return ""
 
         def reason() -> str:
-            rows = [row for row in self.run.rows() if "phase" not in row]
-            return reason_to_stop(rows, self.options.early_stop, self.most_parameter_free)
+            cap, rows = self.options.max_parameter_free, [row for row in self.run.rows() if "phase" not in row]
+            most = self.space.num_choices // 2 if cap is None else cap  # choices without parameters
+            return reason_to_stop(rows, self.options.early_stop, most)
 
-        return self.ranks.broadcast_from_first(reason)
-
-    @property
-    def most_parameter_free(self) -> int:
-        """Choices without parameters above which a search ends: the cap, or half of all choices."""
-        cap = self.options.max_parameter_free
-        return self.space.num_choices // 2 if cap is None else cap
+        return self.session.compute.ranks.broadcast_from_first(reason)

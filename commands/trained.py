@@ -10,6 +10,7 @@ from torch import nn
 from commands.run import cache_options
 from engine.compute import Compute
 from engine.feature_caching import cached
+from engine.feature_fill import Encoding
 from engine.nonfinite import Guard
 from engine.step import Session, validator
 from engine.task import Metrics, Task
@@ -46,8 +47,7 @@ class Trained:
     def test(self, part: str, compute: Compute, log: Callable[[str], None]) -> tuple[Metrics, list[dict]]:
         """Return the metrics of a part, and the answers that they are of."""
         model = compute.place(self.model)
-        cache = cache_options(self.options)
-        data = cached(self.data, model=model, compute=compute, log=log, plain=(part,), **cache)
+        data = cached(Encoding(self.data, model, compute), cache_options(self.options), log, plain=(part,))
         session = Session(model, self.task, compute, Guard(compute.device))
         validate, answers = validator(session, data, part, full=True)
         return validate(), answers

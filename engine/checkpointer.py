@@ -17,14 +17,13 @@ from typing import Any, Protocol
 import torch
 
 from datasets.data_module import DataModule
-from datasets.loader import BadFiles
 from engine.step import Session, do_nothing
 from utils import checkpoint
 from utils.checkpoint import save, snapshot
 from utils.errors import UserError, short
 from utils.run_folder import ALPHAS, FREE, METRICS, RunFolder
 from utils.seed import random_state, set_random_state
-from utils.signals import Stop, Stopped
+from utils.signals import Stopped
 from utils.untrusted import FORMAT
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -49,30 +48,18 @@ class Checkpointer:
         session: its model, progress and guard are kept. The model is taken up at once, since features that are computed
             beforehand depend on it, the rest by `running`.
         facts: plain values that every checkpoint carries beside the model.
-        data: what says which pairs and boxes are learned from; a run cannot go on with others.
-        bad_files: of the run's data.
+        data: its digest says which pairs and boxes are learned from; a run cannot go on with others.
         every: as --checkpoint_every has it.
-        stop: says which signal came.
         phase: put into file names where a run has several phases.
 
     Raises:
         UserError: both checkpoints are damaged, or they are of other data.
     """
 
-    def __init__(
-        self,
-        run: RunFolder,
-        session: Session,
-        facts: dict,
-        data: str,
-        bad_files: BadFiles,
-        every: str,
-        stop: Stop,
-        phase: str = "",
-    ):
-        self.run, self.session, self.facts, self.data, self.bad_files = run, session, facts, data, bad_files
+    def __init__(self, run: RunFolder, session: Session, facts: dict, data: DataModule, every: str, phase: str = ""):
+        self.run, self.session, self.facts, self.phase = run, session, facts, phase
+        self.digest, self.bad_files, self.stop = data.digest, data.bad_files, run.stop
         self.stateful: dict[str, Stateful] = {"progress": session.progress, "guard": session.guard}
-        self.stop, self.phase = stop, phase
         self.steps = int(every) if every.isdecimal() else None
         self.seconds = None if self.steps else int(every[:-1]) * UNITS[every[-1]]
         self.saved_at, self.saved_step = time.monotonic(), 0
@@ -139,7 +126,7 @@ class Checkpointer:
         if not self.run.is_writer:
             return
         state = {name: item.state_dict() for name, item in self.stateful.items()}
-        state |= {"random": random_state(self.session.compute.device), "data": self.data}
+        state |= {"random": random_state(self.session.compute.device), "data": self.digest}
         state |= {"staged": list(staged), "seconds": self.elapsed, "features": self.features}
         whole = self.detector() | {"resume": state}
         names = [(self._waiting(name), self.run.path / name) for name in staged]
@@ -251,7 +238,7 @@ class Checkpointer:
         kinds = {"progress": dict, "random": dict, "data": str, "staged": list, "seconds": float, "features": str}
         if not isinstance(inner, dict) or not all(isinstance(inner.get(k), kind) for k, kind in kinds.items()):
             raise UserError(f"{path}: resume: expected the state of a run, found something else")
-        if inner["data"] != self.data:
+        if inner["data"] != self.digest:
             raise UserError(f"{path}: data: expected the pairs and boxes of this run's start, found others in the data")
         return state
 

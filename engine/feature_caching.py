@@ -4,18 +4,16 @@ What fits, where, and how much room it takes is decided before anything is compu
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from datasets.data_module import DataModule
 from datasets.feature_cache import FeatureCache, digests_of
-from datasets.feature_store import AnyStore, DiskStore, MemoryStore, Shapes, Store
-from engine.compute import Compute
-from engine.feature_fill import CacheableModel, Inputs, Sources, fill_stream, record_shapes, store_key
+from datasets.feature_store import AnyStore, DiskStore, MemoryStore, Store
+from engine.feature_fill import Encoding, Inputs, Sources
 from engine.free_space import free_disk, free_memory
 from utils.distributed import ranks_here
 from utils.errors import UserError
@@ -26,7 +24,6 @@ AUTO = {"ram": 0.5, "disk": 0.5}
 MOST = {"ram": 0.9, "disk": 1.0}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 KIND_WORDS = {"taps": "taps of every BiFPN repeat", "encoder": "encoder maps", "pooled": "pooled taps"}
-OPTIONS = ("cache_level", "cache_dtype", "cache_dir")
 Log = Callable[[str], None]
 
 
@@ -51,26 +48,6 @@ class Plan:
         return f"{kept}: {counts} records to compute, {self.bytes / GIB:.2f} GiB"
 
 
-def check_caching(
-    mode: str, typed_names: Collection[str] = (), dry_run: bool = False, changing: str = "", trains: bool = True
-) -> None:
-    """Refuse options without effect, and a cache of inputs that training changes.
-
-    Args:
-        mode: of --cache_features: off, ram, disk or auto.
-        typed: the options that the command line has.
-        dry_run: a dry run of a training shows the sizes of a cache.
-        changing: why the inputs of the training change in each epoch, see `why_changing`; "": they do not.
-        trains: whether the command trains.
-    """
-    used = {"off": ("cache_dtype",) if trains and dry_run else (), "ram": ("cache_level", "cache_dtype")}
-    unused = [name for name in OPTIONS if name in typed_names and name not in used.get(mode, OPTIONS)]
-    if unused:
-        raise UserError(f"--{unused[0]}: no effect with --cache_features {mode}")
-    if trains and mode in ("ram", "disk") and changing:
-        raise UserError(f"--cache_features {mode}: {changing}")
-
-
 def why_changing(data_module: DataModule, stream_lr: float = 0.0) -> str:
     """Return why no cached features could stand for an input throughout a training; "" where they can."""
     if data_module.data.changing:
@@ -78,55 +55,54 @@ def why_changing(data_module: DataModule, stream_lr: float = 0.0) -> str:
     return f"--stream_lr {stream_lr:g} trains the streams, so their features change: expected 0" if stream_lr else ""
 
 
-def cached(
-    data_module: DataModule,
-    log: Log,
-    *,
-    model: CacheableModel,
-    compute: Compute,
-    learning: Sequence[str] = (),
-    plain: Sequence[str] = (),
-    mode: str = "off",
-    level: str | None = None,
-    dtype: str = "float32",
-    folder: str = "cache",
-    stream_lr: float = 0.0,
-) -> DataModule:
-    """Return the data with loaders that give cached features, after computing what is missing.
+@dataclass(frozen=True)
+class CacheOptions:
+    """What of frozen streams is kept, and where.
 
     Args:
-        data_module: the data.
-        log: gets a line on what is cached where.
-        model: on its device, in its memory layout.
-        compute: the device and type of the computation.
-        learning: parts that are trained on, with the variants of training.
-        plain: parts that are read as they are.
         mode: of --cache_features: off, ram, disk or auto.
         level: the kind of features, one of the model's; None: the first one, or of auto the first that fits.
         dtype: of the features, one of DTYPES.
         folder: of the files.
         stream_lr: learning rate of the streams; 0: frozen.
+    """
+
+    mode: str = "off"
+    level: str | None = None
+    dtype: str = "float32"
+    folder: str = "cache"
+    stream_lr: float = 0.0
+
+
+def cached(
+    encoding: Encoding, options: CacheOptions, log: Log, learning: Sequence[str] = (), plain: Sequence[str] = ()
+) -> DataModule:
+    """Return the data with loaders that give cached features, after computing what is missing.
+
+    Args:
+        log: gets a line on what is cached where.
+        learning: parts that are trained on, with the variants of training.
+        plain: parts that are read as they are.
 
     Raises:
         UserError: there is no room, or a file cannot be read.
     """
-    changing = why_changing(data_module, stream_lr) if learning else ""
+    data, mode = encoding.data, options.mode
+    changing = why_changing(data, options.stream_lr) if learning else ""
     if mode == "off" or changing:
         hint = "; --cache_features auto computes the streams once, not in every epoch"
         log(f"feature cache: off{f'; {changing}' if mode != 'off' else hint if learning and not changing else ''}")
-        return data_module
-    inputs = _inputs(data_module, learning, plain)
-    make = partial(make_plans, data_module, model, compute, inputs)
-    plans = {(p.place, p.cache.kind): p for p in make(mode=mode, level=level, dtype=dtype, folder=folder)}
+        return data
+    plans = {(p.place, p.cache.kind): p for p in make_plans(encoding, options, _inputs(data, learning, plain))}
 
     def pick() -> tuple[str, str] | None:
         # Where each input is read once, caching saves time only if the cache is complete.
         usable = [plan for plan in plans.values() if learning or mode != "auto" or not plan.bytes]
-        plan = choose(mode, usable, folder, log)
+        plan = choose(mode, usable, options.folder, log)
         return (plan.place, plan.cache.kind) if plan else None
 
-    chosen = compute.ranks.broadcast_from_first(pick)
-    return fill_all(plans[chosen], data_module, model, compute, log) if chosen else data_module
+    chosen = encoding.compute.ranks.broadcast_from_first(pick)
+    return fill_all(plans[chosen], encoding, log) if chosen else data
 
 
 def _inputs(data_module: DataModule, learning: Sequence[str], plain: Sequence[str]) -> Inputs:
@@ -137,49 +113,34 @@ def _inputs(data_module: DataModule, learning: Sequence[str], plain: Sequence[st
 
 
 def cache_sizes(
-    data_module: DataModule,
-    *,
-    model: CacheableModel,
-    compute: Compute,
-    learning: Sequence[str] = (),
-    plain: Sequence[str] = (),
-    dtype: str = "float32",
-    stream_lr: float = 0.0,
+    encoding: Encoding, options: CacheOptions, learning: Sequence[str], plain: Sequence[str]
 ) -> dict[str, float]:
     """Return the size of a whole cache of each kind in MiB, for a dry run; arguments as of `cached`."""
-    if why_changing(data_module, stream_lr):
+    data, model = encoding.data, encoding.model
+    if why_changing(data, options.stream_lr):
         return {}
-    inputs, sizes = _inputs(data_module, learning, plain), {}
+    inputs, sizes = _inputs(data, learning, plain), {}
     records = [record for record, _ in inputs]
     for kind in model.feature_kinds:
-        shapes = [record_shapes(data_module, model, s, kind, records, compute) for s in model.stream_inputs]
-        room = sum(Store(s, DTYPES[dtype]).record_bytes for s in shapes)
+        shapes = [encoding.shapes(stream, kind, records) for stream in model.stream_inputs]
+        room = sum(Store(s, DTYPES[options.dtype]).record_bytes for s in shapes)
         sizes[f"cache_{kind}_mib"] = round(len(inputs) * room / 2**20, 1)
     return sizes
 
 
-def make_plans(
-    data_module: DataModule,
-    model: CacheableModel,
-    compute: Compute,
-    inputs: Inputs,
-    mode: str,
-    level: str | None,
-    dtype: str,
-    folder: str,
-) -> Iterator[Plan]:
+def make_plans(encoding: Encoding, options: CacheOptions, inputs: Inputs) -> Iterator[Plan]:
     """Give the plans that the options leave open, the preferred one first."""
-    kinds = (level,) if level else model.feature_kinds[: None if mode == "auto" else 1]
-    records, streams = list({record.name: record for record, _ in inputs}.values()), model.stream_inputs
-    shapes = {(s, k): record_shapes(data_module, model, s, k, records, compute) for s in streams for k in kinds}
+    mode, dtype, streams = options.mode, DTYPES[options.dtype], encoding.model.stream_inputs
+    kinds = (options.level,) if options.level else encoding.model.feature_kinds[: None if mode == "auto" else 1]
+    records = list({record.name: record for record, _ in inputs}.values())
+    shapes = {(stream, kind): encoding.shapes(stream, kind, records) for stream in streams for kind in kinds}
     digests = digests_of(records)
 
     def store(stream: str, kind: str, place: str) -> AnyStore:
-        shape: Shapes = shapes[stream, kind]
         if place == "ram":
-            return MemoryStore(shape, DTYPES[dtype])
-        key = store_key(data_module, model, stream, kind, dtype, compute)
-        return DiskStore(shape, DTYPES[dtype], Path(folder) / key)
+            return MemoryStore(shapes[stream, kind], dtype)
+        folder = Path(options.folder) / encoding.store_key(stream, kind, options.dtype)
+        return DiskStore(shapes[stream, kind], dtype, folder)
 
     for place in ("ram", "disk") if mode == "auto" else (mode,):
         for kind in kinds:
@@ -222,7 +183,7 @@ def choose(mode: str, plans: list[Plan], folder: str, log: Log) -> Plan | None:
     return None
 
 
-def fill_all(plan: Plan, data_module: DataModule, model: CacheableModel, compute: Compute, log: Log) -> DataModule:
+def fill_all(plan: Plan, encoding: Encoding, log: Log) -> DataModule:
     """Compute what is missing and return data that use it; the ranks of each machine take turns at the batches."""
     log(f"feature cache: {plan.in_words()}")
     here, started = ranks_here(), time.perf_counter()
@@ -233,9 +194,9 @@ def fill_all(plan: Plan, data_module: DataModule, model: CacheableModel, compute
 
     while left:  # first a stream that no other process computes at the moment
         stream = here.broadcast_from_first(next_stream)
-        fill_stream(plan.cache, stream, plan.wanted[stream], data_module, model, compute, log)
+        encoding.fill(plan.cache, stream, plan.wanted[stream], log)
         left.remove(stream)
-    data_module.bad_files.merge(compute.ranks)
+    encoding.data.bad_files.merge(encoding.compute.ranks)
     if plan.bytes:
         log(f"feature cache: computed in {time.perf_counter() - started:.0f} s")
-    return data_module.with_cache(plan.cache)
+    return encoding.data.with_cache(plan.cache)

@@ -8,7 +8,8 @@ Shapes: B batch.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -58,86 +59,66 @@ class CacheableModel(Protocol):
         """Return the features (B, ...) of a batch of inputs by modality."""
 
 
-def store_key(
-    data_module: DataModule, model: CacheableModel, stream: str, kind: str, dtype: str, compute: Compute
-) -> str:
-    """Return the name of a store: a hash of everything that decides the numbers in it but the inputs."""
-    modules = model.cache_modules(stream, kind)
-    facts = [stream, kind, dtype, compute.device.type, compute.amp, model.cache_facts, data_module.data.cache_facts]
-    versions = {library.__name__: library.__version__ for library in (torch, torchvision, timm, PIL)}
-    hashed = hashlib.blake2b(json.dumps([facts, versions, repr(modules)], sort_keys=True).encode())
-    for code in (*data_module.data.cache_key_modules, *model.cache_key_modules):
-        hashed.update(Path(str(code.__file__)).read_bytes())
-    for name, module in modules.items():
-        for key, tensor in module.state_dict().items():
-            hashed.update(f"{name}.{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return hashed.hexdigest()[:16]
+@dataclass(frozen=True)
+class Encoding:
+    """What computes the features of a data set: the frozen streams of a model, on its device, in its memory layout."""
 
+    data: DataModule
+    model: CacheableModel
+    compute: Compute
 
-def record_shapes(
-    data_module: DataModule, model: CacheableModel, stream: str, kind: str, records: Sequence[Record], compute: Compute
-) -> Shapes:
-    """Return the shapes of the features of one record, by running the stream on an example."""
-    features = encode(model, data_module.data.example_inputs(records), stream, kind, compute)
-    return tuple(tuple(tensor.shape[1:]) for tensor in features)
+    def store_key(self, stream: str, kind: str, dtype: str) -> str:
+        """Return the name of a store: a hash of everything that decides the numbers in it but the inputs."""
+        data, model, compute = self.data.data, self.model, self.compute
+        modules = model.cache_modules(stream, kind)
+        facts = [stream, kind, dtype, compute.device.type, compute.amp, model.cache_facts, data.cache_facts]
+        versions = {library.__name__: library.__version__ for library in (torch, torchvision, timm, PIL)}
+        hashed = hashlib.blake2b(json.dumps([facts, versions, repr(modules)], sort_keys=True).encode())
+        for code in (*data.cache_key_modules, *model.cache_key_modules):
+            hashed.update(Path(str(code.__file__)).read_bytes())
+        for name, module in modules.items():
+            for key, tensor in module.state_dict().items():
+                hashed.update(f"{name}.{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return hashed.hexdigest()[:16]
+
+    def shapes(self, stream: str, kind: str, records: Sequence[Record]) -> Shapes:
+        """Return the shapes of the features of one record, by running the stream on an example."""
+        features = encode(self.model, self.data.data.example_inputs(records), stream, kind, self.compute)
+        return tuple(tuple(tensor.shape[1:]) for tensor in features)
+
+    def fill(self, cache: FeatureCache, stream: str, wanted: Sources, log: Callable[[str], None]) -> None:
+        """Compute the records of a stream that are missing, except those that another process has added meanwhile.
+
+        Where a file cannot be read, the next input of equal content is taken.
+        """
+        store, here = cache.stores[stream], ranks_here()
+        with store.writing(len(wanted), log, here):
+            for attempt in range(max(len(inputs) for inputs in wanted.values())):
+                for variant in IMAGE_VARIANTS:
+                    inputs = {key: inputs[attempt] for key, inputs in wanted.items() if len(inputs) > attempt}
+                    records = {key: record for key, (record, changed) in inputs.items() if changed == variant}
+                    if left := unfinished(records, store, self.data.cache_batch_size):
+                        self._add(store, stream, cache.kind, left, variant)
+                        store.note(here.all_gather([key for key in left if key in store]))
+
+    def _add(self, store: AnyStore, stream: str, kind: str, records: dict[str, Record], variant: Variant) -> None:
+        """Add the features of some records; those that are there already are not replaced."""
+        keys, batches = list(records), self.data.variant_loader(list(records.values()), variant)
+        for batch in bar(batches, f"features of {stream}{'' if variant.words == 'plain' else f', {variant.words}'}"):
+            inputs = next(batch[name] for name in INPUTS if name in batch)
+            features = encode(self.model, inputs, stream, kind, self.compute)
+            places = [(i, keys[place]) for i, place in enumerate(batch["image_ids"]) if keys[place] not in store]
+            store.add({key: [tensor[i] for tensor in features] for i, key in places})
 
 
 def encode(model: CacheableModel, inputs: dict[str, Tensor], stream: str, kind: str, compute: Compute) -> list[Tensor]:
     """Return a stream's features of a batch, (B, ...) on the CPU."""
-    assert isinstance(model, nn.Module)
     model.eval()
     moved = move({m: inputs[m] for m in model.stream_inputs[stream]}, compute.device)
     # Each input is read once, so compiling would not pay; and records are the same with and without it.
     with torch.no_grad(), compute.autocast(), torch.compiler.set_stance("force_eager"):
         return [features.cpu() for features in model.encode_for_cache(moved, stream, kind)]
-
-
-def fill(
-    store: AnyStore,
-    model: CacheableModel,
-    stream: str,
-    kind: str,
-    batches: Iterable[dict],
-    keys: list[str],
-    compute: Compute,
-    title: str,
-) -> None:
-    """Add the records of a stream on some batches, whose image ids are places in `keys`.
-
-    Those that are there already are not replaced.
-    """
-    for batch in bar(batches, title):
-        inputs = next(batch[name] for name in INPUTS if name in batch)
-        features = encode(model, inputs, stream, kind, compute)
-        places = [(i, keys[place]) for i, place in enumerate(batch["image_ids"]) if keys[place] not in store]
-        store.add({key: [tensor[i] for tensor in features] for i, key in places})
-
-
-def fill_stream(
-    cache: FeatureCache,
-    stream: str,
-    wanted: Sources,
-    data_module: DataModule,
-    model: CacheableModel,
-    compute: Compute,
-    log: Any,
-) -> None:
-    """Compute the records of a stream that are missing, except those that another process has added meanwhile.
-
-    Where a file cannot be read, the next input of equal content is taken.
-    """
-    store, here = cache.stores[stream], ranks_here()
-    with store.writing(len(wanted), log, here):
-        for attempt in range(max(len(inputs) for inputs in wanted.values())):
-            for variant in IMAGE_VARIANTS:
-                inputs = {key: inputs[attempt] for key, inputs in wanted.items() if len(inputs) > attempt}
-                records = {key: record for key, (record, changed) in inputs.items() if changed == variant}
-                if left := unfinished(records, store, data_module.cache_batch_size):
-                    title = f"features of {stream}{'' if variant.words == 'plain' else f', {variant.words}'}"
-                    batches = data_module.variant_loader(list(left.values()), variant)
-                    fill(store, model, stream, cache.kind, batches, list(left), compute, title)
-                    store.note(here.all_gather([key for key in left if key in store]))
 
 
 def unfinished(records: dict[str, Record], store: AnyStore, size: int) -> dict[str, Record]:

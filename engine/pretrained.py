@@ -93,7 +93,7 @@ def make_folder(path: str) -> None:
 
 
 def publish(
-    folder: str, *, files: dict[str, State], facts: dict, split: Split, trained: list[str], modalities: tuple[str, ...]
+    folder: str, files: dict[str, State], facts: dict, split: Split, *, trained: list[str], modalities: tuple[str, ...]
 ) -> None:
     """Write the finished weights, the split and the facts; replaced files are kept as NAME.bak.
 

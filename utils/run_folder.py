@@ -15,6 +15,7 @@ from tqdm import tqdm
 from utils import __version__
 from utils.errors import UserError, printable
 from utils.files import append_line, faults_named, replace_file
+from utils.signals import Stop
 from utils.untrusted import plain_file
 
 RUNS = "runs"  # where run folders lie, below the folder that a command is run in
@@ -34,10 +35,13 @@ class RunFolder:
     Args:
         path: of a folder that is there; `new` makes one.
         read_only: nothing is written or logged, as in all processes of a job but the first.
+
+    Attributes:
+        stop: says which signal asked the run to stop.
     """
 
     def __init__(self, path: Path, read_only: bool = False):
-        self.path, self.is_writer = path, not read_only
+        self.path, self.is_writer, self.stop = path, not read_only, Stop(path)
 
     @classmethod
     def new(cls, kind: str, save: str, root: str = RUNS) -> "RunFolder":
@@ -88,11 +92,6 @@ class RunFolder:
         if self.is_writer:
             write_json(self.path / name, data)
         return self.path / name
-
-    def describe(self, args: dict) -> None:
-        """Write args.json and env.txt."""
-        self.write_json("args.json", args)
-        self.note_environment()
 
     def note_environment(self) -> dict[str, str]:
         """Append machine, versions, commit and command to env.txt; returns what is not as it was before, in words."""

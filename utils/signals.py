@@ -33,9 +33,7 @@ class Stop:
     """
 
     def __init__(self, run: Path):
-        self.run = run
-        self.came = ""
-        self.waits = False
+        self.run, self.came, self.waits = run, "", False
 
     def __call__(self, number: int, frame: object) -> None:
         """Note a signal, as the handler of it; from now on Ctrl-C is the system's again, and ends the process."""
@@ -49,12 +47,11 @@ class Stop:
 
 
 @contextlib.contextmanager
-def caught(run: Path) -> Iterator[Stop]:
-    """Catch the signals inside the block, in which the run in this folder is at work."""
-    stop = Stop(run)
+def caught(stop: Stop) -> Iterator[None]:
+    """Note the signals that come inside the block, in which a run is at work."""
     before = {number: signal.signal(number, stop) for number in CAUGHT}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

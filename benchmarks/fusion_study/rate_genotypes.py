@@ -19,6 +19,7 @@ from commands.search import CACHED_PARTS
 from commands.strategy import StrategyRunner
 from engine.epochs import run_epochs
 from engine.feature_caching import cached
+from engine.feature_fill import Encoding
 from engine.nonfinite import Guard
 from engine.progress import Row
 from engine.step import Session
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> None:
 def after_brief_training(runner: StrategyRunner, genotypes: list[Architecture], epochs: int) -> list[float]:
     """Return the AP on `val` of each genotype after epochs of training from the supernet's weights."""
     session = runner.new_session()
-    learner, validate = runner.fine_tuned_in_turn(session, genotypes.__getitem__, epochs)
+    learner, validate = runner.in_turn(session, genotypes.__getitem__, epochs, of_supernet=True)
     scores = []
 
     def on_epoch(row: Row, is_best: bool) -> None:
@@ -74,7 +75,7 @@ def finished_search(folder: str) -> StrategyRunner:
     compute, data = compute_of(options), FLIRA.open_data(options)
     model = compute.place(FLIRA.build_supernet(options, data))
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
-    data = cached(data, model=model, compute=compute, log=print, **CACHED_PARTS, **cache_options(options))
+    data = cached(Encoding(data, model, compute), cache_options(options), print, **CACHED_PARTS)
     session, run = Session(model, FLIRA, compute, Guard(compute.device)), RunFolder(Path(folder))
     runner = StrategyRunner(options, session, data, run, JointSpace.of(model.searchables()), {})
     runner.space.set_stage(EVALUATION)

@@ -12,7 +12,7 @@ from datasets.detection.opening import open_data
 from datasets.feature_cache import Variant, digests_of
 from engine import feature_caching as caching
 from engine.compute import Compute
-from engine.feature_fill import encode, store_key
+from engine.feature_fill import Encoding, encode
 from engine.nonfinite import Guard
 from engine.step import Session, optimisation_step
 from models.detection.detector import FusionDetector
@@ -47,8 +47,8 @@ def parts(tiny_flir) -> DataModule:
 
 def with_cache(parts: DataModule, model: FusionDetector, kind: str, dtype: str = "float32") -> DataModule:
     """Fill a cache of the training part, plain and mirrored."""
-    options = {"mode": "ram", "level": kind, "dtype": dtype}
-    filled = caching.cached(parts, model=model, compute=CPU, log=print, learning=("train",), **options)
+    options = caching.CacheOptions("ram", level=kind, dtype=dtype)
+    filled = caching.cached(Encoding(parts, model, CPU), options, print, learning=("train",))
     model.train()
     return filled
 
@@ -76,8 +76,8 @@ def cached_with_dropout(parts: DataModule, model: FusionDetector) -> tuple[DataM
     """Give parts that drop sensors, live and with a cache as the command fills it; images are letterboxed."""
     options = ImageOptions((64, 96), hflip=0.5, modality_dropout=0.6)
     live = replace(parts, data=replace(parts.data, options=options))
-    where = {"learning": ("train",), "plain": ("val",), "mode": "ram"}
-    return live, caching.cached(live, model=model, compute=CPU, log=print, **where)
+    encoding, options = Encoding(live, model, CPU), caching.CacheOptions("ram")
+    return live, caching.cached(encoding, options, print, learning=("train",), plain=("val",))
 
 
 def test_a_cached_black_picture_is_that_of_a_test(parts):
@@ -166,7 +166,7 @@ def test_the_key_follows_what_decides_the_numbers(parts):
 
     def key(model=model, stream="rgb", kind="taps", dtype="float32", compute=CPU, **changes) -> str:
         data = replace(parts.data, options=replace(parts.data.options, **changes))
-        return store_key(replace(parts, data=data), model, stream, kind, dtype, compute)
+        return Encoding(replace(parts, data=data), model, compute).store_key(stream, kind, dtype)
 
     first = key()
     assert first == key(detector(parts, "mean"))  # neither fusion nor head
