@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from datasets.bad_files import BadFiles
 from datasets.feature_cache import PLAIN, CachedDataset, FeatureCache, Variant
-from datasets.loader import LoaderOptions, Sample, SampleLoader, Samples
+from datasets.loader import BadFiles, LoaderOptions, Sample, SampleLoader, Samples
 from datasets.splits import BLOCKED, PARTS, Split
 from utils import distributed
 from utils.distributed import Ranks
@@ -132,7 +131,7 @@ class DataModule:
             ranks: the processes that divide the batches; None: all; SINGLE_PROCESS: each rank gets every batch.
         """
         dataset = self.data.dataset(self.records(*parts), train)
-        return self.load(CachedDataset(dataset, self.cache) if self.cache else dataset, train, ranks=ranks)
+        return self.load(CachedDataset(dataset, self.cache) if self.cache else dataset, train, ranks)
 
     def variant_loader(self, records: Sequence[Any], variant: Variant = PLAIN) -> SampleLoader:
         """Return a loader over the inputs of records, for a feature cache; the ranks of each machine divide them.
@@ -141,23 +140,15 @@ class DataModule:
             records: an image id of a batch is the place in this list.
             variant: how the inputs of all of them are changed.
         """
-        dataset = self.data.variant_dataset(records, variant)
-        size = self.cache_batch_size
-        return self.load(dataset, batch_size=size, required=False, ranks=distributed.ranks_here())
+        dataset, ranks = self.data.variant_dataset(records, variant), distributed.ranks_here()
+        options = replace(self.options, batch_size=self.cache_batch_size)
+        return SampleLoader(dataset, self.data.collate, options, False, self.bad_files, required=False, ranks=ranks)
 
     @property
     def cache_batch_size(self) -> int:
         """The number of records that streams read at once when a cache is filled."""
         return min(self.options.batch_size, self.data.cache_batch_size)
 
-    def load(
-        self,
-        dataset: Samples,
-        train: bool = False,
-        batch_size: int | None = None,
-        required: bool = True,
-        ranks: Ranks | None = None,
-    ) -> SampleLoader:
-        """Return a loader over any samples of the data set; arguments as of `SampleLoader`."""
-        options = replace(self.options, batch_size=batch_size or self.options.batch_size)
-        return SampleLoader(dataset, self.data.collate, options, train, self.bad_files, required, ranks)
+    def load(self, dataset: Samples, train: bool = False, ranks: Ranks | None = None) -> SampleLoader:
+        """Return a loader over any samples of the data set; arguments as of `loader`."""
+        return SampleLoader(dataset, self.data.collate, self.options, train, self.bad_files, ranks=ranks)

@@ -9,14 +9,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
-from datasets.bad_files import BadFiles
 from datasets.batches import Key, SeededBatches
 from utils import distributed
 from utils.distributed import Ranks
@@ -50,6 +50,37 @@ class LoaderOptions:
     max_bad_files: int | None = 0
 
 
+@dataclass(eq=False)
+class BadFiles:
+    """The samples of a run that are left out because one of their files cannot be read. Each is named once.
+
+    Args:
+        limit: how many may be left out. None: none, and the message does not offer to allow some, since a test score
+            is one over all samples.
+    """
+
+    limit: int | None
+    names: list[str] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)  # found by this process
+    log: Callable[[str], None] = tqdm.write
+
+    def add(self, name: str, fault: str) -> None:
+        """Count a sample; UserError where it is one too many."""
+        if name in self.names:
+            return
+        if len(self.names) >= (self.limit or 0):
+            hints = {None: "", 0: " (--max_bad_files N leaves out up to N such samples)"}
+            raise UserError(fault + hints.get(self.limit, f" (--max_bad_files {self.limit} were left out before)"))
+        self.names.append(name)
+        self.faults.append((name, fault))
+        self.log(f"left out, {len(self.names)} of at most {self.limit}: {fault}")
+
+    def merge(self, ranks: Ranks) -> None:
+        """Count what each rank has left out, where ranks have read different samples."""
+        for name, fault in ranks.all_gather(self.faults):
+            self.add(name, fault)
+
+
 class Samples(Protocol):
     """A torch Dataset whose samples are made of records with names."""
 
@@ -58,11 +89,11 @@ class Samples(Protocol):
     def __getitem__(self, key: Key) -> Sample: ...
 
 
+@dataclass(eq=False)
 class _Readable(Dataset):
     """The same samples; a sample that cannot be read is replaced by (its name, what is wrong)."""
 
-    def __init__(self, dataset: Samples):
-        self.dataset = dataset
+    dataset: Samples
 
     def __getitem__(self, key: Key) -> Sample | tuple[str, str]:
         try:
@@ -113,7 +144,7 @@ class SampleLoader(DataLoader):
         if train and (smallest := min(size, num)) < ranks.count:
             expected = f"expected batches of at least {ranks.count} samples, one for each process"
             raise UserError(f"--batchsize {size}: {expected}, found {smallest}")
-        self.batches = SeededBatches(num, size, options.seed, train, train and num >= size, ranks, shares=train)
+        self.batches = SeededBatches(num, size, options.seed, train, ranks)
         super().__init__(
             _Readable(dataset),
             batch_sampler=self.batches,
@@ -156,7 +187,7 @@ class SampleLoader(DataLoader):
                 self.place = drawn, given
                 yield batch | {"number": number, "size": size}
         self.place = 0, 0
-        if not given and self.required and (self.batches.shares or self.batches.ranks.count == 1):
+        if not given and self.required and (self.batches.train or self.batches.ranks.count == 1):
             without = ", ".join(self.bad_files.names[:3])
             expected = f"expected a batch of {self.least} or more samples"
             raise UserError(f"{expected}, found none left in this pass: without {without}")
@@ -164,12 +195,12 @@ class SampleLoader(DataLoader):
     def _number(self, drawn: int) -> int:
         """Return the place in the pass of a batch of this rank."""
         ranks = self.batches.ranks
-        return drawn if self.batches.shares else drawn * ranks.count + ranks.number
+        return drawn if self.batches.train else drawn * ranks.count + ranks.number
 
     def _agreed(self, batch: dict[str, Any] | None, faults: list) -> tuple[int, list]:
         """Return the readable samples of a whole batch, 0 where it is left out, and the faults in it."""
         size, ranks = len(batch["file_names"]) if batch else 0, self.batches.ranks
-        if ranks.count == 1 or not self.batches.shares:
+        if ranks.count == 1 or not self.batches.train:
             return size, faults
         size, num_faults, without = ranks.all_reduce_sum(torch.tensor([size, len(faults), int(not batch)])).tolist()
         return 0 if without else size, ranks.all_gather(faults) if num_faults else []

@@ -36,8 +36,8 @@ def loader_options(options: Options) -> LoaderOptions:
 
 def data_module(data: Any, split: Split, options: Options) -> DataModule:
     """Return a data set with its split, and loaders as the options say."""
-    from datasets.bad_files import BadFiles
     from datasets.data_module import DataModule
+    from datasets.loader import BadFiles
 
     return DataModule(data, split, loader_options(options), BadFiles(options.max_bad_files))
 

@@ -50,6 +50,7 @@ class Example:
         return "all" if self.span is None else f"{self.span[0]}to{self.span[1]}"
 
 
+@dataclass(eq=False)
 class LabelledDataset(Dataset):
     """Read examples.
 
@@ -61,16 +62,11 @@ class LabelledDataset(Dataset):
         seeded: draws follow from the seeds of keys; else nothing is drawn.
     """
 
-    def __init__(
-        self,
-        records: list[Example],
-        load: Load,
-        modalities: tuple[str, ...],
-        num_classes: int | None = None,
-        seeded: bool = False,
-    ):
-        self.records, self.load, self.modalities = records, load, modalities
-        self.num_classes, self.seeded = num_classes, seeded
+    records: list[Example]
+    load: Load
+    modalities: tuple[str, ...]
+    num_classes: int | None = None
+    seeded: bool = False
 
     def __len__(self) -> int:
         return len(self.records)

@@ -3,6 +3,7 @@
 Shapes: H, W letterboxed size.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from datasets.loader import SampleLoader
 CLEAN = 0  # the version that is not corrupted
 
 
+@dataclass(eq=False)
 class CorruptedImages(Dataset):
     """The samples of a dataset with "versions" in place of "images": the images of each severity.
 
@@ -26,10 +28,14 @@ class CorruptedImages(Dataset):
         seed: of the draws of the corruption.
     """
 
-    def __init__(self, dataset: DetectionDataset, kind: str, seed: int):
-        self.dataset, self.kind, self.seed, self.records = dataset, kind, seed, dataset.records
+    dataset: DetectionDataset
+    kind: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.records = self.dataset.records
         # A frozen sensor repeats the first image.
-        self.stuck = dataset.images(0) if kind == FROZEN else None
+        self.stuck = self.dataset.images(0) if self.kind == FROZEN else None
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         """Return a sample with "versions": by severity (0: clean), the images by modality, uint8 (channels, H, W)."""

@@ -7,7 +7,7 @@ Shapes: H, W letterboxed size; N boxes of one image. Boxes are xyxy pixels; reco
 boxes in the letterboxed one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,9 +64,6 @@ class DetectionRecord:
         return f"{self.width}x{self.height}"
 
 
-Load = Callable[[DetectionRecord, dict[str, int], Counts | None], Images]
-
-
 def load_images(record: DetectionRecord, channels: dict[str, int], counts: Counts | None = None) -> Images:
     """Decode the images of a record as uint8 (channels, h, w), of the annotated size.
 
@@ -90,12 +87,7 @@ def load_images(record: DetectionRecord, channels: dict[str, int], counts: Count
     return images
 
 
-def black_images(record: DetectionRecord, channels: dict[str, int], counts: Counts | None = None) -> Images:
-    """Return what `load_images` would give of dead sensors: zeros of the annotated size. No file is opened."""
-    size = record.height, record.width
-    return {m: torch.zeros(channels[m], *size, dtype=torch.uint8) for m in record.paths}
-
-
+@dataclass(eq=False)
 class DetectionDataset(Dataset):
     """Decode records and transform them.
 
@@ -105,24 +97,15 @@ class DetectionDataset(Dataset):
         channels: of the images of each modality.
         counts: as of `load_images`.
         dropout: probability that one of the modalities, each as often, gives a black image.
-        load: gives the images of a record, as `load_images` does.
+        blank: all images are black, of the annotated size; no file is opened.
     """
 
-    def __init__(
-        self,
-        records: list[DetectionRecord],
-        transform: DetectionTransform,
-        channels: dict[str, int],
-        counts: Counts | None = None,
-        dropout: float = 0.0,
-        load: Load = load_images,
-    ):
-        self.records = records
-        self.transform = transform
-        self.channels = channels
-        self.counts = counts
-        self.dropout = dropout
-        self.load = load
+    records: list[DetectionRecord]
+    transform: DetectionTransform
+    channels: dict[str, int]
+    counts: Counts | None = None
+    dropout: float = 0.0
+    blank: bool = False
 
     def __len__(self) -> int:
         return len(self.records)
@@ -147,7 +130,10 @@ class DetectionDataset(Dataset):
     def images(self, key: int | tuple[int, int]) -> Images:
         """Return the decoded images of a key, with a black one where `dropout` draws it."""
         record, _ = self._find(key)
-        images, black = self.load(record, self.channels, self.counts), self.black(key)
+        if self.blank:
+            size = record.height, record.width
+            return {m: torch.zeros(self.channels[m], *size, dtype=torch.uint8) for m in record.paths}
+        images, black = load_images(record, self.channels, self.counts), self.black(key)
         return {modality: torch.zeros_like(image) if modality == black else image for modality, image in images.items()}
 
     def black(self, key: int | tuple[int, int]) -> str | None:

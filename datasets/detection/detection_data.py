@@ -14,7 +14,7 @@ import torch
 from datasets import images, resize
 from datasets.detection import transforms
 from datasets.detection.collate import collate
-from datasets.detection.dataset import DetectionDataset, DetectionRecord, black_images, load_images
+from datasets.detection.dataset import DetectionDataset, DetectionRecord
 from datasets.detection.transforms import DetectionTransform, Normalization, fill_from_mean
 from datasets.feature_cache import Variant
 from datasets.images import Counts
@@ -133,8 +133,7 @@ class DetectionData:
         """Return the images of records, all changed alike; an image id is the place in the list."""
         transform = DetectionTransform(self.options.image_size, self.fill, train=variant.flip, hflip=1.0)
         numbered = [replace(record, image_id=place) for place, record in enumerate(records)]
-        load = black_images if variant.black else load_images
-        return DetectionDataset(numbered, transform, self.channels, self.thermal_counts, load=load)
+        return DetectionDataset(numbered, transform, self.channels, self.thermal_counts, blank=variant.black)
 
     def example_inputs(self, records: Sequence[DetectionRecord]) -> dict[str, torch.Tensor]:
         """Return black images, uint8 (1, channels, H, W); no file is opened."""

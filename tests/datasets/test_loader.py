@@ -8,13 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasets.bad_files import BadFiles
 from datasets.batches import SeededBatches
 from datasets.detection.collate import collate, collate_targets
 from datasets.detection.dataset import DetectionDataset
 from datasets.detection.opening import open_data_set
 from datasets.detection.transforms import DetectionTransform
-from datasets.loader import LoaderOptions, SampleLoader
+from datasets.loader import BadFiles, LoaderOptions, SampleLoader
 from tests.thread_ranks import together
 from tests.tiny_data import make_tiny_flir
 from utils.distributed import Ranks
@@ -109,16 +108,16 @@ def test_training_set_smaller_than_a_batch_is_one_batch(dataset):
 
 
 def test_sampler():
-    sampler = SeededBatches(1000, 1000, seed=3, shuffle=True)
+    sampler = SeededBatches(1000, 1000, seed=3, train=True)
     (first,) = sampler
     assert sorted(index for index, _ in first) == list(range(1000))
     assert [index for index, _ in first] != list(range(1000))
     assert len({seed for _, seed in first}) == 1000
-    assert first == next(iter(SeededBatches(1000, 1000, seed=3, shuffle=True)))
+    assert first == next(iter(SeededBatches(1000, 1000, seed=3, train=True)))
     sampler.set_epoch(1)
     second = dict(next(iter(sampler)))
     assert all(second[index] != seed for index, seed in first)
-    assert dict(next(iter(SeededBatches(1000, 1000, seed=3, shuffle=False)))) == dict(first)
+    assert dict(next(iter(SeededBatches(1000, 1000, seed=3, train=False)))) == dict(first)
 
 
 def damaged(dataset, *indices: int) -> DetectionDataset:
@@ -285,7 +284,7 @@ def test_a_batch_of_which_a_rank_can_read_nothing_is_left_out(dataset):
         loader = make_loader(damaged(few, *lost), collate, 4, 1, True, 0, False, bad[ranks.number], False, ranks=ranks)
         return read(loader, 0)
 
-    order = [index for index, _ in next(iter(SeededBatches(4, 4, 1, shuffle=True)))]
+    order = [index for index, _ in next(iter(SeededBatches(4, 4, 1, train=True)))]
     lost = order[:2]  # all of the first rank's share
     for one in bad:
         one.log = [].append

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from datasets.bad_files import BadFiles
 from datasets.detection.collate import collate
-from datasets.loader import LoaderOptions, SampleLoader
+from datasets.loader import BadFiles, LoaderOptions, SampleLoader
 from engine.bilevel import Bilevel
 from engine.compute import Compute
 from engine.epochs import Training, run_epochs
