@@ -75,27 +75,28 @@ def make_split(
     Raises:
         UserError: a part would be empty, or a name is there twice.
     """
-    if own_val is None:
-        parts = _deal(file_names, seed, dict(zip(PARTS, fractions)))
-    else:
-        train, arch = (share / sum(fractions[:2]) for share in fractions[:2])
-        parts = _deal(file_names, seed, {"train": train, "arch": arch}) | {"val": own_val}
-    if not all(parts.values()):
-        num = len(file_names)
-        raise UserError(f"training pairs: expected enough for train, arch and val, found too few pairs ({num})")
-    split = Split(seed, BLOCKED, {part: sorted(parts[part], key=_number_key) for part in PARTS})
-    _check_disjoint(split, "training pairs")
-    return split
-
-
-def _deal(file_names: list[str], seed: int, shares: dict[str, float]) -> dict[str, list[str]]:
     names = sorted(file_names, key=_number_key)
     length = min(max(len(names) // 20, 1), MAX_BLOCK)
     blocks = [names[start : start + length] for start in range(0, len(names), length)]
+    if own_val is None:
+        parts = _deal(blocks, seed, dict(zip(PARTS, fractions)))
+    else:
+        train, arch = (share / sum(fractions[:2]) for share in fractions[:2])
+        parts = _deal(blocks, seed, {"train": train, "arch": arch}) | {"val": own_val}
+    if not all(parts.values()):
+        num = len(file_names)
+        raise UserError(f"training pairs: expected enough for train, arch and val, found too few pairs ({num})")
+    parts = {part: sorted(parts[part], key=_number_key) for part in PARTS}
+    return _check_disjoint(Split(seed, BLOCKED, parts), "training pairs")
+
+
+def _deal(blocks: list[list[str]], seed: int, shares: dict[str, float]) -> dict[str, list[str]]:
+    """Give each block, in a drawn order, to the part that then lacks most names."""
     random.Random(seed).shuffle(blocks)
+    num = sum(map(len, blocks))
     parts = {part: [] for part in shares}
     for block in blocks:
-        lacking = {part: share * len(names) - len(parts[part]) for part, share in shares.items()}
+        lacking = {part: share * num - len(parts[part]) for part, share in shares.items()}
         parts[max(shares, key=lacking.get)] += block
     return parts
 
@@ -104,8 +105,7 @@ def paper_split(train_names: list[str], test_names: list[str]) -> Split:
     """Return the published protocol: weights on all training pairs, architecture and choice on the test pairs."""
     train, test = sorted(train_names, key=_number_key), sorted(test_names, key=_number_key)
     split = Split(None, PAPER, {"train": train, "arch": test, "val": test})
-    _check_disjoint(split, "training and test pairs")
-    return split
+    return _check_disjoint(split, "training and test pairs")
 
 
 def overfit_split(names: list[str], num: int) -> Split:
@@ -133,20 +133,13 @@ def dev_split(train: list[str], dev: dict[str, list[str]], seed: int | None) -> 
     Raises:
         UserError: there is one group alone, or a name is there twice.
     """
-    every = sorted(name for names in dev.values() for name in names)
     if seed is None:
-        split = Split(None, DEV, {"train": sorted(train), "arch": every, "val": every})
-    else:
-        if len(dev) < 2:
-            raise UserError(f"dev list: expected two groups or more, one for arch and one for val, found {len(dev)}")
-        parts: dict[str, list[str]] = {"arch": [], "val": []}
-        groups = sorted(dev)
-        random.Random(seed).shuffle(groups)
-        for group in groups:
-            parts[min(parts, key=lambda part: len(parts[part]))] += dev[group]
-        split = Split(seed, BLOCKED, {"train": sorted(train)} | {part: sorted(names) for part, names in parts.items()})
-    _check_disjoint(split, "examples")
-    return split
+        every = sorted(name for names in dev.values() for name in names)
+        return _check_disjoint(Split(None, DEV, {"train": sorted(train), "arch": every, "val": every}), "examples")
+    if len(dev) < 2:
+        raise UserError(f"dev list: expected two groups or more, one for arch and one for val, found {len(dev)}")
+    parts = {"train": train} | _deal([dev[group] for group in sorted(dev)], seed, {"arch": 0.5, "val": 0.5})
+    return _check_disjoint(Split(seed, BLOCKED, {part: sorted(names) for part, names in parts.items()}), "examples")
 
 
 def _number_key(name: str) -> tuple[list[str | int], str]:
@@ -167,10 +160,11 @@ def _check_fields(split: Split, source: str) -> None:
         checked(names, is_names, "a list of file names", f"{source}: parts.{part}")
 
 
-def _check_disjoint(split: Split, source: str) -> None:
+def _check_disjoint(split: Split, source: str) -> Split:
     owner = {}
     for part in DISJOINT[split.protocol]:
         for name in split.parts[part]:
             if name in owner:
                 raise UserError(f"{source}: parts.{part}: expected each name once, found {name} also in {owner[name]}")
             owner[name] = part
+    return split
