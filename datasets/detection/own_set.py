@@ -1,24 +1,32 @@
 """A user's own set, of image pairs or single images, described by a YAML file: `--dataset my_set.yaml`.
 
 The manual is docs/own_data.md. Paths in the file are relative to the data folder of the command line. Each field is
-checked (own_fields.py).
+checked: a wrong one is one line with `place`, the names of file and field.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from datasets.detection import own_fields as fields
+from datasets.detection.annotations import is_name, is_number
 from datasets.detection.pairing import is_folder, without_suffix
 from datasets.detection.sources import CHANNELS, ImageList, Source
+from datasets.detection.transforms import Normalization
 from datasets.detection.voc_xml import read_names
+from datasets.images import Counts
 from utils.errors import UserError, near, short
-from utils.untrusted import checked, read_yaml
+from utils.untrusted import checked, is_list, read_yaml
 
 NEEDED = ("classes", "images", "annotations")
 FIELDS = (*NEEDED, "modalities", "names", "xml", "aliases", "normalization", "thermal_counts")
 MODALITIES = ("thermal", "rgb")  # of pairs; the first one is annotated
 ORIGINS = ("train", "val", "test")
 MAX_CLASSES = 10_000  # each is nine channels of the head
+# What a value must be, and in words.
+PATH = (lambda value: is_name(value) and "\0" not in value, "a path")
+NAMES = (lambda value: is_list(value, is_name) and 0 < len(set(value)) == len(value), "a list of different names")
+THREE = (lambda value: is_list(value, is_number, 3) and 0 <= min(value) <= max(value) <= 1, "three numbers in 0..1")
+COUNTS = (lambda value: is_list(value, is_number, 2) and value[0] < value[1], "[dark, bright] with dark < bright")
 
 
 def locate_own_set(folder: Path, file: str) -> Source:
@@ -32,16 +40,16 @@ def locate_own_set(folder: Path, file: str) -> Source:
     """
     data = _read(file)
     place = {name: f"{file}: {name}" for name in FIELDS}
-    classes = tuple(checked(data["classes"], *fields.NAMES, place["classes"]))
+    classes = tuple(checked(data["classes"], *NAMES, place["classes"]))
     if len(classes) > MAX_CLASSES:
         raise UserError(f"{file}: classes: expected at most {MAX_CLASSES}, found {len(classes)}")
     modalities = _modalities(place["modalities"], data.get("modalities", list(MODALITIES)))
-    files = fields.mapping(place["annotations"], data["annotations"], ORIGINS, ("train",))
-    images = fields.mapping(place["images"], data["images"], modalities, modalities)
+    files = _mapping(place["annotations"], data["annotations"], ORIGINS, ("train",))
+    images = _mapping(place["images"], data["images"], modalities, modalities)
     folders = {m: _folders(f"{place['images']}.{m}", images[m], list(files)) for m in modalities}
     lists = {}
     for origin, annotations in files.items():
-        path = folder / checked(annotations, *fields.PATH, f"{place['annotations']}.{origin}")
+        path = folder / checked(annotations, *PATH, f"{place['annotations']}.{origin}")
         xml_files = _xml_files(place["xml"], folder, path, data.get("xml"))
         lists[origin] = ImageList(path, {m: folder / folders[m][origin] for m in modalities}, xml_files)
     if "xml" in data and not any(one.xml_files and one.annotations.is_file() for one in lists.values()):
@@ -50,14 +58,14 @@ def locate_own_set(folder: Path, file: str) -> Source:
         name=file,
         folder=folder,
         classes=classes,
-        aliases=fields.aliases(place["aliases"], data.get("aliases", {}), classes),
+        aliases=_aliases(place["aliases"], data.get("aliases", {}), classes),
         lists=lists,
         layout=f"as described in {file}",
         channels={m: count for m, count in CHANNELS.items() if m in modalities},
         annotated=modalities[0],
-        names=fields.renaming(place["names"], data.get("names", {}), modalities),
-        normalization=fields.normalization(place["normalization"], data.get("normalization", {}), modalities),
-        thermal_counts=fields.counts(place["thermal_counts"], data.get("thermal_counts")),
+        names=_renaming(place["names"], data.get("names", {}), modalities),
+        normalization=_normalization(place["normalization"], data.get("normalization", {}), modalities),
+        thermal_counts=_counts(place["thermal_counts"], data.get("thermal_counts")),
         names_repeat=len(files) > 1 and all(len(set(folders[m].values())) == len(files) for m in modalities),
     )
 
@@ -65,7 +73,7 @@ def locate_own_set(folder: Path, file: str) -> Source:
 def _modalities(place: str, value: Any) -> tuple[str, ...]:
     """Return the modalities in the order of MODALITIES."""
     expected = f"{' or '.join(MODALITIES)}, or both"
-    for modality in checked(value, *fields.NAMES, place):
+    for modality in checked(value, *NAMES, place):
         checked(modality, lambda modality: modality in MODALITIES, expected, place)
     return tuple(modality for modality in MODALITIES if modality in value)
 
@@ -99,7 +107,7 @@ def _xml_files(place: str, folder: Path, path: Path, xml: Any) -> dict[str, Path
         raise UserError(f"{path}: expected a COCO file, a list of names or a folder of XML files, found nothing")
     if xml is None:
         raise UserError(f"{place}: expected the folder of the XML files that {path} lists, found no such field")
-    below = folder / checked(xml, *fields.PATH, place)
+    below = folder / checked(xml, *PATH, place)
     if not is_folder(below):
         raise UserError(f"{place}: expected a folder, found none at {below}")
     names = read_names(path, lambda listed: str(without_suffix(listed.removesuffix(".xml"))))
@@ -109,6 +117,51 @@ def _xml_files(place: str, folder: Path, path: Path, xml: Any) -> dict[str, Path
 def _folders(place: str, value: Any, origins: list[str]) -> dict[str, str]:
     """Return the image folder of each list: one for all, one with {list} in it, or one each."""
     if isinstance(value, dict):
-        value = fields.mapping(place, value, origins, origins)
-        return {origin: checked(value[origin], *fields.PATH, f"{place}.{origin}") for origin in origins}
-    return {origin: checked(value, *fields.PATH, place).replace("{list}", origin) for origin in origins}
+        value = _mapping(place, value, origins, origins)
+        return {origin: checked(value[origin], *PATH, f"{place}.{origin}") for origin in origins}
+    return {origin: checked(value, *PATH, place).replace("{list}", origin) for origin in origins}
+
+
+def _renaming(place: str, value: Any, modalities: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Return what is replaced in the annotated name, and what by."""
+    expected = "two texts, what is replaced in the annotated name and what by"
+    pairs = _mapping(place, value, modalities)
+    return {m: tuple(checked(pair, _is_renaming, expected, f"{place}.{m}")) for m, pair in pairs.items()}
+
+
+def _is_renaming(value: Any) -> bool:
+    return is_list(value, lambda text: isinstance(text, str), 2) and value[0] != ""
+
+
+def _counts(place: str, value: Any) -> Counts | None:
+    return None if value is None else tuple(map(float, checked(value, *COUNTS, place)))
+
+
+def _aliases(place: str, value: Any, classes: tuple[str, ...]) -> dict[str, str]:
+    checked(value, lambda value: isinstance(value, dict), "other names with their class", place)
+    for alias, name in value.items():
+        checked(name, lambda name: name in classes, f"one of {', '.join(classes)}", f"{place}.{alias}")
+    return {str(alias): name for alias, name in value.items()}
+
+
+def _normalization(place: str, value: Any, modalities: tuple[str, ...]) -> Normalization:
+    result = {}
+    for modality, numbers in _mapping(place, value, modalities).items():
+        field = f"{place}.{modality}"
+        numbers = _mapping(field, numbers, ("mean", "std"), ("mean", "std"))
+        mean, std = (tuple(map(float, checked(numbers[name], *THREE, f"{field}.{name}"))) for name in ("mean", "std"))
+        checked(numbers["std"], lambda std: min(std) > 0, "numbers above 0", f"{field}.std")
+        result[modality] = mean, std
+    return result
+
+
+def _mapping(place: str, value: Any, allowed: Collection[str], needed: Collection[str] = ()) -> dict:
+    if not isinstance(value, dict):
+        raise UserError(f"{place}: expected {', '.join(allowed)} with a value each, found {short(value)}")
+    for name in value:
+        if name not in allowed:
+            raise UserError(f"{place}: expected {', '.join(allowed)}, found {name}{near(str(name), allowed)}")
+    for name in needed:
+        if name not in value:
+            raise UserError(f"{place}.{name}: expected this field, found {', '.join(value) or 'none'}")
+    return value
