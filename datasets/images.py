@@ -27,7 +27,7 @@ SIGNATURES = {
 # Markers of a JPEG (ITU T.81, table B.1): frames, those of several scans, those without content, and what fills.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
-SINGLE_PROCESS = frozenset((0x01, *range(0xD0, 0xDA)))
+STANDALONE = frozenset((0x01, *range(0xD0, 0xDA)))
 FILLERS = frozenset((0x00, 0xFF))
 BIT_DEPTH = 24  # the byte of a PNG that holds it
 HEAD = 26  # first bytes of a file, which give its format
@@ -73,7 +73,16 @@ def read_thermal(path: str, counts: Counts | None = None) -> torch.Tensor:
 
 def read_thermal_values(path: str) -> torch.Tensor:
     """Decode a thermal image as it is stored, uint8 or uint16 (1, h, w); errors as `read_thermal`."""
-    return _one_channel(_decode(path, ImageReadMode.UNCHANGED), path)
+    image = _decode(path, ImageReadMode.UNCHANGED)
+    if len(image) <= 2:  # a second or fourth channel is opacity
+        return image[:1].contiguous()
+    full = 65535 if image.dtype == torch.uint16 else 255
+    red, green, blue = image[:3].to(torch.int32)
+    difference = max((red - green).abs().max().item(), (green - blue).abs().max().item())
+    if difference > MAX_GREY_DIFFERENCE * full / 255:
+        found = f"channels that differ by up to {difference} of {full}"
+        raise UserError(f"{path}: expected a thermal image with one channel or three equal ones, found {found}")
+    return image[:1].contiguous()
 
 
 def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
@@ -125,7 +134,7 @@ def _check_jpeg(content: bytes) -> None:
         if marker in FILLERS:
             place += 1
         else:
-            place += 2 if marker in SINGLE_PROCESS else 2 + (content[place + 2] << 8 | content[place + 3])
+            place += 2 if marker in STANDALONE else 2 + (content[place + 2] << 8 | content[place + 3])
     raise ValueError(f"a JPEG without a frame among its first {MAX_MARKERS} markers")
 
 
@@ -151,24 +160,11 @@ def _decode_with_pillow(path: str, mode: ImageReadMode) -> torch.Tensor:
             return torch.from_numpy(np.asarray(image).astype(np.uint16)[None])
         # Pillow cuts sixteen bits of three channels to the upper eight: all of a photograph, little of thermal counts.
         if image.mode in ("I", "F") or (sixteen and mode is ImageReadMode.UNCHANGED):
-            raise UserError(
-                f"{path}: expected a TIFF image of 8 bits per channel, or one channel of 16 without sign, "
-                f"found {len(image.getbands())} of {'16 bits' if sixteen else '32 bits'}"
-            )
+            expected = "a TIFF image of 8 bits per channel, or one channel of 16 without sign"
+            found = f"{len(image.getbands())} of {16 if sixteen else 32} bits"
+            raise UserError(f"{path}: expected {expected}, found {found}")
         pixels = np.array(image.convert("L" if grey else "RGB"))
     return torch.from_numpy(pixels[None] if grey else pixels.transpose(2, 0, 1).copy())
-
-
-def _one_channel(image: torch.Tensor, path: str) -> torch.Tensor:
-    if len(image) <= 2:  # a second or fourth channel is opacity
-        return image[:1].contiguous()
-    full = 65535 if image.dtype == torch.uint16 else 255
-    red, green, blue = image[:3].to(torch.int32)
-    difference = max((red - green).abs().max().item(), (green - blue).abs().max().item())
-    if difference > MAX_GREY_DIFFERENCE * full / 255:
-        found = f"channels that differ by up to {difference} of {full}"
-        raise UserError(f"{path}: expected a thermal image with one channel or three equal ones, found {found}")
-    return image[:1].contiguous()
 
 
 def eight_bits(values: np.ndarray, counts: Counts) -> np.ndarray:

@@ -130,8 +130,6 @@ def _is_frame(value: Any) -> bool:
 
 def _check_folders(examples: dict[str, list[Example]]) -> None:
     folders = {path: None for listed in examples.values() for example in listed for path in example.paths.values()}
-    missing = [path for path in folders if not Path(path).is_dir()]
-    if missing:
-        raise UserError(
-            f"{missing[0]}: expected a folder of frames, found none (as of {len(missing)} of {len(folders)})"
-        )
+    if missing := [path for path in folders if not Path(path).is_dir()]:
+        number = f"as of {len(missing)} of {len(folders)}"
+        raise UserError(f"{missing[0]}: expected a folder of frames, found none ({number})")

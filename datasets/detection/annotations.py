@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datasets.detection.dataset import DetectionRecord
-from utils.errors import Report, UserError, refuse, reported, short
+from utils.errors import Report, UserError, reported, short
 
 MAX_OUTSIDE_PX = 2.0  # a box may reach out of the image by this, or by the share below, whichever is more
 MAX_OUTSIDE_SHARE = 0.01
@@ -59,33 +59,27 @@ class Box(NamedTuple):
 
 
 def collect(
-    images: dict[str | int, dict],
-    boxes: Iterable[Box],
-    classes: list[str],
-    category_ids: list[int],
-    info: dict,
-    report: Report = refuse,
+    images: dict[str | int, dict], boxes: Iterable[Box], classes: dict[str, int], info: dict, report: Report
 ) -> ParsedAnnotations:
     """Check the boxes of one list and sort them by image.
 
     Args:
         images: {image id: {"id", "file_name", "width", "height", perhaps "scene"}}, with ids of one type.
         boxes: of these images.
-        classes: names of the class channels, in order.
-        category_ids: the file's id of each class.
+        classes: the file's id of each class, by the names of the class channels, in order.
         info: what the file says of itself.
         report: gets a UserError for each box that is wrong.
     Returns:
         The images with what is right of their boxes.
     """
     notes = Counter(images=len(images), boxes=0, clipped=0, crowd=0)
-    kept = {image_id: ([], []) for image_id in images}
+    names, kept = list(classes), {image_id: ([], []) for image_id in images}
     annotations, warnings, seen = [], [], set()
     for box in boxes:
         if box.name not in classes:
             notes[f"dropped_{box.name}"] += 1
             continue
-        image, channel = images[box.image_id], classes.index(box.name)
+        image, channel = images[box.image_id], names.index(box.name)
         if _is_empty(box.bbox):
             notes["empty"] += 1
             warnings.append(f"{_given(box, image)}: no width or height: left out")
@@ -96,7 +90,7 @@ def collect(
                 warnings.append(f"{_given(box, image)}: the same {box.name} again: kept")
             seen.add(twice)
             # Ids begin at 1, since pycocotools takes a match with id 0 for none.
-            ids = {"id": len(annotations) + 1, "image_id": box.image_id, "category_id": category_ids[channel]}
+            ids = {"id": len(annotations) + 1, "image_id": box.image_id, "category_id": classes[box.name]}
             area = box.bbox[2] * box.bbox[3] if box.area is None else box.area
             annotations.append({**ids, "bbox": box.bbox, "area": area, "iscrowd": int(box.crowd)})
             notes.update(boxes=1, clipped=int(clipped != _corners(box.bbox)), crowd=int(box.crowd))
@@ -107,10 +101,10 @@ def collect(
         "info": info,
         "images": list(images.values()),
         "annotations": annotations,
-        "categories": [{"id": i, "name": name} for i, name in zip(category_ids, classes)],
+        "categories": [{"id": i, "name": name} for name, i in classes.items()],
     }
     records = [_record(image, *kept[image_id]) for image_id, image in images.items()]
-    return ParsedAnnotations(records, category_ids, ground_truth, dict(notes), warnings)
+    return ParsedAnnotations(records, list(classes.values()), ground_truth, dict(notes), warnings)
 
 
 def checked(place: str, item: dict, key: str, check: Callable[[Any], bool], expected: str) -> Any:

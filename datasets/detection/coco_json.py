@@ -45,11 +45,11 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: 
     items = _entries(path, data, "annotations")
     images, faulty = _read_images(path, _entries(path, data, "images"), report)
     names = _read_categories(path, _entries(path, data, "categories"), aliases)
-    category_ids = _match_classes(path, names, classes)
+    class_ids = _match_classes(path, names, classes)
     info = data["info"] if isinstance(data.get("info"), dict) else {}
     check_plain(info, f"{path}: info")
     boxes = _boxes(path, items, images, faulty, names, report)
-    return collect(images, boxes, classes, category_ids, info, report)
+    return collect(images, boxes, class_ids, info, report)
 
 
 def read_coco(path: Path) -> dict:
@@ -130,14 +130,14 @@ def _read_categories(path: Path, items: list[dict], aliases: dict[str, str]) -> 
     return names
 
 
-def _match_classes(path: Path, names: dict[int, str], classes: list[str]) -> list[int]:
+def _match_classes(path: Path, names: dict[int, str], classes: list[str]) -> dict[str, int]:
     ids = {}
     for category_id, name in names.items():
         ids.setdefault(name, category_id)
     if any(name not in ids for name in classes):
         found = ", ".join(list(ids)[:SHOWN_NAMES]) + ", ..." * (len(ids) > SHOWN_NAMES)
         raise UserError(f"{path}: categories: expected {', '.join(classes)}, found {found or 'none'}")
-    return [ids[name] for name in classes]
+    return {name: ids[name] for name in classes}
 
 
 def _boxes(

@@ -10,16 +10,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from datasets.bad_files import BadFiles
 from datasets.data_module import DataModule, LoaderOptions
 from datasets.detection.annotations import ParsedAnnotations
 from datasets.detection.coco_json import parse_coco
 from datasets.detection.detection_data import DetectionData, ImageOptions, merge_val
 from datasets.detection.pairing import find_images
 from datasets.detection.registry import locate
-from datasets.detection.sources import ImageList, Source
+from datasets.detection.sources import Source
 from datasets.detection.transforms import COLOUR
 from datasets.detection.voc_xml import parse_voc
+from datasets.loader import BadFiles
 from datasets.splits import make_split, overfit_split, paper_split
 from utils.errors import Report, UserError, near, refuse, reported
 
@@ -52,7 +52,9 @@ def open_data(
             lists, or there are too few.
     """
     data = replace(open_data_set(folder, dataset), options=images)
-    _check_modalities(folder, data, modalities)
+    if not set(modalities) <= set(data.channels):
+        expected, found = (" and ".join(names) for names in (modalities, data.channels))
+        raise UserError(f"{folder}: expected images of {expected}, which the network reads, found only {found}")
     if images.modality_dropout and len(data.channels) == 1:
         raise UserError(f"--modality_dropout: expected two modalities or more, found only {data.modalities[0]}")
     _check_disjoint(folder, data)
@@ -69,21 +71,13 @@ def open_data(
     return DataModule(data, split, loading, BadFiles(loading.max_bad_files))
 
 
-def _check_modalities(folder: str, data: DetectionData, modalities: Sequence[str]) -> None:
-    if not set(modalities) <= set(data.channels):
-        expected, found = (" and ".join(names) for names in (modalities, data.channels))
-        raise UserError(f"{folder}: expected images of {expected}, which the network reads, found only {found}")
-
-
 def _check_disjoint(folder: str, data: DetectionData) -> None:
     names = {origin: {r.file_name for r in records} for origin, records in data.records.items()}
     for first, second in combinations(names, 2):
         shared = sorted(names[first] & names[second])
         if shared:
-            raise UserError(
-                f"{folder}: expected disjoint {first} and {second} lists, found {len(shared)} {data.unit} in both: "
-                f"{shared[0]}"
-            )
+            found = f"{len(shared)} {data.unit} in both: {shared[0]}"
+            raise UserError(f"{folder}: expected disjoint {first} and {second} lists, found {found}")
 
 
 def open_data_set(folder: str | Path, dataset: str = "flir_aligned") -> DetectionData:
@@ -116,13 +110,17 @@ def open_source(source: Source, report: Report = refuse) -> DetectionData:
     for origin, image_list in source.lists.items():
         parsed[origin] = _nothing(source)
         with reported(report):
-            parsed[origin] = _parse(source, image_list, report)
-    _check_boxes(source, parsed["train"], report)
+            xml = image_list.xml_files
+            parse, files = (parse_voc, xml) if xml else (parse_coco, image_list.annotations)
+            parsed[origin] = parse(files, list(source.classes), source.aliases, report)
+    seen = {int(label) for image in parsed["train"].images for label in image.labels}
+    absent = [name for channel, name in enumerate(source.classes) if channel not in seen]
+    _check_boxes(source, parsed["train"], absent, report)
     _check_categories(source, parsed, report)
     records = {origin: find_images(source, origin, parsed[origin].images, report) for origin in source.lists}
     notes = {origin: annotations.notes for origin, annotations in parsed.items()}
     warnings = [warning for annotations in parsed.values() for warning in annotations.warnings]
-    if absent := _never_seen(source, parsed["train"]):
+    if absent:
         warnings.append(f"{source.lists['train'].annotations}: no box of {', '.join(absent)}")
     if "test" not in source.lists:
         cut = "train and arch" if "val" in source.lists else "train, arch and val"
@@ -142,37 +140,23 @@ def open_source(source: Source, report: Report = refuse) -> DetectionData:
     )
 
 
-def _parse(source: Source, image_list: ImageList, report: Report) -> ParsedAnnotations:
-    classes = list(source.classes)
-    if image_list.xml_files:
-        return parse_voc(image_list.xml_files, classes, source.aliases, report)
-    return parse_coco(image_list.annotations, classes, source.aliases, report)
-
-
 def _nothing(source: Source) -> ParsedAnnotations:
     truth: dict[str, Any] = {"info": {}, "images": [], "annotations": [], "categories": []}
     return ParsedAnnotations([], list(range(1, len(source.classes) + 1)), truth, {"images": 0, "boxes": 0})
 
 
-def _check_boxes(source: Source, train: ParsedAnnotations, report: Report) -> None:
+def _check_boxes(source: Source, train: ParsedAnnotations, absent: list[str], report: Report) -> None:
     """Refuse a training list without boxes, or without those of a class that its files seem to spell differently."""
-    file = source.lists["train"].annotations
-    missing = _never_seen(source, train)
+    place = f"{source.lists['train'].annotations}: annotations"
     dropped = {k.removeprefix("dropped_"): v for k, v in train.notes.items() if k.startswith("dropped_")}
     found = f" (but {', '.join(f'{v} of {k}' for k, v in dropped.items())})" if dropped else ""
     with reported(report):
-        if train.images and len(missing) == len(source.classes):
-            raise UserError(
-                f"{file}: annotations: expected at least one box of {', '.join(missing)} to train on, found none{found}"
-            )
-        for name in missing:
+        if train.images and len(absent) == len(source.classes):
+            expected = f"at least one box of {', '.join(absent)} to train on"
+            raise UserError(f"{place}: expected {expected}, found none{found}")
+        for name in absent:
             if meant := near(name, dropped):
-                raise UserError(f"{file}: annotations: expected boxes of {name}, found none{found}{meant}")
-
-
-def _never_seen(source: Source, train: ParsedAnnotations) -> list[str]:
-    seen = {int(label) for image in train.images for label in image.labels}
-    return [name for channel, name in enumerate(source.classes) if channel not in seen]
+                raise UserError(f"{place}: expected boxes of {name}, found none{found}{meant}")
 
 
 def _check_categories(source: Source, parsed: dict[str, ParsedAnnotations], report: Report) -> None:
@@ -182,7 +166,5 @@ def _check_categories(source: Source, parsed: dict[str, ParsedAnnotations], repo
         with reported(report):
             if annotations.images and train.images and annotations.category_ids != train.category_ids:
                 expected, found = (dict(zip(source.classes, p.category_ids)) for p in (train, annotations))
-                raise UserError(
-                    f"{source.lists[origin].annotations}: categories: expected the ids of {file}, {expected}, "
-                    f"found {found}"
-                )
+                place = f"{source.lists[origin].annotations}: categories"
+                raise UserError(f"{place}: expected the ids of {file}, {expected}, found {found}")

@@ -108,17 +108,15 @@ def _check_paths(claimed: dict[str, str], paths: dict[str, str], annotated: str)
     if len(set(paths.values())) < len(paths):
         same = [modality for modality, path in paths.items() if list(paths.values()).count(path) > 1][::-1]
         found = " and as ".join(spelled(modality) for modality in same)
-        raise UserError(
-            f"{paths[same[0]]}: expected {len(paths)} images of {annotated}, found this one as {found}: "
-            "which part of the name tells them apart (names in the YAML)?"
-        )
+        expected = f"{len(paths)} images of {annotated}, found this one as {found}"
+        hint = "which part of the name tells them apart (names in the YAML)?"
+        raise UserError(f"{paths[same[0]]}: expected {expected}: {hint}")
     for modality, path in paths.items():
         owner = claimed.setdefault(path, annotated)
         if owner != annotated:
             unit = "pair" if len(paths) > 1 else "annotated image"
-            raise UserError(
-                f"{path}: expected one {spelled(modality)} image per {unit}, found it for {owner} and {annotated}"
-            )
+            expected = f"one {spelled(modality)} image per {unit}"
+            raise UserError(f"{path}: expected {expected}, found it for {owner} and {annotated}")
 
 
 def _with_suffix(annotated: str, path: str) -> str:

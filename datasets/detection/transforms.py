@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxFormat
 
 from datasets.resize import resize_grey
-from utils.errors import UserError
+from utils.untrusted import checked
 
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]  # mean and deviation in 0..1 by modality
 
@@ -41,6 +41,7 @@ class Placement:
     left: int
 
 
+@dataclass(eq=False)
 class DetectionTransform:
     """Turn the decoded images of one scene into a sample of fixed size.
 
@@ -58,23 +59,18 @@ class DetectionTransform:
             the saturation of images in colours, whose hue moves by up to s / 10 turns.
     """
 
-    def __init__(
-        self,
-        image_size: tuple[int, int],
-        fill: dict[str, list[int]],
-        train: bool,
-        hflip: float = 0.5,
-        scale_jitter: tuple[float, float] = (1.0, 1.0),
-        photometric: float = 0.0,
-    ):
-        _check_options(hflip, scale_jitter, photometric)
-        self.image_size = image_size
-        self.canvases = {modality: _filled(image_size, values) for modality, values in fill.items()}
-        self.far_corner = np.array([image_size[1], image_size[0]] * 2, np.float32)
-        self.train = train
-        self.hflip = hflip
-        self.scale_jitter = scale_jitter
-        self.photometry = {modality: _photometry(len(values), photometric) for modality, values in fill.items()}
+    image_size: tuple[int, int]
+    fill: dict[str, list[int]]
+    train: bool
+    hflip: float = 0.5
+    scale_jitter: tuple[float, float] = (1.0, 1.0)
+    photometric: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_options(self.hflip, self.scale_jitter, self.photometric)
+        self.canvases = {modality: _filled(self.image_size, values) for modality, values in self.fill.items()}
+        self.far_corner = np.array([self.image_size[1], self.image_size[0]] * 2, np.float32)
+        self.photometry = {m: _photometry(len(values), self.photometric) for m, values in self.fill.items()}
 
     def __call__(
         self, images: dict[str, torch.Tensor], boxes_xyxy: torch.Tensor, labels: torch.Tensor
@@ -104,20 +100,16 @@ class DetectionTransform:
 
     def draw(self, size: tuple[int, int]) -> Placement:
         """Draw the geometry of a scene of original `size` (h, w): the first draws of a sample."""
-        flip, factor, position = self._draw()
+        flip, factor, position = False, 1.0, (0.0, 0.0)
+        if self.train:
+            drawn, factor, *position = torch.rand(4).tolist()
+            low, high = self.scale_jitter
+            flip, factor = drawn < self.hflip, low + factor * (high - low)
+            position = (0.0, 0.0) if low == high == 1 else position
         scale = min(self.image_size[0] / size[0], self.image_size[1] / size[1]) * factor
         height, width = (max(1, round(side * scale)) for side in size)
-        resized = height, width
-        top, left = (round(p * (room - side)) for p, room, side in zip(position, self.image_size, resized))
-        return Placement(flip, scale, resized, top, left)
-
-    def _draw(self) -> tuple[bool, float, tuple[float, float]]:
-        if not self.train:
-            return False, 1.0, (0.0, 0.0)
-        flip, factor, top, left = torch.rand(4).tolist()
-        low, high = self.scale_jitter
-        position = (0.0, 0.0) if low == high == 1 else (top, left)
-        return flip < self.hflip, low + factor * (high - low), position
+        top, left = (round(p * (room - side)) for p, room, side in zip(position, self.image_size, (height, width)))
+        return Placement(flip, scale, (height, width), top, left)
 
     def move_boxes(
         self, boxes_xyxy: torch.Tensor, labels: torch.Tensor, size: tuple[int, int], placement: Placement
@@ -185,9 +177,7 @@ def fill_from_mean(normalization: Normalization, channels: dict[str, int]) -> di
 
 
 def _check_options(hflip: float, scale_jitter: tuple[float, float], photometric: float) -> None:
-    if not 0 <= hflip <= 1:
-        raise UserError(f"hflip: expected a probability in 0..1, found {hflip}")
-    if len(scale_jitter) != 2 or not 0 < scale_jitter[0] <= scale_jitter[1]:
-        raise UserError(f"scale_jitter: expected two factors, 0 < lowest <= highest, found {scale_jitter}")
-    if not 0 <= photometric <= 1:
-        raise UserError(f"photometric: expected a strength in 0..1, found {photometric}")
+    checked(hflip, lambda value: 0 <= value <= 1, "a probability in 0..1", "hflip")
+    factors = "two factors, 0 < lowest <= highest"
+    checked(scale_jitter, lambda value: len(value) == 2 and 0 < value[0] <= value[1], factors, "scale_jitter")
+    checked(photometric, lambda value: 0 <= value <= 1, "a strength in 0..1", "photometric")

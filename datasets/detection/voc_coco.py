@@ -31,9 +31,8 @@ def locate_voc(folder: Path) -> Source:
         raise UserError(f"{folder}: expected the folders {XML} and {IMAGES} of Pascal VOC, found no {missing[0]}")
     files = {o: folder / LISTS / f"{o}.txt" for o in ORIGINS if (folder / LISTS / f"{o}.txt").is_file()}
     if files and "train" not in files:
-        raise UserError(
-            f"{folder / LISTS}: expected train.txt, found {', '.join(path.name for path in files.values())}"
-        )
+        found = ", ".join(path.name for path in files.values())
+        raise UserError(f"{folder / LISTS}: expected train.txt, found {found}")
     if "val" in files and "test" not in files:
         files["test"] = files.pop("val")
     lists = {origin: _voc_list(folder, path, read_names(path)) for origin, path in files.items()}

@@ -37,7 +37,7 @@ def parse_voc(
             root = read_root(path)
             images[name] = _read_image(path, root, PurePosixPath(name))
             boxes += _boxes(path, root, name, aliases, report)
-    return collect(images, boxes, classes, list(range(1, len(classes) + 1)), {}, report)
+    return collect(images, boxes, {name: number for number, name in enumerate(classes, 1)}, {}, report)
 
 
 def read_names(path: Path, name_of: Callable[[str], str] = str) -> list[str]:
