@@ -37,4 +37,4 @@ for step in range(200):
     optimizer.zero_grad()
     nn.functional.mse_loss(model(a, b), 8 * (a * b).mean(dim=(2, 3))).backward()
     optimizer.step()
-print(derive([model.cell], ("a 1x1", "a 3x3", "b 1x1", "b 3x3"), ("cell",), {}).words)
+print(derive([model.cell], ("a 1x1", "a 3x3", "b 1x1", "b 3x3"), ("cell",)).words)

@@ -187,7 +187,7 @@ def test_an_operation_is_added_as_the_page_says(monkeypatch):
     taps = [torch.rand(1, 8, 4, 4) for _ in range(4)]
     assert fusion(taps).shape == (1, 8, 4, 4)
     inputs = ("thermal/bifpn1", "thermal/bifpn2", "rgb/bifpn1", "rgb/bifpn2")
-    genotype = derive([fusion], inputs, ("P3",), {})
+    genotype = derive([fusion], inputs, ("P3",))
     assert {op for step in genotype.cells[0].steps for op in step.inner_steps} == {"Difference"}
     assert FoundFusion(genotype.cells[0], space.features)(taps).shape == (1, 8, 4, 4)
 

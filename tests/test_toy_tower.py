@@ -15,7 +15,7 @@ from models.search.space import JointSpace
 from tasks.detection import build
 from tasks.detection.task import Detection
 from tests.run_commands import named, run
-from tests.toy_tower import ToySpace, ToyTower, ToyTowers
+from tests.toy_tower import ToySpace, ToyTower, ToyTowers, draw
 from utils.errors import UserError
 from utils.run_folder import read_json
 
@@ -35,7 +35,7 @@ def with_module(bracket: str, module: type, build_detector):
 
 @pytest.fixture
 def towers(monkeypatch):
-    monkeypatch.setitem(PARTS, "head", Part(ToySpace(), ToySpace().picture))
+    monkeypatch.setitem(PARTS, "head", Part(ToySpace(), draw))
     monkeypatch.setattr(build, "build_supernet", with_module("towers", ToyTowers, build.build_supernet))
 
 

@@ -143,13 +143,6 @@ class ToySpace:
             for place, own in rows.items()
         }
 
-    def picture(self, genotype, path):
-        path.write_bytes(genotype.words.encode())
-        return path
-
-    def to_json(self, genotype):
-        return genotype.to_json()
-
     def from_json(self, data, source):
         towers = data.get("towers") if isinstance(data, dict) else None
         if not isinstance(towers, list) or not all(isinstance(t, list) and set(t) <= set(OPS) for t in towers):
@@ -157,6 +150,11 @@ class ToySpace:
         genotype = ToyGenotype(tuple(map(tuple, towers)), data.get("meta", {}))
         self.validate(genotype)
         return genotype
+
+
+def draw(genotype, path):
+    path.write_bytes(genotype.words.encode())
+    return path
 
 
 class ToyTowers(nn.Module):

@@ -20,24 +20,6 @@ PARTS = ("fusion", "neck", "head", "cells")  # in the order of a forward pass
 MAX_BYTES = 100_000  # of a file; the published text form has some 2,000
 
 
-class PartGenotype(Protocol):
-    """The genotype of one part: a frozen dataclass."""
-
-    @property
-    def id(self) -> str:
-        """Content id."""
-
-    @property
-    def meta(self) -> dict:
-        """Plain values: where the genotype came from."""
-
-    @property
-    def words(self) -> str:
-        """The genotype in one line."""
-
-    def to_json(self) -> dict: ...
-
-
 class Reader(Protocol):
     """What reads the genotype of a part; every `Space` is one.
 
@@ -47,9 +29,17 @@ class Reader(Protocol):
     def from_json(self, data: Any, source: str) -> Any: ...
 
 
+Readers = Mapping[str, Reader]  # by part
+
+
 @dataclass(frozen=True)
 class Architecture:
-    """Genotypes by part."""
+    """Genotypes by part.
+
+    Args:
+        parts: frozen dataclasses, each with `id` (a content id), `meta` (plain values: where it came from), `words` (it
+            in one line) and `to_json()`.
+    """
 
     parts: dict[str, Any] = field(default_factory=dict)
 
@@ -72,9 +62,8 @@ class Architecture:
     @property
     def words(self) -> str:
         """The genotypes in one line."""
-        if len(self.parts) == 1:
-            return next(iter(self.parts.values())).words
-        return "; ".join(f"{part}: {genotype.words}" for part, genotype in self.parts.items())
+        several = len(self.parts) > 1
+        return "; ".join(f"{part}: {g.words}" if several else g.words for part, g in self.parts.items())
 
     def with_meta(self, meta: dict) -> "Architecture":
         """Return the architecture with these facts in each of its genotypes."""
@@ -84,7 +73,7 @@ class Architecture:
         return {"format": FORMAT, "id": self.id, "parts": {part: g.to_json() for part, g in self.parts.items()}}
 
 
-def read_architecture(path: str | Path, readers: Mapping[str, Reader], complete: bool = True) -> Architecture:
+def read_architecture(path: str | Path, readers: Readers, complete: bool = True) -> Architecture:
     """Read a genotype file: JSON of format 2 or 1, or the public text form.
 
     Args:
@@ -95,7 +84,7 @@ def read_architecture(path: str | Path, readers: Mapping[str, Reader], complete:
         UserError: the file is missing or no genotype, or a field is wrong or does not fit; names file and field.
     """
     try:
-        size = plain_file(Path(path)).stat().st_size
+        size = plain_file(path).stat().st_size
         text = Path(path).read_text(encoding="utf-8") if size <= MAX_BYTES else ""
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: expected a readable genotype file, found: {error}") from None
@@ -111,9 +100,7 @@ def read_architecture(path: str | Path, readers: Mapping[str, Reader], complete:
     return architecture_from_json(data, str(path), readers, complete)
 
 
-def architecture_from_json(
-    data: Any, source: str, readers: Mapping[str, Reader], complete: bool = True
-) -> Architecture:
+def architecture_from_json(data: Any, source: str, readers: Readers, complete: bool = True) -> Architecture:
     """Return the architecture of untrusted JSON of format 2 or 1; see `read_architecture`."""
     if not isinstance(data, dict):
         raise UserError(f"{source}: expected a genotype, an object, found {short(data)}")
@@ -133,8 +120,7 @@ def architecture_from_json(
     return Architecture({part: readers[part].from_json(parts[part], wheres[part]) for part in readers if part in parts})
 
 
-def _part_of(data: dict, readers: Mapping[str, Reader]) -> str:
+def _part_of(data: dict, readers: Readers) -> str:
     """Return which part a genotype of format 1 is of, by its space; the first where none has this space."""
-    space = data.get("space")
-    known = [part for part, reader in readers.items() if space in list(getattr(reader, "spaces", ()))]
-    return known[0] if known else next(iter(readers))
+    known = [part for part, reader in readers.items() if data.get("space") in list(getattr(reader, "spaces", ()))]
+    return [*known, *readers][0]

@@ -8,13 +8,13 @@ part are modules by place; the space of each is the same object.
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, zip_longest
+from itertools import islice, zip_longest
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from models.search.architecture import Architecture, PartGenotype
+from models.search.architecture import Architecture
 from models.search.best_combinations import Ranked, best_combinations
 from models.search.costs import Measure
 from models.search.relaxations import Stage
@@ -42,8 +42,8 @@ class Choice(NamedTuple):
 class Space(Protocol):
     """The search space of one part.
 
-    Genotypes are values of the space's own type. A space without logits has no `derive`, `top_k`, `choices` and
-    `describe_logits`: strategies that learn logits refuse it.
+    Genotypes are values of the space's own type, as `Architecture` asks for. A space without logits has no `derive`,
+    `top_k`, `choices` and `describe_logits`: strategies that learn logits refuse it.
     """
 
     @property
@@ -88,11 +88,6 @@ class Space(Protocol):
 
     def named_weights(self, supernets: Supernets) -> dict[str, dict]:
         """Return the relaxed logits under names, by place."""
-
-    def picture(self, genotype: Any, path: Any) -> Any:
-        """Draw a genotype into a PNG file and return its path."""
-
-    def to_json(self, genotype: Any) -> dict: ...
 
     def from_json(self, data: Any, source: str) -> Any:
         """Return the genotype of untrusted JSON; raises UserError that names `source`, field, expected and found."""
@@ -172,18 +167,15 @@ class JointSpace:
 
     def cost_table(self, measure: Measure, device: torch.device) -> dict[str, Any]:
         """Return the cost of each operation by place, or by PART/PLACE where there are several parts."""
-        return self._by_place({part: space.cost_table(measure, device) for part, space in self.spaces.items()})
+        return _merged({part: space.cost_table(measure, device) for part, space in self.spaces.items()})
 
     def cost(self, architecture: Architecture, table: dict[str, Any]) -> float:
-        costs = (space.cost(architecture.parts[p], self._of_part(table, p)) for p, space in self.spaces.items())
-        return sum(costs)
+        return sum(space.cost(architecture.parts[p], self._of_part(table, p)) for p, space in self.spaces.items())
 
     def expected_cost(self, table: dict[str, Any], device: torch.device) -> Callable[[], Tensor]:
         """Return what computes the mean of the parts' expected costs, each 1 for even weights."""
-        costs = [
-            space.expected_cost(self.supernets[part], self._of_part(table, part), device)
-            for part, space in self.spaces.items()
-        ]
+        tables = {part: self._of_part(table, part) for part in self.spaces}
+        costs = [s.expected_cost(self.supernets[part], tables[part], device) for part, s in self.spaces.items()]
         return costs[0] if len(costs) == 1 else lambda: torch.stack([cost() for cost in costs]).mean()
 
     def validate(self, architecture: Architecture) -> None:
@@ -197,13 +189,13 @@ class JointSpace:
             return next(iter(rows.values()))
         free = sum(row["parameter_free"] for row in rows.values())
         whole = {"parameter_free": free, "genotype": architecture.id, "argmax": architecture.words}
-        return {name: v for name, v in self._prefixed(rows).items() if name.partition("/")[2] not in whole} | whole
+        return {name: v for name, v in _merged(rows).items() if name.partition("/")[2] not in whole} | whole
 
     def describe_logits(self) -> Row:
-        return self._prefixed({part: s.describe_logits(self.supernets[part]) for part, s in self.spaces.items()})
+        return _merged({part: s.describe_logits(self.supernets[part]) for part, s in self.spaces.items()})
 
     def named_weights(self) -> dict[str, dict]:
-        return self._by_place({part: s.named_weights(self.supernets[part]) for part, s in self.spaces.items()})
+        return _merged({part: s.named_weights(self.supernets[part]) for part, s in self.spaces.items()})
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -211,8 +203,8 @@ class JointSpace:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        several = len(self.spaces) > 1
-        return tuple(f"{p}/{kind}" if several else kind for p, space in self.spaces.items() for kind in space.kinds)
+        kinds = ((part, kind) for part, space in self.spaces.items() for kind in space.kinds)
+        return tuple(f"{part}/{kind}" if len(self.spaces) > 1 else kind for part, kind in kinds)
 
     def allowed(self, prefix: Sequence[int]) -> tuple[bool, ...]:
         left = list(prefix)
@@ -226,24 +218,18 @@ class JointSpace:
         return tuple(token for part, space in self.spaces.items() for token in space.to_code(architecture.parts[part]))
 
     def from_code(self, code: Sequence[int]) -> Architecture:
-        ends = accumulate(len(space.sizes) for space in self.spaces.values())
-        parts: dict[str, PartGenotype] = {}
-        for (part, space), end in zip(self.spaces.items(), ends):
-            parts[part] = space.from_code(code[end - len(space.sizes) : end])
+        tokens = iter(code)
+        parts = {part: s.from_code(tuple(islice(tokens, len(s.sizes)))) for part, s in self.spaces.items()}
         return Architecture(parts)
 
-    def _by_place(self, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Merge values by part and place into one dict by PLACE, or by PART/PLACE where there are several parts."""
-        several = len(parts) > 1
-        return {f"{p}/{place}" if several else place: v for p, own in parts.items() for place, v in own.items()}
-
     def _of_part(self, values: Mapping[str, Any], part: str) -> dict[str, Any]:
-        """Return what `_by_place` has merged of one part."""
+        """Return what `_merged` has merged of one part."""
         if len(self.spaces) == 1:
             return dict(values)
         return {key.removeprefix(f"{part}/"): v for key, v in values.items() if key.startswith(f"{part}/")}
 
-    @staticmethod
-    def _prefixed(rows: Mapping[str, Row]) -> Row:
-        several = len(rows) > 1
-        return {f"{part}/{name}" if several else name: v for part, row in rows.items() for name, v in row.items()}
+
+def _merged(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge dicts by part into one; its keys begin with PART/ where there are several parts."""
+    several = len(parts) > 1
+    return {f"{part}/{key}" if several else key: v for part, values in parts.items() for key, v in values.items()}

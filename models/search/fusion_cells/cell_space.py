@@ -46,9 +46,8 @@ class CellSpace:
         _at_most("multiplier", self.multiplier, self.num_inputs + self.steps, "num_inputs + steps")
         _at_most("node_multiplier", self.node_multiplier, 2 + self.node_steps, "2 + node_steps")
         if self.predecessors == "inputs":
-            _at_most(
-                "steps", self.steps, math.ceil(self.num_inputs / 2), "ceil(num_inputs / 2), or input pairs run out"
-            )
+            reason = "ceil(num_inputs / 2), or input pairs run out"
+            _at_most("steps", self.steps, math.ceil(self.num_inputs / 2), reason)
 
     @property
     def rank(self) -> int:
@@ -84,18 +83,24 @@ class CellSpace:
         return 2 if self.pair_inputs else 1
 
     @property
-    def num_edges(self) -> int:
-        """Edges of the cell: step i reads the inputs and the i earlier steps."""
-        return sum(self.num_inputs + i for i in range(self.steps))
+    def edges_per_step(self) -> list[int]:
+        """Edges of each step of the cell: step i reads the inputs and the i earlier steps."""
+        return [self.num_inputs + i for i in range(self.steps)]
 
     @property
-    def num_inner_edges(self) -> int:
-        return sum(2 + k for k in range(self.node_steps))
+    def inner_edges_per_step(self) -> list[int]:
+        """Edges of each inner step of a node: step k reads x, y and the k earlier inner steps."""
+        return [2 + k for k in range(self.node_steps)]
 
     @property
     def concat(self) -> tuple[int, ...]:
         last = self.num_inputs + self.steps
         return tuple(range(last - self.multiplier, last))
+
+    @property
+    def inner_concat(self) -> tuple[int, ...]:
+        last = 2 + self.node_steps
+        return tuple(range(last - self.node_multiplier, last))
 
     def candidates(self, step: int) -> int:
         """Return of how many states, the first ones, a step of a found cell reads two."""
@@ -106,11 +111,6 @@ class CellSpace:
         if self.predecessors == "all":
             return all(set(pair) != set(other) for other in taken)
         return not set(pair) <= {state for other in taken for state in other}
-
-    @property
-    def inner_concat(self) -> tuple[int, ...]:
-        last = 2 + self.node_steps
-        return tuple(range(last - self.node_multiplier, last))
 
 
 def _at_most(name: str, value: int, limit: int, why: str) -> None:

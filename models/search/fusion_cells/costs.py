@@ -3,6 +3,8 @@
 Letters: E edges, O operations, S steps, K inner steps, P mixtures per node, L levels.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -15,23 +17,22 @@ from models.search.fusion_cells.operations import fusion_op
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.relaxations import EVALUATION
 
+Prices = dict[str, dict[str, float]]  # by kind of operation, "edges" or "fusions", and operation
 
-def cost_table(
-    space: CellSpace, sizes: list[tuple[int, ...]], measure: Measure, device: torch.device
-) -> list[dict[str, dict[str, float]]]:
+
+def cost_table(space: CellSpace, sizes: list[tuple[int, ...]], measure: Measure, device: torch.device) -> list[Prices]:
     """Return, per level, what each operation of an edge ("edges") and each fusion ("fusions") costs, for one pair.
 
     Args:
         sizes: (height, width) of each level's maps, or (length,) of sequences.
     """
     with torch.random.fork_rng(devices=[]):  # their weights are no draws of the run
-        edges = {name: edge_op(name, space.channels) for name in space.learned_edges}
+        edges = {name: edge_op(name, space.channels) for name in space.edge_ops}
         fusions = {name: fusion_op(name, space.features) for name in space.op_names}
-    free = {name: 0.0 for name in space.edge_ops if name not in edges}
     table = []
     for size in sizes:
         maps = torch.zeros(2, 1, space.channels, *size, device=device)  # or sequences
-        priced = free | {name: _cost(op, maps[:1], measure) for name, op in edges.items()}
+        priced = {n: _cost(op, maps[:1], measure) if n in space.learned_edges else 0.0 for n, op in edges.items()}
         table.append({"edges": priced, "fusions": {name: _cost(op, maps, measure) for name, op in fusions.items()}})
     return table
 
@@ -42,14 +43,14 @@ def _cost(op: nn.Module, maps: Tensor, measure: Measure) -> float:
     return measure(op, [x.contiguous(memory_format=layout) for x in maps])
 
 
-def cell_cost(cell: CellGenotype, prices: dict[str, dict[str, float]]) -> float:
+def cell_cost(cell: CellGenotype, prices: Prices) -> float:
     """Return what a cell costs by the prices of its level."""
     edges = sum(prices["edges"][name] for name, _ in cell.edges)
     return edges + sum(prices["fusions"][name] for step in cell.steps for name in step.inner_steps)
 
 
-class ExpectedCost:
-    """The expected cost of the genotype that is derived, relative to that of even weights.
+def expected_cost(fusions: list[SearchableFusion], table: list[Prices], device: torch.device) -> Callable[[], Tensor]:
+    """Return what computes the expected cost of the genotype that is derived, relative to that of even weights.
 
     A step's inputs are weighed so that two edges are counted, as many as derivation keeps.
 
@@ -57,30 +58,24 @@ class ExpectedCost:
         fusions: supernets, one per level.
         table: of `cost_table`.
     """
+    kinds = ("edges", "fusions")
+    prices = [[torch.tensor(list(level[kind].values()), device=device) for kind in kinds] for level in table]
 
-    def __init__(self, fusions: list[SearchableFusion], table: list[dict[str, dict[str, float]]], device: torch.device):
-        self.fusions = fusions
-        self.prices = [
-            tuple(torch.tensor(list(level[kind].values()), device=device) for kind in ("edges", "fusions"))
-            for level in table
-        ]
-        with torch.no_grad():
-            self.even = max(float(self._total(even=True)), 1e-12)
-
-    def __call__(self) -> Tensor:
-        return self._total(even=False) / self.even
-
-    def _total(self, even: bool) -> Tensor:
-        total = 0
-        for fusion, (edge_prices, op_prices) in zip(self.fusions, self.prices, strict=True):
+    def cost(even: bool) -> Tensor:
+        terms = 0
+        for fusion, (edge_prices, op_prices) in zip(fusions, prices, strict=True):
             edges, _, ops = fusion.weights(stage=EVALUATION)  # an expectation, not a draw
             if even:
                 edges, ops = (torch.full_like(w, 1 / w.shape[-1]) for w in (edges, ops))
-            total = total + (ops * op_prices).sum() + self._edges(edges, edge_prices, fusion.space)
-        return total
+            terms = terms + (ops * op_prices).sum() + _price_of_edges(edges, edge_prices, fusion.space)
+        return terms
 
-    @staticmethod
-    def _edges(edges: Tensor, prices: Tensor, space: CellSpace) -> Tensor:
-        """Return the expected price of two edges per step: edges (P, E, O)."""
-        of_step = edges.split([space.num_inputs + i for i in range(space.steps)], dim=1)
-        return sum(2 * (part * prices).sum() / part[..., 1:].sum().clamp(min=1e-6) for part in of_step)
+    with torch.no_grad():
+        cost_of_even = max(float(cost(even=True)), 1e-12)
+    return lambda: cost(even=False) / cost_of_even
+
+
+def _price_of_edges(edges: Tensor, prices: Tensor, space: CellSpace) -> Tensor:
+    """Return the expected price of two edges per step: edges (P, E, O)."""
+    of_step = edges.split(space.edges_per_step, dim=1)
+    return sum(2 * (part * prices).sum() / part[..., 1:].sum().clamp(min=1e-6) for part in of_step)

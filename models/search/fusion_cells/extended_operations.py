@@ -22,9 +22,8 @@ class SepConv(nn.Module):
 
     def __init__(self, channels: int, dilation: int = 1):
         super().__init__()
-        self.depthwise = nn.Conv2d(
-            channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False
-        )
+        sizes = {"padding": dilation, "dilation": dilation, "groups": channels}
+        self.depthwise = nn.Conv2d(channels, channels, 3, **sizes, bias=False)
         self.pointwise = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,26 +37,13 @@ class DilConv(SepConv):
         super().__init__(channels, dilation=2)
 
 
-class ConcatConv3x3(nn.Module):
-    """Concatenate x and y, then a 3x3 convolution with bias back to C channels: also what is beside a position."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv = nn.Conv2d(2 * channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return conv_of_concat(self.conv, [x, y])
-
-
 class CBAM(nn.Module):
     """Gate the 2C concatenated channels by a shared perceptron, mix them to C, gate positions (CBAM, section 3)."""
 
     def __init__(self, channels: int):
         super().__init__()
-        hidden = max(2 * channels // REDUCTION, 1)
-        self.perceptron = nn.Sequential(
-            nn.Linear(2 * channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 2 * channels)
-        )
+        wide, hidden = 2 * channels, max(2 * channels // REDUCTION, 1)
+        self.perceptron = nn.Sequential(nn.Linear(wide, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, wide))
         self.combine = nn.Conv2d(2 * channels, channels, 1)
         self.spatial = SpatialGate()
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.search.fusion_cells.choices import MAPS
-from models.search.fusion_cells.genotype import CellGenotype, StepGenotype
+from models.search.fusion_cells.genotype import CellGenotype, StepGenotype, edge_pairs
 from models.search.fusion_cells.layers import Features
 from models.search.fusion_cells.operations import EDGE_OPS, fusion_op
 
@@ -21,19 +21,14 @@ class FoundNode(nn.Module):
 
     def __init__(self, step: StepGenotype, features: Features, dropout: float):
         super().__init__()
-        self.sources = [index for _, index in step.inner_edges]
+        self.sources = [(a[1], b[1]) for a, b in edge_pairs(step.inner_edges)]
         self.concat = step.inner_concat
         self.ops = nn.ModuleList(fusion_op(name, features, dropout) for name in step.inner_steps)
-        if len(self.concat) > 1:
-            self.out_conv = features.conv(len(self.concat))
-            self.out_bn = features.norm()
-            self.dropout = nn.Dropout(dropout)
-        self.bn = features.end_norm()
+        add_node_output(self, features, len(self.concat), dropout)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         states = [x, y]
-        for k, op in enumerate(self.ops):
-            a, b = self.sources[2 * k : 2 * k + 2]
+        for op, (a, b) in zip(self.ops, self.sources, strict=True):
             states.append(op(states[a], states[b]))
         out = torch.cat([states[i] for i in self.concat], dim=1)
         if len(self.concat) > 1:
@@ -69,18 +64,21 @@ class FoundFusion(nn.Module):
         return self.out_conv(torch.cat(last, dim=1)) if self.maps else normed_concat(self.out_norm, last)
 
 
+def add_node_output(node: nn.Module, features: Features, count: int, dropout: float) -> None:
+    """Give a fusion node what makes its output of so many states."""
+    if count > 1:
+        node.out_conv = features.conv(count)
+        node.out_bn = features.norm()
+        node.dropout = nn.Dropout(dropout)
+    node.bn = features.end_norm()
+
+
 def add_output(fusion: nn.Module, features: Features, count: int) -> None:
     """Give a fusion network what makes its output of so many states: `out_conv` of maps, `out_norm` of sequences."""
     if features.rank == MAPS:
         fusion.out_conv = features.conv(count)
     else:
         fusion.out_norm = features.end_norm(count)
-
-
-def set_output(source: nn.Module, target: nn.Module) -> None:
-    """Make the output modules of one fusion network those of another."""
-    name = "out_conv" if hasattr(source, "out_conv") else "out_norm"
-    setattr(target, name, getattr(source, name))
 
 
 def normed_concat(norm: nn.Module, states: list[Tensor]) -> Tensor:

@@ -5,12 +5,13 @@ Reading one from a file: genotype_file.py. Drawing one at random: random_genotyp
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from models.search.fusion_cells.choices import PUBLISHED
 
 FORMAT = 1  # of the JSON of one part
 Edge = tuple[str, int]  # operation and index of the state that it reads
+Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,8 @@ class StepGenotype:
     """One fusion node: two inner edges per inner step, the operation of each inner step, the states that go out."""
 
     inner_edges: tuple[Edge, ...]
-    inner_steps: tuple[str, ...]
+    inner_steps: Names
     inner_concat: tuple[int, ...]
-
-    def to_json(self) -> dict:
-        return {
-            "inner_edges": [list(e) for e in self.inner_edges],
-            "inner_steps": list(self.inner_steps),
-            "inner_concat": list(self.inner_concat),
-        }
 
 
 @dataclass(frozen=True)
@@ -37,17 +31,23 @@ class CellGenotype:
     steps: tuple[StepGenotype, ...]
     concat: tuple[int, ...]
 
+    @property
+    def words(self) -> str:
+        """The cell in one line: the two states that each step reads and its operations."""
+        pairs = [f"{_edge_in_words(a)}+{_edge_in_words(b)}" for a, b in edge_pairs(self.edges)]
+        return ", ".join(f"{pair} {'/'.join(s.inner_steps)}" for pair, s in zip(pairs, self.steps, strict=True))
+
     def to_json(self) -> dict:
-        steps = [step.to_json() for step in self.steps]
-        return {"edges": [list(e) for e in self.edges], "concat": list(self.concat), "steps": steps}
+        cell = json.loads(json.dumps(asdict(self)))  # with lists for tuples
+        return {name: cell[name] for name in ("edges", "concat", "steps")}
 
 
 @dataclass(frozen=True)
 class Genotype:
     """One cell per level, the names of what the cells read, and where the genotype came from (`meta`, plain values)."""
 
-    inputs: tuple[str, ...]
-    levels: tuple[str, ...]
+    inputs: Names
+    levels: Names
     channels: int
     cells: tuple[CellGenotype, ...]
     meta: dict = field(default_factory=dict, compare=False)
@@ -61,26 +61,19 @@ class Genotype:
 
     @property
     def words(self) -> str:
-        """The genotype in one line: per level, the two states that each step reads and its operations."""
-        levels = []
-        for level, cell in zip(self.levels, self.cells, strict=True):
-            pairs = [f"{_edge_in_words(a)}+{_edge_in_words(b)}" for a, b in zip(cell.edges[::2], cell.edges[1::2])]
-            steps = [f"{pair} {'/'.join(s.inner_steps)}" for pair, s in zip(pairs, cell.steps, strict=True)]
-            levels.append(f"{level}: {', '.join(steps)}")
-        return "; ".join(levels)
+        """The genotype in one line."""
+        return "; ".join(f"{level}: {cell.words}" for level, cell in zip(self.levels, self.cells, strict=True))
 
     def to_json(self) -> dict:
         """Return the object of format 1, with the content id added."""
-        return {
-            "format": FORMAT,
-            "space": self.space,
-            "id": self.id,
-            "inputs": list(self.inputs),
-            "levels": list(self.levels),
-            "C": self.channels,
-            "cells": [cell.to_json() for cell in self.cells],
-            "meta": self.meta,
-        }
+        sizes = {"inputs": list(self.inputs), "levels": list(self.levels), "C": self.channels}
+        cells = [cell.to_json() for cell in self.cells]
+        return {"format": FORMAT, "space": self.space, "id": self.id, **sizes, "cells": cells, "meta": self.meta}
+
+
+def edge_pairs(edges: tuple[Edge, ...]) -> list[tuple[Edge, Edge]]:
+    """Return the two edges of each step of a cell, or of each inner step of a node."""
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _edge_in_words(edge: Edge) -> str:

@@ -1,7 +1,7 @@
 """Candidate operations of the fusion search space (NAS-DSF).
 
-The published four, and the tables; the others: extended_operations.py. Gates after ECA-Net (1910.03151) and SA-Net
-(2102.00240).
+The published four with two variants of them, and the tables; the others: extended_operations.py. Gates after ECA-Net
+(1910.03151) and SA-Net (2102.00240).
 
 An edge carries a state, a convolution of it, or nothing; a fusion operation turns two tensors of one shape into one.
 Each operation is one entry of its table, and one parametrised test runs over the tables. In the supernet x and y are
@@ -17,18 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.search.fusion_cells import extended_operations as extended
 from models.search.fusion_cells.choices import MAPS, SEQUENCES
-from models.search.fusion_cells.extended_operations import (
-    CBAM,
-    GLU,
-    ChannelWeights,
-    ConcatConv3x3,
-    DilConv,
-    DotProductAttn,
-    ReliabilityGate,
-    SepConv,
-    SpatialAttn,
-)
 from models.search.fusion_cells.layers import Features, SpatialGate, conv_of_concat
 from models.search.fusion_cells.sequence_operations import ConcatFC, LinearGLU, ScaleDotAttn
 
@@ -46,12 +36,20 @@ class Sum(nn.Module):
 class ConcatConv(nn.Module):
     """Concatenate x and y, then a 1x1 convolution with bias back to C channels."""
 
+    kernel = 1
+
     def __init__(self, channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(2 * channels, channels, 1)
+        self.conv = nn.Conv2d(2 * channels, channels, self.kernel, padding=self.kernel // 2)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return conv_of_concat(self.conv, [x, y])
+
+
+class ConcatConv3x3(ConcatConv):
+    """The same with a 3x3 convolution, of the richer space: also what is beside a position."""
+
+    kernel = 3
 
 
 class ECAGate(nn.Module):
@@ -140,36 +138,24 @@ class ShuffleAttn(nn.Module):
         return F.conv2d(v * torch.sigmoid(a * v + d), weight, self.combine.bias)
 
 
+def _by_name(*ops: type[nn.Module]) -> dict[str, type[nn.Module]]:
+    return {op.__name__: op for op in ops}
+
+
 # The order of a table is that of a space's logits; entries are built as op(channels).
-# What an edge may do with a state (B, C, H, W); None: no module.
+# What an edge may do with a state (B, C, H, W); `none`, whose weight counts for nothing, and `skip` have no module.
 EDGE_OPS: dict[str, type[nn.Module] | None] = {
-    "none": None,  # its weight counts for nothing
+    "none": None,
     "skip": None,
-    "sep_conv_3x3": SepConv,
-    "dil_conv_3x3": DilConv,
+    "sep_conv_3x3": extended.SepConv,
+    "dil_conv_3x3": extended.DilConv,
 }
-# By tensor rank, since a task's features decide which operations fit.
-FUSION_OPS: dict[int, dict[str, type[nn.Module]]] = {
-    MAPS: {
-        "Sum": Sum,
-        "ECAAttn": ECAAttn,
-        "ShuffleAttn": ShuffleAttn,
-        "ConcatConv": ConcatConv,
-        "CBAM": CBAM,
-        "ECAGate": ECAGate,
-        "SpatialAttn": SpatialAttn,
-        "DotProductAttn": DotProductAttn,
-        "GLU": GLU,
-        "ChannelWeights": ChannelWeights,
-        "ConcatConv3x3": ConcatConv3x3,
-        "ReliabilityGate": ReliabilityGate,
-    },
-    SEQUENCES: {
-        "Sum": Sum,
-        "ScaleDotAttn": ScaleDotAttn,
-        "LinearGLU": LinearGLU,
-        "ConcatFC": ConcatFC,
-    },
+# By tensor rank, since a task's features decide which operations fit. In files an operation has the name of its class.
+EXTENDED = (extended.CBAM, ECAGate, extended.SpatialAttn, extended.DotProductAttn, extended.GLU)
+EXTENDED += (extended.ChannelWeights, ConcatConv3x3, extended.ReliabilityGate)
+FUSION_OPS = {
+    MAPS: _by_name(Sum, ECAAttn, ShuffleAttn, ConcatConv, *EXTENDED),
+    SEQUENCES: _by_name(Sum, ScaleDotAttn, LinearGLU, ConcatFC),
 }
 
 

@@ -7,15 +7,16 @@ from itertools import combinations
 import torch
 
 from models.search.fusion_cells.cell_space import CellSpace
-from models.search.fusion_cells.derive import cap_parameter_free
-from models.search.fusion_cells.genotype import CellGenotype, Genotype, StepGenotype
+from models.search.fusion_cells.derive import cap_parameter_free, with_choice, with_item
+from models.search.fusion_cells.genotype import CellGenotype, Genotype, Names, StepGenotype
 from models.search.fusion_cells.supernet import Weights
+from models.search.fusion_cells.validate import problem
 
 
-def draw_genotype(space: CellSpace, inputs: tuple[str, ...], levels: tuple[str, ...], rng: random.Random) -> Genotype:
+def draw_genotype(space: CellSpace, inputs: Names, levels: Names, rng: random.Random) -> Genotype:
     """Draw a genotype uniformly, with a given generator."""
     cells = tuple(draw_cell(space, rng) for _ in levels)
-    return Genotype(tuple(inputs), tuple(levels), space.channels, cells, space=space.name)
+    return Genotype(inputs, levels, space.channels, cells, space=space.name)
 
 
 def draw_cell(space: CellSpace, rng: random.Random) -> CellGenotype:
@@ -47,50 +48,36 @@ def mutated(parent: Genotype, space: CellSpace, rng: random.Random) -> Genotype:
     while True:
         level, step = rng.randrange(len(parent.cells)), rng.randrange(space.steps)
         cell = _mutated_cell(parent.cells[level], step, space, rng)
-        if cell != parent.cells[level] and _obeys(cell, space):
-            cells = (*parent.cells[:level], cell, *parent.cells[level + 1 :])
-            return replace(parent, cells=cells, meta={})
+        if cell != parent.cells[level] and not problem(cell, space):
+            return replace(parent, cells=with_item(parent.cells, level, cell), meta={})
 
 
 def _mutated_cell(cell: CellGenotype, step: int, space: CellSpace, rng: random.Random) -> CellGenotype:
-    kinds = ["state", "operation"] + (["edge"] if len(space.edge_ops) > 2 else [])
+    kinds = ["state", "operation"] + (["edge"] if space.learned_edges else [])
     kind, place = rng.choice(kinds), 2 * step + rng.randrange(2)
     if kind == "operation":
-        k, node = rng.randrange(space.node_steps), cell.steps[step]
-        inner = (*node.inner_steps[:k], rng.choice(space.op_names), *node.inner_steps[k + 1 :])
-        nodes = (*cell.steps[:step], replace(node, inner_steps=inner), *cell.steps[step + 1 :])
-        return replace(cell, steps=nodes)
+        k = rng.randrange(space.node_steps)
+        return with_choice(cell, (step, k), rng.choice(space.op_names))
     name, state = cell.edges[place]
     edge = (draw_edge(space, rng), state) if kind == "edge" else (name, rng.randrange(space.candidates(step)))
-    edges = [*cell.edges[:place], edge, *cell.edges[place + 1 :]]
+    edges = list(with_item(cell.edges, place, edge))
     pair = slice(2 * step, 2 * step + 2)
     edges[pair] = sorted(edges[pair], key=lambda edge: edge[1])
     return replace(cell, edges=tuple(edges))
 
 
-def _obeys(cell: CellGenotype, space: CellSpace) -> bool:
-    """Tell whether each step reads two states, and such as the space allows."""
-    taken: list[tuple[int, int]] = []
-    for (_, a), (_, b) in zip(cell.edges[::2], cell.edges[1::2]):
-        if a == b or not space.allows((a, b), taken):
-            return False
-        taken.append((a, b))
-    return True
-
-
-def limit_parameter_free(
-    genotype: Genotype, space: CellSpace, most_parameter_free: int | None, rng: random.Random
-) -> Genotype:
-    """Return a drawn genotype with no more choices without parameters than allowed; None: as it is.
+def limit_parameter_free(genotype: Genotype, space: CellSpace, most: int | None, rng: random.Random) -> Genotype:
+    """Return a drawn genotype with at most so many choices without parameters; None: as it is.
 
     Random weights decide which operations are replaced, and by which: `cap_parameter_free`.
     """
-    if most_parameter_free is None:
+    if most is None:
         return genotype
     draws = torch.Generator().manual_seed(rng.getrandbits(32))
-    edges, ops = (space.num_edges, len(space.edge_ops)), (space.steps, space.node_steps, len(space.op_names))
+    edges = space.ports, sum(space.edges_per_step), len(space.edge_ops)
+    ops = space.steps, space.node_steps, len(space.op_names)
     weights = [
-        Weights(torch.rand(space.ports, *edges, generator=draws), torch.empty(0), torch.rand(*ops, generator=draws))
+        Weights(torch.rand(*edges, generator=draws), torch.empty(0), torch.rand(*ops, generator=draws))
         for _ in genotype.cells
     ]
-    return replace(genotype, cells=cap_parameter_free(genotype.cells, weights, space, most_parameter_free))
+    return replace(genotype, cells=cap_parameter_free(genotype.cells, weights, space, most))

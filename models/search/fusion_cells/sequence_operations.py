@@ -26,27 +26,28 @@ class ScaleDotAttn(nn.Module):
         return self.norm(self.dropout(attended.transpose(1, 2)))
 
 
-class LinearGLU(nn.Module):
-    """Concatenate x and y, a linear map to 2C, batch norm, half of it gated by the other half."""
-
-    def __init__(self, channels: int, length: int, dropout: float = 0.0):
-        super().__init__()
-        self.conv = nn.Conv1d(2 * channels, 2 * channels, 1)
-        self.bn = nn.BatchNorm1d(2 * channels)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.dropout(F.glu(self.bn(conv_of_concat(self.conv, [x, y])), dim=1))
-
-
 class ConcatFC(nn.Module):
     """Concatenate x and y, a linear map to C, batch norm, ReLU."""
 
+    width = 1  # outputs of the linear map, in units of C
+
     def __init__(self, channels: int, length: int, dropout: float = 0.0):
         super().__init__()
-        self.conv = nn.Conv1d(2 * channels, channels, 1)
-        self.bn = nn.BatchNorm1d(channels)
+        self.conv = nn.Conv1d(2 * channels, self.width * channels, 1)
+        self.bn = nn.BatchNorm1d(self.width * channels)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.dropout(torch.relu(self.bn(conv_of_concat(self.conv, [x, y]))))
+        return self.dropout(self.activate(self.bn(conv_of_concat(self.conv, [x, y]))))
+
+    def activate(self, x: Tensor) -> Tensor:
+        return torch.relu(x)
+
+
+class LinearGLU(ConcatFC):
+    """The same with a linear map to 2C, half of which is gated by the other half, in place of the ReLU."""
+
+    width = 2
+
+    def activate(self, x: Tensor) -> Tensor:
+        return F.glu(x, dim=1)

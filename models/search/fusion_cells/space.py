@@ -6,7 +6,6 @@ fusion_v1 is the published space of NAS-DSF, bmnas that of BM-NAS, fusion_v2 our
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +15,8 @@ from models.search.best_combinations import Ranked
 from models.search.costs import Measure
 from models.search.fusion_cells.alternatives import edges_of_states, operations_and_states
 from models.search.fusion_cells.cell_space import CellSpace
-from models.search.fusion_cells.choices import PUBLISHED, input_names, level_inputs
-from models.search.fusion_cells.costs import ExpectedCost, cell_cost, cost_table
+from models.search.fusion_cells.choices import PUBLISHED, input_names, is_neighbour, level_inputs
+from models.search.fusion_cells.costs import cell_cost, cost_table, expected_cost
 from models.search.fusion_cells.derive import derive, describe_genotype, mean_entropy, named_weights
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import FusionReader
@@ -50,7 +49,7 @@ class FusionSpace(CellSpace):
         return len(self.levels) * self.num_cell_choices
 
     def derive(self, supernets: Supernets) -> Genotype:
-        return derive(list(supernets.values()), self.inputs, self.levels, {}, self.max_parameter_free)
+        return derive(list(supernets.values()), self.inputs, self.levels, self.max_parameter_free)
 
     def sample(self, rng: random.Random) -> Genotype:
         drawn = draw_genotype(self, self.inputs, self.levels, rng)
@@ -60,8 +59,7 @@ class FusionSpace(CellSpace):
         return limit_parameter_free(mutated(genotype, self, rng), self, self.max_parameter_free, rng)
 
     def top_k(self, supernets: Supernets, count: int) -> Ranked:
-        fusions = list(supernets.values())
-        return top_k_genotypes(fusions, self.inputs, self.levels, count, self.max_parameter_free)
+        return top_k_genotypes(list(supernets.values()), self.inputs, self.levels, count, self.max_parameter_free)
 
     def activate(self, supernets: Supernets, genotype: Genotype | None) -> None:
         for number, supernet in enumerate(supernets.values()):
@@ -80,7 +78,7 @@ class FusionSpace(CellSpace):
         return sum(cell_cost(cell, table[level]) for level, cell in zip(self.levels, genotype.cells, strict=True))
 
     def expected_cost(self, supernets: Supernets, table: CostTable, device: torch.device) -> Callable[[], Tensor]:
-        return ExpectedCost(list(supernets.values()), [table[level] for level in self.levels], device)
+        return expected_cost(list(supernets.values()), [table[level] for level in self.levels], device)
 
     def validate(self, genotype: Genotype) -> None:
         validate(self, genotype)
@@ -92,26 +90,12 @@ class FusionSpace(CellSpace):
         return mean_entropy(list(supernets.values()))
 
     def named_weights(self, supernets: Supernets) -> dict[str, dict]:
-        places = enumerate(zip(self.levels, supernets.values(), strict=True))
-        return {
-            level: named_weights(supernet, level_inputs(self.inputs, n, self.levels)) for n, (level, supernet) in places
-        }
-
-    def picture(self, genotype: Genotype, path: str | Path) -> Path:
-        from models.search.fusion_cells.draw import draw_genotype as draw  # imports matplotlib, which takes its time
-
-        return draw(genotype, path)
-
-    @property
-    def reader(self) -> FusionReader:
-        taps = tuple(name for name in self.inputs if not name.partition("/")[2].startswith("near"))
-        return FusionReader(taps, self.levels, self.channels, self.rank)
-
-    def to_json(self, genotype: Genotype) -> dict:
-        return genotype.to_json()
+        inputs = [level_inputs(self.inputs, number, self.levels) for number in range(len(self.levels))]
+        return dict(zip(self.levels, map(named_weights, supernets.values(), inputs), strict=True))
 
     def from_json(self, data: Any, source: str) -> Genotype:
-        return self.reader.from_json(data, source)
+        taps = [name for name in self.inputs if not is_neighbour(name)]
+        return FusionReader(taps, self.levels, self.channels, self.rank).from_json(data, source)
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -19,12 +19,14 @@ from torch import Tensor, nn
 
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS, SEQUENCES, SKIP
-from models.search.fusion_cells.found import FoundFusion, FoundNode, add_output, edge_op, normed_concat, set_output
+from models.search.fusion_cells.found import FoundFusion, add_node_output, add_output, edge_op, normed_concat
 from models.search.fusion_cells.genotype import CellGenotype
 from models.search.fusion_cells.layers import conv_of_concat
 from models.search.fusion_cells.operations import fusion_op
 from models.search.relaxations import EVALUATION, RELAXATIONS, Stage
 from utils.errors import UserError
+
+Made = dict[tuple[int, int], Tensor]  # by state and operation
 
 
 class Weights(NamedTuple):
@@ -41,16 +43,12 @@ class SearchableNode(nn.Module):
     def __init__(self, space: CellSpace, dropout: float, partial: int = 1):
         super().__init__()
         self.num_out, self.mixed = space.node_multiplier, space.channels // partial
-        features, self.relu = space.features, space.rank == SEQUENCES
-        mixed = features._replace(channels=self.mixed)
+        self.relu = space.rank == SEQUENCES
+        mixed = space.features._replace(channels=self.mixed)
         self.steps = nn.ModuleList(
             nn.ModuleList(fusion_op(name, mixed, dropout) for name in space.op_names) for _ in range(space.node_steps)
         )
-        if self.num_out > 1:
-            self.out_conv = features.conv(self.num_out)
-            self.out_bn = features.norm()
-            self.dropout = nn.Dropout(dropout)
-        self.bn = features.end_norm()
+        add_node_output(self, space.features, self.num_out, dropout)
 
     def forward(
         self, x: Tensor, y: Tensor, edge_weights: Tensor, op_weights: Tensor, state_weights: Tensor | None, drawn: bool
@@ -109,23 +107,22 @@ class SearchableFusion(nn.Module):
         self._path: list[FoundFusion] = []  # a list, so that its modules are not registered twice
         self.nodes = nn.ModuleList(SearchableNode(space, dropout, partial) for _ in range(space.steps))
         add_output(self, space.features, space.multiplier)
-        self.alpha_edges = _logits(*self._ports(), space.num_edges, len(space.edge_ops))
-        self.alpha_inner_edges = _logits(space.steps, *self._ports(), space.num_inner_edges, 2)
+        ports = (2,) if space.pair_inputs else ()
+        edges, inner_edges = (*ports, sum(space.edges_per_step)), (*ports, sum(space.inner_edges_per_step))
+        self.alpha_edges = _logits(*edges, len(space.edge_ops))
+        self.alpha_inner_edges = _logits(space.steps, *inner_edges, 2)
         self.alpha_ops = _logits(space.steps, space.node_steps, len(space.op_names))
         # Added to the logits: minus infinity where selection has removed an alternative.
-        edges = torch.zeros(space.ports, space.num_edges, len(space.edge_ops))
-        self.register_buffer("mask_edges", edges, persistent=False)
+        mask_edges = torch.zeros(space.ports, *self.alpha_edges.shape[-2:])
+        self.register_buffer("mask_edges", mask_edges, persistent=False)
         self.register_buffer("mask_ops", torch.zeros_like(self.alpha_ops.detach()), persistent=False)
         if partial > 1:
-            self.alpha_states = _logits(*self._ports(), space.num_edges)
-            self.alpha_inner_states = _logits(space.steps, *self._ports(), space.num_inner_edges)
+            self.alpha_states = _logits(*edges)
+            self.alpha_inner_states = _logits(space.steps, *inner_edges)
         learned = space.learned_edges
         # One list per state, for all steps that read it: each learns often and runs once. None if none can learn.
         count = space.num_inputs + space.steps - 1 if learned else 0
         self.edges = nn.ModuleList(nn.ModuleList(edge_op(name, self.width) for name in learned) for _ in range(count))
-
-    def _ports(self) -> tuple[int, ...]:
-        return (2,) if self.space.pair_inputs else ()
 
     def weights(self, double: bool = False, stage: Stage | None = None) -> Weights:
         """Return the relaxed logits.
@@ -140,20 +137,20 @@ class SearchableFusion(nn.Module):
             return self.relaxation(alpha.detach().cpu().double() if double else alpha, stage)
 
         edges = relax(self.alpha_edges.reshape(self.mask_edges.shape) + self.mask_edges)
-        inner = relax(self.alpha_inner_edges).reshape(space.steps, space.ports, space.num_inner_edges, 2)
+        inner = relax(self.alpha_inner_edges).reshape(space.steps, space.ports, -1, 2)
         return Weights(edges, inner, relax(self.alpha_ops + self.mask_ops))
 
     def state_weights(self, double: bool = False) -> tuple[Tensor, Tensor]:
         """Return the weights of states under partial channels: (P, E) and (S, P, E'), summing to 1 per node."""
-        space, ports = self.space, self.space.ports
+        space = self.space
 
         def softmax_per_node(alpha: Tensor, sizes: list[int]) -> Tensor:
             alpha = alpha.detach().cpu().double() if double else alpha
             return torch.cat([part.softmax(dim=-1) for part in alpha.split(sizes, dim=-1)], dim=-1)
 
-        outer = softmax_per_node(self.alpha_states, [space.num_inputs + i for i in range(space.steps)])
-        inner = softmax_per_node(self.alpha_inner_states, [2 + k for k in range(space.node_steps)])
-        return outer.reshape(ports, -1), inner.reshape(space.steps, ports, -1)
+        outer = softmax_per_node(self.alpha_states, space.edges_per_step)
+        inner = softmax_per_node(self.alpha_inner_states, space.inner_edges_per_step)
+        return outer.reshape(space.ports, -1), inner.reshape(space.steps, space.ports, -1)
 
     def forward(self, inputs: list[Tensor] | Tensor) -> Tensor:
         """Fuse F features, a list of (B, C, H, W) or (B, C, L), or one tensor of them stacked.
@@ -163,11 +160,12 @@ class SearchableFusion(nn.Module):
         """
         if self._path:
             return self._path[0](inputs)
-        edges, inner, ops = self.weights()
-        outer_weights, inner_weights = self.state_weights() if self.partial > 1 else (None, [None] * len(self.nodes))
-        count = [len(inputs) + i for i in range(len(self.nodes))]
-        of_node = edges.split(count, dim=1)
-        state_weights = [None] * len(count) if outer_weights is None else outer_weights.split(count, dim=1)
+        (edges, inner, ops), size = self.weights(), self.space.edges_per_step
+        of_node = edges.split(size, dim=1)
+        state_weights = inner_state_weights = [None] * len(self.nodes)
+        if self.partial > 1:
+            outer, inner_state_weights = self.state_weights()
+            state_weights = outer.split(size, dim=1)
         from_inputs = self._from_inputs(inputs, of_node, state_weights)
         states, made, drawn = list(inputs), {}, self.draws and self.stage.learning != ""
         for i, node in enumerate(self.nodes):
@@ -178,8 +176,9 @@ class SearchableFusion(nn.Module):
                 later = mix_skips(states[earlier], of_node[i][:, earlier], step_weights, self.width)
                 pair = [u + more for u, more in zip(pair, later, strict=True)]
             if len(self.edges):
-                pair = self._add_convs(pair, states, of_node[i], state_weights[i], made, drawn)
-            states.append(node(pair[0], pair[-1], inner[i], ops[i], inner_weights[i], drawn))
+                weights = of_node[i] if self.partial == 1 else of_node[i] * state_weights[i][..., None]
+                pair = self._add_convs(pair, states, weights, made, drawn)
+            states.append(node(pair[0], pair[-1], inner[i], ops[i], inner_state_weights[i], drawn))
         last = states[-self.space.multiplier :]
         return conv_of_concat(self.out_conv, last) if self.space.rank == MAPS else normed_concat(self.out_norm, last)
 
@@ -199,13 +198,7 @@ class SearchableFusion(nn.Module):
         return [mixed[i : i + ports] for i in range(0, len(mixed), ports)]
 
     def _add_convs(
-        self,
-        pair: list[Tensor],
-        states: list[Tensor],
-        weights: Tensor,
-        state_weights: Tensor | None,
-        made: dict[tuple[int, int], Tensor],
-        drawn: bool,
+        self, pair: list[Tensor], states: list[Tensor], weights: Tensor, made: Made, drawn: bool
     ) -> list[Tensor]:
         """Add what the learned operations of a step's edges make of its states.
 
@@ -213,8 +206,7 @@ class SearchableFusion(nn.Module):
             weights: (P, edges of the step, O).
             made: what operations have made of states in earlier steps, by state and operation; added to.
         """
-        weights, more = weights if state_weights is None else weights * state_weights[..., None], [[] for _ in pair]
-        runs = [running(port, drawn) for port in weights]
+        runs, more = [running(port, drawn) for port in weights], [[] for _ in pair]
         for j, state in enumerate(states):
             for o, op in enumerate(self.edges[j], start=SKIP + 1):
                 used = [p for p in range(len(pair)) if runs[p][j][o]]
@@ -240,12 +232,14 @@ class SearchableFusion(nn.Module):
             raise UserError("partial channels: expected whole operations to inherit, found those of a part of C")
         with torch.device("meta"):  # nothing is allocated or drawn
             found = FoundFusion(cell, self.space.features, self.dropout)
-        set_output(self, found)
+        _share(self, found, "out_conv", "out_norm")
         for i, (ours, node, step) in enumerate(zip(self.nodes, found.nodes, cell.steps, strict=True)):
             for port, (name, state) in enumerate(cell.edges[2 * i : 2 * i + 2]):
                 if name != "skip":
                     found.edges[2 * i + port] = self.edges[state][self.space.edge_ops.index(name) - SKIP - 1]
-            _set_node(ours, node, [self.space.op_names.index(name) for name in step.inner_steps])
+            ops = [self.space.op_names.index(name) for name in step.inner_steps]
+            node.ops = nn.ModuleList(candidates[op] for candidates, op in zip(ours.steps, ops, strict=True))
+            _share(ours, node, "bn", "out_conv", "out_bn")
         return found.train(self.training)
 
     def activate(self, cell: CellGenotype | None) -> None:
@@ -259,12 +253,11 @@ class SearchableFusion(nn.Module):
         return self
 
 
-def _set_node(ours: SearchableNode, node: FoundNode, ops: list[int]) -> None:
-    """Make the modules of a found node those of a supernet's node."""
-    node.ops = nn.ModuleList(step[op] for step, op in zip(ours.steps, ops, strict=True))
-    node.bn = ours.bn
-    if ours.num_out > 1:
-        node.out_conv, node.out_bn = ours.out_conv, ours.out_bn
+def _share(source: nn.Module, target: nn.Module, *names: str) -> None:
+    """Make modules of the source, those that it has, modules of the target as well."""
+    for name in names:
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))
 
 
 def running(weights: Tensor, drawn: bool) -> list:

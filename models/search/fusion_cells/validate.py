@@ -1,22 +1,23 @@
 """The rules of a space that every genotype of it keeps; a file may hold genotypes that only fit the streams."""
 
 from models.search.fusion_cells.cell_space import CellSpace
-from models.search.fusion_cells.genotype import CellGenotype, Genotype
+from models.search.fusion_cells.genotype import CellGenotype, Genotype, edge_pairs
 from utils.errors import UserError
 
 
 def validate(space: CellSpace, genotype: Genotype) -> None:
     """Raise UserError where a genotype breaks a rule of its space."""
     for number, cell in enumerate(genotype.cells):
-        if problem := _problem(cell, space):
-            raise UserError(f"genotype: cells[{number}]: {problem}")
+        if wrong := problem(cell, space):
+            raise UserError(f"genotype: cells[{number}]: {wrong}")
 
 
-def _problem(cell: CellGenotype, space: CellSpace) -> str:
+def problem(cell: CellGenotype, space: CellSpace) -> str:
+    """Return which rule a cell breaks, in words; "" where it keeps all."""
     if len(cell.steps) != space.steps or len(cell.edges) != 2 * space.steps or cell.concat != space.concat:
         return f"expected {space.steps} steps and concat {space.concat}, found {len(cell.steps)} and {cell.concat}"
     taken: list[tuple[int, int]] = []
-    for step, (a, b) in enumerate(zip(cell.edges[::2], cell.edges[1::2])):
+    for step, (a, b) in enumerate(edge_pairs(cell.edges)):
         pair, names = (a[1], b[1]), {a[0], b[0]}
         if not may_read(space, step, pair, taken):
             return f"steps[{step}]: expected two states that the space allows behind {taken}, found {pair}"
@@ -24,7 +25,7 @@ def _problem(cell: CellGenotype, space: CellSpace) -> str:
             return f"steps[{step}]: expected edges of {', '.join(space.edge_ops[1:])}, found {', '.join(names)}"
         taken.append(pair)
     for step, node in enumerate(cell.steps):
-        pairs = [(a[1], b[1]) for a, b in zip(node.inner_edges[::2], node.inner_edges[1::2])]
+        pairs = [(a[1], b[1]) for a, b in edge_pairs(node.inner_edges)]
         inner = all(0 <= s < 2 + k for k, pair in enumerate(pairs) for s in pair) and all(a != b for a, b in pairs)
         if len(node.inner_steps) != space.node_steps or not inner or node.inner_concat != space.inner_concat:
             return f"steps[{step}]: expected {space.node_steps} inner steps of two states each, found {pairs}"

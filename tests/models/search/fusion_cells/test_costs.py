@@ -5,7 +5,7 @@ import torch
 
 from models.search.costs import MEASURES
 from models.search.fusion_cells.cell_space import CellSpace
-from models.search.fusion_cells.costs import ExpectedCost, cost_table
+from models.search.fusion_cells.costs import cost_table, expected_cost
 from models.search.fusion_cells.supernet import SearchableFusion
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def test_latency_is_measured():
 def test_the_expected_cost_of_settled_logits_is_that_of_their_operations():
     table = cost_table(SPACE, SIZES, MEASURES["macs"], CPU)
     fusions = [SearchableFusion(SPACE) for _ in SIZES]
-    cost = ExpectedCost(fusions, table, CPU)
+    cost = expected_cost(fusions, table, CPU)
     with torch.no_grad():
         for fusion in fusions:
             for alpha, op in ((fusion.alpha_edges, "sep_conv_3x3"), (fusion.alpha_ops, "GLU")):
@@ -49,7 +49,7 @@ def test_the_expected_cost_of_settled_logits_is_that_of_their_operations():
 
 def test_the_cost_pulls_logits_to_what_is_cheap():
     fusion = SearchableFusion(CellSpace(4, 8))
-    cost = ExpectedCost([fusion], cost_table(fusion.space, SIZES[:1], MEASURES["params"], CPU), CPU)
+    cost = expected_cost([fusion], cost_table(fusion.space, SIZES[:1], MEASURES["params"], CPU), CPU)
     assert float(cost().detach()) == pytest.approx(1, abs=0.01)
     cost().backward()
     grad = fusion.alpha_ops.grad

@@ -98,7 +98,7 @@ def test_logits_start_small_and_differ():
 def settle(fusion: SearchableFusion, cell: CellGenotype) -> None:
     """Give the choices of a cell nearly all of the weight."""
     space, first = fusion.space, 0
-    edges = fusion.alpha_edges.data.view(space.ports, space.num_edges, -1)
+    edges = fusion.alpha_edges.data.view(space.ports, sum(space.edges_per_step), -1)
     inner = fusion.alpha_inner_edges.data.view(space.steps, space.ports, -1, 2)
     for alpha in (edges, inner, fusion.alpha_ops.data):
         alpha.fill_(-1e4)

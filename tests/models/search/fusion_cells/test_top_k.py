@@ -60,7 +60,7 @@ def test_the_first_is_the_derived_one_and_levels_are_combined():
     names = ("a", "b", "c", "d"), ("P3", "P4")
     ranked = top_k_genotypes(fusions, *names, 12)
     found = [g for _, g in ranked]
-    assert found[0] == derive(fusions, *names, {})
+    assert found[0] == derive(fusions, *names)
     totals = [sum(log_probability(f, c) for f, c in zip(fusions, g.cells, strict=True)) for g in found]
     assert totals == sorted(totals, reverse=True)
     assert [log for log, _ in ranked] == pytest.approx(totals)
@@ -78,5 +78,5 @@ def test_choices_without_parameters_are_capped_in_all_of_them():
     assert min(free) > 1
     capped = [g for _, g in top_k_genotypes([fusion], *names, 6, 1)]
     assert [describe_genotype(g, fusion.space)["parameter_free"] for g in capped] == [1] * len(capped)
-    assert capped[0] == derive([fusion], *names, {}, 1)
+    assert capped[0] == derive([fusion], *names, 1)
     assert len({g.id for g in capped}) == len(capped)
