@@ -15,10 +15,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from datasets.classification.clips import IN_PICTURE, generator, segment_frames
-from datasets.classification.examples import Example, first_of_each
-from datasets.classification.labelled_data import LabelledData
-from datasets.images import read_rgb, read_thermal
-from datasets.resize import resize_grey
+from datasets.classification.examples import Example, LabelledData, first_of_each
+from datasets.images import read_rgb, read_thermal, resize_grey
 from utils.errors import UserError, near, short
 from utils.run_folder import read_json
 from utils.untrusted import checked, is_names

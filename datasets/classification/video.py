@@ -14,7 +14,7 @@ import torch
 from av.container import InputContainer
 from torch import Tensor
 
-from datasets.images import STRETCH, Counts, eight_bits
+from datasets.images import Counts, eight_bits
 from utils.errors import UserError
 from utils.untrusted import plain_file
 
@@ -72,7 +72,7 @@ class Video:
         if not frame.format.name.startswith("gray16"):
             return torch.from_numpy(frame.to_ndarray(format="gray"))[None]
         values = frame.to_ndarray(format="gray16le")
-        return torch.from_numpy(eight_bits(values, self.counts or tuple(np.percentile(values, STRETCH))))[None]
+        return torch.from_numpy(eight_bits(values, self.counts))[None]
 
 
 def side_by_side(first: Video, second: Video) -> Iterator[tuple[Tensor, Tensor]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from datasets import images, resize
+from datasets import images
 from datasets.detection import transforms
 from datasets.detection.collate import collate
 from datasets.detection.dataset import DetectionDataset, DetectionRecord
@@ -69,7 +69,7 @@ class DetectionData:
     options: ImageOptions = field(default_factory=ImageOptions)
 
     cache_batch_size = EVAL_BATCH_SIZE
-    cache_key_modules = (images, resize, transforms)  # from a file to an input
+    cache_key_modules = (images, transforms)  # from a file to an input
     collate = staticmethod(collate)
 
     @property
@@ -152,18 +152,13 @@ def merge_val(data: DetectionData) -> DetectionData:
     """
     if "val" not in data.records:
         return data
-    records = [replace(r, image_id=r.file_name) for origin in ("train", "val") for r in data.records[origin]]
-    images, annotations = [], []
-    for origin in ("train", "val"):
-        truth = data.ground_truth[origin]
-        names = {record.image_id: record.file_name for record in data.records[origin]}
-        images += [{**image, "id": names[image["id"]]} for image in truth["images"]]
-        annotations += [{**item, "image_id": names[item["image_id"]]} for item in truth["annotations"]]
-    annotations = [{**item, "id": number} for number, item in enumerate(annotations, 1)]
-    merged = {**data.ground_truth["train"], "images": images, "annotations": annotations}
-    others = [origin for origin in data.records if origin not in ("train", "val")]
-    return replace(
-        data,
-        records={"train": records} | {origin: data.records[origin] for origin in others},
-        ground_truth={"train": merged} | {origin: data.ground_truth[origin] for origin in others},
-    )
+    own = ("train", "val")
+    names = {origin: {record.image_id: record.file_name for record in data.records[origin]} for origin in own}
+    truth = {origin: data.ground_truth[origin] for origin in own}
+    images = [image | {"id": names[o][image["id"]]} for o in own for image in truth[o]["images"]]
+    annotations = [item | {"image_id": names[o][item["image_id"]]} for o in own for item in truth[o]["annotations"]]
+    numbered = [item | {"id": number} for number, item in enumerate(annotations, 1)]
+    merged = truth["train"] | {"images": images, "annotations": numbered}
+    records = [replace(record, image_id=record.file_name) for origin in own for record in data.records[origin]]
+    lists = {"records": data.records | {"train": records}, "ground_truth": data.ground_truth | {"train": merged}}
+    return replace(data, **{name: {o: v for o, v in by_list.items() if o != "val"} for name, by_list in lists.items()})

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxFormat
 
-from datasets.resize import resize_grey
+from datasets.images import resize_grey
 from utils.untrusted import checked
 
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]  # mean and deviation in 0..1 by modality
@@ -89,14 +89,31 @@ class DetectionTransform:
         height, width = next(iter(images.values())).shape[-2:]
         placement = self.draw((height, width))
         placed = {modality: self._place(image, modality, placement) for modality, image in images.items()}
-        return {"images": placed, **self.targets(boxes_xyxy, labels, (height, width), placement)}
+        return {"images": placed} | self.targets(boxes_xyxy, labels, (height, width), placement)
 
     def targets(
         self, boxes_xyxy: torch.Tensor, labels: torch.Tensor, size: tuple[int, int], placement: Placement
     ) -> dict[str, Any]:
-        """Return a sample without its images: "boxes_xyxy", "labels", "scale", "flip"; arguments as `move_boxes`."""
-        boxes_xyxy, labels = self.move_boxes(boxes_xyxy, labels, size, placement)
-        return {"boxes_xyxy": boxes_xyxy, "labels": labels, "scale": placement.scale, "flip": placement.flip}
+        """Return a sample without its images: the boxes moved into it, but for those that a crop hides.
+
+        Args:
+            boxes_xyxy: float32 (N, 4) in original pixels.
+            labels: int64 (N,).
+            size: (h, w) of the original.
+            placement: as drawn for this size.
+        Returns:
+            "boxes_xyxy" (M, 4) in letterboxed pixels, "labels" (M,), "scale", "flip".
+        """
+        boxes_xyxy = boxes_xyxy.reshape(-1, 4)
+        if placement.flip:
+            boxes_xyxy = F.horizontal_flip_bounding_boxes(boxes_xyxy, BoundingBoxFormat.XYXY, size)
+        # In NumPy, which needs a third of torch's time for some twenty operations on a few numbers.
+        moved = boxes_xyxy.numpy() * placement.scale + np.array([placement.left, placement.top] * 2, np.float32)
+        visible = np.minimum(moved.clip(0), self.far_corner)
+        sides, whole_sides = (boxes[:, 2:] - boxes[:, :2] for boxes in (visible, moved))
+        keep = (sides.prod(1) >= MIN_VISIBLE * whole_sides.prod(1)) & (sides >= MIN_SIDE_PX).all(1)
+        kept = {"boxes_xyxy": torch.from_numpy(visible[keep]), "labels": labels[torch.from_numpy(keep)]}
+        return kept | {"scale": placement.scale, "flip": placement.flip}
 
     def draw(self, size: tuple[int, int]) -> Placement:
         """Draw the geometry of a scene of original `size` (h, w): the first draws of a sample."""
@@ -110,29 +127,6 @@ class DetectionTransform:
         height, width = (max(1, round(side * scale)) for side in size)
         top, left = (round(p * (room - side)) for p, room, side in zip(position, self.image_size, (height, width)))
         return Placement(flip, scale, (height, width), top, left)
-
-    def move_boxes(
-        self, boxes_xyxy: torch.Tensor, labels: torch.Tensor, size: tuple[int, int], placement: Placement
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Move boxes from the original image into the sample, and leave out those that a crop hides.
-
-        Args:
-            boxes_xyxy: float32 (N, 4) in original pixels.
-            labels: int64 (N,).
-            size: (h, w) of the original.
-            placement: as drawn for this size.
-        Returns:
-            boxes_xyxy (M, 4) in letterboxed pixels, labels (M,), as in a sample.
-        """
-        boxes_xyxy = boxes_xyxy.reshape(-1, 4)
-        if placement.flip:
-            boxes_xyxy = F.horizontal_flip_bounding_boxes(boxes_xyxy, BoundingBoxFormat.XYXY, size)
-        # In NumPy, which needs a third of torch's time for some twenty operations on a few numbers.
-        moved = boxes_xyxy.numpy() * placement.scale + np.array([placement.left, placement.top] * 2, np.float32)
-        visible = np.minimum(moved.clip(0), self.far_corner)
-        sides, whole_sides = (boxes[:, 2:] - boxes[:, :2] for boxes in (visible, moved))
-        keep = (sides.prod(1) >= MIN_VISIBLE * whole_sides.prod(1)) & (sides >= MIN_SIDE_PX).all(1)
-        return torch.from_numpy(visible[keep]), labels[torch.from_numpy(keep)]
 
     def _place(self, image: torch.Tensor, modality: str, placement: Placement) -> torch.Tensor:
         """Flip, resize, crop, change colours (before the fill, which stays the mean) and fill up to (C, H, W)."""

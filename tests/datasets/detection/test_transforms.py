@@ -127,9 +127,9 @@ def test_draw_gives_the_placement_of_the_sample_drawn_from_the_same_seed():
         sample = transform(*make_pair())
         torch.manual_seed(seed)
         placement = transform.draw((HEIGHT, WIDTH))
-        boxes_xyxy, labels = transform.move_boxes(*make_pair()[1:], (HEIGHT, WIDTH), placement)
-        assert torch.equal(boxes_xyxy, sample["boxes_xyxy"])
-        assert torch.equal(labels, sample["labels"])
+        targets = transform.targets(*make_pair()[1:], (HEIGHT, WIDTH), placement)
+        assert torch.equal(targets["boxes_xyxy"], sample["boxes_xyxy"])
+        assert torch.equal(targets["labels"], sample["labels"])
         assert (placement.scale, placement.flip) == (sample["scale"], sample["flip"])
         placements.add(placement)
     assert len(placements) == 20
@@ -149,9 +149,9 @@ def test_boxes_move_as_with_torchvision():
         visible = clip_boxes_to_image(expected, image_size)
         keep = box_area(visible) >= MIN_VISIBLE * box_area(expected)
         keep &= (visible[:, 2:] - visible[:, :2] >= MIN_SIDE_PX).all(1)
-        moved, labels = transform.move_boxes(boxes, torch.arange(50), size, at)
-        assert torch.equal(moved, visible[keep])
-        assert torch.equal(labels, keep.nonzero()[:, 0])
+        moved = transform.targets(boxes, torch.arange(50), size, at)
+        assert torch.equal(moved["boxes_xyxy"], visible[keep])
+        assert torch.equal(moved["labels"], keep.nonzero()[:, 0])
 
 
 def test_same_size_is_unchanged():
