@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from datasets.classification.labelled_data import Example, LabelledData, cut
+from datasets.classification.examples import Example, LabelledData, cut
 from engine.task import Pretraining, Stage, Task, data_module
 from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
 from models.search.fusion_cells.found import FoundFusion

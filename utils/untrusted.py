@@ -87,6 +87,18 @@ def checked(value: Any, fits: Callable[[Any], bool], expected: str, place: str) 
     return value
 
 
+def is_int(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**53  # what JSON's readers agree on
+
+
+def is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 2**53  # not true of infinity or NaN
+
+
+def is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
 def is_list(value: Any, fits: Callable[[Any], bool], length: int | None = None) -> bool:
     """Return whether a value is a list of what fits, of some length."""
     return isinstance(value, list) and length in (None, len(value)) and all(map(fits, value))

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.classification.examples import SMALL, Example
-from datasets.classification.labelled_data import LabelledData
+from datasets.classification.examples import SMALL, Example, LabelledData
 from utils.errors import UserError, short
 from utils.run_folder import read_json
 from utils.untrusted import checked, is_names, plain_file

@@ -14,8 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from datasets.classification.clips import cropped, draw_crop, frame_size, read_frames, segment_frames
-from datasets.classification.examples import Example, first_of_each
-from datasets.classification.labelled_data import LabelledData
+from datasets.classification.examples import Example, LabelledData, first_of_each
 from datasets.classification.skeletons import read_skeletons
 from utils.errors import UserError, short
 from utils.untrusted import plain_file

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datasets.detection.dataset import DetectionRecord
-from utils.errors import Report, UserError, reported, short
+from utils.errors import Report, UserError, reported
+from utils.untrusted import checked, is_int, is_name
 
 MAX_OUTSIDE_PX = 2.0  # a box may reach out of the image by this, or by the share below, whichever is more
 MAX_OUTSIDE_SHARE = 0.01
@@ -107,20 +108,11 @@ def collect(
     return ParsedAnnotations(records, list(classes.values()), ground_truth, dict(notes), warnings)
 
 
-def checked(place: str, item: dict, key: str, check: Callable[[Any], bool], expected: str) -> Any:
-    """Return a field of an entry; UserError where `check` refuses it."""
-    if not check(item.get(key)):
-        found = short(item[key]) if key in item else "no such field"
-        raise UserError(f"{place}.{key}: expected {expected}, found {found}")
-    return item[key]
-
-
-def is_int(value: Any) -> bool:
-    return type(value) is int and abs(value) < 2**53  # what JSON's readers agree on
-
-
-def is_name(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+def field_of(item: dict, key: str, fits: Callable[[Any], bool], expected: str, place: str) -> Any:
+    """Return a field of an entry; UserError where it is missing or does not fit."""
+    if key not in item:
+        raise UserError(f"{place}.{key}: expected {expected}, found no such field")
+    return checked(item[key], fits, expected, f"{place}.{key}")
 
 
 def is_file_name(value: Any) -> bool:
@@ -139,10 +131,6 @@ def is_file_name(value: Any) -> bool:
 
 def is_side(value: Any) -> bool:
     return is_int(value) and 0 < value <= MAX_SIDE
-
-
-def is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**53  # not true of infinity or NaN
 
 
 def _is_empty(bbox: list[float]) -> bool:

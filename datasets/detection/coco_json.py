@@ -10,20 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datasets.detection.annotations import (
-    FILE_NAME,
-    Box,
-    ParsedAnnotations,
-    checked,
-    collect,
-    is_file_name,
-    is_int,
-    is_name,
-    is_number,
-    is_side,
-)
+from datasets.detection.annotations import FILE_NAME, Box, ParsedAnnotations, collect, field_of, is_file_name, is_side
 from utils.errors import Report, UserError, refuse, reported, short
-from utils.untrusted import check_plain, is_list, plain_file
+from utils.untrusted import check_plain, checked, is_int, is_list, is_name, is_number, plain_file
 
 SHOWN_NAMES = 20  # of a file's categories, in messages
 
@@ -77,11 +66,13 @@ def read_coco(path: Path) -> dict:
 
 
 def _entries(path: Path, data: dict, key: str) -> list[dict]:
-    value = data.get(key)
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        found = short(value) if key in data else "no such field"
-        raise UserError(f"{path}: {key}: expected a list of objects, found {found}")
-    return value
+    if key not in data:
+        raise UserError(f"{path}: {key}: expected a list of objects, found no such field")
+    return checked(data[key], lambda value: is_list(value, _is_object), "a list of objects", f"{path}: {key}")
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _read_images(path: Path, items: list[dict], report: Report) -> tuple[dict[str | int, dict], set]:
@@ -104,16 +95,16 @@ def _read_images(path: Path, items: list[dict], report: Report) -> tuple[dict[st
 
 
 def _read_image(place: str, item: dict, images: dict, file_names: set[str]) -> dict:
-    image_id = checked(place, item, "id", _is_id, "a string or an integer")
+    image_id = field_of(item, "id", _is_id, "a string or an integer", place)
     kind = type(next(iter(images), image_id))
     if type(image_id) is not kind:
         raise UserError(f"{place}.id: expected {kind.__name__} like those before, found {short(image_id)}")
-    file_name = checked(place, item, "file_name", is_file_name, FILE_NAME)
+    file_name = field_of(item, "file_name", is_file_name, FILE_NAME, place)
     if image_id in images or file_name in file_names:
         key, value = ("id", image_id) if image_id in images else ("file_name", file_name)
         raise UserError(f"{place}.{key}: expected each {key} once, found {short(value)} again")
-    sides = {k: checked(place, item, k, is_side, "a positive integer (pixels)") for k in ("width", "height")}
-    scene = {"scene": checked(place, item, "scene", is_name, "a non-empty string")} if "scene" in item else {}
+    sides = {k: field_of(item, k, is_side, "a positive integer (pixels)", place) for k in ("width", "height")}
+    scene = {"scene": field_of(item, "scene", is_name, "a non-empty string", place)} if "scene" in item else {}
     return {"id": image_id, "file_name": file_name, **sides, **scene}
 
 
@@ -122,8 +113,8 @@ def _read_categories(path: Path, items: list[dict], aliases: dict[str, str]) -> 
     names = {}
     for number, item in enumerate(items):
         place = f"{path}: categories[{number}]"
-        category_id = checked(place, item, "id", is_int, "an integer")
-        name = checked(place, item, "name", is_name, "a name")
+        category_id = field_of(item, "id", is_int, "an integer", place)
+        name = field_of(item, "name", is_name, "a name", place)
         if category_id in names:
             raise UserError(f"{place}.id: expected each id once, found {category_id} again")
         names[category_id] = aliases.get(name, name)
@@ -158,14 +149,14 @@ def _boxes(
 
 
 def _read_box(place: str, item: dict, names: dict[int, str]) -> Box:
-    image_id = checked(place, item, "image_id", _is_id, "an image id")
-    category_id = checked(place, item, "category_id", is_int, "a category id")
+    image_id = field_of(item, "image_id", _is_id, "an image id", place)
+    category_id = field_of(item, "category_id", is_int, "a category id", place)
     if category_id not in names:
         raise UserError(f"{place}.category_id: expected one of {short(list(names))}, found {category_id}")
-    bbox = checked(place, item, "bbox", _is_bbox, "[x, y, width, height] in finite numbers")
+    bbox = field_of(item, "bbox", _is_bbox, "[x, y, width, height] in finite numbers", place)
     area, crowd = item.get("area"), item.get("iscrowd", 0)
     if area is not None:
-        checked(place, item, "area", lambda value: is_number(value) and value >= 0, "a number from 0, or none")
+        field_of(item, "area", lambda value: is_number(value) and value >= 0, "a number from 0, or none", place)
     if crowd not in (0, 1) or type(crowd) not in (int, bool):
         raise UserError(f"{place}.iscrowd: expected 0 or 1, found {short(crowd)}")
     return Box(place, "bbox", image_id, names[category_id], bbox, bool(crowd), area)

@@ -6,16 +6,25 @@ decoded pictures, before any resize. On a thermal picture they act on its grey v
 optics or electronics of either camera, not as the physics of heat (from a real thermal camera fog hides less, and
 darkness nothing).
 
-Shapes: pictures are uint8 (C, h, w), C 3 for RGB and 1 for thermal, and so are the results.
+`CorruptedImages` gives test samples with each severity beside the clean images.
+
+Shapes: pictures are uint8 (C, h, w), C 3 for RGB and 1 for thermal, and so are the results. H, W letterboxed size.
 """
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.utils.data import Dataset
 from torchvision.io import decode_jpeg, encode_jpeg
 from torchvision.transforms.v2 import functional as F
+
+from datasets.data_module import DataModule
+from datasets.detection.dataset import DetectionDataset, DetectionRecord, Images
+from datasets.loader import SampleLoader
 
 GAUSSIAN_NOISE = (0.08, 0.12, 0.18, 0.26, 0.38)  # ImageNet-C: standard deviation, of values in 0..1
 GAUSSIAN_BLUR = (1, 2, 3, 4, 6)  # ImageNet-C: sigma, px of a picture of 224 px
@@ -120,10 +129,11 @@ GRADED: dict[str, Corruption] = {
     "jpeg": jpeg,
 }
 CORRUPTIONS = DEAD | GRADED | {"shift": shift}
-FROZEN = "frozen"  # repeats an earlier picture, which it needs, so it is not in the table (corrupted.py)
+FROZEN = "frozen"  # repeats an earlier picture, which it needs, so it is not in the table
 DEAD_KINDS = ("black", FROZEN, "noise_only")
 KINDS = (*DEAD_KINDS, *GRADED, "shift")
 WORST = 5
+CLEAN = 0  # the version that is not corrupted
 
 
 def severities(kind: str) -> tuple[int, ...]:
@@ -142,6 +152,52 @@ def corrupt(picture: Tensor, kind: str, severity: int, seed: int, image_id: str 
     words = repr((seed, image_id, kind, severity)).encode()
     draws = Generator().manual_seed(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest(), "big"))
     return CORRUPTIONS[kind](picture, severity, draws)
+
+
+@dataclass(eq=False)
+class CorruptedImages(Dataset):
+    """The samples of a dataset with "versions" in place of "images": the images of each severity.
+
+    Args:
+        dataset: its transform draws nothing, as in a test.
+        kind: of KINDS.
+        seed: of the draws of the corruption.
+    """
+
+    dataset: DetectionDataset
+    kind: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.records = self.dataset.records
+        # A frozen sensor repeats the first image.
+        self.stuck = self.dataset.images(0) if self.kind == FROZEN else None
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        """Return a sample with "versions": by severity (0: clean), the images by modality, uint8 (channels, H, W)."""
+        record, clean = self.records[key[0]], self.dataset.images(key)
+        versions = {severity: self._corrupted(clean, record, severity) for severity in self.severities}
+        boxes_xyxy, labels = torch.tensor(record.boxes_xyxy), torch.tensor(record.labels)
+        placed = {
+            severity: self.dataset.transform(images, boxes_xyxy, labels)["images"]
+            for severity, images in ({CLEAN: clean} | versions).items()
+        }
+        return self.dataset.target(key) | {"versions": placed}
+
+    @property
+    def severities(self) -> tuple[int, ...]:
+        return severities(self.kind)
+
+    def _corrupted(self, clean: Images, record: DetectionRecord, severity: int) -> Images:
+        if self.stuck:
+            return {m: F.resize(image, [record.height, record.width]) for m, image in self.stuck.items()}
+        return {m: corrupt(image, self.kind, severity, self.seed, record.image_id) for m, image in clean.items()}
+
+
+def corrupted_loader(data_module: DataModule, part: str, kind: str, seed: int) -> SampleLoader:
+    """Return a plain loader over a part whose images are corrupted in one way; see `CorruptedImages`."""
+    dataset = data_module.data.dataset(data_module.records(part), train=False)
+    return data_module.load(CorruptedImages(dataset, kind, seed))
 
 
 def _own_channels(whole: Tensor, picture: Tensor) -> Tensor:

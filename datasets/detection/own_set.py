@@ -4,18 +4,18 @@ The manual is docs/own_data.md. Paths in the file are relative to the data folde
 checked: a wrong one is one line with `place`, the names of file and field.
 """
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from datasets.detection.annotations import is_name, is_number
-from datasets.detection.pairing import is_folder, without_suffix
+from datasets.detection.pairing import without_suffix
 from datasets.detection.sources import CHANNELS, ImageList, Source
 from datasets.detection.transforms import Normalization
 from datasets.detection.voc_xml import read_names
 from datasets.images import Counts
 from utils.errors import UserError, near, short
-from utils.untrusted import checked, is_list, read_yaml
+from utils.untrusted import checked, is_list, is_name, is_number, read_yaml
 
 NEEDED = ("classes", "images", "annotations")
 FIELDS = (*NEEDED, "modalities", "names", "xml", "aliases", "normalization", "thermal_counts")
@@ -95,7 +95,7 @@ def _xml_files(place: str, folder: Path, path: Path, xml: Any) -> dict[str, Path
     """Return the XML files of a list that is no COCO file: those in a folder, or those that a list names."""
     if path.suffix.lower() == ".json":
         return {}
-    if is_folder(path):
+    if os.path.isdir(path):
         found = {xml_file.stem: xml_file for xml_file in sorted(path.glob("*.xml"))}
         if not found:
             raise UserError(
@@ -108,7 +108,7 @@ def _xml_files(place: str, folder: Path, path: Path, xml: Any) -> dict[str, Path
     if xml is None:
         raise UserError(f"{place}: expected the folder of the XML files that {path} lists, found no such field")
     below = folder / checked(xml, *PATH, place)
-    if not is_folder(below):
+    if not os.path.isdir(below):
         raise UserError(f"{place}: expected a folder, found none at {below}")
     names = read_names(path, lambda listed: str(without_suffix(listed.removesuffix(".xml"))))
     return {name: below / f"{name}.xml" for name in names}

@@ -74,7 +74,7 @@ def find_images(
         UserError: one of the folders cannot be read.
     """
     folders = source.lists[origin].folders
-    missing = [modality for modality in source.modalities if not is_folder(folders[modality])]
+    missing = [modality for modality in source.modalities if not os.path.isdir(folders[modality])]
     for modality in missing:
         report(MissingImage(f"{folders[modality]}: expected the folder of the {spelled(modality)} images, found none"))
     if missing:
@@ -87,14 +87,6 @@ def find_images(
             file_name = source.prefix(origin) + _with_suffix(image.file_name, found[source.modalities[0]])
             records.append(replace(image, file_name=file_name, paths={m: found[m] for m in source.channels}))
     return records
-
-
-def is_folder(path: Path) -> bool:
-    """Return whether a folder exists and can be read."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def without_suffix(file_name: str) -> PurePosixPath:
@@ -141,7 +133,7 @@ def _find(source: Source, modality: str, folder: Path, annotated: str, look_up: 
 def _images_below(folder: Path, inner: PurePosixPath) -> dict[str, list[str]]:
     """Return the images of an inner folder, or of the folder itself: some sets name folders that do not exist."""
     below = folder / inner
-    return images_in(below if is_folder(below) else folder)
+    return images_in(below if os.path.isdir(below) else folder)
 
 
 def images_in(folder: Path) -> dict[str, list[str]]:

@@ -1,11 +1,11 @@
 """The detection data sets by name: `--dataset NAME`, or a YAML file that describes an own one."""
 
+import os
 from importlib import import_module
 from pathlib import Path
 
 from datasets.detection.names import DATA_SETS, is_description
 from datasets.detection.own_set import locate_own_set
-from datasets.detection.pairing import is_folder
 from datasets.detection.sources import Source
 from utils.errors import UserError, short
 
@@ -22,7 +22,7 @@ def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:
         UserError: no such folder, or not laid out so; names the data sets that it looks like.
     """
     folder = Path(folder)
-    if not is_folder(folder):
+    if not os.path.isdir(folder):
         found = "a file" if folder.is_file() else "nothing"
         raise UserError(f"{folder}: no such data folder: expected the folder of the data set, found {found}")
     if is_description(dataset):

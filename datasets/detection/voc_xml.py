@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from datasets.detection.annotations import FILE_NAME, Box, ParsedAnnotations, collect, is_file_name, is_number, is_side
+from datasets.detection.annotations import FILE_NAME, Box, ParsedAnnotations, collect, is_file_name, is_side
 from utils.errors import Report, UserError, refuse, reported, short
-from utils.untrusted import plain_file
+from utils.untrusted import is_number, plain_file
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from datasets.classification.ego_gesture import open_ego
-from datasets.classification.labelled_data import cut
+from datasets.classification.examples import cut
 from datasets.classification.mmimdb import open_mmimdb
 from datasets.classification.ntu import open_ntu
 from datasets.data_module import DataModule

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from datasets.detection.corrupted import CLEAN
-from datasets.detection.corruptions import DEAD_KINDS, severities
+from datasets.detection.corruptions import CLEAN, DEAD_KINDS, severities
 from engine.compute import Compute
 from engine.step import Task, move, without_inputs
 from models.detection.detector import FusionDetector
@@ -53,7 +52,7 @@ def detect_under(
     """Run the model over all batches under each of the conditions, which are of one kind.
 
     Args:
-        batches: with "versions", from `datasets.detection.corrupted`.
+        batches: with "versions", from `datasets.detection.corruptions`.
 
     Returns:
         What `task.predict` gave of each batch, on the CPU; ranks take turns at the batches, and each gets all answers.

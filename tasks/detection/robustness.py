@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 from datasets.data_module import DataModule
-from datasets.detection.corrupted import corrupted_loader
-from datasets.detection.corruptions import KINDS
+from datasets.detection.corruptions import KINDS, corrupted_loader
 from engine.compute import Compute
 from engine.task import ExtraTest, Metrics, Task
 from tasks.detection.conditions import Answers, Condition, conditions_of, detect_under, sensors_of

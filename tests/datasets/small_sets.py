@@ -1,6 +1,6 @@
 """What a small data set of two examples a list keeps of the whole one."""
 
-from datasets.classification.labelled_data import LabelledData
+from datasets.classification.examples import LabelledData
 
 
 def check_small(whole: LabelledData, small: LabelledData) -> None:

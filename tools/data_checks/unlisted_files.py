@@ -5,11 +5,12 @@ file whose name the rule for the other modality changes belongs to the modality 
 that cannot be read are not looked at.
 """
 
+import os
 from pathlib import Path, PurePosixPath
 
 from datasets.detection.annotations import is_file_name
 from datasets.detection.coco_json import read_coco
-from datasets.detection.pairing import is_folder, spelled, without_suffix
+from datasets.detection.pairing import spelled, without_suffix
 from datasets.detection.sources import ImageList, Source
 from datasets.images import SUFFIXES
 from tools.data_checks.records import Problem
@@ -44,7 +45,7 @@ def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
     claimed, closed = set(), set()
     for origin, one in source.lists.items():
         for modality, folder in one.folders.items():
-            if listed[origin] is None or not is_folder(folder):
+            if listed[origin] is None or not os.path.isdir(folder):
                 closed |= set(one.folders.values())
             renamed = {source.image_name(modality, _stem(name)) for name in listed[origin] or ()}
             claimed |= {_path(folder, name) for name in renamed if is_file_name(name)}
@@ -101,7 +102,7 @@ def _path(folder: Path, name: str) -> Path:
     """Return where `pairing.find_images` looks for a name: some sets name folders of the place where they were made."""
     wanted = PurePosixPath(name)
     below = folder / wanted.parent
-    return (below if is_folder(below) else folder) / wanted.name
+    return (below if os.path.isdir(below) else folder) / wanted.name
 
 
 def _name(path: Path, folder: Path) -> str:

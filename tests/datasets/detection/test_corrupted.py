@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from datasets.detection.corrupted import CorruptedImages
-from datasets.detection.corruptions import corrupt, severities
+from datasets.detection.corruptions import CorruptedImages, corrupt, severities
 from datasets.detection.dataset import DetectionDataset, load_images
 from datasets.detection.opening import open_data_set
 from datasets.detection.sources import CHANNELS

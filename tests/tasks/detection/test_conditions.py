@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from datasets.data_module import DataModule, LoaderOptions
-from datasets.detection.corrupted import corrupted_loader
-from datasets.detection.corruptions import KINDS, severities
+from datasets.detection.corruptions import KINDS, corrupted_loader, severities
 from datasets.detection.detection_data import ImageOptions
 from datasets.detection.opening import open_data
 from engine.compute import Compute
