@@ -171,9 +171,8 @@ class Queue:
         env = {k: v for k, v in inherited if k not in RANKS and not k.startswith("TORCHELASTIC_")}
         fds = (self.claims[job.name].fileno(), *self.hold)
         with open(self._log(job.name), "wb") as log:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, pass_fds=fds
-            )
+            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(argv, env=env, pass_fds=fds, **streams)
         self.running[job.name] = _Running(job, argv, process, time.perf_counter())
 
     def _finish_ended(self) -> dict[str, Done | JobFailed]:

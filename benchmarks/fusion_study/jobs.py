@@ -97,5 +97,5 @@ def _rating(study: Study, shared: Shared, options: Options) -> list[Job]:
     name = study.search_name(kendall.search)
     fixed = ("--genotypes", len(kendall.genotypes), "--epochs", kendall.brief_epochs, "--out", ratings_file(options))
     script = "benchmarks.fusion_study.rate_genotypes"
-    rate = job(RATE, script, (), (name,), lambda done: [searched_in(done, name), *fixed])
+    rate = job(RATE, (script,), (name,), lambda done: [searched_in(done, name), *fixed])
     return [search_job(name, shared, kendall.search), rate]

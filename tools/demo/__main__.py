@@ -19,7 +19,7 @@ from pathlib import Path
 
 from datasets.detection.opening import open_data_set
 from datasets.road_scenes import check_width, scenes_hash
-from tools.demo.jobs import cache_folder, demo_jobs, environment_for
+from tools.demo.jobs import cache_folder, data_folder, demo_jobs, environment_for
 from tools.demo.options import CORES, Options, parse
 from tools.demo.pictures import draw_pictures
 from tools.demo.summary import in_words, markdown_tables, summarize, text_tables
@@ -76,7 +76,7 @@ def run_demo(options: Options, resume: bool = False) -> dict:
         done = Queue(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say).run()
     finally:
         shutil.rmtree(cache_folder(options), ignore_errors=True)  # gigabytes that are of no further use
-    pairs = open_data_set(options.data or out / options.demo.data) if options.task == "flira" else None
+    pairs = open_data_set(data_folder(options)) if options.task == "flira" else None
     summary = summarize(options, done, pairs.info["test"].get("hash") if pairs else None)
     write_summary(options, summary, started)
     draw_pictures(options, pairs, summary, done)
@@ -106,9 +106,8 @@ def check_data(options: Options) -> None:
         if not data.is_dir():
             raise UserError(f"--data {options.data}: no such data folder")
         if out in (data, *data.parents):
-            raise UserError(
-                f"--data {options.data}: expected a folder outside of --out {options.out}, which is renamed"
-            )
+            outside = f"outside of --out {options.out}, which is renamed"
+            raise UserError(f"--data {options.data}: expected a folder {outside}")
     if "width" in options.sizes:
         check_width(options.sizes["width"])
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from commands.options import parser_of
@@ -18,15 +18,13 @@ Words = tuple[object, ...]  # arguments of a command
 
 @dataclass(frozen=True)
 class Shared:
-    """The arguments that commands of one kind share; the first is the data folder.
+    """The script and the first arguments of the commands of each kind.
 
     Args:
-        task: name of the task, the end of the names of its commands.
         pretrained: names of the jobs that every search and training waits for.
         learning: of pretraining; `searching`, `training` and `testing` likewise.
     """
 
-    task: str
     pretrained: tuple[str, ...]
     learning: Words
     searching: Words
@@ -36,18 +34,20 @@ class Shared:
 
 def shared_options(options: Options) -> Shared:
     """Return the arguments that the commands of one seed share."""
-    out = Path(options.out)
-    common = (options.data or out / options.demo.data, "--config", options.config)
-    learning = (*common, "--seed", options.seed, "--checkpointdir", out / "checkpoints")
+    common = (data_folder(options), "--config", options.config)
+    learning = (*common, "--seed", options.seed, "--checkpointdir", Path(options.out) / "checkpoints")
     search, found = (_cache(options, section) for section in ("search", "found"))
     return Shared(
-        task=options.task,
         pretrained=tuple(f"pretrain_{modality}" for modality in options.demo.single),
-        learning=learning,
-        searching=(*learning, *search),
-        training=(*learning, *found),
-        testing=(*common, *found),
+        learning=(f"main_pretrain_{options.task}.py", *learning),
+        searching=(f"main_darts_searchable_{options.task}.py", *learning, *search),
+        training=(f"main_darts_found_{options.task}.py", *learning, *found),
+        testing=(f"main_darts_found_{options.task}.py", *common, *found),
     )
+
+
+def data_folder(options: Options) -> Path:
+    return Path(options.data or Path(options.out) / options.demo.data)
 
 
 def methods_needed(options: Options) -> tuple[str, ...]:
@@ -68,19 +68,26 @@ def demo_jobs(options: Options) -> list[Job]:
     jobs = preparation(options, shared, ("early",) if "early" in methods else ())
     if {"searched", *WIDENED} & set(methods):
         jobs.append(search_job("search", shared))
+    sources = {"searched": ("--search_exp_dir",), "random": ("--random_genotype", options.seed)}
+    sources |= {method: ("--baseline", baseline, "--match_parameters") for method, baseline in WIDENED.items()}
     for method in sorted(methods, key=lambda m: (m != "searched", m in WIDENED or m in BOX_FUSIONS)):
         if method in BOX_FUSIONS:
             jobs.append(fuse_boxes_job(f"test_{method}", method, shared))
         else:
-            jobs += [_train(method, shared, options.seed), evaluate_job(method, shared)]
+            search = "search" if method == "searched" or method in WIDENED else ""
+            source = sources.get(method, ("--baseline", method))
+            jobs += [train_job(method, shared, source, search), evaluate_job(method, shared)]
     return jobs
 
 
 def preparation(options: Options, shared: Shared, more: tuple[str, ...] = ()) -> list[Job]:
     """Return the commands that generate the data, if none is given, and pretrain each modality, `more` included."""
-    jobs = [] if options.data else GENERATORS[options.task](options, Path(shared.learning[0]))
+    jobs = [] if options.data else GENERATORS[options.task](options)
     generated = tuple(job.name for job in jobs[-1:])
-    return jobs + [_pretrain(modality, shared, generated) for modality in (*options.demo.single, *more)]
+    for modality in (*options.demo.single, *more):
+        words = (*shared.learning, "--modality", modality, "--save", modality)
+        jobs.append(job(f"pretrain_{modality}", words, generated))
+    return jobs
 
 
 def cache_folder(options: Options) -> Path:
@@ -95,51 +102,33 @@ def _cache(options: Options, section: str) -> Words:
     return ("--cache_dir", cache_folder(options)) if config.get("cache_features", "off") != "off" else ()
 
 
-def job(name: str, script: str, fixed: Words, after: tuple[str, ...], more: Callable[[Finished], list] = lambda _: []):
-    """Return a job; `more` gives further arguments from what has finished."""
-    return Job(name, lambda done: command_line(script, *fixed, *more(done)), after)
+def job(name: str, fixed: Words, after: tuple[str, ...], more: Callable[[Finished], list] = lambda _: []) -> Job:
+    """Return a job of the script or module and the arguments `fixed`; `more` gives further ones from what is done."""
+    return Job(name, lambda done: command_line(*fixed, *more(done)), after)
 
 
-def _render_scenes(options: Options, folder: Path) -> list[Job]:
-    rendering = job("render", "datasets.road_scenes", (folder, *_size_options(options)), ())
-    return [replace(rendering, clears=folder)]
+def _render_scenes(options: Options) -> list[Job]:
+    words = (data_folder(options), *_size_options(options))
+    return [Job("render", lambda done: command_line("datasets.road_scenes", *words), clears=words[0])]
 
 
-def _make_films(options: Options, folder: Path) -> list[Job]:
+def _make_films(options: Options) -> list[Job]:
     raw = Path(options.out) / "raw"
-    files = (raw / "multimodal_imdb.hdf5", raw / "split.json", folder)
-    return [
-        job("make", "datasets.generated.mmimdb", (raw, *_size_options(options)), ()),
-        job("prepare", "datasets.prepare_mmimdb", files, ("make",)),
-    ]
+    files = (raw / "multimodal_imdb.hdf5", raw / "split.json", data_folder(options))
+    making = job("make", ("datasets.generated.mmimdb", raw, *_size_options(options)), ())
+    return [making, job("prepare", ("datasets.prepare_mmimdb", *files), ("make",))]
 
 
-GENERATORS: dict[str, Callable[[Options, Path], list[Job]]] = {"flira": _render_scenes, "mmimdb": _make_films}
+GENERATORS: dict[str, Callable[[Options], list[Job]]] = {"flira": _render_scenes, "mmimdb": _make_films}
 
 
 def _size_options(options: Options) -> Words:
     return ("--seed", options.seed, *(f"--{name}={size}" for name, size in options.sizes.items()))
 
 
-def _pretrain(modality: str, shared: Shared, generated: tuple[str, ...]) -> Job:
-    words = (*shared.learning, "--modality", modality, "--save", modality)
-    return job(f"pretrain_{modality}", f"main_pretrain_{shared.task}.py", words, generated)
-
-
 def search_job(name: str, shared: Shared, options: Words = ()) -> Job:
     """Return a search with further options; the job's name without "search_" is its --save."""
-    words = (*shared.searching, *options, "--save", name.removeprefix("search_"))
-    return job(name, f"main_darts_searchable_{shared.task}.py", words, shared.pretrained)
-
-
-def _train(method: str, shared: Shared, seed: int) -> Job:
-    if method == "searched":
-        return train_job(method, shared, ("--search_exp_dir",), search="search")
-    if method == "random":
-        return train_job(method, shared, ("--random_genotype", seed))
-    if method in WIDENED:
-        return train_job(method, shared, ("--baseline", WIDENED[method], "--match_parameters"), search="search")
-    return train_job(method, shared, ("--baseline", method))
+    return job(name, (*shared.searching, *options, "--save", name.removeprefix("search_")), shared.pretrained)
 
 
 def train_job(name: str, shared: Shared, source: Words, search: str = "") -> Job:
@@ -151,23 +140,17 @@ def train_job(name: str, shared: Shared, source: Words, search: str = "") -> Job
         source: the options that say what to train.
         search: name of the search's job; the folder of its run is put behind `source`.
     """
-
-    def more(done: Finished) -> list:
-        return [*source, *([searched_in(done, search)] if search else [])]
-
     after = (search,) if search else shared.pretrained
     after += ("pretrain_early",) if source == ("--baseline", "early") else ()
-    return job(f"train_{name}", _found(shared), (*shared.training, "--save", name), after, more)
+    words = (*shared.training, "--save", name)
+    return job(f"train_{name}", words, after, lambda done: [*source, *([searched_in(done, search)] if search else [])])
 
 
 def evaluate_job(name: str, shared: Shared, options: Words = (), job_name: str = "") -> Job:
     """Return the command that tests a trained method, with further options."""
-
-    def run(done: Finished) -> list:
-        return ["--eval_exp_dir", trained_in(done, name)]
-
+    job_name, after = job_name or f"test_{name}", (f"train_{name}",)
     words = (*shared.testing, "--save", name, *options)
-    return job(job_name or f"test_{name}", _found(shared), words, (f"train_{name}",), run)
+    return job(job_name, words, after, lambda done: ["--eval_exp_dir", trained_in(done, name)])
 
 
 def fuse_boxes_job(name: str, method: str, shared: Shared, options: Words = (), after: tuple[str, ...] = ()) -> Job:
@@ -178,11 +161,7 @@ def fuse_boxes_job(name: str, method: str, shared: Shared, options: Words = (), 
         return ["--box_fusion", BOX_FUSIONS[method], "--eval_exp_dir", thermal, "--partner_exp_dir", rgb]
 
     after = (*(f"train_{m}" for m in SINGLE), *after)
-    return job(name, _found(shared), (*shared.testing, *options, "--save", method), after, runs)
-
-
-def _found(shared: Shared) -> str:
-    return f"main_darts_found_{shared.task}.py"
+    return job(name, (*shared.testing, *options, "--save", method), after, runs)
 
 
 def searched_in(done: Finished, search: str = "search") -> str:
