@@ -22,11 +22,8 @@ PROTOCOLS = {
 F1_CLASS = "F1_class_"
 SIZES = {"AP75": "AP75", "AP_small": "small objects", "AP_medium": "medium", "AP_large": "large"}
 SIZES |= {"AR100": "AR, 100 boxes"}
-COUNTS = {
-    "parameters": "parameters that run",
-    "parameters_fusion": "parameters of the fusion",
-    "macs": "multiply-accumulates per pair",
-}
+COUNTS = {"parameters": "parameters that run", "parameters_fusion": "parameters of the fusion"}
+COUNTS |= {"macs": "multiply-accumulates per pair"}
 
 
 def what_was_run(run: Run) -> Section:
@@ -60,11 +57,7 @@ def what_was_run(run: Run) -> Section:
 def _options(run: Run) -> Facts:
     """Return all options, folded; those that differ from their default come first."""
     options, defaults = {name: value for name, value in run.args.items() if name != "data"}, run.defaults
-    changed = {
-        name: f"{value} (default {defaults[name]})"
-        for name, value in options.items()
-        if name in defaults and value != defaults[name]
-    }
+    changed = {n: f"{v} (default {defaults[n]})" for n, v in options.items() if v != defaults.get(n, v)}
     rest = {name: f"{value}" for name, value in options.items() if name not in changed}
     order = "those with another value than the default first" if defaults else "the run does not name their defaults"
     return Facts(changed | rest, f"All options; {order}")

@@ -32,21 +32,18 @@ def track_files(tracker: Tracker, folder: RunFolder, data: DataModule, part: str
 
     def collect() -> tuple[dict, list]:
         pictures = {}
-        if run.architecture:
-            paths = draw_architecture(run.architecture, folder.path / "genotype.png")
-            pictures["genotype"] = [(Image.open(path), run.architecture.id) for path in paths]
-        if (run.path / "detections.json").exists():
-            rows = gallery(run, part).rows
-            pictures[f"detections on {part}"] = [(_decoded(photos[-1].address), words) for words, photos in rows]
-        return pictures, [path for name in FILES if (path := run.path / name).exists()]
-
-    def collect_or_fail() -> tuple[dict, list]:
         try:
-            return collect()
+            if run.architecture:
+                paths = draw_architecture(run.architecture, folder.path / "genotype.png")
+                pictures["genotype"] = [(Image.open(path), run.architecture.id) for path in paths]
+            if (run.path / "detections.json").exists():
+                rows = gallery(run, part).rows
+                pictures[f"detections on {part}"] = [(_decoded(photos[-1].address), words) for words, photos in rows]
         except UserError as error:  # a UserError would end the run; a RuntimeError is only logged
             raise RuntimeError(str(error)) from error
+        return pictures, [path for name in FILES if (path := run.path / name).exists()]
 
-    tracker.log_files(run.path.name, run.kind, collect_or_fail)
+    tracker.log_files(run.path.name, run.kind, collect)
 
 
 def _decoded(address: str) -> Image.Image:

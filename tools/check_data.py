@@ -45,9 +45,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("Count what a data set holds, read every image, and list all faults; exit code 2 if there are any.")
     add_data_options(parser)
     add = parser.add_argument
-    add(
-        "--image_size", type=image_size, default=(768, 768), help="input of the anchor table, N or HxW, in pixels (768)"
-    )
+    text = "input of the anchor table, N or HxW, in pixels (768)"
+    add("--image_size", type=image_size, default=(768, 768), help=text)
     add("--anchor_scale", type=above_zero, default=4.0, help="side of the smallest anchor in strides (4)")
     add("--fusion_levels", type=positive, default=5, help="pyramid levels that have anchors, from P3 on (5)")
     add("--json", metavar="FILE", type=output_file(), help="write the same as JSON (none)")

@@ -8,8 +8,10 @@ import sys
 
 from datasets.detection.detection_data import DetectionData
 from datasets.detection.opening import open_data_set
+from datasets.detection.transforms import Normalization
+from datasets.images import Counts
 from tools.check_data import add_data_options, check_output
-from tools.data_checks.pixel_statistics import PixelStatistics, pixel_statistics
+from tools.data_checks.pixel_statistics import pixel_statistics
 from tools.data_checks.report import show
 from utils.args import Parser, command
 from utils.files import faults_named
@@ -25,7 +27,7 @@ def main(argv: list[str]) -> None:
     check_output(args.out, args)
     data = open_data_set(args.data, args.dataset)
     measured = pixel_statistics(data.records["train"], data.channels, data.thermal_counts, args.workers)
-    text = in_yaml(data, measured, f"python -m tools.dataset_stats {shlex.join(argv)}")
+    text = in_yaml(data, *measured, f"python -m tools.dataset_stats {shlex.join(argv)}")
     if args.out is None:
         show(text)
         return
@@ -34,14 +36,14 @@ def main(argv: list[str]) -> None:
     print(f"statistics: {args.out}")
 
 
-def in_yaml(data: DetectionData, measured: PixelStatistics, command_line: str) -> str:
+def in_yaml(data: DetectionData, normalization: Normalization, counts: Counts | None, command_line: str) -> str:
     """Return what was measured, with comments that say on what; `command_line` measures it again."""
     measured_on = f"{len(data.records['train']):,} training {data.unit}"
     lines = [f"# Measured on all pixels of the {measured_on}, in 0..1, by:", f"# {command_line}", "normalization:"]
-    for modality, (mean, std) in measured.normalization.items():
+    for modality, (mean, std) in normalization.items():
         lines.append(f"  {modality}: {{mean: [{_four(mean)}], std: [{_four(std)}]}}")
-    if measured.thermal_counts:
-        dark, bright = measured.thermal_counts
+    if counts:
+        dark, bright = counts
         lines.append(f"thermal_counts: [{dark:.10g}, {bright:.10g}]  # applied when thermal was measured: paste both")
     return "\n".join(lines)
 

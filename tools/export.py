@@ -15,12 +15,14 @@ import io
 import json
 import sys
 import warnings
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from datasets.detection.sources import CHANNELS
 from models.detection.export import ExportedDetector, RawDetector, WithLogits
 from tasks.detection.flira import FLIRA
 from tasks.detection.predictor import Predictor
@@ -81,11 +83,11 @@ def export_onnx(predictor: Predictor, path: Path, raw: bool) -> None:
     model = copy.deepcopy(predictor.model).to(memory_format=torch.contiguous_format)
     network = RawDetector(model) if raw else WithLogits(ExportedDetector(model, predictor.options.image_size))
     program = to_onnx(network.eval(), predictor, raw)
-    told = compare(content_of(program), network, predictor, raw)
+    differences = compare(content_of(program), network, predictor, raw)
     if not raw:
         del program.model.graph.outputs[len(OUTPUTS) :]  # what was there for the check alone
     content = content_of(program)
-    print(f"agrees with PyTorch at {' and '.join(map(str, BATCHES))} pairs: {told}")
+    print(f"agrees with PyTorch at {' and '.join(map(str, BATCHES))} pairs: {differences}")
     replace_file(path, lambda file: file.write(content))
     print(f"onnx: {path} ({size_of(path)})")
 
@@ -93,7 +95,7 @@ def export_onnx(predictor: Predictor, path: Path, raw: bool) -> None:
 def to_onnx(network: nn.Module, predictor: Predictor, raw: bool) -> torch.onnx.ONNXProgram:
     """Return the network as ONNX."""
     batch = torch.export.Dim("batch", min=1, max=4096)
-    inputs = make_inputs(network, predictor, 2, raw)
+    inputs = make_inputs(predictor, 2, raw)
     images = tuple({0: batch} for _ in network.names)
     shapes = (images,) if raw else ({0: batch}, images)
     names = RAW_OUTPUTS if raw else OUTPUTS + RAW_OUTPUTS
@@ -126,15 +128,17 @@ def facts_of(predictor: Predictor, raw: bool) -> dict[str, object]:
     }
 
 
-def make_inputs(network: nn.Module, predictor: Predictor, count: int, raw: bool, seed: int = 0) -> dict[str, Tensor]:
-    """Return noise as the inputs of `count` pairs, by name."""
-    draws, (height, width) = torch.Generator().manual_seed(seed), predictor.options.image_size
-    channels = {name: 3 if name == "rgb" else 1 for name in network.names}
-    images = {
-        name: torch.randint(0, 256, (count, number, height, width), generator=draws, dtype=torch.uint8)
-        for name, number in channels.items()
-    }
-    return images if raw else {"extent": torch.tensor([[height, width - 3.0]] * count)} | images
+def noise(sensors: Iterable[str], size: tuple[int, int], count: int, seed: int = 0) -> dict[str, Tensor]:
+    """Return noise as the letterboxed pictures of `count` pairs, uint8 (count, 3 or 1, H, W), by sensor."""
+    draws, shapes = torch.Generator().manual_seed(seed), {s: (count, CHANNELS[s], *size) for s in sensors}
+    return {s: torch.randint(0, 256, shape, generator=draws, dtype=torch.uint8) for s, shape in shapes.items()}
+
+
+def make_inputs(predictor: Predictor, count: int, raw: bool, seed: int = 0) -> dict[str, Tensor]:
+    """Return the inputs of `count` pairs, by name: noise and how much of the letterbox it fills."""
+    height, width = predictor.options.image_size
+    extent = {} if raw else {"extent": torch.tensor([[height, width - 3.0]] * count)}
+    return extent | noise(predictor.sensors, (height, width), count, seed)
 
 
 @torch.no_grad()
@@ -149,7 +153,7 @@ def compare(content: bytes, network: nn.Module, predictor: Predictor, raw: bool)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     found: dict[str, float] = {}
     for count in BATCHES:
-        inputs = make_inputs(network, predictor, count, raw, count)
+        inputs = make_inputs(predictor, count, raw, count)
         theirs = [torch.from_numpy(o) for o in session.run(None, {n: t.numpy() for n, t in inputs.items()})]
         for name, value in differing(network(*inputs.values()), theirs).items():
             found[name] = max(found.get(name, 0.0), value)

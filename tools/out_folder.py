@@ -35,7 +35,8 @@ def prepare(out: Path, stamp: dict, resume: bool, needed: tuple[str, ...] = ()) 
     check(out)
     code = stamp.get("commit", "")
     named = not code.endswith("+") and code != "unknown"
-    resume = resume and named and _same(out, stamp) and all((out / name).exists() for name in needed)
+    resume = resume and named and all((out / name).exists() for name in (STAMP, *needed))
+    resume = resume and read_json(out / STAMP) == stamp
     try:
         if not resume:
             _move_aside(out)
@@ -91,10 +92,6 @@ def check(out: Path) -> None:
         return
     if not out.is_dir() or (any(out.iterdir()) and not (out / STAMP).exists()):
         raise UserError(f"--out {out}: expected a new folder or one of an earlier run ({STAMP}), found other files")
-
-
-def _same(out: Path, stamp: dict) -> bool:
-    return (out / STAMP).exists() and read_json(out / STAMP) == stamp
 
 
 def _move_aside(out: Path) -> None:

@@ -58,11 +58,10 @@ def main(argv: list[str]) -> None:
     if kind == "video":
         found = predict_video(predictor, paths, args, out / "video.mp4")
     else:
-        files = {"file": one_pair, "folder": pairs_in}[kind](paths)
+        one_pair = {OF_SENSOR.sub("", [*paths.values()][-1].stem): paths}
+        files = pairs_in(paths) if kind == "folder" else one_pair
         items = tqdm(read_all(predictor, files, faults), "pairs", len(files), leave=False, disable=None)
-        found = predict(
-            predictor, items, args, lambda name, shown: write_jpeg(shown, str(out / f"{name}.jpg"), QUALITY)
-        )
+        found = predict(predictor, items, args, lambda name, image: write_jpeg(image, f"{out / name}.jpg", QUALITY))
     path = out / "detections.json"
     write_json(path, found)
     print(f"{len(found['images'])} pairs, {len(found['annotations'])} objects of a score of at least {args.score:g}")
@@ -120,10 +119,6 @@ def say_what_is_missing(predictor: Predictor, paths: Paths) -> None:
             print(f"--{sensor}: not looked at: the network ({predictor.method}) reads {predictor.sensors[0]} alone")
 
 
-def one_pair(paths: Paths) -> dict[str, Paths]:
-    return {OF_SENSOR.sub("", next(reversed(paths.values())).stem): paths}
-
-
 def pairs_in(paths: Paths) -> dict[str, Paths]:
     """Return the pictures of folders by the name of their pair; what has no partner is said.
 
@@ -137,11 +132,9 @@ def pairs_in(paths: Paths) -> dict[str, Paths]:
             raise UserError(f"--{sensor} {folder}: expected pictures ({', '.join(SUFFIXES)}), found none")
         for path in (Path(file) for files in images.values() for file in files):
             name = OF_SENSOR.sub("", str(without_suffix(path.name)))
-            if sensor in (pair := pairs.setdefault(name, {})):
-                raise UserError(
-                    f"--{sensor} {folder}: expected one picture of {name}, found {pair[sensor].name} as well"
-                )
-            pair[sensor] = path
+            other = pairs.setdefault(name, {}).setdefault(sensor, path).name
+            if other != path.name:
+                raise UserError(f"--{sensor} {folder}: expected one picture of {name}, found {other} as well")
     for sensor in paths:
         lacking = sorted(name for name, pair in pairs.items() if sensor not in pair)
         if lacking:
@@ -172,13 +165,11 @@ def predict_video(predictor: Predictor, paths: Paths, args: argparse.Namespace, 
 def frames(predictor: Predictor, videos: dict[str, Video]) -> Iterator[Named]:
     """Give the pairs of frames, named by number; of one video, pairs without the other sensor."""
     if len(videos) == 2:
-        shown = ((rgb, thermal) for thermal, rgb in side_by_side(videos["thermal"], videos["rgb"]))
-    elif "rgb" in videos:
-        shown = ((frame, None) for _, frame in videos["rgb"])
+        shown = ({"thermal": one, "rgb": other} for one, other in side_by_side(videos["thermal"], videos["rgb"]))
     else:
-        shown = ((None, frame) for _, frame in videos["thermal"])
+        shown = ({sensor: frame} for sensor, video in videos.items() for _, frame in video)
     for number, pictures in enumerate(shown):
-        yield f"{number:06d}", predictor.pair(*pictures)
+        yield f"{number:06d}", predictor.pair(pictures.get("rgb"), pictures.get("thermal"))
 
 
 def predict(
@@ -191,11 +182,10 @@ def predict(
         for (name, pair), found in zip(batch, predictor.detect([pair for _, pair in batch], args.score), strict=True):
             height, width = pair.size
             images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
-            annotations += [
-                as_coco(one, len(images), len(annotations) + n, categories) for n, one in enumerate(found, 1)
-            ]
+            annotations += [as_coco(one, len(images), categories) for one in found]
             keep(name, draw_pair(pair, found, predictor.classes))
     named = [{"id": number, "name": name} for name, number in categories.items()]
+    annotations = [{"id": number} | annotation for number, annotation in enumerate(annotations, 1)]
     return {"images": images, "annotations": annotations, "categories": named}
 
 
@@ -227,11 +217,11 @@ def _draw_boxes(image: Tensor, found: list[dict[str, Any]], classes: list[str]) 
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def as_coco(found: dict[str, Any], image: int, number: int, categories: dict[str, int]) -> dict[str, Any]:
-    """Return an object as a COCO annotation with its score, rounded as of a test; bbox is x, y, width, height in px."""
+def as_coco(found: dict[str, Any], image: int, categories: dict[str, int]) -> dict[str, Any]:
+    """Return an object as a COCO annotation without id, with its score, rounded as of a test; bbox is xywh in px."""
     x1, y1, x2, y2 = found["box_xyxy"]
     bbox, score = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)], round(found["score"], 6)
-    facts = {"id": number, "image_id": image, "category_id": categories[found["class"]], "score": score}
+    facts = {"image_id": image, "category_id": categories[found["class"]], "score": score}
     return facts | {"bbox": bbox, "area": round(bbox[2] * bbox[3], 3), "iscrowd": 0}
 
 

@@ -26,6 +26,7 @@ from tasks.detection.build import assemble, make_head, make_streams, needed_moda
 from tasks.detection.flira import FLIRA as detection
 from tasks.detection.predictor import Predictor
 from tools.demo.summary import markdown
+from tools.export import noise
 from utils.args import Parser, command
 from utils.option_types import output_file, positive
 from utils.run_folder import write_json
@@ -55,38 +56,22 @@ def main(argv: list[str]) -> None:
 
 def profile(predictor: Predictor, batchsize: int, rounds: int) -> list[dict[str, object]]:
     """Return a row per part and network: name, parameters, macs (per pair), median_ms and p95_ms (per batch)."""
-    batch = noise(predictor, batchsize)
+    # What costs time does not depend on what the pictures show, except for sorting out boxes.
+    size, scales = predictor.options.image_size, torch.ones(batchsize)
+    batch = {"image_size": size, "scales": scales, "original_sizes": torch.tensor([size] * batchsize)}
+    batch = move(batch | {"images": noise(predictor.fill, size, batchsize)}, predictor.compute.device)
     works = parts_of(predictor.model, batch)
     works[WHOLE] = predictor.model, lambda: detection.predict(predictor.model, batch)
     for name in others_on(predictor.fill):
         model = other(name, predictor)
         works[name] = model, lambda model=model: detection.predict(model, batch)
-    counted = {name: macs(work, ()) / batchsize for name, (_, work) in works.items()}
     times = measure({name: work for name, (_, work) in works.items()}, rounds, predictor.compute.device)
-    return [
-        {
-            "name": name,
-            "parameters": count_parameters(module) if module else 0,
-            "macs": round(counted[name]),
-            "median_ms": round(float(np.median(times[name])), 3),
-            "p95_ms": round(float(np.percentile(times[name], 95)), 3),
-        }
-        for name, (module, _) in works.items()
-    ]
-
-
-def noise(predictor: Predictor, batchsize: int) -> dict:
-    """Return a batch of noise: what costs time does not depend on what the pictures show, but for sorting out boxes."""
-    height, width = predictor.options.image_size
-    draws = torch.Generator().manual_seed(0)
-    shapes = {"rgb": 3, "thermal": 1}
-    images = {
-        name: torch.randint(0, 256, (batchsize, channels, height, width), generator=draws, dtype=torch.uint8)
-        for name, channels in shapes.items()
-    }
-    sizes = torch.tensor([[height, width]] * batchsize)
-    batch = {"images": images, "image_size": (height, width), "scales": torch.ones(batchsize), "original_sizes": sizes}
-    return move(batch, predictor.compute.device)
+    rows = []
+    for name, (module, work) in works.items():
+        median, p95 = np.percentile(times[name], (50, 95)).round(3).tolist()
+        sizes = {"parameters": count_parameters(module) if module else 0, "macs": round(macs(work, ()) / batchsize)}
+        rows.append({"name": name} | sizes | {"median_ms": median, "p95_ms": p95})
+    return rows
 
 
 def parts_of(model: FusionDetector, batch: dict) -> dict[str, tuple[nn.Module | None, Work]]:

@@ -3,7 +3,6 @@
 Grey images of 16 bits are measured as the network reads them: mapped to eight bits between the data set's two counts.
 """
 
-from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -18,20 +17,9 @@ LEVELS, COUNTS = 256, 65536  # values of 8 and 16 bits
 Histograms = dict[str, np.ndarray]  # by modality, how often each value is in each channel: (channels, values)
 
 
-@dataclass(frozen=True)
-class PixelStatistics:
-    """`normalization`: (mean of 3, deviation of 3) in 0..1 by modality.
-
-    `thermal_counts`: 16-bit values that become black and white, None for grey images of 8 bits.
-    """
-
-    normalization: Normalization
-    thermal_counts: Counts | None
-
-
 def pixel_statistics(
     records: list[DetectionRecord], channels: dict[str, int], counts: Counts | None, workers: int
-) -> PixelStatistics:
+) -> tuple[Normalization, Counts | None]:
     """Read all records and measure them.
 
     Args:
@@ -39,6 +27,9 @@ def pixel_statistics(
         channels: of the images of each modality.
         counts: the data set's `thermal_counts`; None: measured where grey images have 16 bits.
         workers: threads.
+    Returns:
+        (mean of 3, deviation of 3) in 0..1 by modality, and the 16-bit values that become black and white, None for
+        grey images of 8 bits.
     Raises:
         UserError: a file cannot be decoded, or grey images have 8 and 16 bits.
     """
@@ -52,7 +43,7 @@ def pixel_statistics(
     for modality, values in histograms.items():
         mean, std = zip(*(_mean_and_std(row) for row in np.broadcast_to(values, (COLOUR, LEVELS))))
         normalization[modality] = mean, std
-    return PixelStatistics(normalization, measured)
+    return normalization, measured
 
 
 def _add_up(records: list[DetectionRecord], channels: dict[str, int], workers: int) -> Histograms:

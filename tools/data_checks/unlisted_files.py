@@ -73,7 +73,8 @@ def _sort(source: Source, folders: Folders, key: str, claimed: set[Path], halves
         return
     other = next(m for m in source.channels if m != key)
     mine, theirs = (_images(folders[m], claimed) for m in (key, other))
-    partner = {path: _path(folders[other], source.image_name(other, _name(path, folders[key]))) for path in mine}
+    names = {path: source.image_name(other, path.relative_to(folders[key]).as_posix()) for path in mine}
+    partner = {path: _path(folders[other], name) for path, name in names.items()}
     if folders[key] == folders[other]:
         partner = {path: wanted for path, wanted in partner.items() if wanted != path}
         theirs = {path: file for path, file in theirs.items() if path not in partner}
@@ -103,10 +104,6 @@ def _path(folder: Path, name: str) -> Path:
     wanted = PurePosixPath(name)
     below = folder / wanted.parent
     return (below if os.path.isdir(below) else folder) / wanted.name
-
-
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
 
 
 def _stem(name: str) -> str:
