@@ -57,8 +57,7 @@ def check(options: Options) -> None:
 
 def compare(runs: list[Path], options: Options, kind: str) -> None:
     """Print mean and spread of the best score on val over the seeds; write the page that compares the runs."""
-    from report.comparison import write_comparison  # with matplotlib, which takes its time to import
-    from report.methods import mean_deviation
+    from report.comparison import mean_deviation, write_comparison  # with matplotlib, which takes its time to import
     from report.run import Run
 
     assert all((run / FINISHED).exists() for run in runs), "a run ended without its last line"

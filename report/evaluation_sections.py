@@ -8,9 +8,10 @@ from report.gallery import gallery
 from report.page import Block, Section, Table, Words
 from report.plots import MIN_SCORE, NUM_PAIRS
 from report.robustness_plot import draw
-from report.run import Run
+from report.run import NUMBER, Run
 from utils.coco_eval import precision_by_recall
 from utils.errors import UserError, short
+from utils.untrusted import check_field
 
 SCENE = "AP_scene_"
 
@@ -94,16 +95,15 @@ def detections(run: Run) -> list[Section]:
 
 def check_detections(run: Run, category_ids: list[int]) -> None:
     """Check that each entry of detections.json is a detection of one of the data's classes."""
-    fits = {
-        "image_id": lambda value: isinstance(value, str | int),
-        "category_id": lambda value: type(value) is int and value in category_ids,
-        "bbox": lambda value: isinstance(value, list) and len(value) == 4 and None not in map(number, value),
-        "score": lambda value: number(value) is not None,
+    fields = {
+        "image_id": (lambda value: isinstance(value, str | int), "text or a whole number"),
+        "category_id": (lambda value: type(value) is int and value in category_ids, "a category_id of the data"),
+        "bbox": (lambda box: isinstance(box, list) and len(box) == 4 and None not in map(number, box), "four numbers"),
+        "score": NUMBER,
     }
     for place, entry in enumerate(run.detections):
-        if not all(fit(entry.get(name)) for name, fit in fits.items()):
-            expected = "expected bbox, score and a category_id of the data"
-            raise UserError(f"{run.path / 'detections.json'}: entry {place}: {expected}, found {short(entry)}")
+        for name, check in fields.items():
+            check_field(entry, name, check, f"{run.path / 'detections.json'}: entry {place}")
 
 
 def check_score(run: Run, name: str, areas: dict[str, float]) -> None:

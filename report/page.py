@@ -3,9 +3,10 @@
 A page is a single file without scripts or external links, so it can be mailed, printed and read offline.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
@@ -14,31 +15,20 @@ from utils.errors import printable
 from utils.files import replace_file
 
 
-class Block:
-    """Something that a section shows. `kind` is its case in page.html."""
-
-    @property
-    def kind(self) -> str:
-        return type(self).__name__.lower()
-
-
-@dataclass(frozen=True)
-class Words(Block):
+class Words(NamedTuple):
     """A paragraph."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Facts(Block):
+class Facts(NamedTuple):
     """Names with values. With `folded`, they are hidden under this title until the reader opens it."""
 
     pairs: dict[str, str]
     folded: str = ""
 
 
-@dataclass(frozen=True)
-class Table(Block):
+class Table(NamedTuple):
     """A head and rows of texts; the first column names the row. `worded`: the other columns hold text, not numbers."""
 
     head: list[str]
@@ -47,8 +37,7 @@ class Table(Block):
     worded: bool = False
 
 
-@dataclass(frozen=True)
-class Picture(Block):
+class Picture(NamedTuple):
     """A chart as the source of an SVG, text alternative included."""
 
     svg: Markup
@@ -56,15 +45,13 @@ class Picture(Block):
     caption: str = ""
 
 
-@dataclass(frozen=True)
-class Pictures(Block):
+class Pictures(NamedTuple):
     """Charts side by side where the screen is wide enough."""
 
     pictures: list[Picture]
 
 
-@dataclass(frozen=True)
-class Photo:
+class Photo(NamedTuple):
     """An image as a data URL, its text alternative and the title below it."""
 
     address: Markup
@@ -72,22 +59,22 @@ class Photo:
     title: str
 
 
-@dataclass(frozen=True)
-class Gallery(Block):
+class Gallery(NamedTuple):
     """Rows of images, each row below a line of text."""
 
     rows: list[tuple[str, list[Photo]]]
-    legend: list[tuple[str, str, str]] = field(default_factory=list)  # CSS class of page.html, colour or "", text
+    legend: Sequence[tuple[str, str, str]] = ()  # CSS class of page.html, colour or "", text
 
 
-@dataclass(frozen=True)
-class Section:
+Block = Words | Facts | Table | Picture | Pictures | Gallery  # each has a case in page.html
+
+
+class Section(NamedTuple):
     title: str
     blocks: list[Block]
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Headline numbers and sections. Sections without blocks are not shown."""
 
     title: str

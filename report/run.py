@@ -139,10 +139,8 @@ class Run:
             return self
         folder = Path(str(self.results.get("eval_exp_dir", "")))
         # A relative path is relative to the folder of runs/.
-        for path in (self.path.resolve().parents[1] / folder, folder):
-            if os.path.exists(path / "args.json"):  # False for names that no file can have
-                return Run(path)
-        return None
+        paths = (self.path.resolve().parents[1] / folder, folder)
+        return next((Run(path) for path in paths if os.path.exists(path / "args.json")), None)
 
     @cached_property
     def fused(self) -> bool:

@@ -5,8 +5,8 @@ from pathlib import Path
 from datasets.data_module import DataModule
 from report import evaluation_sections, search_sections
 from report import sections as s
+from report.comparison import columns_of, other_methods
 from report.formatting import NONE, counted, duration, points
-from report.methods import columns_of, other_methods
 from report.page import Page, Section, write_page
 from report.run import Run
 

@@ -68,19 +68,15 @@ def shared(out: Path, stamp: dict, scratch: Path) -> Iterator[int]:
         if lock_alone(file):
             prepare(out, stamp, True)
         fcntl.flock(file, fcntl.LOCK_SH)  # waits for a process that prepares OUT or removes its scratch
-        _check_same(out, stamp)
+        current = read_json(out / STAMP)
+        if other := sorted(name for name in {*current, *stamp} if current.get(name) != stamp.get(name)):
+            raise UserError(f"{out}: expected nobody at work in it with another {', '.join(other)}, found one who is")
         try:
             yield file.fileno()
         finally:
             if lock_alone(file):
                 shutil.rmtree(scratch, ignore_errors=True)
             release(file)
-
-
-def _check_same(out: Path, stamp: dict) -> None:
-    current = read_json(out / STAMP)
-    if other := sorted(name for name in {*current, *stamp} if current.get(name) != stamp.get(name)):
-        raise UserError(f"{out}: expected nobody at work in it with another {', '.join(other)}, found one who is")
 
 
 def check(out: Path) -> None:

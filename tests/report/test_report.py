@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from main_darts_found_flira import main as found
-from report.comparison import write_comparison
+from report.comparison import by_method, write_comparison
 from report.formatting import points
-from report.methods import by_method
 from report.page import Page, Section, Table, write_page
 from report.run import Run
 from report.run_page import headline

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from itertools import groupby
 from typing import Any
 
 from tools.data_checks.box_statistics import AREAS, PERCENTILES
@@ -67,8 +66,8 @@ def _classes(one: dict[str, Any]) -> str:
 def _images(one: dict[str, Any]) -> str:
     """Give the most frequent sizes and the depth of the thermal files."""
     sizes = [f"{size} ({number:,})" for size, number in list(one["sizes"].items())[:SHOWN_SIZES]]
-    if more := len(one["sizes"]) - SHOWN_SIZES:
-        sizes += [f"{more} other sizes"] if more > 0 else []
+    if (more := len(one["sizes"]) - SHOWN_SIZES) > 0:
+        sizes.append(f"{more} other sizes")
     bits = " and ".join(map(str, one["thermal_bits"]))
     return f"{', '.join(sizes) or 'none'}{f'; thermal of {bits} bits' if bits else ''}"
 
@@ -88,13 +87,13 @@ def _anchors(anchors: dict[str, Any]) -> str:
         return "anchors: no training boxes"
     height, width = anchors["image_size"]
     about = f"anchors at {width}x{height}, {anchors['levels']} levels: share of the {anchors['boxes']:,} training boxes"
-    table = [["anchor_scale", *anchors["shares"]], ["share %", *(f"{100 * s:.1f}" for s in anchors["shares"].values())]]
-    given, better = f"{anchors['anchor_scale']:g}", anchors["better"]
-    share = f"{100 * anchors['shares'][given]:.1f} %"
-    words = f"--anchor_scale {given} has {share}; none of these is better by a point"
-    if better is not None:
-        best = f"{100 * anchors['shares'][f'{better:g}']:.1f} %"
-        words = f"--anchor_scale {given} has {share}; better: --anchor_scale {better:g} with {best}"
+    shares = {scale: f"{100 * share:.1f}" for scale, share in anchors["shares"].items()}
+    table = [["anchor_scale", *shares], ["share %", *shares.values()]]
+    given, better = f"{anchors['anchor_scale']:g}", "none of these is better by a point"
+    if anchors["better"] is not None:
+        scale = f"{anchors['better']:g}"
+        better = f"better: --anchor_scale {scale} with {shares[scale]} %"
+    words = f"--anchor_scale {given} has {shares[given]} %; {better}"
     return "\n".join([f"{about} with an anchor of IoU 0.5", aligned(table), words])
 
 
@@ -110,9 +109,10 @@ def _misregistration(shift: dict[str, Any]) -> str:
 
 def _problems(problems: list[dict[str, str]]) -> str:
     """List the problems under their kinds, which come in the order of their first."""
-    kinds = list(dict.fromkeys(problem["kind"] for problem in problems))
+    messages: dict[str, list[str]] = {}
+    for problem in problems:
+        messages.setdefault(problem["kind"], []).append(problem["message"])
     lines = [f"problems: {len(problems)}"]
-    for kind, mine in groupby(sorted(problems, key=lambda p: kinds.index(p["kind"])), key=lambda p: p["kind"]):
-        mine = list(mine)
-        lines += [f"  {kind}: {len(mine)}", *(f"    {problem['message']}" for problem in mine)]
+    for kind, of_kind in messages.items():
+        lines += [f"  {kind}: {len(of_kind)}", *(f"    {message}" for message in of_kind)]
     return "\n".join(lines)

@@ -10,9 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from datasets.detection.annotations import is_file_name
 from datasets.detection.coco_json import read_coco
-from datasets.detection.pairing import spelled, without_suffix
+from datasets.detection.pairing import images_in, spelled, without_suffix
 from datasets.detection.sources import ImageList, Source
-from datasets.images import SUFFIXES
 from tools.data_checks.records import Problem
 from utils.errors import UserError
 
@@ -39,7 +38,8 @@ def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
         modality has the annotated names, partners are not known, and both are empty.
     """
     listed = {origin: named_images(one) for origin, one in source.lists.items()}
-    key = _bearer(source, {name for names in listed.values() for name in names or ()})
+    names = {_stem(name) for names in listed.values() for name in names or ()}
+    key = next((m for m in source.modalities if all(source.image_name(m, name) == name for name in names)), None)
     if key is None:
         return [], []
     claimed, closed = set(), set()
@@ -54,12 +54,6 @@ def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
         if not closed & set(folders.values()):
             _sort(source, folders, key, claimed, halves, whole)
     return [halves[path] for path in sorted(halves)], sorted(whole.values())
-
-
-def _bearer(source: Source, names: set[str]) -> str | None:
-    """Return the modality whose files have the annotated names."""
-    same = (m for m in source.modalities if all(source.image_name(m, _stem(name)) == _stem(name) for name in names))
-    return next(same, None)
 
 
 def _sort(source: Source, folders: Folders, key: str, claimed: set[Path], halves: dict, whole: dict) -> None:
@@ -94,8 +88,7 @@ def _half(source: Source, file: Path, modality: str, partner: str | None, folder
 def _images(folder: Path, claimed: set[Path]) -> dict[Path, Path]:
     """Give {path without suffix: path} of the images not `claimed` in a folder, and in those below that lists name."""
     below = {path.parent for path in claimed if folder in path.parents} | {folder}
-    files = sorted(file for place in below for file in place.iterdir() if file.suffix.lower() in SUFFIXES)
-    files = [file for file in files if not file.name.startswith(".")]  # what macOS leaves beside files
+    files = sorted(Path(file) for place in below for files in images_in(place).values() for file in files)
     return {path: file for file in files if (path := file.with_suffix("")) not in claimed}
 
 
