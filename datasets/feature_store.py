@@ -155,19 +155,15 @@ class DiskStore(Store):
         with contextlib.ExitStack() as held:
             ranks.broadcast_from_first(lambda: self._hold(held, log))
             self.number = ranks.number
-            self._hold_own(held)
+            with self._faults_named():  # this rank's index, which may outlive the one that holds the folder by a moment
+                index = held.enter_context(open(self.files(self.number)[1], "ab"))
+                fcntl.flock(index, fcntl.LOCK_EX)
+            held.callback(fcntl.flock, index, fcntl.LOCK_UN)  # also where a loader process has inherited it
             self.open()
             ranks.barrier()  # none adds before all have seen the same
             yield
             ranks.barrier()
         self.open()
-
-    def _hold_own(self, held: contextlib.ExitStack) -> None:
-        """Hold the index of this rank, which may outlive the one that holds the folder by a moment."""
-        with self._faults_named():
-            index = held.enter_context(open(self.files(self.number)[1], "ab"))  # noqa: SIM115
-            fcntl.flock(index, fcntl.LOCK_EX)
-        held.callback(fcntl.flock, index, fcntl.LOCK_UN)  # also where a loader process has inherited it
 
     def _hold(self, held: contextlib.ExitStack, log: Callable[[str], None]) -> None:
         """Wait for the folder, and cut off what an interrupted writer left half done."""
@@ -224,12 +220,9 @@ class DiskStore(Store):
                 ) from None
         self.note(list(records))
 
-    def __getstate__(self) -> dict:
-        return {"shapes": self.shapes, "dtype": self.dtype, "folder": self.folder}
-
-    def __setstate__(self, state: dict) -> None:
+    def __reduce__(self) -> tuple:
         """Open the files anew in a spawned process."""
-        self.__init__(**state)
+        return DiskStore, (self.shapes, self.dtype, self.folder)
 
 
 AnyStore = MemoryStore | DiskStore

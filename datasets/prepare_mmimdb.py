@@ -10,8 +10,8 @@ Shapes: N films, K genres.
 
 import contextlib
 import json
-import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,18 +127,17 @@ def _write_film(folder: Path, name: str, number: int, film: dict[str, np.ndarray
 @contextlib.contextmanager
 def _whole(out: Path) -> Iterator[Path]:
     """Yield a temporary folder, which is renamed to OUT at the end and removed after an error."""
-    folder = out.resolve().with_name(f"{out.resolve().name}.tmp")
-    with faults_named(folder):
-        folder.mkdir(parents=True)
-    try:
-        for name in LISTS:
-            (folder / name).mkdir()
+    parent = out.resolve().parent
+    with faults_named(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=parent)
+    with temporary as name:
+        folder = Path(name) / "out"
+        for listed in LISTS:
+            (folder / listed).mkdir(parents=True)
         yield folder
         with faults_named(out):
             folder.replace(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -16,19 +16,16 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     Args:
         samples: as from `DetectionDataset`, `CachedDataset` or `CorruptedImages`.
     Returns:
-        As of `collate_targets`, with "image_size" (H, W) and "images": {modality: uint8 (B, channels, H, W)}, or in
+        As of `collate_targets`, with "images": {modality: uint8 (B, channels, H, W)}, or in
         their place "features" as of `join_features`, or "versions" with images by severity.
     """
     batch = collate_targets(samples)
     if "features" in samples[0]:
-        features = join_features(samples)
-        return batch | {"features": features, "image_size": features["image_size"]}
+        return batch | {"features": join_features(samples)}
     if "versions" in samples[0]:
         severities = samples[0]["versions"]
-        versions = {number: _join([sample["versions"][number] for sample in samples]) for number in severities}
-        return batch | {"versions": versions, "image_size": _size(versions[0])}
-    images = _join([sample["images"] for sample in samples])
-    return batch | {"images": images, "image_size": _size(images)}
+        return batch | {"versions": {n: _join([sample["versions"][n] for sample in samples]) for n in severities}}
+    return batch | {"images": _join([sample["images"] for sample in samples])}
 
 
 def collate_targets(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -38,7 +35,8 @@ def collate_targets(samples: list[dict[str, Any]]) -> dict[str, Any]:
         samples: as from `DetectionDataset`; "images" is not read.
     Returns:
         "boxes_xyxy": float32 (B, M, 4) and "labels": int64 (B, M), filled up with zero boxes of label -1;
-        "image_ids", "file_names": lists, "scales": float32 (B,), "original_sizes": int64 (B, 2) as (height, width).
+        "image_ids", "file_names": lists, "scales": float32 (B,), "original_sizes": int64 (B, 2) as (height, width),
+        "image_size" (H, W).
     """
     most = max(1, *(len(sample["labels"]) for sample in samples))
     boxes_xyxy, labels = torch.zeros(len(samples), most, 4), torch.full((len(samples), most), -1)
@@ -52,6 +50,7 @@ def collate_targets(samples: list[dict[str, Any]]) -> dict[str, Any]:
         "file_names": [sample["file_name"] for sample in samples],
         "scales": torch.tensor([sample["scale"] for sample in samples], dtype=torch.float32),
         "original_sizes": torch.tensor([sample["original_size"] for sample in samples], dtype=torch.int64),
+        "image_size": samples[0]["image_size"],
     }
 
 
@@ -83,8 +82,3 @@ def _join(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         modality: torch.stack([images[modality].permute(1, 2, 0) for images in samples]).permute(0, 3, 1, 2)
         for modality in samples[0]
     }
-
-
-def _size(images: dict[str, Tensor]) -> tuple[int, int]:
-    height, width = next(iter(images.values())).shape[-2:]
-    return height, width

@@ -177,9 +177,9 @@ class CorruptedImages(Dataset):
         """Return a sample with "versions": by severity (0: clean), the images by modality, uint8 (channels, H, W)."""
         record, clean = self.records[key[0]], self.dataset.images(key)
         versions = {severity: self._corrupted(clean, record, severity) for severity in self.severities}
-        boxes_xyxy, labels = torch.tensor(record.boxes_xyxy), torch.tensor(record.labels)
+        placement = self.dataset.transform.draw((record.height, record.width))
         placed = {
-            severity: self.dataset.transform(images, boxes_xyxy, labels)["images"]
+            severity: self.dataset.transform.place(images, placement)
             for severity, images in ({CLEAN: clean} | versions).items()
         }
         return self.dataset.target(key) | {"versions": placed}

@@ -117,15 +117,12 @@ class DetectionDataset(Dataset):
             key: an index (its draws use seed 0), or (index, seed).
         Returns:
             "images" by modality, uint8 (channels, H, W), "boxes_xyxy" float32 (N, 4), "labels" int64 (N,), "image_id",
-            "file_name", "scale" (letterboxed = original * scale), "flip", "original_size" (height, width).
+            "file_name", "scale" (letterboxed = original * scale), "flip", "original_size" (height, width), "image_size"
+            (H, W), "black" as of `black`.
         Raises:
             UserError: as `load_images`.
         """
-        record, seed = self._find(key)
-        images = self.images(key)
-        with _draws_from(seed):
-            sample = self.transform(images, torch.tensor(record.boxes_xyxy), torch.tensor(record.labels))
-        return {**sample, **_origin(record)}
+        return self._sample(key, self.images(key))
 
     def images(self, key: int | tuple[int, int]) -> Images:
         """Return the decoded images of a key, with a black one where `dropout` draws it."""
@@ -148,26 +145,22 @@ class DetectionDataset(Dataset):
         return list(record.paths)[which % len(record.paths)] if chance < self.dropout * 2**32 else None
 
     def target(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        """Return the sample of a key without its images, by the same draws; no file is opened.
+        """Return the sample of a key without its images, by the same draws; no file is opened."""
+        return self._sample(key, {})
 
-        Also gives "black" as of `black`, and the "image_size" (H, W) of the sample.
-        """
+    def _sample(self, key: int | tuple[int, int], images: Images) -> dict[str, Any]:
         record, seed = self._find(key)
         size = (record.height, record.width)
         with _draws_from(seed):
             placement = self.transform.draw(size)
-        boxes_xyxy, labels = torch.tensor(record.boxes_xyxy), torch.tensor(record.labels)
-        sample = self.transform.targets(boxes_xyxy, labels, size, placement)
-        return {**sample, **_origin(record), "black": self.black(key), "image_size": self.transform.image_size}
+            placed = {"images": self.transform.place(images, placement)} if images else {}
+        targets = self.transform.targets(torch.tensor(record.boxes_xyxy), torch.tensor(record.labels), size, placement)
+        origin = {"image_id": record.image_id, "file_name": record.file_name, "original_size": size}
+        return placed | targets | origin | {"black": self.black(key)}
 
     def _find(self, key: int | tuple[int, int]) -> tuple[DetectionRecord, int]:
         index, seed = key if isinstance(key, tuple) else (key, 0)
         return self.records[index], seed
-
-
-def _origin(record: DetectionRecord) -> dict[str, Any]:
-    size = (record.height, record.width)
-    return {"image_id": record.image_id, "file_name": record.file_name, "original_size": size}
 
 
 @contextmanager

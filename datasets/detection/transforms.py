@@ -83,13 +83,13 @@ class DetectionTransform:
             labels: int64 (N,).
         Returns:
             "images" by modality, uint8 (channels, H, W); "boxes_xyxy" float32 (M, 4) clipped, "labels" (M,), "scale",
-            "flip". Boxes of which a crop left less than a quarter, or less than 1 px on a side, are removed (M <= N).
-            Without `train`, letterboxed = original * scale.
+            "flip", "image_size" (H, W). Boxes of which a crop left less than a quarter, or less than 1 px on a side,
+            are removed (M <= N). Without `train`, letterboxed = original * scale.
         """
         height, width = next(iter(images.values())).shape[-2:]
         placement = self.draw((height, width))
-        placed = {modality: self._place(image, modality, placement) for modality, image in images.items()}
-        return {"images": placed} | self.targets(boxes_xyxy, labels, (height, width), placement)
+        targets = self.targets(boxes_xyxy, labels, (height, width), placement)
+        return targets | {"images": self.place(images, placement)}
 
     def targets(
         self, boxes_xyxy: torch.Tensor, labels: torch.Tensor, size: tuple[int, int], placement: Placement
@@ -102,7 +102,7 @@ class DetectionTransform:
             size: (h, w) of the original.
             placement: as drawn for this size.
         Returns:
-            "boxes_xyxy" (M, 4) in letterboxed pixels, "labels" (M,), "scale", "flip".
+            "boxes_xyxy" (M, 4) in letterboxed pixels, "labels" (M,), "scale", "flip", "image_size" (H, W).
         """
         boxes_xyxy = boxes_xyxy.reshape(-1, 4)
         if placement.flip:
@@ -113,7 +113,7 @@ class DetectionTransform:
         sides, whole_sides = (boxes[:, 2:] - boxes[:, :2] for boxes in (visible, moved))
         keep = (sides.prod(1) >= MIN_VISIBLE * whole_sides.prod(1)) & (sides >= MIN_SIDE_PX).all(1)
         kept = {"boxes_xyxy": torch.from_numpy(visible[keep]), "labels": labels[torch.from_numpy(keep)]}
-        return kept | {"scale": placement.scale, "flip": placement.flip}
+        return kept | {"scale": placement.scale, "flip": placement.flip, "image_size": self.image_size}
 
     def draw(self, size: tuple[int, int]) -> Placement:
         """Draw the geometry of a scene of original `size` (h, w): the first draws of a sample."""
@@ -127,6 +127,10 @@ class DetectionTransform:
         height, width = (max(1, round(side * scale)) for side in size)
         top, left = (round(p * (room - side)) for p, room, side in zip(position, self.image_size, (height, width)))
         return Placement(flip, scale, (height, width), top, left)
+
+    def place(self, images: dict[str, torch.Tensor], placement: Placement) -> dict[str, torch.Tensor]:
+        """Return images (channels, h, w) as they are in the sample, (channels, H, W)."""
+        return {modality: self._place(image, modality, placement) for modality, image in images.items()}
 
     def _place(self, image: torch.Tensor, modality: str, placement: Placement) -> torch.Tensor:
         """Flip, resize, crop, change colours (before the fill, which stays the mean) and fill up to (C, H, W)."""

@@ -137,7 +137,7 @@ def test_a_target_is_a_sample_without_images(tmp_path):
     for seed, sample in samples.items():
         target = dataset.target((0, seed))
         assert set(sample) - set(target) == {"images"}
-        assert (target.pop("black"), target.pop("image_size")) == (None, (32, 32))
+        assert (target["black"], target["image_size"]) == (None, (32, 32))
         for name, value in target.items():
             assert torch.equal(value, sample[name]) if isinstance(value, torch.Tensor) else value == sample[name]
     assert {sample["flip"] for sample in samples.values()} == {True, False}
