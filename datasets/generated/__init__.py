@@ -6,6 +6,7 @@ number of its factor's values by that of the classes, and so is what fusion can:
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,17 @@ def deal(labels: list[int], count: int, random: np.random.Generator) -> list[int
     """Return `count` classes in a drawn order, each as often as any other, or once more."""
     rounds = [random.permutation(labels) for _ in range(-(-count // len(labels)))]
     return np.concatenate(rounds)[:count].tolist()
+
+
+def by_subject(
+    lists: dict[str, Iterable[int]], labels: list[int], per_subject: int, seed: int
+) -> Iterator[tuple[str, int, list[int]]]:
+    """Yield list, subject and classes of each subject; every list has all classes as often as can be."""
+    for place, (name, subjects) in enumerate(lists.items()):
+        subjects = sorted(subjects)
+        dealt = deal(labels, per_subject * len(subjects), np.random.default_rng((seed, 1, place)))
+        for subject in subjects:
+            yield name, subject, [dealt.pop() for _ in range(per_subject)]
 
 
 def parse(description: str, argv: list[str], what: str, numbers: dict[str, Number]) -> tuple[Path, dict[str, int]]:

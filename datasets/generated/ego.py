@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from datasets.classification.ego_gesture import ANNOTATIONS
-from datasets.generated import ANY, deal, parse, used_labels
+from datasets.generated import ANY, by_subject, parse, used_labels
 from datasets.generated.moving import MOTIONS, depth_map, moving_disc
 from utils.args import command
 from utils.files import faults_named, new_folder
@@ -55,17 +55,15 @@ def write_ego(out: Path, per_subject: int, size: int, seed: int, classes: int = 
     labels, database = used_labels(classes, CLASSES, NUM_SECOND), {}
     names = [f"gesture {number:02d}" for number in range(1, CLASSES + 1)]
     new_folder(out)
-    for place, (subset, subjects) in enumerate(SUBJECTS.items()):
-        dealt = deal(labels, per_subject * len(subjects), np.random.default_rng((seed, 1, place)))
-        for subject in tqdm(subjects, subset, leave=False, disable=None):
-            mine = [dealt.pop() for _ in range(per_subject)]
-            for number, start in enumerate(range(0, per_subject, PER_RECORDING)):
-                group, scene = divmod(number, SCENES)
-                path = f"Subject{subject:02d}/Scene{scene + 1}/Color/rgb{group + 1}"
-                some = mine[start : start + PER_RECORDING]
-                for label, first, last in _write_recording(out, path, some, size, (seed, 0, subject, number)):
-                    frames = {"label": names[label], "start_frame": str(first), "end_frame": str(last)}
-                    database[f"{path}_{label}_{first}"] = {"subset": subset, "annotations": frames}
+    dealt = by_subject(SUBJECTS, labels, per_subject, seed)
+    for subset, subject, own in tqdm(dealt, "subjects", sum(map(len, SUBJECTS.values())), leave=False, disable=None):
+        for number, start in enumerate(range(0, per_subject, PER_RECORDING)):
+            group, scene = divmod(number, SCENES)
+            path = f"Subject{subject:02d}/Scene{scene + 1}/Color/rgb{group + 1}"
+            some = own[start : start + PER_RECORDING]
+            for label, first, last in _write_recording(out, path, some, size, (seed, 0, subject, number)):
+                frames = {"label": names[label], "start_frame": str(first), "end_frame": str(last)}
+                database[f"{path}_{label}_{first}"] = {"subset": subset, "annotations": frames}
     write_json(out / ANNOTATIONS, {"labels": names, "database": database})
     return len(database)
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from datasets.classification.clips import write_video
 from datasets.classification.ntu import ACTIONS, ENDINGS, FOLDERS, MISSING, SUBJECTS
-from datasets.generated import ANY, deal, parse, used_labels
+from datasets.generated import ANY, by_subject, parse, used_labels
 from datasets.generated.bodies import AXES, bodies, skeleton_text
 from datasets.generated.moving import moving_disc
 from datasets.prepare_ntu import RATE
@@ -58,28 +58,21 @@ def write_ntu(out: Path, per_subject: int, size: int, seed: int, classes: int = 
     """
     labels = used_labels(classes, ACTIONS, NUM_SECOND)
     new_folder(out)
-    clips = clip_labels(labels, per_subject, seed)
+    clips = {
+        _name(subject, number, label): label
+        for _, subject, own in by_subject(LISTS, labels, per_subject, seed)
+        for number, label in enumerate(own)
+    }
     for folder in FOLDERS.values():
         (out / folder).mkdir()
-    missing = _without_skeleton(list(clips), seed)
+    random = np.random.default_rng((seed, 2))
+    missing = sorted(random.choice(list(clips), max(1, len(clips) // WITHOUT), replace=False).tolist())
     for number, (name, label) in enumerate(tqdm(clips.items(), "clips", leave=False, disable=None)):
         with faults_named(out):
             write_clip(out, name, label, size, (seed, 0, number), name not in missing)
     with faults_named(out):
         (out / MISSING[0]).write_text("".join(f"{name}\n" for name in missing), encoding="utf-8")
     return len(clips)
-
-
-def clip_labels(labels: list[int], per_subject: int, seed: int) -> dict[str, int]:
-    """Return the class of each clip by its name; dealt list by list."""
-    clips = {}
-    for place, subjects in enumerate(LISTS.values()):
-        dealt = deal(labels, per_subject * len(subjects), np.random.default_rng((seed, 1, place)))
-        for subject in sorted(subjects):
-            for number in range(per_subject):
-                label = dealt.pop()
-                clips[_name(subject, number, label)] = label
-    return clips
 
 
 def write_clip(out: Path, name: str, label: int, size: int, seed: tuple[int, ...], has_skeleton: bool) -> None:
@@ -99,11 +92,6 @@ def _name(subject: int, number: int, label: int) -> str:
     setup, rest = divmod(number, CAMERAS * TIMES)
     time, camera = divmod(rest, CAMERAS)
     return f"S{setup + 1:03d}C{camera + 1:03d}P{subject:03d}R{time + 1:03d}A{label + 1:03d}"
-
-
-def _without_skeleton(names: list[str], seed: int) -> list[str]:
-    random = np.random.default_rng((seed, 2))
-    return sorted(random.choice(names, max(1, len(names) // WITHOUT), replace=False).tolist())
 
 
 if __name__ == "__main__":
