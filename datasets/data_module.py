@@ -85,10 +85,6 @@ class DataModule:
         """Return the same data, of one modality alone."""
         return replace(self, data=self.data.of(modality))
 
-    def with_cache(self, cache: FeatureCache) -> "DataModule":
-        """Return the same data with loaders that give cached features."""
-        return replace(self, cache=cache)
-
     def records(self, *parts: str) -> list[Any]:
         """Return the records of the parts, in the split's order.
 

@@ -110,7 +110,9 @@ def _decode(path: str, mode: ImageReadMode) -> torch.Tensor:
         if not kind:
             raise ValueError("neither JPEG nor PNG nor TIFF" if head else "an empty file")
         if kind == "PNG":
-            _verify(path)
+            with Image.open(path, formats=["PNG"]) as image:
+                _check_pixels(*image.size)
+                image.verify()  # the check sums, which Pillow does not compare when it decodes
         image = _decode_with_pillow(path, mode)
         # Pillow cuts sixteen bits of three channels to eight. Only what it could read goes to torchvision: a PNG of
         # too little or damaged content ends the process there.
@@ -148,13 +150,6 @@ def _check_jpeg(content: bytes) -> None:
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ValueError(f"an image of {width}x{height} px, which are more than {MAX_PIXELS}")
-
-
-def _verify(path: str) -> None:
-    """Compare the check sums of a PNG, which Pillow does not when it decodes."""
-    with Image.open(path, formats=["PNG"]) as image:
-        _check_pixels(*image.size)
-        image.verify()
 
 
 def _decode_with_pillow(path: str, mode: ImageReadMode) -> torch.Tensor:

@@ -5,7 +5,7 @@ What fits, where, and how much room it takes is decided before anything is compu
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -199,4 +199,4 @@ def fill_all(plan: Plan, encoding: Encoding, log: Log) -> DataModule:
     encoding.data.bad_files.merge(encoding.compute.ranks)
     if plan.bytes:
         log(f"feature cache: computed in {time.perf_counter() - started:.0f} s")
-    return encoding.data.with_cache(plan.cache)
+    return replace(encoding.data, cache=plan.cache)

@@ -7,6 +7,7 @@ categories can be renamed or dropped.
 import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -68,11 +69,8 @@ def read_coco(path: Path) -> dict:
 def _entries(path: Path, data: dict, key: str) -> list[dict]:
     if key not in data:
         raise UserError(f"{path}: {key}: expected a list of objects, found no such field")
-    return checked(data[key], lambda value: is_list(value, _is_object), "a list of objects", f"{path}: {key}")
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
+    fits = partial(is_list, fits=lambda entry: isinstance(entry, dict))
+    return checked(data[key], fits, "a list of objects", f"{path}: {key}")
 
 
 def _read_images(path: Path, items: list[dict], report: Report) -> tuple[dict[str | int, dict], set]:

@@ -7,8 +7,6 @@ Shapes: H, W letterboxed size; N boxes of one image. Boxes are xyxy pixels; reco
 boxes in the letterboxed one.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +149,9 @@ class DetectionDataset(Dataset):
     def _sample(self, key: int | tuple[int, int], images: Images) -> dict[str, Any]:
         record, seed = self._find(key)
         size = (record.height, record.width)
-        with _draws_from(seed):
+        with torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would also reseed the GPUs, which nothing here restores.
+            torch.default_generator.manual_seed(seed)
             placement = self.transform.draw(size)
             placed = {"images": self.transform.place(images, placement)} if images else {}
         targets = self.transform.targets(torch.tensor(record.boxes_xyxy), torch.tensor(record.labels), size, placement)
@@ -161,12 +161,3 @@ class DetectionDataset(Dataset):
     def _find(self, key: int | tuple[int, int]) -> tuple[DetectionRecord, int]:
         index, seed = key if isinstance(key, tuple) else (key, 0)
         return self.records[index], seed
-
-
-@contextmanager
-def _draws_from(seed: int) -> Iterator[None]:
-    """Seed torch's global CPU generator for a while."""
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would also reseed the GPUs, which nothing here restores.
-        torch.default_generator.manual_seed(seed)
-        yield

@@ -108,7 +108,10 @@ def open_source(source: Source, report: Report = refuse) -> DetectionData:
     """
     parsed = {}
     for origin, image_list in source.lists.items():
-        parsed[origin] = _nothing(source)
+        # Of a list that cannot be read.
+        truth: dict[str, Any] = {"info": {}, "images": [], "annotations": [], "categories": []}
+        ids = list(range(1, len(source.classes) + 1))
+        parsed[origin] = ParsedAnnotations([], ids, truth, {"images": 0, "boxes": 0})
         with reported(report):
             xml = image_list.xml_files
             parse, files = (parse_voc, xml) if xml else (parse_coco, image_list.annotations)
@@ -138,11 +141,6 @@ def open_source(source: Source, report: Report = refuse) -> DetectionData:
         thermal_counts=source.thermal_counts,
         warnings=tuple(warnings),
     )
-
-
-def _nothing(source: Source) -> ParsedAnnotations:
-    truth: dict[str, Any] = {"info": {}, "images": [], "annotations": [], "categories": []}
-    return ParsedAnnotations([], list(range(1, len(source.classes) + 1)), truth, {"images": 0, "boxes": 0})
 
 
 def _check_boxes(source: Source, train: ParsedAnnotations, absent: list[str], report: Report) -> None:

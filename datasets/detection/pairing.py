@@ -84,7 +84,10 @@ def find_images(
         with reported(report):
             found = {m: _find(source, m, folders[m], image.file_name, look_up) for m in source.modalities}
             _check_paths(claimed, found, image.file_name)
-            file_name = source.prefix(origin) + _with_suffix(image.file_name, found[source.modalities[0]])
+            # Splits use whole names, so a name without suffix gets that of its image.
+            bare = str(without_suffix(image.file_name)) == image.file_name
+            suffix = Path(found[source.modalities[0]]).suffix if bare else ""
+            file_name = source.prefix(origin) + image.file_name + suffix
             records.append(replace(image, file_name=file_name, paths={m: found[m] for m in source.channels}))
     return records
 
@@ -109,11 +112,6 @@ def _check_paths(claimed: dict[str, str], paths: dict[str, str], annotated: str)
             unit = "pair" if len(paths) > 1 else "annotated image"
             expected = f"one {spelled(modality)} image per {unit}"
             raise UserError(f"{path}: expected {expected}, found it for {owner} and {annotated}")
-
-
-def _with_suffix(annotated: str, path: str) -> str:
-    """Return the annotated name, with the suffix of its image where it has none, since splits use whole names."""
-    return annotated if str(without_suffix(annotated)) != annotated else annotated + Path(path).suffix
 
 
 def _find(source: Source, modality: str, folder: Path, annotated: str, look_up: Callable[..., dict]) -> str:

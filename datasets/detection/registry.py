@@ -1,5 +1,6 @@
 """The detection data sets by name: `--dataset NAME`, or a YAML file that describes an own one."""
 
+import contextlib
 import os
 from importlib import import_module
 from pathlib import Path
@@ -43,8 +44,6 @@ def _locate(folder: Path, name: str) -> Source:
 
 
 def _is_one(folder: Path, name: str) -> bool:
-    try:
-        _locate(folder, name)
-    except UserError:
-        return False
-    return True
+    with contextlib.suppress(UserError):
+        return bool(_locate(folder, name))
+    return False

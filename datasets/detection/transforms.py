@@ -67,10 +67,15 @@ class DetectionTransform:
     photometric: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_options(self.hflip, self.scale_jitter, self.photometric)
+        factors, strength = "two factors, 0 < lowest <= highest", self.photometric
+        checked(self.hflip, lambda value: 0 <= value <= 1, "a probability in 0..1", "hflip")
+        checked(self.scale_jitter, lambda value: len(value) == 2 and 0 < value[0] <= value[1], factors, "scale_jitter")
+        checked(strength, lambda value: 0 <= value <= 1, "a strength in 0..1", "photometric")
         self.canvases = {modality: _filled(self.image_size, values) for modality, values in self.fill.items()}
         self.far_corner = np.array([self.image_size[1], self.image_size[0]] * 2, np.float32)
-        self.photometry = {m: _photometry(len(values), self.photometric) for m, values in self.fill.items()}
+        grey = v2.ColorJitter(strength, strength)
+        colour = v2.ColorJitter(strength, strength, strength, HUE_SHARE * strength)
+        self.photometry = {m: colour if len(values) == COLOUR else grey for m, values in self.fill.items()}
 
     def __call__(
         self, images: dict[str, torch.Tensor], boxes_xyxy: torch.Tensor, labels: torch.Tensor
@@ -154,12 +159,6 @@ def _filled(image_size: tuple[int, int], values: list[int]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.uint8).expand(*image_size, -1).contiguous().permute(2, 0, 1)
 
 
-def _photometry(channels: int, strength: float) -> v2.ColorJitter:
-    if channels == COLOUR:
-        return v2.ColorJitter(strength, strength, strength, HUE_SHARE * strength)
-    return v2.ColorJitter(strength, strength)
-
-
 def fill_from_mean(normalization: Normalization, channels: dict[str, int]) -> dict[str, list[int]]:
     """Return the fill of each modality, an integer 0..255 per channel, from its mean of three channels in 0..1.
 
@@ -172,10 +171,3 @@ def fill_from_mean(normalization: Normalization, channels: dict[str, int]) -> di
         modality: [round(255 * v) for v in (mean if channels[modality] == COLOUR else [sum(mean) / len(mean)])]
         for modality, mean in means.items()
     }
-
-
-def _check_options(hflip: float, scale_jitter: tuple[float, float], photometric: float) -> None:
-    checked(hflip, lambda value: 0 <= value <= 1, "a probability in 0..1", "hflip")
-    factors = "two factors, 0 < lowest <= highest"
-    checked(scale_jitter, lambda value: len(value) == 2 and 0 < value[0] <= value[1], factors, "scale_jitter")
-    checked(photometric, lambda value: 0 <= value <= 1, "a strength in 0..1", "photometric")
