@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets.detection.sources import CHANNELS
-from models.detection.export import ExportedDetector, RawDetector, WithLogits
+from models.detection.export import ExportedDetector, RawDetector
 from tasks.detection.flira import FLIRA
 from tasks.detection.predictor import Predictor
 from tasks.detection.weights import KEY, SUFFIX, save_weights
@@ -81,7 +81,7 @@ def size_of(path: Path) -> str:
 def export_onnx(predictor: Predictor, path: Path, raw: bool) -> None:
     """Write and check the file; one that does not agree with PyTorch is not kept."""
     model = copy.deepcopy(predictor.model).to(memory_format=torch.contiguous_format)
-    network = RawDetector(model) if raw else WithLogits(ExportedDetector(model, predictor.options.image_size))
+    network = RawDetector(model) if raw else ExportedDetector(model, predictor.options.image_size, with_logits=True)
     program = to_onnx(network.eval(), predictor, raw)
     differences = compare(content_of(program), network, predictor, raw)
     if not raw:

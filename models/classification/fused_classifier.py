@@ -18,13 +18,13 @@ from torch.nn import functional as F
 from models.classification import encoders
 from models.classification.encoders import clips, hcn, maxout, statistics, timm_maps, vgg
 from models.classification.encoders.statistics import Statistics
-from models.search.parameters import freeze, supernets
+from models.search.parameters import FrozenEncoders, freeze, supernets
 
 LEVELS = ("fusion",)  # a pyramid of one level
 
 
-class Encoders(nn.Module):
-    """One encoder per modality, frozen unless `unfreeze` is called, always in eval mode.
+class Encoders(FrozenEncoders):
+    """One encoder per modality.
 
     Args:
         encoders: by modality; each has the `channels` of its taps by name, `taps`, and the `statistics` of its inputs.
@@ -51,17 +51,6 @@ class Encoders(nn.Module):
     @property
     def tap_channels(self) -> tuple[int, ...]:
         return tuple(count for m in self.modalities for count in self.encoder(m).channels.values())
-
-    def unfreeze(self) -> None:
-        """Make the parameters trainable."""
-        self.requires_grad_(True)
-
-    @property
-    def frozen(self) -> bool:
-        return not any(p.requires_grad for p in self.parameters())
-
-    def train(self, mode: bool = True) -> "Encoders":
-        return super().train(False)
 
     def maps(self, modality: str, inputs: Tensor) -> list[Tensor]:
         """Return the taps of a modality's inputs as the encoder has them: (B, c), (B, c, H, W) or (B, c, T, H, W)."""
@@ -131,11 +120,7 @@ class LateFusion(nn.Module):
     def __init__(self, taps: list[int], concat: bool):
         super().__init__()
         self.taps, self.concat = taps, concat
-
-    @property
-    def width(self) -> int:
-        """The number of output channels in units of C."""
-        return len(self.taps) if self.concat else 1
+        self.width = len(taps) if concat else 1  # number of output channels in units of C
 
     def forward(self, features: list[Tensor | None]) -> Tensor:
         last = [features[place] for place in self.taps]
@@ -169,11 +154,10 @@ class FusionClassifier(nn.Module):
     ):
         super().__init__()
         self.streams, self.fusions = streams, nn.ModuleList([fusion])
-        counts = enumerate(streams.tap_channels)
-        read = {n: count for n, count in counts if used is None or n in used}
-        self.reshape = nn.ModuleDict(
-            {str(n): Reshape(count, channels, streams.length, dropout) for n, count in read.items()}
-        )
+        self.reshape = nn.ModuleDict()
+        for n, count in enumerate(streams.tap_channels):
+            if used is None or n in used:
+                self.reshape[str(n)] = Reshape(count, channels, streams.length, dropout)
         self.head = nn.Linear(width * channels * streams.length, num_classes)
 
     def forward(self, inputs: dict[str, Any]) -> Tensor:

@@ -7,10 +7,12 @@ Shapes: taps are maps (B, C, H, W), in a list or one tensor (F, B, C, H, W); the
 BiFPN repeat.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from models.search.fusion_cells.operations import FUSION_OPS
+from models.search.fusion_cells.operations import ConcatConv, ECAAttn, ShuffleAttn, Sum
 
 
 class LastTap(nn.Module):
@@ -23,23 +25,19 @@ class LastTap(nn.Module):
         return taps[-1]
 
 
-class MeanOfLastTaps(nn.Module):
-    """The mean of both last taps, on which the shared head is pretrained."""
+class Mean(Sum):
+    """The mean of x and y; the shared head is pretrained on that of both last taps."""
 
-    def __init__(self, channels: int):
-        super().__init__()
-
-    def forward(self, taps: list[Tensor] | Tensor) -> Tensor:
-        return (taps[len(taps) // 2 - 1] + taps[-1]) / 2
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().forward(x, y) / 2
 
 
 class OpOnLastTaps(nn.Module):
     """One fusion operation on the last taps of the first and the last stream; of one stream, its last tap twice."""
 
-    def __init__(self, name: str, channels: int, num_streams: int = 2):
+    def __init__(self, op: nn.Module, num_streams: int = 2):
         super().__init__()
-        self.num_streams = num_streams
-        self.op = FUSION_OPS[4][name](channels)
+        self.num_streams, self.op = num_streams, op
 
     def forward(self, taps: list[Tensor] | Tensor) -> Tensor:
         return self.op(taps[len(taps) // self.num_streams - 1], taps[-1])
@@ -68,8 +66,8 @@ class Widened(nn.Module):
         return y + self.expand(torch.relu(self.norm(self.reduce(y))))
 
 
-def _op(name: str, num_streams: int = 2):
-    return lambda channels: OpOnLastTaps(name, channels, num_streams)
+def _op(kind: type[nn.Module], num_streams: int = 2) -> Callable[[int], nn.Module]:
+    return lambda channels: OpOnLastTaps(kind(channels), num_streams)
 
 
 # name -> (streams that it reads, builder of the fusion of one level from its number of channels)
@@ -77,11 +75,11 @@ BASELINES = {
     "thermal": (("thermal",), LastTap),
     "rgb": (("rgb",), LastTap),
     "early": (("early",), LastTap),
-    "rgb_twice": (("rgb",), _op("ConcatConv", num_streams=1)),  # concat_conv without the second sensor
-    "mean": (("thermal", "rgb"), MeanOfLastTaps),
-    "sum": (("thermal", "rgb"), _op("Sum")),
-    "concat_conv": (("thermal", "rgb"), _op("ConcatConv")),
-    "eca_attn": (("thermal", "rgb"), _op("ECAAttn")),
-    "shuffle_attn": (("thermal", "rgb"), _op("ShuffleAttn")),
+    "rgb_twice": (("rgb",), _op(ConcatConv, num_streams=1)),  # concat_conv without the second sensor
+    "mean": (("thermal", "rgb"), _op(Mean)),
+    "sum": (("thermal", "rgb"), _op(Sum)),
+    "concat_conv": (("thermal", "rgb"), _op(ConcatConv)),
+    "eca_attn": (("thermal", "rgb"), _op(ECAAttn)),
+    "shuffle_attn": (("thermal", "rgb"), _op(ShuffleAttn)),
 }
 FUSIONS = tuple(name for name, (streams, _) in BASELINES.items() if len(streams) == 2)

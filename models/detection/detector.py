@@ -30,19 +30,23 @@ class Detector(nn.Module):
     """The frame; a subclass says how the maps of the levels come from the images (`pyramid`).
 
     Args:
-        brackets: modules by name, in the order of their parameters: a `head`, and, unless None, a `neck`, from L maps
-            to the maps of the head's levels, and `towers`, from these to a pair of maps per level, for classes and for
-            boxes.
+        head: predicts classes and boxes.
+        neck: from L maps to the maps of the head's levels; None: there is none.
+        towers: from these to a pair of maps per level, for classes and for boxes; None: there are none.
+        encoders: modules by name that come before these.
     """
 
     head: Any  # a Head, and a module
     neck: nn.Module | None
     towers: nn.Module | None
 
-    def __init__(self, **brackets: Any):
+    def __init__(
+        self, head: Head, neck: nn.Module | None = None, towers: nn.Module | None = None, **encoders: nn.Module
+    ):
         super().__init__()
         self.frozen_parts: tuple[str, ...] = ()
-        for name, module in brackets.items():
+        brackets: dict[str, Any] = {**encoders, "neck": neck, "towers": towers, "head": head}
+        for name, module in brackets.items():  # in the order of their parameters
             self.register_module(name, module)
 
     def pyramid(self, inputs: dict[str, Any]) -> Maps:
@@ -69,23 +73,20 @@ class Detector(nn.Module):
             return {} if self.neck is None else {"neck": self.neck}
         return dict(self.towers.named_children()) if part == "head" and self.towers is not None else {}
 
-    def modules_of(self, part: str) -> list[nn.Module]:
-        """Return the brackets of a part that the detector has."""
-        modules = [getattr(self, name, None) for name in PARTS[part]]
+    def _frozen(self) -> list[nn.Module]:
+        modules = [getattr(self, name, None) for part in self.frozen_parts for name in PARTS[part]]
         return [module for module in modules if module is not None]
 
     def freeze_parts(self, parts: Iterable[str]) -> None:
         """Keep parts as they are: their parameters get no gradients, and their norms no new statistics."""
         self.frozen_parts = (*self.frozen_parts, *parts)
-        for part in self.frozen_parts:
-            for module in self.modules_of(part):
-                freeze(module)
+        for module in self._frozen():
+            freeze(module)
 
     def train(self, mode: bool = True) -> "Detector":
         super().train(mode)
-        for part in self.frozen_parts:
-            for module in self.modules_of(part):
-                module.train(False)
+        for module in self._frozen():
+            module.train(False)
         return self
 
     def blocks(self) -> list[nn.Module]:
@@ -99,10 +100,10 @@ class FusionDetector(Detector):
     Args:
         streams: frozen streams.
         fusions: L modules, each from a list of F maps to one map of the same shape.
-        head: predicts classes and boxes.
+        head: see `Detector`.
         normalization: mean and standard deviation in 0..1 per image.
         neighbours: how many other levels' last taps the fusion networks get beside their level's own.
-        neck, towers: see `Detector`.
+        others: `neck` and `towers` of `Detector`.
     """
 
     streams: Streams
@@ -116,17 +117,10 @@ class FusionDetector(Detector):
         head: Head,
         normalization: Normalization,
         neighbours: int = 0,
-        neck: nn.Module | None = None,
-        towers: nn.Module | None = None,
+        **others: Any,
     ):
-        super().__init__(
-            normalize=Normalize(normalization),
-            streams=streams,
-            fusions=nn.ModuleList(fusions),
-            neck=neck,
-            towers=towers,
-            head=head,
-        )
+        encoders = {"normalize": Normalize(normalization), "streams": streams, "fusions": nn.ModuleList(fusions)}
+        super().__init__(head, **others, **encoders)
         self.neighbours = neighbours
 
     def pyramid(self, inputs: dict[str, Any]) -> Maps:
@@ -169,8 +163,15 @@ class FusionDetector(Detector):
 
     @torch.no_grad()
     def features(self, images: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
-        """Return the features that a cache keeps of images, uint8 (B, 1 or 3, H, W): see `Streams.features`."""
-        return self.streams.features(stream, self.normalize(images, stream), kind)
+        """Return the features that a cache keeps of images, uint8 (B, 1 or 3, H, W), channels last in memory.
+
+        Args:
+            kind: "taps", L maps (R, B, C, H_l, W_l), or "encoder", three maps (1, B, C_i, H_i, W_i).
+        """
+        x = self.normalize(images, stream)
+        maps = self.streams.encode(stream, x)
+        levels = [[m] for m in maps] if kind == "encoder" else self.streams.refine(stream, maps, x.shape[-2:])
+        return [torch.stack([tap.movedim(1, -1) for tap in taps]).movedim(-1, 2) for taps in levels]
 
     # For a feature cache (engine/feature_fill.py).
 
@@ -193,7 +194,7 @@ class FusionDetector(Detector):
         return {"normalize": self.normalize} | {part: getattr(self.streams, f"{stream}_{part}") for part in parts}
 
     def encode_for_cache(self, inputs: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
-        """Return the maps (B, K, H, W, C) of a stream from images by modality; K: see `Streams.features`."""
+        """Return the maps (B, R or 1, H, W, C) of a stream from images by modality: see `features`."""
         return [maps.permute(1, 0, 3, 4, 2).contiguous() for maps in self.features(inputs, stream, kind)]
 
 
@@ -209,29 +210,17 @@ class SingleDetector(Detector):
     Args:
         modality: stream, of INPUTS.
         encoder, fpn: of the stream; their state-dict names are `backbone` and `fpn`.
-        head: predicts classes and boxes.
+        head: see `Detector`.
         normalization: mean and standard deviation in 0..1 per image.
-        neck, towers: see `Detector`.
     """
 
     backbone: nn.Module
     fpn: BiFPN
     normalize: Normalize
 
-    def __init__(
-        self,
-        modality: str,
-        encoder: nn.Module,
-        fpn: BiFPN,
-        head: Head,
-        normalization: Normalization,
-        neck: nn.Module | None = None,
-        towers: nn.Module | None = None,
-    ):
-        statistics = {name: normalization[name] for name in INPUTS[modality]}
-        super().__init__(
-            normalize=Normalize(statistics), backbone=encoder, fpn=fpn, neck=neck, towers=towers, head=head
-        )
+    def __init__(self, modality: str, encoder: nn.Module, fpn: BiFPN, head: Head, normalization: Normalization):
+        normalize = Normalize({name: normalization[name] for name in INPUTS[modality]})
+        super().__init__(head, normalize=normalize, backbone=encoder, fpn=fpn)
         self.modality = modality
 
     def pyramid(self, inputs: dict[str, Any]) -> Maps:

@@ -12,7 +12,7 @@ from torchvision.ops import nms
 
 from models.detection.detector import FusionDetector
 from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU, NUM_CANDIDATES
-from models.detection.streams import INPUTS
+from models.detection.streams import images_of
 
 
 class RawDetector(nn.Module):
@@ -21,7 +21,7 @@ class RawDetector(nn.Module):
     def __init__(self, model: FusionDetector):
         super().__init__()
         self.model = model
-        self.names = tuple(dict.fromkeys(name for m in model.streams.modalities for name in INPUTS[m]))
+        self.names = images_of(model.streams.modalities)
 
     def forward(self, *images: Tensor) -> tuple[Tensor, Tensor]:
         """Args: letterboxed pictures in the order of `names`, uint8 (B, 3 or 1, H, W)."""
@@ -34,18 +34,16 @@ class ExportedDetector(nn.Module):
     Args:
         model: in eval mode.
         image_size: (height, width) of the letterboxed pictures.
+        with_logits: also return the logits and box values behind the boxes, so that both can be checked.
     """
 
-    def __init__(self, model: FusionDetector, image_size: tuple[int, int]):
+    def __init__(self, model: FusionDetector, image_size: tuple[int, int], with_logits: bool = False):
         super().__init__()
-        self.raw, self.image_size = RawDetector(model), image_size
+        self.raw, self.image_size, self.with_logits = RawDetector(model), image_size, with_logits
+        self.names = self.raw.names
         self.register_buffer("locations", model.head.locations(image_size))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.raw.names
-
-    def forward(self, extent: Tensor, *images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, extent: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
         """Detect.
 
         Args:
@@ -54,12 +52,15 @@ class ExportedDetector(nn.Module):
 
         Returns:
             boxes (B, D, 4) xyxy px of the letterbox, scores (B, D) in 0..1, the best first, 0 where there are no more
-            detections, and labels (B, D) int64; D is 100, or all candidates where these are fewer.
+            detections, and labels (B, D) int64; D is 100, or all candidates where these are fewer. With `with_logits`
+            also class logits (B, N, K) and box values (B, N, V).
         """
-        return self.boxes_of(*self.raw(*images), extent)
+        logits, values = self.raw(*images)
+        found = self.boxes_of(logits, values, extent)
+        return (*found, logits, values) if self.with_logits else found
 
     def boxes_of(self, logits: Tensor, values: Tensor, extent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the result of `forward`, of class logits (B, N, K) and box values (B, N, V)."""
+        """Return boxes, scores and labels as `forward`, of class logits (B, N, K) and box values (B, N, V)."""
         num_classes = logits.shape[-1]
         scores, best = logits.flatten(1).sigmoid().topk(min(NUM_CANDIDATES[-1], logits.shape[1] * num_classes))
         labels, places = best % num_classes, best // num_classes
@@ -79,20 +80,3 @@ class ExportedDetector(nn.Module):
         kept = nms((boxes + apart.repeat(1, 1, 2)).flatten(0, 1), scores.flatten(), NMS_IOU)
         stays = torch.zeros_like(scores).flatten().scatter(0, kept, torch.ones_like(kept, dtype=scores.dtype))
         return stays.view_as(scores)
-
-
-class WithLogits(nn.Module):
-    """An ExportedDetector that also returns the logits and box values behind its boxes, so that both can be checked."""
-
-    def __init__(self, detector: ExportedDetector):
-        super().__init__()
-        self.detector = detector
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.detector.names
-
-    def forward(self, extent: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
-        """Args: as of ExportedDetector. Returns boxes, scores, labels, class logits and box values."""
-        logits, values = self.detector.raw(*images)
-        return (*self.detector.boxes_of(logits, values, extent), logits, values)

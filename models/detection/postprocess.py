@@ -9,6 +9,7 @@ Shapes: B images, N locations (anchors), K classes, V box values, k candidates, 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,40 +18,31 @@ from torchvision.ops import clip_boxes_to_image, nms
 NUM_CANDIDATES = (256, 1024, 5000)  # tried in turn; the last number is EfficientDet's
 MAX_DETECTIONS = 100
 NMS_IOU = 0.5
+Decode = Callable[[Tensor, Tensor], Tensor]
 
 
-def detect(
-    *,
-    logits: Tensor,
-    values: Tensor,
-    locations: Tensor,
-    decode: Callable[[Tensor, Tensor], Tensor],
-    image_size: tuple[int, int],
-    scales: Tensor,
-    original_sizes: Tensor,
-) -> list[dict[str, Tensor]]:
+def detect(logits: Tensor, values: Tensor, decode: Decode, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
     """Turn a head's predictions at all locations into detections; equal scores keep the order of locations and classes.
 
     Args:
         logits: of the classes, (B, N, K).
         values: of the boxes, (B, N, V).
-        locations: what the values are relative to, such as anchors, (N, ...).
-        decode: turns values (n, V) and locations (n, ...) into boxes (n, 4) xyxy pixels of the letterboxed image.
-        image_size: (height, width) in pixels of the letterboxed image.
-        scales: (B,) letterboxed pixels per original pixel.
-        original_sizes: (B, 2) height and width in pixels before letterboxing.
+        decode: turns values (n, V) and the numbers (n,) of their locations, on the CPU, into boxes (n, 4) xyxy pixels
+            of the letterboxed image.
+        batch: of the loader: "image_size", height and width in pixels of the letterboxed images; "scales" (B,),
+            letterboxed pixels per original pixel; "original_sizes" (B, 2), height and width before letterboxing.
 
     Returns:
         Per image a dict, best first, n <= 100: "boxes_xyxy" (n, 4) float32 pixels of the original image, clipped to
         it; "scores" (n,) in 0..1; "labels" (n,) int64 class channels.
     """
-    sizes = list(zip(scales.tolist(), original_sizes.tolist(), strict=True))
+    sizes = list(zip(batch["scales"].tolist(), batch["original_sizes"].tolist(), strict=True))
     detections: dict[int, dict[str, Tensor]] = {}
     pending = list(range(len(logits)))
     for k in NUM_CANDIDATES:
-        candidates = _candidates(logits=logits, values=values, locations=locations, decode=decode, images=pending, k=k)
+        candidates = _candidates(logits, values, decode, pending, k)
         for i, (boxes, scores, labels) in zip(pending, candidates, strict=True):
-            boxes = clip_boxes_to_image(boxes, image_size)
+            boxes = clip_boxes_to_image(boxes, batch["image_size"])
             detections[i] = _best_of(boxes, scores, labels, *sizes[i])
         pending = [i for i in pending if len(detections[i]["scores"]) < MAX_DETECTIONS and k < logits[i].numel()]
         if not pending:
@@ -59,13 +51,7 @@ def detect(
 
 
 def _candidates(
-    *,
-    logits: Tensor,
-    values: Tensor,
-    locations: Tensor,
-    decode: Callable[[Tensor, Tensor], Tensor],
-    images: list[int],
-    k: int,
+    logits: Tensor, values: Tensor, decode: Decode, images: list[int], k: int
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Return boxes (k, 4) in letterboxed pixels, scores (k,) and labels (k,) of each of some images, best first.
 
@@ -77,7 +63,7 @@ def _candidates(
     labels = torch.cat(best).cpu() % logits.shape[-1]
     scores = torch.cat([logits[i].flatten()[pairs] for i, pairs in zip(images, best)]).cpu().float()
     chosen = torch.cat([values[i][place] for i, place in zip(images, places)]).cpu().float()
-    boxes = decode(chosen, locations[torch.cat(places)].cpu())
+    boxes = decode(chosen, torch.cat(places).cpu())
     lengths = [len(pairs) for pairs in best]
     scores_of = [part.sigmoid() for part in scores.split(lengths)]
     return list(zip(boxes.split(lengths), scores_of, labels.split(lengths), strict=True))

@@ -5,12 +5,14 @@ Images come as uint8. They are normalised here with the statistics of the data s
 Shapes: B batch, C channels, R BiFPN repeats, L levels, H W of the level, N channels of a stream's input.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from models.detection.backbones import create_encoder, encode, encoder_channels
 from models.detection.necks.bifpn import BiFPN
-from models.search.parameters import freeze
+from models.search.parameters import FrozenEncoders, freeze
 
 MODALITIES = ("thermal", "rgb")  # the streams of the search, in the order of a level's taps
 # stream -> the images that it reads, stacked in this order, and their channels; a grey image is repeated to fill them
@@ -37,11 +39,8 @@ class Normalize(nn.Module):
         return (image.float() - mean) / std
 
 
-class Streams(nn.Module):
+class Streams(FrozenEncoders):
     """Encoder and BiFPN of each modality; state-dict names are those of the released files.
-
-    Parameters are frozen unless `unfreeze` is called. Streams are always in eval mode, so that norms keep the
-    statistics of pretraining.
 
     Args:
         backbone: timm encoder.
@@ -53,31 +52,13 @@ class Streams(nn.Module):
         self, backbone: str, channels: int, repeats: int, num_levels: int, modalities: tuple[str, ...] = MODALITIES
     ):
         super().__init__()
-        self.channels, self.repeats, self.num_levels, self.modalities = channels, repeats, num_levels, modalities
+        self.channels, self.num_levels, self.modalities = channels, num_levels, modalities
+        self.tap_names, self.level_names = tap_names(modalities, repeats), level_names(num_levels)
         for modality in modalities:
             encoder = create_encoder(backbone, in_channels=input_channels(modality))
             setattr(self, f"{modality}_backbone", encoder)
             setattr(self, f"{modality}_fpn", BiFPN(encoder_channels(encoder), channels, repeats, num_levels))
         freeze(self)
-
-    @property
-    def tap_names(self) -> tuple[str, ...]:
-        return tuple(f"{m}/bifpn{r + 1}" for m in self.modalities for r in range(self.repeats))
-
-    @property
-    def level_names(self) -> tuple[str, ...]:
-        return tuple(f"P{3 + level}" for level in range(self.num_levels))
-
-    def unfreeze(self) -> None:
-        """Make the parameters trainable."""
-        self.requires_grad_(True)
-
-    @property
-    def frozen(self) -> bool:
-        return not any(p.requires_grad for p in self.parameters())
-
-    def train(self, mode: bool = True) -> "Streams":
-        return super().train(False)
 
     def encode(self, stream: str, x: Tensor) -> list[Tensor]:
         """Return the three encoder maps (B, C_i, H_i, W_i) of a stream's input, float (B, N, H, W)."""
@@ -90,22 +71,13 @@ class Streams(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> list[list[Tensor]]:
         """Return the taps: L lists of R maps (B, C, H, W) per stream, from float (B, N, H, W) inputs."""
-        return self.refine_all([self.encode(m, inputs[m]) for m in self.modalities], _size(next(iter(inputs.values()))))
+        image_size = next(iter(inputs.values())).shape[-2:]
+        return self.refine_all([self.encode(m, inputs[m]) for m in self.modalities], image_size)
 
     def refine_all(self, maps: list[list[Tensor]], image_size: tuple[int, int]) -> list[list[Tensor]]:
         """Return the taps from the encoder maps of every stream."""
         taps = [self.refine(m, x, image_size) for m, x in zip(self.modalities, maps, strict=True)]
         return [[tap for stream in level for tap in stream] for level in zip(*taps)]
-
-    def features(self, stream: str, x: Tensor, kind: str) -> list[Tensor]:
-        """Return the features that a cache keeps of a stream's input (B, N, H, W), channels last in memory.
-
-        Args:
-            kind: "taps", L maps (R, B, C, H_l, W_l), or "encoder", three maps (1, B, C_i, H_i, W_i).
-        """
-        maps = self.encode(stream, x)
-        levels = [[m] for m in maps] if kind == "encoder" else self.refine(stream, maps, _size(x))
-        return [torch.stack([tap.movedim(1, -1) for tap in taps]).movedim(-1, 2) for taps in levels]
 
 
 def input_channels(modality: str) -> int:
@@ -113,6 +85,16 @@ def input_channels(modality: str) -> int:
     return sum(INPUTS[modality].values())
 
 
-def _size(images: Tensor) -> tuple[int, int]:
-    height, width = images.shape[-2:]
-    return height, width
+def images_of(streams: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the images that streams read, each once."""
+    return tuple(dict.fromkeys(image for stream in streams for image in INPUTS[stream]))
+
+
+def tap_names(modalities: tuple[str, ...], repeats: int) -> tuple[str, ...]:
+    """Return the names of the taps of each level, MODALITY/bifpnREPEAT."""
+    return tuple(f"{m}/bifpn{r + 1}" for m in modalities for r in range(repeats))
+
+
+def level_names(num_levels: int) -> tuple[str, ...]:
+    """Return the names of the pyramid levels, from P3 on."""
+    return tuple(f"P{3 + level}" for level in range(num_levels))

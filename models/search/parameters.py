@@ -53,5 +53,23 @@ def freeze(module: nn.Module) -> None:
     module.eval()
 
 
+class FrozenEncoders(nn.Module):
+    """Encoders whose parameters are frozen unless `unfreeze` is called.
+
+    They are always in eval mode, so that norms keep the statistics of pretraining.
+    """
+
+    def unfreeze(self) -> None:
+        """Make the parameters trainable."""
+        self.requires_grad_(True)
+
+    @property
+    def frozen(self) -> bool:
+        return not any(p.requires_grad for p in self.parameters())
+
+    def train(self, mode: bool = True) -> "FrozenEncoders":
+        return super().train(False)
+
+
 def _is_logit(name: str) -> bool:
     return name.rpartition(".")[2].startswith("alpha_")

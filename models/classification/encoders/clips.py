@@ -71,15 +71,9 @@ def inflate(network: ResNet) -> None:
 def inflated(conv: nn.Conv2d) -> nn.Conv3d:
     """Return the convolution extended over time; for equal frames, its output is that of the flat one for one frame."""
     depth = 3 if conv.kernel_size == (3, 3) else 1
-    deep = nn.Conv3d(
-        conv.in_channels,
-        conv.out_channels,
-        kernel_size=(depth, *conv.kernel_size),
-        stride=(1, *conv.stride),
-        padding=(depth // 2, *conv.padding),
-        groups=conv.groups,
-        bias=conv.bias is not None,
-    )
+    kernel, stride, padding = (depth, *conv.kernel_size), (1, *conv.stride), (depth // 2, *conv.padding)
+    others = {"groups": conv.groups, "bias": conv.bias is not None}
+    deep = nn.Conv3d(conv.in_channels, conv.out_channels, kernel, stride, padding, **others)
     with torch.no_grad():
         deep.weight.copy_(conv.weight[:, :, None].expand_as(deep.weight) / depth)
     return deep

@@ -103,9 +103,8 @@ class DetectionHead(nn.Module):
 
     def forward(self, class_maps: Maps, box_maps: Maps | None = None) -> HeadOutput:
         """Predict from the maps (B, C, H_l, W_l) of each level; `box_maps`: those of the box net where they differ."""
-        return HeadOutput(
-            self.fusion_class_net(class_maps), self.fusion_box_net(class_maps if box_maps is None else box_maps)
-        )
+        box_maps = class_maps if box_maps is None else box_maps
+        return HeadOutput(self.fusion_class_net(class_maps), self.fusion_box_net(box_maps))
 
     def losses(self, output: HeadOutput, batch: dict[str, Any], ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
         """Return "loss", "class_loss" and "box_loss": see `Head.losses`."""
@@ -117,18 +116,8 @@ class DetectionHead(nn.Module):
 
     def detect(self, output: HeadOutput, batch: dict[str, Any]) -> Detections:
         """Return boxes, scores and labels of each image: see `Head.detect`."""
-        logits, deltas = self.flatten(output)
-        image_size = image_size_of(batch)
-        anchors = self.locations(image_size, logits.device)
-        return detect(
-            logits=logits,
-            values=deltas,
-            locations=anchors,
-            decode=self.decode,
-            image_size=image_size,
-            scales=batch["scales"],
-            original_sizes=batch["original_sizes"],
-        )
+        anchors = self.locations(image_size_of(batch))
+        return detect(*self.flatten(output), lambda deltas, places: self.decode(deltas, anchors[places]), batch)
 
     def flatten(self, output: HeadOutput) -> tuple[Tensor, Tensor]:
         """Return class logits (B, N, K) and box deltas (B, N, 4) in the order of the anchors."""

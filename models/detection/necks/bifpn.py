@@ -141,11 +141,8 @@ class Combine(nn.Module):
     def forward(self, maps: Maps, size: tuple[int, int]) -> torch.Tensor:
         weights = F.relu(self.edge_weights)
         weights = weights / (weights.sum() + 1e-4)
-        return sum(weight * self._resampled(maps, i, size) for weight, i in zip(weights, self.inputs))
-
-    def _resampled(self, maps: Maps, index: int, size: tuple[int, int]) -> torch.Tensor:
-        key = str(index)
-        return _resize(self.resample[key](maps[index]) if key in self.resample else maps[index], size)
+        inputs = [self.resample[str(i)](maps[i]) if str(i) in self.resample else maps[i] for i in self.inputs]
+        return sum(weight * _resize(x, size) for weight, x in zip(weights, inputs))
 
 
 def _projection(in_channels: int, channels: int) -> nn.Sequential:

@@ -15,15 +15,9 @@ ANCHORS = make_anchors(IMAGE_SIZE, 3, 4.0)
 
 
 def run_detect(logits, deltas, scale=1.0, original_size=IMAGE_SIZE):
-    return detect(
-        logits=logits,
-        values=deltas,
-        locations=ANCHORS,
-        decode=decode_boxes,
-        image_size=IMAGE_SIZE,
-        scales=torch.full((len(logits),), scale),
-        original_sizes=torch.tensor([original_size] * len(logits)),
-    )
+    sizes = torch.tensor([original_size] * len(logits))
+    batch = {"image_size": IMAGE_SIZE, "scales": torch.full((len(logits),), scale), "original_sizes": sizes}
+    return detect(logits, deltas, lambda values, places: decode_boxes(values, ANCHORS[places]), batch)
 
 
 def loop_detect(logits, deltas, scale, original_size):
