@@ -31,12 +31,6 @@ def load_classification(preset: DataSet) -> Task:
 
 
 TASKS = {"flira": TaskEntry("flira", "NAS-DSF: objects in RGB-thermal pairs", add_detection_options, load_detection)}
-TASKS |= {
-    name: TaskEntry(
-        name,
-        preset.title,
-        partial(add_classification_options, preset=preset),
-        partial(load_classification, preset),
-    )
-    for name, preset in DATA_SETS.items()
-}
+for name, preset in DATA_SETS.items():
+    add_options = partial(add_classification_options, preset=preset)
+    TASKS[name] = TaskEntry(name, preset.title, add_options, partial(load_classification, preset))

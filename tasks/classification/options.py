@@ -14,23 +14,16 @@ F1_TYPES = ("weighted", "micro", "macro", "samples")
 
 def add_options(parser: Parser, section: str, preset: DataSet) -> None:
     """Add the options of "pretrain", "search" or "found"."""
-    where = f"checkpoints/{preset.name}"
     parser.set_defaults(augment=False, f1_type="weighted", backbone=preset.backbone)
-    parser.set_defaults(checkpointdir=where)
+    parser.set_defaults(checkpointdir=f"checkpoints/{preset.name}")
     add_data_options(parser, preset)
     if section == "pretrain":
-        text = "which encoders to train (both)"
-        parser.group("pretraining").add_argument(
-            "--modality", choices=[*preset.files, "both"], default="both", help=text
-        )
+        names, text = [*preset.files, "both"], "which encoders to train (both)"
+        parser.group("pretraining").add_argument("--modality", choices=names, default="both", help=text)
         return
-    weights = preset.search if section == "search" else preset.found
-    parser.set_defaults(epochs=weights.epochs, drpt=weights.dropout, weight_decay=weights.decay)
-    parser.set_defaults(batchsize=weights.batch, eta_max=weights.eta_max, Ti=weights.cycle)
-    steps = preset.node_steps
-    add_space_options(
-        parser, rank=SEQUENCES, default="bmnas", text="search space", node_steps=steps, node_multiplier=steps
-    )
+    parser.set_defaults(**(preset.search if section == "search" else preset.found))
+    steps = {"node_steps": preset.node_steps, "node_multiplier": preset.node_steps}
+    add_space_options(parser, rank=SEQUENCES, default="bmnas", text="search space", **steps)
     add = parser.group("search space").add_argument
     text = "what a step may read: inputs and earlier steps, no pair twice, as in the paper; or inputs alone, as in the "
     text += "public code (all)"
@@ -39,7 +32,7 @@ def add_options(parser: Parser, section: str, preset: DataSet) -> None:
     add("--L", type=positive, default=preset.length, help="positions of a feature (%(default)s)")
     add("--num_input_nodes", type=positive, help="taps of all encoders, for a check (from the encoders)")
     if section == "found":
-        parser.set_defaults(stream_lr=preset.found.eta_max if preset.train_encoders else 0.0)
+        parser.set_defaults(stream_lr=preset.found["eta_max"] if preset.train_encoders else 0.0)
         text = "train one modality, or the last taps summed or side by side (none)"
         names = [*preset.files, "sum", "concat"]
         parser.group("found network").add_argument("--baseline", choices=names, help=text)

@@ -80,7 +80,7 @@ class Classification(Task):
         return {"data_set": self.name} | ({"classes": data.data.classes} if section == "found" else {})
 
     def next_options(self, options: Options, section: str) -> dict[str, Any]:
-        files = self.preset.files.values() if section == "search" else ()
+        files = self.preset.files.values() if section != "found" else ()
         return {name: options[name] for name in files if options.is_typed(name)}
 
     def check_pretrained(self, options: Options, data: DataModule) -> str:
@@ -148,7 +148,7 @@ class Classification(Task):
             check=lambda: self.check_others(options, data),
             next_command=lambda files: (
                 f"main_darts_searchable_{self.name}.py",
-                {name: options[name] for name in self.preset.files.values() if options.is_typed(name)},
+                self.next_options(options, "pretrain"),
             ),
         )
 
@@ -207,37 +207,20 @@ class ClassEvaluator:
         if not self.labels:
             names = [f"F1_{kind}" for kind in F1_TYPES] if self.multi_label else ["accuracy", "F1_macro"]
             return dict.fromkeys([self.metric, *names])
+        from sklearn.metrics import accuracy_score, f1_score  # takes its time to import
+
         probabilities, labels = torch.cat(self.probabilities), torch.cat(self.labels)
-        score = multi_label if self.multi_label else one_class
-        metrics = score(probabilities, labels)
-        metrics = {self.metric: metrics[self.metric]} | metrics
-        return metrics | (self._by_class(probabilities, labels) if self.full else {})
-
-    def _by_class(self, probabilities: Tensor, labels: Tensor) -> dict[str, float | None]:
-        """Return F1 of each class; None of one that no example has."""
-        from sklearn.metrics import f1_score
-
+        found = probabilities > THRESHOLD if self.multi_label else probabilities.argmax(dim=1)
+        metrics: dict[str, float | None]
+        f1 = partial(f1_score, labels.numpy(), found.numpy(), zero_division=0)
         if self.multi_label:
-            there, truth, found = labels.any(dim=0), labels, probabilities > THRESHOLD
+            metrics = {f"F1_{kind}": float(f1(average=kind)) for kind in F1_TYPES}
+            metrics = {self.metric: metrics[self.metric]} | metrics
+            present = labels.any(dim=0)
         else:
-            there, truth, found = labels.bincount(minlength=len(self.classes)) > 0, labels, probabilities.argmax(dim=1)
-        every = range(len(self.classes))
-        scores = f1_score(truth.numpy(), found.numpy(), labels=list(every), average=None, zero_division=0).tolist()
-        return {f"F1_class_{name}": scores[n] if there[n] else None for n, name in enumerate(self.classes)}
-
-
-def multi_label(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return F1 of each type, from (N, K) probabilities and multi-hot labels."""
-    from sklearn.metrics import f1_score  # takes its time to import
-
-    truth, found = labels.bool().numpy(), (probabilities > THRESHOLD).numpy()
-    return {f"F1_{kind}": float(f1_score(truth, found, average=kind, zero_division=0)) for kind in F1_TYPES}
-
-
-def one_class(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return top-1 accuracy and macro F1, from (N, K) probabilities and (N,) labels."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    found = probabilities.argmax(dim=1)
-    macro = f1_score(labels, found, average="macro", zero_division=0)
-    return {"accuracy": float(accuracy_score(labels, found)), "F1_macro": float(macro)}
+            metrics = {"accuracy": float(accuracy_score(labels, found)), "F1_macro": float(f1(average="macro"))}
+            present = labels.bincount(minlength=len(self.classes)) > 0
+        if self.full:  # F1 of each class; None of one that no example has
+            scores = f1(labels=list(range(len(self.classes))), average=None).tolist()
+            metrics |= {f"F1_class_{name}": scores[n] if present[n] else None for n, name in enumerate(self.classes)}
+        return metrics

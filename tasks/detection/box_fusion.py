@@ -20,7 +20,8 @@ from datasets.detection.dataset import DetectionRecord
 from engine.task import ExtraTest, Metrics
 from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU
 from models.search.parameters import count_parameters
-from utils.coco_eval import evaluate_by_scene, evaluate_detections, to_coco_detections
+from tasks.detection.evaluator import DetectionEvaluator
+from utils.coco_eval import to_coco_detections
 from utils.errors import UserError
 
 WBF_IOU = 0.55
@@ -51,18 +52,13 @@ class BoxFusion(ExtraTest):
         first, second = trained
         part, data = first.options.eval_part, first.data
         records, ids = data.records(part), data.data.category_ids
-        fused = fuse_detections(self.method, answers, records, ids)
-        scored = (
-            data.data.ground_truth[data.list_of(part)],
-            fused,
-            [record.image_id for record in records],
-            ids,
-            data.data.classes,
-        )
-        metrics = evaluate_detections(*scored)
+        evaluator = DetectionEvaluator(data.data.ground_truth[data.list_of(part)], ids, data.data.classes)
+        evaluator.image_ids = [record.image_id for record in records]
+        evaluator.answers = fuse_detections(self.method, answers, records, ids)
+        metrics = evaluator.compute()
         results = facts_of_both(first, second, self.method, *facts)
         results["AP_val"] = metrics["AP"] if part == "val" else None
-        return fused, metrics | evaluate_by_scene(*scored), results
+        return evaluator.answers, metrics, results
 
 
 def check_partners(first: Any, second: Any) -> None:
@@ -106,20 +102,15 @@ def fuse_detections(
     Returns:
         Detections in COCO form, at most 100 per image, best first.
     """
-    fuse = {"nms": _suppress, "wbf": _weighted}[how]
-    by_image = [_by_image(own) for own in detections]
-    results = []
+    by_image: dict[str | int, list[list[dict]]] = defaultdict(lambda: [[] for _ in detections])
+    for number, own in enumerate(detections):
+        for item in own:
+            by_image[item["image_id"]][number].append(item)
+    fuse, results = {"nms": _suppress, "wbf": _weighted}[how], []
     for record in records:
-        found = [_to_tensors(own.get(record.image_id, []), category_ids) for own in by_image]
+        found = [_to_tensors(own, category_ids) for own in by_image[record.image_id]]
         results.append(_best(fuse(found, record)))
     return to_coco_detections(results, [record.image_id for record in records], category_ids)
-
-
-def _by_image(detections: list[dict[str, Any]]) -> dict[str | int, list[dict[str, Any]]]:
-    images = defaultdict(list)
-    for item in detections:
-        images[item["image_id"]].append(item)
-    return images
 
 
 def _to_tensors(detections: list[dict[str, Any]], category_ids: list[int]) -> Found:

@@ -3,6 +3,7 @@
 Options are read here and in tasks/detection/{task,pretrain}.py; below, values come by keyword.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from datasets.data_module import DataModule
 from datasets.detection import opening
 from datasets.detection.detection_data import ImageOptions
+from datasets.detection.sources import CHANNELS
 from engine.memory_estimate import PROBE
 from engine.pretrained import PRETRAINED, differing, pretrained_with
 from engine.task import loader_options
@@ -20,7 +22,7 @@ from models.detection.detector import FusionDetector
 from models.detection.fusions import baseline_fusions, found_fusions, searchable_fusions
 from models.detection.heads.head import Head
 from models.detection.layers import set_norm_momentum
-from models.detection.streams import INPUTS, MODALITIES, Streams
+from models.detection.streams import INPUTS, MODALITIES, Streams, images_of, level_names, tap_names
 from models.detection.tables import ENCODERS, HEADS, NECKS, TOWERS
 from models.search.architecture import Architecture, Reader, read_architecture
 from models.search.costs import macs
@@ -39,30 +41,17 @@ HAND_MADE = "mean"  # fusion of a search that searches other parts; the shared h
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
 # The entries of models/detection/tables.py that the detector consists of.
 ENCODER, NECK, TOWER, HEAD = "bifpn", "none", "none", "efficientdet"
-SIZES = ("C", "num_input_nodes", "fusion_levels")
 
 
 def open_data(options: Options) -> DataModule:
     """Open the data set and cut it."""
-    return opening.open_data(
-        options.data,
-        options.dataset,
-        ImageOptions(
-            image_size=tuple(options.image_size),
-            hflip=options.hflip,
-            scale_jitter=tuple(options.scale_jitter),
-            photometric=options.photometric,
-            modality_dropout=options.modality_dropout,
-        ),
-        loader_options(options),
-        split_seed=options.split_seed,
-        paper_protocol=options.paper_protocol,
-        overfit=options.overfit,
-        modalities=list(dict.fromkeys(image for stream in read_streams_of(options) for image in INPUTS[stream])),
-    )
+    sizes = {name: tuple(options[name]) for name in ("image_size", "scale_jitter")}
+    images = ImageOptions(**sizes, **options.keywords("hflip", "photometric", "modality_dropout"))
+    cut = options.keywords("split_seed", "paper_protocol", "overfit") | {"modalities": images_of(streams_read(options))}
+    return opening.open_data(options.data, options.dataset, images, loader_options(options), **cut)
 
 
-def read_streams_of(options: Options) -> tuple[str, ...]:
+def streams_read(options: Options) -> tuple[str, ...]:
     """Return the streams that are pretrained, searched or trained."""
     if "modality" in options and options.modality != "both":
         return (options.modality,)
@@ -129,8 +118,7 @@ def sizes_of_streams(options: Options) -> dict[str, int]:
     """Return C, num_input_nodes and fusion_levels of the streams in checkpointdir; refuse given ones that differ."""
     modalities = needed_modalities(options.baseline)
     path = streams_path(options, modalities)
-    channels, repeats, levels = stream_sizes(read_streams(options, modalities), str(path), modalities)
-    sizes = dict(zip(SIZES, (channels, 2 * repeats, levels), strict=True))
+    sizes = stream_sizes(read_streams(options, modalities), str(path), modalities)
     for name, value in sizes.items():
         if options.is_given(name) and options[name] != value:
             raise UserError(f"--{name}: expected {value} as in {path}, found {options[name]}")
@@ -150,13 +138,6 @@ def load_streams(options: Options, modalities: tuple[str, ...] = MODALITIES) -> 
     wanted = {k: v for k, v in state.items() if k not in others}
     checkpoint.load_state(streams, wanted, f"{path} (--backbone {options.backbone})")
     return streams
-
-
-def tap_names(options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the taps of each level, and of the levels, as `Streams` gives them."""
-    repeats, modalities = options.num_input_nodes // 2, needed_modalities(options.baseline)
-    taps = tuple(f"{m}/bifpn{r + 1}" for m in modalities for r in range(repeats))
-    return taps, tuple(f"P{3 + level}" for level in range(options.fusion_levels))
 
 
 def make_head(options: Options) -> Head:
@@ -229,23 +210,20 @@ def make_detector(
     streams: Streams, fusions: list[nn.Module], head: Head, normalization: dict, neighbours: int
 ) -> FusionDetector:
     """Return the detector with the neck and the towers of the task, today none."""
-    neck, towers = NECKS[NECK](), TOWERS[TOWER]()
-    return FusionDetector(streams, fusions, head, normalization, neighbours, neck=neck, towers=towers)
+    others = {"neck": NECKS[NECK](), "towers": TOWERS[TOWER]()}
+    return FusionDetector(streams, fusions, head, normalization, neighbours, **others)
 
 
 def check_sizes(options: Options, model: checkpoint.State, source: str) -> None:
     """Refuse options that would build another network, or a larger one, than the tensors of a file are of."""
-    streams = {name.removeprefix("streams."): value for name, value in model.items() if isinstance(name, str)}
-    channels, repeats, levels = stream_sizes(streams, source, needed_modalities(options.baseline))
-    head = {name.removeprefix("head."): value for name, value in model.items() if isinstance(name, str)}
-    sizes = dict(zip(SIZES, (channels, 2 * repeats, levels), strict=True))
-    for name, size in sizes.items():
+    by_part = [
+        {name.removeprefix(part): value for name, value in model.items() if isinstance(name, str)}
+        for part in ("streams.", "head.")
+    ]
+    sizes = stream_sizes(by_part[0], source, needed_modalities(options.baseline))
+    for name, size in (sizes | {"num_classes": head_classes(by_part[1], source)}).items():
         if options[name] != size:
             raise UserError(f"{source}: args.{name}: expected shapes of {options[name]} in model, found {size}")
-    if (classes := head_classes(head, source)) != options.num_classes:
-        raise UserError(
-            f"{source}: args.num_classes: expected shapes of {options.num_classes} in model, found {classes}"
-        )
     widest = max(value.numel() for value in model.values() if isinstance(value, Tensor)) // options.C
     if (options.widen or 0) > widest:
         raise UserError(
@@ -253,7 +231,7 @@ def check_sizes(options: Options, model: checkpoint.State, source: str) -> None:
         )
 
 
-def matching_width(options: Options, tap_names: tuple[str, ...], level_names: tuple[str, ...]) -> int | None:
+def matching_width(options: Options) -> int | None:
     """Return the hidden channels that widen the baseline to the fusion parameters of --match_parameters, if given.
 
     Raises:
@@ -263,7 +241,8 @@ def matching_width(options: Options, tap_names: tuple[str, ...], level_names: tu
         return None
     path = Path(options.match_parameters)
     path = path / "genotype.json" if path.is_dir() else path
-    found = read_architecture(path, {"fusion": FusionReader(tap_names, level_names, options.C)})
+    taps = tap_names(needed_modalities(options.baseline), options.num_input_nodes // 2)
+    found = read_architecture(path, {"fusion": FusionReader(taps, level_names(options.fusion_levels), options.C)})
     wanted = count_parameters(nn.ModuleList(found_fusions(found.parts["fusion"], 0.0)))
     plain, narrowest, next_width = (_fusion_parameters(options, widen) for widen in (None, 1, 2))
     width = max(round((wanted - narrowest) / (next_width - narrowest)) + 1, 1)
@@ -296,33 +275,24 @@ def check_dropout(options: Options) -> None:
         )
 
 
-class _OfImages(nn.Module):
-    """The detector as a function of its images in order."""
-
-    def __init__(self, model: FusionDetector):
-        super().__init__()
-        self.model = model
-        self.names = tuple(dict.fromkeys(name for m in model.streams.modalities for name in INPUTS[m]))
-
-    def forward(self, *images: torch.Tensor):
-        return self.model(dict(zip(self.names, images, strict=True)))
-
-
 def macs_per_pair(model: FusionDetector, image_size: tuple[int, int]) -> int:
     """Return the multiply-accumulates of convolutions and matrix products for one pair, streams and head included."""
-    model.eval()
-    images, device = _OfImages(model), next(model.parameters()).device
-    shapes = {name: (1, 3 if name == "rgb" else 1, *image_size) for name in images.names}
-    black = [torch.zeros(shape, dtype=torch.uint8, device=device) for shape in shapes.values()]
-    return int(macs(images, black))
+    device = next(model.parameters()).device
+    return int(macs(model.eval(), [black_images(model.streams.modalities, 1, image_size, device)]))
+
+
+def black_images(
+    streams: Iterable[str], count: int, image_size: tuple[int, int], device: torch.device
+) -> dict[str, Tensor]:
+    """Return black pictures of each modality that streams read, uint8 (count, 1 or 3, H, W)."""
+    shapes = {name: (count, CHANNELS[name], *image_size) for name in images_of(streams)}
+    return {name: torch.zeros(shape, dtype=torch.uint8, device=device) for name, shape in shapes.items()}
 
 
 def black_batch(streams: tuple[str, ...], image_size: tuple[int, int], device: torch.device) -> dict:
     """Return pairs of black pictures with one object each, as a loader does."""
-    names = dict.fromkeys(name for stream in streams for name in INPUTS[stream])
-    shapes = {name: (PROBE, 3 if name == "rgb" else 1, *image_size) for name in names}
     return {
-        "images": {name: torch.zeros(shape, dtype=torch.uint8, device=device) for name, shape in shapes.items()},
+        "images": black_images(streams, PROBE, image_size, device),
         "image_size": image_size,
         "boxes_xyxy": torch.tensor([[[4.0, 4.0, 28.0, 28.0]]] * PROBE, device=device),
         "labels": torch.zeros(PROBE, 1, dtype=torch.int64, device=device),

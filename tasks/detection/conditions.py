@@ -16,7 +16,7 @@ from datasets.detection.corruptions import CLEAN, DEAD_KINDS, severities
 from engine.compute import Compute
 from engine.step import Task, move, without_inputs
 from models.detection.detector import FusionDetector
-from models.detection.streams import INPUTS
+from models.detection.streams import INPUTS, images_of
 from utils.progress_bar import bar
 
 Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them
@@ -32,8 +32,7 @@ class Condition(NamedTuple):
 
 def sensors_of(model: FusionDetector) -> tuple[str, ...]:
     """Return the sensors whose pictures a detector reads."""
-    read = {modality for stream in model.streams.modalities for modality in INPUTS[stream]}
-    return tuple(sensor for sensor in ("thermal", "rgb") if sensor in read)
+    return tuple(sensor for sensor in ("thermal", "rgb") if sensor in images_of(model.streams.modalities))
 
 
 def conditions_of(kind: str, sensors: tuple[str, ...]) -> list[Condition]:

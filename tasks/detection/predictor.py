@@ -22,7 +22,7 @@ from datasets.detection.transforms import DetectionTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal
 from engine.compute import pick_compute
 from engine.step import move
-from models.detection.streams import INPUTS
+from models.detection.streams import images_of
 from models.search.architecture import architecture_from_json
 from tasks.detection import build
 from tasks.detection.flira import FLIRA
@@ -76,7 +76,7 @@ class Predictor:
         options = options_from_run(options, state["args"], FLIRA.rebuilt_from, source=f"{path}: args")
         build.check_sizes(options, state["model"], str(path))
         modalities = build.needed_modalities(options.baseline)
-        self.sensors = tuple(dict.fromkeys(sensor for stream in modalities for sensor in INPUTS[stream]))
+        self.sensors = images_of(modalities)
         facts = read_facts(state["data"], options.num_classes, self.sensors, f"{path}: data")
         streams, genotype = build.make_streams(options, modalities), state["genotype"]
         if genotype:
@@ -133,9 +133,8 @@ class Predictor:
 
     def sample(self, pair: Pair) -> dict[str, Any]:
         """Return a pair as the network sees it, as of `DetectionDataset`, without boxes."""
-        images = {"rgb": pair.rgb, "thermal": pair.thermal}
-        black = {sensor: torch.zeros(CHANNELS[sensor], *pair.size, dtype=torch.uint8) for sensor in self.fill}
-        images = {sensor: black[sensor] if images[sensor] is None else images[sensor] for sensor in self.fill}
+        images = {sensor: torch.zeros(CHANNELS[sensor], *pair.size, dtype=torch.uint8) for sensor in self.fill}
+        images |= {sensor: getattr(pair, sensor) for sensor in self.fill if getattr(pair, sensor) is not None}
         sample = self.transform(images, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
         return {**sample, "image_id": 0, "file_name": "", "original_size": pair.size}
 

@@ -34,14 +34,15 @@ class Robustness(ExtraTest):
         conditions = {kind: conditions_of(kind, sensors) for kind in dict.fromkeys(self.kinds or KINDS)}
         without = [kind for kind, listed in conditions.items() if not listed]
         if self.kinds and without:
-            raise UserError(
-                f"--robustness {without[0]}: no effect on a network that reads {' and '.join(sensors)} alone"
-            )
+            found = " and ".join(sensors)
+            raise UserError(f"--robustness {without[0]}: no effect on a network that reads {found} alone")
         self.conditions = {kind: listed for kind, listed in conditions.items() if listed}
         return {"conditions": sum(map(len, self.conditions.values()))}
 
     def finish(self, trained: list[Any], compute: Compute, run: RunFolder, metrics: Metrics, facts: dict) -> None:
         """Write robustness.json and robustness.png into the run folder of the clean test."""
+        from report.robustness_plot import plot_robustness  # draws, which nothing else here does
+
         started, run_tested = time.perf_counter(), trained[0]
         rows = [row_of(Condition("none", "clean", 0), metrics, metrics["AP"])]
         part, seed = run_tested.options.eval_part, run_tested.state["args"]["seed"]
@@ -57,18 +58,12 @@ class Robustness(ExtraTest):
                 for line in in_words(rows, kind):
                     run.log(line)
         if run.is_writer:
-            write(run, rows, {name: facts[name] for name in (*FACTS, "scenes") if name in facts})
+            shown_facts = {name: facts[name] for name in (*FACTS, "scenes") if name in facts}
+            path = run.write_json("robustness.json", shown_facts | {"rows": rows})
+            plot_robustness(shown_facts, rows, run.path / "robustness.png")
+            run.log(f"robustness: {path}")
             timing = read_json(run.path / "timing.json")
             run.write_json("timing.json", timing | {"robustness_wall_seconds": round(time.perf_counter() - started, 3)})
-
-
-def write(run: RunFolder, rows: list[dict], facts: dict[str, object]) -> None:
-    """Write the rows as JSON and as a plot."""
-    from report.robustness_plot import draw  # imports matplotlib, which nothing else here does
-
-    path = run.write_json("robustness.json", facts | {"rows": rows})
-    draw(facts, rows).savefig(run.path / "robustness.png")
-    run.log(f"robustness: {path}")
 
 
 def score(task: Task, data: DataModule, part: str, answers: Answers) -> Metrics:

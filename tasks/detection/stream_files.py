@@ -10,8 +10,8 @@ from utils.checkpoint import State
 from utils.errors import UserError
 
 
-def stream_sizes(state: State, source: str, modalities: tuple[str, ...] = ("thermal", "rgb")) -> tuple[int, int, int]:
-    """Return channels, BiFPN repeats and levels of the streams in a file, from its names and shapes.
+def stream_sizes(state: State, source: str, modalities: tuple[str, ...] = ("thermal", "rgb")) -> dict[str, int]:
+    """Return C, num_input_nodes and fusion_levels of the streams in a file, from its names and shapes.
 
     Raises:
         UserError: one of these streams is not in it, not whole, or they differ in size.
@@ -35,7 +35,8 @@ def stream_sizes(state: State, source: str, modalities: tuple[str, ...] = ("ther
         sizes[modality] = channels, repeats, count // 2 + 1
     if len(set(sizes.values())) > 1:
         raise UserError(f"{source}: expected two streams of one size, found (C, repeats, levels) {sizes}")
-    return sizes[modalities[0]]
+    channels, repeats, levels = sizes[modalities[0]]
+    return {"C": channels, "num_input_nodes": 2 * repeats, "fusion_levels": levels}
 
 
 def streams_of(state: State, modalities: Iterable[str]) -> State:

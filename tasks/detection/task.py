@@ -21,51 +21,17 @@ from models.search.architecture import Architecture, Reader
 from models.search.space import Space
 from tasks.detection import build
 from tasks.detection.box_fusion import BoxFusion
+from tasks.detection.evaluator import DetectionEvaluator
 from tasks.detection.options import BASELINES
 from tasks.detection.pretrain import check_stream_sizes, detector_pretraining
 from tasks.detection.robustness import Robustness
 from utils.args import Options
-from utils.coco_eval import evaluate_by_scene, evaluate_detections, to_coco_detections
 from utils.distributed import SINGLE_PROCESS, Ranks, ranks
 from utils.errors import UserError, short
 from utils.untrusted import OBJECT
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
 DATA = ("dataset", "split_seed", "paper_protocol")
-
-
-class DetectionEvaluator:
-    """Collect detections in COCO form and score them with pycocotools; what is scored is what can be written.
-
-    The images that are scored are those that were added.
-
-    Args:
-        by_area: score small, medium and large objects also apart, which triples the time.
-        by_scene: score the images of each scene also apart, where the data name scenes.
-    """
-
-    def __init__(
-        self,
-        ground_truth: dict,
-        category_ids: list[int],
-        class_names: list[str],
-        by_area: bool = True,
-        by_scene: bool = False,
-    ):
-        self.ground_truth, self.category_ids, self.class_names = ground_truth, category_ids, class_names
-        self.by_area, self.by_scene = by_area, by_scene
-        self.image_ids: list[str | int] = []
-        self.answers: list[dict] = []
-
-    def add(self, batch: dict, predictions: list[dict[str, Tensor]]) -> None:
-        self.image_ids += batch["image_ids"]
-        self.answers += to_coco_detections(predictions, batch["image_ids"], self.category_ids)
-
-    def compute(self) -> dict[str, float | None]:
-        """Return AP, AP50, ... and LAMR of people in 0..1; None where nothing is there to be found."""
-        scored = self.ground_truth, self.answers, self.image_ids, self.category_ids, self.class_names
-        metrics = evaluate_detections(*scored, self.by_area)
-        return metrics | (evaluate_by_scene(*scored) if self.by_scene else {})
 
 
 class Detection(Task):
@@ -113,8 +79,7 @@ class Detection(Task):
             build.check_batch(options, data, ("train",), ("arch",))
             return options
         build.check_batch(options, data, data.learning)
-        taps = build.tap_names(options)
-        width = ranks().broadcast_from_first(lambda: build.matching_width(options, *taps))
+        width = ranks().broadcast_from_first(lambda: build.matching_width(options))
         return options.with_values("checkpoint", widen=width)
 
     def warnings(self, options: Options, section: str) -> list[str]:
@@ -199,11 +164,11 @@ class Detection(Task):
         return model.head.detect(model(_inputs(batch)), batch)
 
     def make_evaluator(self, data: DataModule, part: str, full: bool = False) -> DetectionEvaluator:
-        names = data.data.category_ids, data.data.classes
-        return DetectionEvaluator(data.data.ground_truth[data.list_of(part)], *names, by_area=full, by_scene=full)
+        truth = data.data.ground_truth[data.list_of(part)]
+        return DetectionEvaluator(truth, data.data.category_ids, data.data.classes, full)
 
     def example_batch(self, options: Options, where: torch.device) -> dict:
-        streams = build.read_streams_of(options)
+        streams = build.streams_read(options)
         streams = streams[:1] if "modality" in options else streams  # which are pretrained one after the other
         return build.black_batch(streams, options.image_size, where)
 

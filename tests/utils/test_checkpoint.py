@@ -76,7 +76,7 @@ def test_loading_names_the_first_tensor_that_does_not_fit():
 @pytest.mark.parametrize(("repeats", "levels"), [(1, 3), (2, 5), (3, 4)])
 def test_sizes_are_read_from_the_names(repeats, levels):
     state = Streams("lcnet_050", 16, repeats, levels).state_dict()
-    assert stream_sizes(state, "f") == (16, repeats, levels)
+    assert stream_sizes(state, "f") == {"C": 16, "num_input_nodes": 2 * repeats, "fusion_levels": levels}
     assert head_classes(DetectionHead(16, 7, num_levels=levels).state_dict(), "f") == 7
     with pytest.raises(UserError, match="modality rgb"):
         stream_sizes({k: v for k, v in state.items() if k.startswith("thermal")}, "f")
