@@ -26,7 +26,7 @@ from models.search.parameters import arch_parameters, check_searchables, count_p
 from models.search.relaxations import Stage
 from models.search.space import JointSpace
 from models.search.strategies import STRATEGIES
-from report.wandb_files import track_files
+from report import track_files
 from utils.args import Options
 from utils.run_folder import ALPHAS, RunFolder, commit
 from utils.seed import seed_everything

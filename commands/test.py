@@ -12,8 +12,7 @@ from commands.trained import Trained, rebuild
 from engine.task import Metrics, Task
 from models.search.architecture import Architecture
 from models.search.parts import read_any
-from report import report
-from report.wandb_files import track_files
+from report import report, track_files
 from utils.args import Options
 from utils.distributed import ranks
 from utils.errors import UserError

@@ -15,7 +15,7 @@ from engine.step import validator
 from engine.task import Task
 from models.search.architecture import Architecture
 from models.search.parameters import count_parameters
-from report.wandb_files import track_files
+from report import track_files
 from utils.args import Options
 from utils.distributed import ranks
 from utils.run_folder import RunFolder

@@ -28,10 +28,9 @@ NOT_OF_METHOD = ("seed", "seeds", "save", "data", "checkpointdir", "cache_dir", 
 NOT_OF_METHOD += ("results", "partner_exp_dir", "genotype", "random_genotype", "match_parameters", "widen", "config")
 NOT_OF_METHOD += ("wandb", "workers", "pin_mem", "device", "no_report", "dry_run", "checkpoint_every")
 NOT_OF_METHOD += ("max_bad_files", "robustness")
-Groups = dict[str, list[Run]]
 
 
-def by_method(runs: Iterable[Run]) -> Groups:
+def by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
     """Return the runs of each method by its label. Of several tests of one training, the last one counts.
 
     Runs of one label with different options are separate methods. Their labels then name these options.
@@ -39,7 +38,7 @@ def by_method(runs: Iterable[Run]) -> Groups:
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in {identity(run): run for run in runs}.values():
         groups.setdefault((run.label, json.dumps(method_options(run), sort_keys=True)), []).append(run)
-    methods: Groups = {}
+    methods: dict[str, list[Run]] = {}
     for (label, _), members in groups.items():
         same_label = [method_options(others[0]) for (name, _), others in groups.items() if name == label]
         options = method_options(members[0])

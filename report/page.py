@@ -93,9 +93,8 @@ def write_page(page: Page, path: Path) -> Path:
 
 @cache
 def _template() -> Template:
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
-    return environment.get_template("page.html")
+    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "finalize": _shown}
+    return Environment(loader=FileSystemLoader(Path(__file__).parent), **options).get_template("page.html")
 
 
 def _shown(value: object) -> object:

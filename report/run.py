@@ -84,12 +84,6 @@ class Run:
         return args
 
     @cached_property
-    def defaults(self) -> dict[str, Any]:
-        """The default of each option, as the command wrote them; {} in runs of older versions."""
-        defaults = self.command.get("defaults")
-        return defaults if isinstance(defaults, dict) else {}
-
-    @cached_property
     def split(self) -> Split | None:
         path = self.path / "split.json"
         return Split.from_json(read_json(path), str(path)) if path.exists() else None
@@ -143,14 +137,9 @@ class Run:
         return next((Run(path) for path in paths if os.path.exists(path / "args.json")), None)
 
     @cached_property
-    def fused(self) -> bool:
-        """Whether a test fuses the boxes of two runs."""
-        return "fused" in self.results
-
-    @cached_property
     def architecture(self) -> Architecture | None:
         """The architecture that was derived or trained; for a test that of its training, if the folder exists."""
-        path = self.trained.path / "genotype.json" if self.trained and not self.fused else None
+        path = self.trained.path / "genotype.json" if self.trained and "fused" not in self.results else None
         return read_any(path) if path and path.exists() else None
 
     @property
@@ -185,7 +174,7 @@ class Run:
             return f"pretraining, {self.args.get('modality')}"
         if self.kind == "test":
             method = GENOTYPE_ID.sub("genotype", str(self.results.get("method")))
-            if self.fused:
+            if "fused" in self.results:
                 return f"{method} of {GENOTYPE_ID.sub('genotype', str(self.results['fused']))}"
             return self.trained.method if self.trained else method
         if self.args.get("baseline"):
@@ -195,7 +184,7 @@ class Run:
     @cached_property
     def label(self) -> str:
         """The method and --save; runs of one method over several seeds have the same label."""
-        saved = (self.trained or self).args.get("save", "EXP") if not self.fused else "EXP"
+        saved = (self.trained or self).args.get("save", "EXP") if "fused" not in self.results else "EXP"
         save = re.sub(rf"{SEED_SUFFIX}\d+$", "", str(saved))
         return self.method if save in ("EXP", self.method.replace(" ", "_")) else f"{self.method} ({save})"
 

@@ -48,7 +48,7 @@ def what_was_run(run: Run) -> Section:
         "commit": environment.get("commit", NONE),
         "machine": f"{hardware}; torch {environment.get('torch', NONE)}",
     }
-    if run.fused:
+    if "fused" in run.results:
         both = f"{run.results.get('eval_exp_dir')} and {run.results.get('partner_exp_dir')}"
         facts |= {"boxes of": f"{run.results['fused']}: {both}"}
     return Section("What was run", [Words(words), Facts(facts), _options(run)])
@@ -56,7 +56,9 @@ def what_was_run(run: Run) -> Section:
 
 def _options(run: Run) -> Facts:
     """Return all options, folded; those that differ from their default come first."""
-    options, defaults = {name: value for name, value in run.args.items() if name != "data"}, run.defaults
+    options = {name: value for name, value in run.args.items() if name != "data"}
+    defaults = run.command.get("defaults")  # runs of older versions have none
+    defaults = defaults if isinstance(defaults, dict) else {}
     changed = {n: f"{v} (default {defaults[n]})" for n, v in options.items() if v != defaults.get(n, v)}
     rest = {name: f"{value}" for name, value in options.items() if name not in changed}
     order = "those with another value than the default first" if defaults else "the run does not name their defaults"

@@ -9,7 +9,7 @@ that what else the machine does falls on all. Times are of this machine, medians
 
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -62,7 +62,9 @@ def profile(predictor: Predictor, batchsize: int, rounds: int) -> list[dict[str,
     batch = move(batch | {"images": noise(predictor.fill, size, batchsize)}, predictor.compute.device)
     works = parts_of(predictor.model, batch)
     works[WHOLE] = predictor.model, lambda: detection.predict(predictor.model, batch)
-    for name in others_on(predictor.fill):
+    for name in OTHERS:
+        if {sensor for stream in needed_modalities(name) for sensor in INPUTS[stream]} - {*predictor.fill}:
+            continue  # it reads a sensor that the data does not have
         model = other(name, predictor)
         works[name] = model, lambda model=model: detection.predict(model, batch)
     times = measure({name: work for name, (_, work) in works.items()}, rounds, predictor.compute.device)
@@ -93,12 +95,6 @@ def parts_of(model: FusionDetector, batch: dict) -> dict[str, tuple[nn.Module | 
 def run_stream(model: FusionDetector, batch: dict, name: str) -> None:
     maps = model.streams.encode(name, model.normalize(batch["images"], name))
     model.streams.refine(name, maps, batch["image_size"])
-
-
-def others_on(sensors: Collection[str]) -> list[str]:
-    """Return the hand-made detectors that read no other sensors."""
-    read = {name: {sensor for stream in needed_modalities(name) for sensor in INPUTS[stream]} for name in OTHERS}
-    return [name for name in OTHERS if read[name] <= {*sensors}]
 
 
 def other(name: str, predictor: Predictor) -> FusionDetector:

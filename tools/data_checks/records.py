@@ -61,10 +61,6 @@ class CheckedRecord:
     problems: list[Problem] = field(default_factory=list)
     compared: bool = False
 
-    @property
-    def annotated_path(self) -> str:
-        return self.record.paths[next(iter(self.channels))]
-
 
 @contextlib.contextmanager
 def in_threads(read: Callable[[Any], Any], items: list, workers: int, words: str) -> Iterator[Iterable[Any]]:
@@ -127,7 +123,8 @@ def _duplicate(checked: CheckedRecord, earlier: dict[str, CheckedRecord]) -> Pro
     unit = "pairs" if len(checked.channels) > 1 else "images"
     kind = f"{unit} twice in a list" if within else f"{unit} in two lists"
     found = f"those of {other.record.file_name} as well" if "name" not in earlier else "it twice"
-    return Problem(kind, f"{checked.annotated_path}: expected {what} once in {place}, found {found}")
+    path = checked.record.paths[next(iter(checked.channels))]
+    return Problem(kind, f"{path}: expected {what} once in {place}, found {found}")
 
 
 def _read_images(checked: CheckedRecord) -> dict[str, np.ndarray]:

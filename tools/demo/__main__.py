@@ -22,7 +22,7 @@ from datasets.road_scenes import check_width, scenes_hash
 from tools.demo.jobs import cache_folder, data_folder, demo_jobs, environment_for
 from tools.demo.options import CORES, Options, parse
 from tools.demo.pictures import draw_pictures
-from tools.demo.summary import in_words, markdown_tables, summarize, text_tables
+from tools.demo.summary import aligned, in_words, markdown, summarize, tables
 from tools.jobs import JobFailed, Queue
 from tools.out_folder import prepare
 from utils.args import command
@@ -80,8 +80,8 @@ def run_demo(options: Options, resume: bool = False) -> dict:
     summary = summarize(options, done, pairs.info["test"].get("hash") if pairs else None)
     write_summary(options, summary, started)
     draw_pictures(options, pairs, summary, done)
-    write_summary(options, summary, started)
-    print(f"\n{text_tables(summary, options.demo)}\n{in_words(summary)}")
+    text = write_summary(options, summary, started)
+    print(f"\n{text}", end="")
     print(f"{summary['wall_s']:.0f} s on {summary['device']}; table and pictures: {out}/")
     return summary
 
@@ -90,13 +90,15 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def write_summary(options: Options, summary: dict, started: float) -> None:
-    """Write summary.json and the tables, with the seconds since the start."""
-    out, gains = Path(options.out), in_words(summary)
+def write_summary(options: Options, summary: dict, started: float) -> str:
+    """Write summary.json and the tables, with the seconds since the start; returns the tables as text."""
+    out, found = Path(options.out), tables(summary, options.demo)
     summary["wall_s"] = round(time.perf_counter() - started, 1)
     write_json(out / "summary.json", summary)
-    (out / "table.txt").write_text(f"{text_tables(summary, options.demo)}\n{gains}\n", encoding="utf-8")
-    (out / "table.md").write_text(f"{markdown_tables(summary, options.demo)}\n{gains}\n", encoding="utf-8")
+    text = "\n\n".join([*map(aligned, found), in_words(summary)]) + "\n"
+    (out / "table.txt").write_text(text, encoding="utf-8")
+    (out / "table.md").write_text("\n".join([*map(markdown, found), in_words(summary)]) + "\n", encoding="utf-8")
+    return text
 
 
 def check_data(options: Options) -> None:

@@ -8,6 +8,7 @@ from models.search.parts import draw_architecture, read_any
 from report.plots import View, draw_detections, plot_curves
 from tools.demo.jobs import methods_needed, searched_in, tested_in, trained_in
 from tools.demo.options import Options
+from tools.demo.summary import best_of
 from tools.demo.tasks import BOX_FUSIONS, HAND_MADE, SINGLE
 from tools.jobs import Finished
 
@@ -29,10 +30,7 @@ def draw_pictures(options: Options, pairs: DetectionData | None, summary: dict, 
 
 def gallery_methods(summary: dict, methods: tuple[str, ...]) -> list[str]:
     """Return the single sensors and the searched network, or the best hand-made fusion without a search."""
-    rows = summary["rows"]
-    hand_made = [m for m in rows if m in HAND_MADE]
-    best = max(hand_made, key=lambda m: rows[m]["AP"] or 0.0, default=None)
-    fused = "searched" if "searched" in methods else best
+    fused = "searched" if "searched" in methods else best_of(summary["rows"], HAND_MADE)
     return [m for m in (*SINGLE, fused) if m in methods]
 
 

@@ -10,6 +10,7 @@ A row has:
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -74,9 +75,14 @@ def gains(rows: dict[str, dict], demo: Demo = FLIRA) -> dict:
     return found
 
 
+def best_of(rows: dict[str, dict], methods: Iterable[str], score: str = "AP") -> str | None:
+    """Return the best of the methods that have a row, None if none has."""
+    return max((m for m in methods if m in rows), key=lambda m: rows[m][score] or 0.0, default=None)
+
+
 def gain(rows: dict[str, dict], others: list[str], score: str) -> dict:
     """Return {"over": the best of the other methods, "gain": difference of the searched network to it, -1 to 1}."""
-    best = max(others, key=lambda m: rows[m][score] or 0.0)
+    best = best_of(rows, others, score)
     return {"over": best, "gain": round((rows["searched"][score] or 0.0) - (rows[best][score] or 0.0), 6)}
 
 
@@ -89,17 +95,7 @@ def in_words(summary: dict) -> str:
     return "\n".join(lines)
 
 
-def text_tables(summary: dict, demo: Demo = FLIRA) -> str:
-    """Return the tables as aligned text."""
-    return "\n\n".join(aligned(table) for table in _tables(summary, demo)) + "\n"
-
-
-def markdown_tables(summary: dict, demo: Demo = FLIRA) -> str:
-    """Return the tables as Markdown."""
-    return "\n".join(markdown(table) for table in _tables(summary, demo))
-
-
-def _tables(summary: dict, demo: Demo) -> list[list[list[str]]]:
+def tables(summary: dict, demo: Demo) -> list[list[list[str]]]:
     """Return the table of all methods and, if the data names scenes, that of AP by scene of the main ones."""
     rows = summary["rows"]
 
@@ -107,14 +103,13 @@ def _tables(summary: dict, demo: Demo) -> list[list[list[str]]]:
         return [method, *(_cell(rows[method][name], demo.in_points and name in demo.scores) for name in columns)]
 
     columns = demo.scores | COSTS
-    tables = [[["method", *columns.values()], *(line(method, list(columns)) for method in rows)]]
+    found = [[["method", *columns.values()], *(line(method, list(columns)) for method in rows)]]
     scenes = [name for name in next(iter(rows.values())) if name.startswith(SCENE)]
     if scenes:
-        best = max((m for m in rows if m in demo.hand_made), key=lambda m: rows[m]["AP"] or 0.0, default=None)
-        shown = [m for m in (*demo.single, best, "searched") if m in rows]
+        shown = [m for m in (*demo.single, best_of(rows, demo.hand_made), "searched") if m in rows]
         head = ["AP by scene", *(name.removeprefix(SCENE) for name in scenes)]
-        tables.append([head, *(line(method, scenes) for method in shown)])
-    return tables
+        found.append([head, *(line(method, scenes) for method in shown)])
+    return found
 
 
 def _cell(value: float | int | None, in_points: bool = False) -> str:
