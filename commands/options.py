@@ -9,78 +9,33 @@ from functools import partial
 from engine.task import Task
 from models.search.strategies import COSTS, STRATEGIES
 from utils.args import MakeParser, Options, Parser
-from utils.errors import UserError
+from utils.errors import UserError, flags
 from utils.option_types import above_zero, count, interval, names, not_negative, positive, probability, seed
 
 # What `--help` shows; `--help all` shows every option.
-EVERYDAY = [
-    "data",
-    "dataset",
-    "image_size",
-    "small_dataset",
-    "split_seed",
-    "workers",
-    "hflip",
-    "backbone",
-    "checkpointdir",
-    "C",
-    "modality",
-    "init",
-    "batchsize",
-    "epochs",
-    "lr",
-    "drpt",
-    "eta_max",
-    "weight_decay",
-    "stream_lr",
-    "accum",
-    "seeds",
-    "space",
-    "strategy",
-    "arch_learning_rate",
-    "topk",
-    "lambda_cost",
-    "search_exp_dir",
-    "genotype",
-    "baseline",
-    "random_genotype",
-    "eval_exp_dir",
-    "eval_part",
-    "robustness",
-    "cache_features",
-    "config",
-    "seed",
-    "save",
-    "device",
-    "amp",
-    "parallel",
-    "wandb",
-    "resume",
-    "checkpoint_every",
-    "dry_run",
-]
+EVERYDAY = ("data", "dataset", "image_size", "small_dataset", "split_seed", "workers", "hflip", "backbone")
+EVERYDAY += ("checkpointdir", "C", "modality", "init", "batchsize", "epochs", "lr", "drpt", "eta_max", "weight_decay")
+EVERYDAY += ("stream_lr", "accum", "seeds", "space", "strategy", "arch_learning_rate", "topk", "lambda_cost")
+EVERYDAY += ("search_exp_dir", "genotype", "baseline", "random_genotype", "eval_exp_dir", "eval_part", "robustness")
+EVERYDAY += ("cache_features", "config", "seed", "save", "device", "amp", "parallel", "wandb", "resume")
+EVERYDAY += ("checkpoint_every", "dry_run")
 PURPOSE = {
     "pretrain": "Train the networks that a search starts from; writes checkpointdir.",
     "search": "Search the architecture on frozen encoders; writes RUN/genotype.json.",
     "found": "Train the found network or a baseline, or test a trained one (--eval_exp_dir).",
 }
 # Values of options that a command or a task does not have.
-ABSENT = {"seeds": None, "eval_exp_dir": None, "search_exp_dir": None, "results": None, "baseline": None}
-ABSENT |= {"genotype": None, "random_genotype": None, "stream_lr": 0.0, "cache_features": "off", "cache_dir": None}
-ABSENT |= {"overfit": None, "pair_inputs": False, "num_keep_edges": 2, "max_parameter_free": None}
-ABSENT |= {"cache_level": None}
+ABSENT = {"stream_lr": 0.0, "cache_features": "off", "pair_inputs": False, "num_keep_edges": 2}
+ABSENT |= dict.fromkeys(("seeds", "eval_exp_dir", "search_exp_dir", "results", "baseline", "genotype"))
+ABSENT |= dict.fromkeys(("random_genotype", "cache_dir", "overfit", "max_parameter_free", "cache_level"))
 RECIPE_NAMES = ("adam_restarts", "sgd_steps", "sgd_cosine")  # of engine/recipes.py, for search and training
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 OF_SPACE = ("space", "predecessors", "steps", "multiplier", "node_steps", "node_multiplier", "max_parameter_free")
 FOR_TEST = ("results", "eval_part", "robustness", "box_fusion", "partner_exp_dir")
-UNREAD = {  # options that other strategies do not read
-    "candidates": ("random",),
-    "population": ("evolution",),
-    "tournament": ("evolution",),
-    "rounds": ("evolution",),
-}
+# Options that one strategy alone reads.
+READ_BY = {"candidates": "random", "population": "evolution", "tournament": "evolution", "rounds": "evolution"}
 OF_LOGITS = ("arch_learning_rate", "arch_weight_decay", "alternate", "arch_warmup", "pair_inputs", "hessian")
-OF_LOGITS += ("early_stop", "lambda_cost", "cost")
+OF_LOGITS += ("early_stop", "lambda_cost", "cost", "select")
 OF_TOPK = ("topk_epochs", "topk_weights")
 
 
@@ -88,8 +43,7 @@ def make_parser(task: Task, section: str) -> Parser:
     """Return the parser of a task's "pretrain", "search" or "found"."""
     parser = Parser(f"{task.title}. {PURPOSE[section]}", usage="%(prog)s DIR [options]", everyday=EVERYDAY)
     parser.set_defaults(**ABSENT)
-    add_data_options(parser)
-    add_network_options(parser)
+    add_shared_options(parser)
     if section == "pretrain":
         add_pretrain_options(parser)
     else:
@@ -111,7 +65,7 @@ def parser_of(task: Task) -> MakeParser:
     return partial(make_parser, task)
 
 
-def add_data_options(parser: Parser) -> None:
+def add_shared_options(parser: Parser) -> None:
     add = parser.group("data").add_argument
     add("data", metavar="DIR", nargs="?", help="folder of the data set; with --resume that of the run, unless given")
     add("--split_seed", type=count, default=0, help="seed of the cut into train, arch and val (0)")
@@ -121,9 +75,6 @@ def add_data_options(parser: Parser) -> None:
     add("--max_bad_files", type=count, default=0, metavar="N", help=text + "(0)")
     add("--workers", type=count, default=4, help="loader processes (4, as published)")
     add("--pin-mem", action="store_true", help="pin loader memory, for CUDA (off)")
-
-
-def add_network_options(parser: Parser) -> None:
     add = parser.group("network").add_argument
     add("--backbone", default="", metavar="NAME", help="encoder of each modality, by timm's name (%(default)s)")
     add("--checkpointdir", default="", metavar="DIR", help="folder of pretrained weights (%(default)s)")
@@ -305,22 +256,19 @@ def check_parts(task: Task, options: Options) -> None:
 
 def check_unread(options: Options) -> None:
     """Refuse typed options that the strategy, --topk 1 or --lambda_cost 0 leaves unread."""
-    gradient = STRATEGIES[options.strategy].searcher == "gradient"
-    unread = {name: "" for name, readers in UNREAD.items() if options.strategy not in readers}
-    unread |= {} if gradient else dict.fromkeys(OF_LOGITS, "")
-    unread |= {} if options.topk > 1 else dict.fromkeys(OF_TOPK, ": expected --topk of at least 2")
-    unread |= {} if options.lambda_cost else {"cost": ": expected --lambda_cost above 0"}
-    unread |= {} if gradient else {"select": ""}
-    for name in filter(options.is_typed, unread):
-        why = f"with --strategy {options.strategy}" if name not in (*OF_TOPK, "cost") else "alone"
-        raise UserError(f"--{name}: no effect {why}{unread[name]}")
+    unread = [name for name, strategy in READ_BY.items() if strategy != options.strategy]
+    unread += OF_LOGITS if STRATEGIES[options.strategy].searcher != "gradient" else ()
+    why = dict.fromkeys(unread, f"with --strategy {options.strategy}")
+    why |= {} if options.topk > 1 else dict.fromkeys(OF_TOPK, "alone: expected --topk of at least 2")
+    why |= {} if options.lambda_cost else {"cost": "alone: expected --lambda_cost above 0"}
+    for name in filter(options.is_typed, why):
+        raise UserError(f"--{name}: no effect {why[name]}")
 
 
 def check_edges(options: Options) -> None:
+    expected = "expected 2 (a genotype has two edges per node)"
     if options.num_keep_edges != 2:
-        raise UserError(
-            f"--num_keep_edges: expected 2 (a genotype has two edges per node), found {options.num_keep_edges}"
-        )
+        raise UserError(f"--num_keep_edges: {expected}, found {options.num_keep_edges}")
 
 
 def candidates(options: Options) -> int:
@@ -331,14 +279,11 @@ def candidates(options: Options) -> int:
 def source_of(options: Options) -> str:
     """Return which of SOURCES says what is trained; refuse none, several, and options that would be ignored."""
     if for_test := [name for name in FOR_TEST if options.is_typed(name)]:
-        flags = ", ".join("--" + name for name in for_test)
-        raise UserError(f"{flags}: expected --eval_exp_dir beside it, found none")
+        raise UserError(f"{flags(for_test)}: expected --eval_exp_dir beside it, found none")
     named = [name for name in SOURCES if options[name] is not None]
     if len(named) != 1:
-        flags = ", ".join("--" + name for name in SOURCES)
-        raise UserError(f"expected exactly one of {flags}, found {', '.join('--' + n for n in named) or 'none'}")
+        raise UserError(f"expected exactly one of {flags(SOURCES)}, found {flags(named) or 'none'}")
     unused = [name for name in OF_SPACE if options.is_typed(name) and named[0] != "random_genotype"]
     if unused:
-        flags = ", ".join("--" + name for name in unused)
-        raise UserError(f"{flags}: no effect with --{named[0]}: sizes come from the genotype")
+        raise UserError(f"{flags(unused)}: no effect with --{named[0]}: sizes come from the genotype")
     return named[0]

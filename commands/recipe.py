@@ -2,7 +2,7 @@
 
 from engine.recipes import Recipe
 from utils.args import Options
-from utils.errors import UserError
+from utils.errors import UserError, flags
 
 SGD = ("sgd_steps", "sgd_cosine")
 READ_BY = {  # option -> the recipes that read it; all read the others
@@ -29,7 +29,7 @@ def check_recipe(options: Options) -> None:
     """Refuse options that were typed and that the recipe does not read."""
     unread = [name for name, recipes in READ_BY.items() if options.is_typed(name) and options.recipe not in recipes]
     if unread:
-        names = ", ".join("--" + name for name in unread)
-        raise UserError(f"{names}: no effect with --recipe {options.recipe}: remove it, or choose another recipe")
+        advice = "remove it, or choose another recipe"
+        raise UserError(f"{flags(unread)}: no effect with --recipe {options.recipe}: {advice}")
     if options.marks and list(options.marks) != sorted(options.marks):
         raise UserError(f"--marks: expected epochs in rising order, found {' '.join(map(str, options.marks))}")

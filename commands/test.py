@@ -15,7 +15,7 @@ from models.search.parts import read_any
 from report import report, track_files
 from utils.args import Options
 from utils.distributed import ranks
-from utils.errors import UserError
+from utils.errors import UserError, flags
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 
@@ -91,7 +91,7 @@ def start_test(trained: Trained) -> RunFolder:
     run = start_run("test", task, options, trained.data)
     ignored = sorted(set(options.typed_names) - {*READ, *task.rebuilt_from})
     if ignored:
-        run.log(f"ignored, since a test trains nothing: {', '.join('--' + name for name in ignored)}")
+        run.log(f"ignored, since a test trains nothing: {flags(ignored)}")
     return run
 
 

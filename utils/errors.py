@@ -105,6 +105,11 @@ def printable(text: str) -> str:
     return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 3]}..."
 
 
+def flags(names: Iterable[str]) -> str:
+    """Return options as they are typed: "--a, --b"."""
+    return ", ".join(f"--{name}" for name in names)
+
+
 def near(word: str, known: Iterable[str]) -> str:
     """Return ' (did you mean X?)' for the known word nearest to `word`, or nothing where none is near."""
     by_small = {name.lower(): name for name in known}
