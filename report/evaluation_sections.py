@@ -9,7 +9,7 @@ from report.page import Block, Section, Table, Words
 from report.plots import MIN_SCORE, NUM_PAIRS
 from report.robustness_plot import draw
 from report.run import NUMBER, Run
-from utils.coco_eval import precision_by_recall
+from utils.coco_eval import Scoring
 from utils.errors import UserError, short
 from utils.untrusted import check_field
 
@@ -82,7 +82,7 @@ def detections(run: Run) -> list[Section]:
     data, truth = run.data_module.data, run.data_module.data.ground_truth[run.data_module.list_of(part)]
     check_detections(run, data.category_ids)
     ids = [record.image_id for record in run.records(part)]
-    precision = precision_by_recall(truth, run.detections, ids, data.category_ids, data.classes)
+    precision = Scoring(truth, run.detections, ids, data.category_ids, data.classes).precision_by_recall()
     areas = {name: sum(values) / len(values) for name, values in precision.items()}
     check_score(run, "AP50" if run.kind == "test" else "AP50_val", areas)
     words = ", ".join(f"{name} {points(area)}" for name, area in areas.items())

@@ -9,6 +9,7 @@ Shapes: n detections of one image. Boxes are xyxy pixels of the original image; 
 
 import contextlib
 import io
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,21 +43,14 @@ def to_coco_detections(
         boxes = box_convert(found["boxes_xyxy"].detach().cpu().double(), "xyxy", "xywh").tolist()
         for box, score, label in zip(boxes, found["scores"].tolist(), found["labels"].tolist()):
             if label < len(category_ids):
-                bbox = [round(value, 3) for value in box]
-                known = {"image_id": image_id, "category_id": category_ids[label]}
-                results.append({**known, "bbox": bbox, "score": round(score, 6)})
+                rounded = {"bbox": [round(value, 3) for value in box], "score": round(score, 6)}
+                results.append({"image_id": image_id, "category_id": category_ids[label]} | rounded)
     return results
 
 
-def evaluate_detections(
-    ground_truth: dict,
-    detections: list[dict[str, Any]],
-    image_ids: list[str | int],
-    category_ids: list[int],
-    class_names: list[str],
-    by_area: bool = True,
-) -> dict[str, float | None]:
-    """Compute COCO's numbers over some images of a ground truth, and the log-average miss rate of people.
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored: the detections of some images of a ground truth. All scores are in 0..1.
 
     Args:
         ground_truth: COCO dict, as in `DetectionData.ground_truth`; it is not changed.
@@ -64,66 +58,90 @@ def evaluate_detections(
         image_ids: the images to evaluate, at least one.
         category_ids: the id of each class to evaluate.
         class_names: their names.
-        by_area: also match small, medium and large objects apart, which takes three quarters of the time.
-    Returns:
-        AP, AP50, AP75, AR100, with `by_area` AP_small, AP_medium and AP_large; AP_NAME and AP50_NAME for each class;
-        LAMR_NAME for classes named as in `miss_rate.PEOPLE` (lower is better). All in 0..1; None where the images hold
-        no object to find.
     """
-    evaluation = _evaluation(ground_truth, detections, image_ids, category_ids, by_area)
-    areas = () if by_area else AREA_STATS
-    numbers = {name: _defined(evaluation.stats[place]) for name, place in STATS.items() if name not in areas}
-    for category_id, name in zip(category_ids, class_names, strict=True):
-        precision = _precision(evaluation, category_id)
-        numbers[f"AP_{name}"] = _defined(np.mean(precision))
-        numbers[f"AP50_{name}"] = _defined(np.mean(precision[0]))
-        if name.lower() in PEOPLE:
-            matches = _of_class(evaluation, sorted(category_ids).index(category_id))
-            numbers[f"LAMR_{name}"] = log_average_miss_rate(matches, len(evaluation.params.imgIds))
-    return numbers
 
+    ground_truth: dict
+    detections: list[dict[str, Any]]
+    image_ids: list[str | int]
+    category_ids: list[int]
+    class_names: list[str]
 
-def precision_by_recall(
-    ground_truth: dict,
-    detections: list[dict[str, Any]],
-    image_ids: list[str | int],
-    category_ids: list[int],
-    class_names: list[str],
-) -> dict[str, list[float]]:
-    """Compute the precision of each class at IoU 0.5, at 101 recalls from 0 to 1, as AP50 is the mean of.
+    def numbers(self, by_area: bool = True) -> dict[str, float | None]:
+        """Compute COCO's numbers, and the log-average miss rate of people.
 
-    Args:
-        ground_truth, detections, image_ids, category_ids, class_names: as for `evaluate_detections`.
-    Returns:
-        By class name; classes of which the images hold nothing are left out.
-    """
-    evaluation = _evaluation(ground_truth, detections, image_ids, category_ids, by_area=False)
-    curves = {name: _precision(evaluation, one)[0] for one, name in zip(category_ids, class_names, strict=True)}
-    return {name: curve.tolist() for name, curve in curves.items() if curve.min() >= 0}
+        Args:
+            by_area: also match small, medium and large objects apart, which takes three quarters of the time.
+        Returns:
+            AP, AP50, AP75, AR100, with `by_area` AP_small, AP_medium and AP_large; AP_NAME and AP50_NAME for each
+            class; LAMR_NAME for classes named as in `miss_rate.PEOPLE` (lower is better). None where the images hold no
+            object to find.
+        """
+        evaluation = self._evaluate(by_area)
+        areas = () if by_area else AREA_STATS
+        numbers = {name: _defined(evaluation.stats[place]) for name, place in STATS.items() if name not in areas}
+        for category_id, name in zip(self.category_ids, self.class_names, strict=True):
+            precision = _precision(evaluation, category_id)
+            numbers[f"AP_{name}"] = _defined(np.mean(precision))
+            numbers[f"AP50_{name}"] = _defined(np.mean(precision[0]))
+            if name.lower() in PEOPLE:
+                matches = _of_class(evaluation, sorted(self.category_ids).index(category_id))
+                numbers[f"LAMR_{name}"] = log_average_miss_rate(matches, len(evaluation.params.imgIds))
+        return numbers
 
+    def by_scene(self) -> dict[str, float | None]:
+        """Compute AP and AP50 over the images of each scene alone.
 
-def _evaluation(
-    ground_truth: dict,
-    detections: list[dict[str, Any]],
-    image_ids: list[str | int],
-    category_ids: list[int],
-    by_area: bool,
-) -> COCOeval:
-    assert len(image_ids) > 0, "pycocotools takes an empty list for all images"
-    wanted = set(image_ids)
-    images = [image for image in ground_truth["images"] if image["id"] in wanted]
-    # Copies, since COCOeval writes into annotations.
-    truths = [dict(item) for item in ground_truth["annotations"] if item["image_id"] in wanted]
-    found = [_as_annotation(item, number) for number, item in enumerate(detections, 1) if item["image_id"] in wanted]
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(_index(images, truths, ground_truth), _index(images, found, ground_truth), "bbox")
-        evaluation.params.catIds = list(category_ids)
-        if not by_area:
-            evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation
+        Returns:
+            AP_scene_SCENE, AP50_scene_SCENE and pairs_scene_SCENE (how many images) for each "scene" of the images, in
+            alphabetical order. Images without a scene are left out; {} where none has one.
+        """
+        scenes: dict[str, list] = {}
+        for image in self._images():
+            if "scene" in image:
+                scenes.setdefault(image["scene"], []).append(image["id"])
+        numbers = {}
+        for scene, ids in sorted(scenes.items()):
+            found = replace(self, image_ids=ids).numbers(by_area=False)
+            numbers |= {f"{name}_scene_{scene}": found[name] for name in ("AP", "AP50")}
+            numbers[f"pairs_scene_{scene}"] = len(ids)
+        return numbers
+
+    def precision_by_recall(self) -> dict[str, list[float]]:
+        """Compute the precision of each class at IoU 0.5, at 101 recalls from 0 to 1, as AP50 is the mean of.
+
+        Returns:
+            By class name; classes of which the images hold nothing are left out.
+        """
+        evaluation, classes = self._evaluate(by_area=False), zip(self.class_names, self.category_ids, strict=True)
+        curves = {name: _precision(evaluation, category_id)[0] for name, category_id in classes}
+        return {name: curve.tolist() for name, curve in curves.items() if curve.min() >= 0}
+
+    def _images(self) -> list[dict]:
+        wanted = set(self.image_ids)
+        return [image for image in self.ground_truth["images"] if image["id"] in wanted]
+
+    def _evaluate(self, by_area: bool) -> COCOeval:
+        assert len(self.image_ids) > 0, "pycocotools takes an empty list for all images"
+        wanted = set(self.image_ids)
+        # Copies, since COCOeval writes into annotations.
+        truths = [dict(item) for item in self.ground_truth["annotations"] if item["image_id"] in wanted]
+        numbered = enumerate(self.detections, 1)
+        found = [_as_annotation(item, number) for number, item in numbered if item["image_id"] in wanted]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(self._index(truths), self._index(found), "bbox")
+            evaluation.params.catIds = list(self.category_ids)
+            if not by_area:
+                evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        return evaluation
+
+    def _index(self, annotations: list[dict]) -> COCO:
+        coco, categories = COCO(), self.ground_truth["categories"]
+        coco.dataset = {"images": self._images(), "annotations": annotations, "categories": categories}
+        coco.createIndex()
+        return coco
 
 
 def _precision(evaluation: COCOeval, category_id: int) -> np.ndarray:
@@ -133,45 +151,11 @@ def _precision(evaluation: COCOeval, category_id: int) -> np.ndarray:
     return evaluation.eval["precision"][:, :, place, ALL_AREAS, MAX_100]
 
 
-def evaluate_by_scene(
-    ground_truth: dict,
-    detections: list[dict[str, Any]],
-    image_ids: list[str | int],
-    category_ids: list[int],
-    class_names: list[str],
-) -> dict[str, float | None]:
-    """Compute AP and AP50 over the images of each scene alone.
-
-    Args:
-        ground_truth, detections, image_ids, category_ids, class_names: as for `evaluate_detections`.
-    Returns:
-        AP_scene_SCENE, AP50_scene_SCENE and pairs_scene_SCENE (how many images) for each "scene" of the images, in
-        alphabetical order. Images without a scene are left out; {} where none has one.
-    """
-    wanted, scenes = set(image_ids), {}
-    for image in ground_truth["images"]:
-        if image["id"] in wanted and "scene" in image:
-            scenes.setdefault(image["scene"], []).append(image["id"])
-    numbers = {}
-    for scene, ids in sorted(scenes.items()):
-        found = evaluate_detections(ground_truth, detections, ids, category_ids, class_names, by_area=False)
-        numbers |= {f"{name}_scene_{scene}": found[name] for name in ("AP", "AP50")}
-        numbers[f"pairs_scene_{scene}"] = len(ids)
-    return numbers
-
-
 def _of_class(evaluation: COCOeval, place: int) -> list[dict | None]:
     """Give the matches of each image at all areas; evalImgs runs over categories, then areas, then images."""
     num_images = len(evaluation.params.imgIds)
     start = (place * len(evaluation.params.areaRng) + ALL_AREAS) * num_images
     return evaluation.evalImgs[start : start + num_images]
-
-
-def _index(images: list[dict], annotations: list[dict], ground_truth: dict) -> COCO:
-    coco = COCO()
-    coco.dataset = {"images": images, "annotations": annotations, "categories": ground_truth["categories"]}
-    coco.createIndex()
-    return coco
 
 
 def _as_annotation(detection: dict[str, Any], number: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from utils.coco_eval import evaluate_by_scene, evaluate_detections, to_coco_detections
+from utils.coco_eval import Scoring, to_coco_detections
 
 
 class DetectionEvaluator:
@@ -27,6 +27,5 @@ class DetectionEvaluator:
 
     def compute(self) -> dict[str, float | None]:
         """Return AP, AP50, ... and LAMR of people in 0..1; None where nothing is there to be found."""
-        scored = self.ground_truth, self.answers, self.image_ids, self.category_ids, self.class_names
-        metrics = evaluate_detections(*scored, by_area=self.full)
-        return metrics | (evaluate_by_scene(*scored) if self.full else {})
+        scoring = Scoring(self.ground_truth, self.answers, self.image_ids, self.category_ids, self.class_names)
+        return scoring.numbers(by_area=self.full) | (scoring.by_scene() if self.full else {})

@@ -10,7 +10,7 @@ from datasets.data_module import DataModule, LoaderOptions
 from datasets.detection.detection_data import ImageOptions
 from datasets.detection.opening import open_data
 from tests.tiny_data import make_tiny_flir
-from utils.coco_eval import evaluate_detections, to_coco_detections
+from utils.coco_eval import Scoring, to_coco_detections
 from utils.errors import UserError
 
 IMAGES, LOADING = ImageOptions((64, 80)), LoaderOptions(batch_size=2)
@@ -37,11 +37,9 @@ def check_evaluable(parts: DataModule, part: str) -> None:
         }
         for record in records
     ]
-    ids_and_names = parts.data.category_ids, parts.data.classes
     results = to_coco_detections(found, ids, parts.data.category_ids)
-    assert evaluate_detections(parts.data.ground_truth[parts.list_of(part)], results, ids, *ids_and_names)[
-        "AP"
-    ] == pytest.approx(1)
+    truth, names = parts.data.ground_truth[parts.list_of(part)], (parts.data.category_ids, parts.data.classes)
+    assert Scoring(truth, results, ids, *names).numbers()["AP"] == pytest.approx(1)
     assert sum(len(record.labels) for record in records) == len(results) > 0
 
 

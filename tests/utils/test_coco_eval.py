@@ -12,7 +12,7 @@ from torchvision.ops import box_convert
 
 from datasets.detection.opening import open_data_set
 from tests.tiny_data import make_tiny_flir
-from utils.coco_eval import evaluate_by_scene, evaluate_detections, to_coco_detections
+from utils.coco_eval import Scoring, to_coco_detections
 
 NAMES = ["person", "bike", "car"]
 
@@ -33,7 +33,7 @@ def as_found(record, noise: float = 0.0, seed: int = 0) -> dict[str, torch.Tenso
 def evaluate(data, detections, records) -> dict:
     image_ids = [record.image_id for record in records]
     results = to_coco_detections(detections, image_ids, data.category_ids)
-    return evaluate_detections(data.ground_truth["test"], results, image_ids, data.category_ids, data.classes)
+    return Scoring(data.ground_truth["test"], results, image_ids, data.category_ids, data.classes).numbers()
 
 
 def test_perfect_detections(data, capsys):
@@ -62,7 +62,7 @@ def test_part_of_the_images_counts_alone(data):
     assert evaluate(data, [good], records[:1])["AP"] == pytest.approx(1.0)
     both = to_coco_detections([good, bad], [r.image_id for r in records[:2]], data.category_ids)
     ids = [records[0].image_id]
-    numbers = evaluate_detections(data.ground_truth["test"], both, ids, data.category_ids, data.classes)
+    numbers = Scoring(data.ground_truth["test"], both, ids, data.category_ids, data.classes).numbers()
     assert numbers["AP"] == pytest.approx(1.0)
 
 
@@ -88,7 +88,7 @@ def test_exact_hand_made_case():
     boxes = torch.tensor([[0.0, 0, 40, 40], [0, 60, 30, 90], [50, 50, 90, 90]])
     found = {"boxes_xyxy": boxes, "scores": torch.tensor([0.9, 0.8, 0.7]), "labels": torch.zeros(3, dtype=torch.int64)}
     before = json.dumps(truth)
-    numbers = evaluate_detections(truth, to_coco_detections([found], [0], [5]), [0], [5], ["car"])
+    numbers = Scoring(truth, to_coco_detections([found], [0], [5]), [0], [5], ["car"]).numbers()
     assert numbers["AP"] == pytest.approx((51 + 50 * 2 / 3) / 101)
     assert numbers["AP_car"] == numbers["AP"]
     assert numbers["AP_small"] is None
@@ -101,7 +101,7 @@ def test_written_file_gives_the_same_numbers_by_hand(data, tmp_path):
     noisy = [as_found(record, noise=1.5, seed=i) for i, record in enumerate(records)]
     results = to_coco_detections(noisy, image_ids, data.category_ids)
     before = json.dumps(results)
-    ours = evaluate_detections(data.ground_truth["test"], results, image_ids, data.category_ids, data.classes)
+    ours = Scoring(data.ground_truth["test"], results, image_ids, data.category_ids, data.classes).numbers()
     assert json.dumps(results) == before
     (tmp_path / "detections.json").write_text(before)
     (tmp_path / "truth.json").write_text(json.dumps(data.ground_truth["test"]))
@@ -127,7 +127,7 @@ def noisy_results(data, origin: str = "test") -> tuple[list[dict], list]:
 def test_without_areas_the_other_numbers_stay(data):
     results, image_ids = noisy_results(data)
     args = data.ground_truth["test"], results, image_ids, data.category_ids, data.classes
-    all_numbers, fewer = evaluate_detections(*args), evaluate_detections(*args, by_area=False)
+    all_numbers, fewer = Scoring(*args).numbers(), Scoring(*args).numbers(by_area=False)
     assert fewer == {k: v for k, v in all_numbers.items() if k not in ("AP_small", "AP_medium", "AP_large")}
     assert len(fewer) == len(all_numbers) - 3
 
@@ -141,12 +141,12 @@ def test_by_scene_is_the_evaluation_of_its_images(tmp_path):
     truth = data.ground_truth["test"]
     del truth["images"][4]["scene"]  # counts in no scene
     image_ids = image_ids[:-1]  # not evaluated
-    numbers = evaluate_by_scene(truth, results, image_ids, data.category_ids, data.classes)
+    numbers = Scoring(truth, results, image_ids, data.category_ids, data.classes).by_scene()
     expected = {}
     for scene in sorted(SCENES):
         ids = [i["id"] for i in truth["images"] if i.get("scene") == scene and i["id"] in image_ids]
         alone = [found for found in results if found["image_id"] in ids]
-        apart = evaluate_detections(truth, alone, ids, data.category_ids, data.classes)
+        apart = Scoring(truth, alone, ids, data.category_ids, data.classes).numbers()
         expected |= {f"AP_scene_{scene}": apart["AP"], f"AP50_scene_{scene}": apart["AP50"]}
         expected[f"pairs_scene_{scene}"] = len(ids)
     assert list(numbers.items()) == list(expected.items())
@@ -156,14 +156,14 @@ def test_by_scene_is_the_evaluation_of_its_images(tmp_path):
 
 def test_by_scene_without_scenes_is_empty(data):
     results, image_ids = noisy_results(data)
-    assert evaluate_by_scene(data.ground_truth["test"], results, image_ids, data.category_ids, data.classes) == {}
+    assert Scoring(data.ground_truth["test"], results, image_ids, data.category_ids, data.classes).by_scene() == {}
 
 
 def test_scene_with_nothing_to_find_is_none(tmp_path):
     data = open_data_set(make_tiny_flir(tmp_path, num_train=5, scenes=SCENES))
     truth = data.ground_truth["train"]
     empty = {image["id"] for image in truth["images"]} - {box["image_id"] for box in truth["annotations"]}
-    numbers = evaluate_by_scene(truth, [], [*empty], data.category_ids, data.classes)
+    numbers = Scoring(truth, [], [*empty], data.category_ids, data.classes).by_scene()
     assert numbers == {"AP_scene_warm noon": None, "AP50_scene_warm noon": None, "pairs_scene_warm noon": 1}
 
 

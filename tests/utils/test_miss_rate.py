@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from utils.coco_eval import evaluate_detections
+from utils.coco_eval import Scoring
 
 ROUND = [10 ** (-2 + i / 4) for i in range(9)]
 
@@ -28,7 +28,7 @@ def detection(image: int, bbox: list, score: float) -> dict:
 
 def rate(truth: dict, detections: list[dict], name: str = "person") -> float | None:
     ids = [image["id"] for image in truth["images"]]
-    return evaluate_detections(truth, detections, ids, [1], [name])[f"LAMR_{name}"]
+    return Scoring(truth, detections, ids, [1], [name]).numbers()[f"LAMR_{name}"]
 
 
 def mean_log(rates: list[float]) -> float:
