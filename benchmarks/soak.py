@@ -59,7 +59,7 @@ POINTS = {
     "step end": ("engine.checkpointer", "Checkpointer", "on_step_end", "before", 6),
     "validation": ("tasks.detection.task", "DetectionEvaluator", "add", "before", 2),
     "metrics": ("utils.run_folder", "RunFolder", "append_row", "after", 1),
-    "staged": ("engine.checkpointer", "Checkpointer", "stage", "after", 1),
+    "staged": ("engine.checkpointer", "Checkpointer", "waiting", "after", 4),
     "writing": ("utils.checkpoint", "_Output", "write", "after", 2000),
     "written": ("utils.files", "", "sync_folder", "before", 8),
 }

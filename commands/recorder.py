@@ -68,11 +68,12 @@ class Recorder:
         self.run.write_json("timing.json", timing | {name: round(checkpointer.elapsed, 3)})
 
     def _stage(self, row: Row) -> tuple[str, ...]:
-        checkpointer, detector = self.checkpointer, self.checkpointer.detector()
-        names = [checkpointer.stage(checkpointer.file("best").name, lambda path: save(path, detector))]
-        for name, content in self.best_files(row).items():
-            names.append(checkpointer.stage(name, lambda path, content=content: write_json(path, content)))
-        return tuple(names)
+        checkpointer, files = self.checkpointer, self.best_files(row)
+        best = checkpointer.file("best").name
+        save(checkpointer.waiting(best), checkpointer.detector())
+        for name, content in files.items():
+            write_json(checkpointer.waiting(name), content)
+        return (best, *files)
 
     def _line(self, row: Row, is_best: bool) -> str:
         logged = self.checkpointer.session.task.logged

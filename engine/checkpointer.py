@@ -9,7 +9,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,17 +90,16 @@ class Checkpointer:
         progress = self.session.progress
         if self.pending is not None and self.pending.done():
             self.wait()
-        due = progress.steps - self.saved_step >= self.steps if self.steps else self._late()
+        waited = time.monotonic() - self.saved_at
+        due = progress.steps - self.saved_step >= self.steps if self.steps else waited >= self.seconds
         stopped, due = self._agreed(bool(self.stop.came), due)
         if stopped:
             self.save()
             self.wait()
             self.ranks.barrier()  # torchrun gives the others little time, once one has ended
-            raise Stopped(
-                f"stopped by {self.stop.came or 'a signal'}; {self.file('last')} holds epoch {progress.epochs_done} up "
-                f"to step {progress.steps}: --resume {self.run.path} goes on",
-                saved=True,
-            )
+            place = f"{self.file('last')} holds epoch {progress.epochs_done} up to step {progress.steps}"
+            words = f"stopped by {self.stop.came or 'a signal'}; {place}: --resume {self.run.path} goes on"
+            raise Stopped(words, saved=True)
         if due and progress.steps > self.saved_step:
             self.save()
 
@@ -110,9 +109,6 @@ class Checkpointer:
             return stopped, due
         both = self.ranks.all_reduce_sum(torch.tensor([stopped, due and self.ranks.first], dtype=torch.int64))
         return bool(both[0]), bool(both[1])
-
-    def _late(self) -> bool:
-        return time.monotonic() - self.saved_at >= self.seconds
 
     def save(self, staged: tuple[str, ...] = ()) -> None:
         """Write last.pt; once it is on the disk, staged files of these names get their names.
@@ -129,12 +125,15 @@ class Checkpointer:
         state |= {"random": random_state(self.session.compute.device), "data": self.digest}
         state |= {"staged": list(staged), "seconds": self.elapsed, "features": self.features}
         whole = self.detector() | {"resume": state}
-        names = [(self._waiting(name), self.run.path / name) for name in staged]
-        self.pending = self.writer.submit(self._write, snapshot(whole), names)
+        self.pending = self.writer.submit(self._write, snapshot(whole), self._places(staged))
 
-    def _write(self, whole: dict, names: list[tuple[Path, Path]]) -> None:
+    def _write(self, whole: dict, places: dict[Path, Path]) -> None:
         save(self.file("last"), whole, keep=self.file("last.previous"))
-        _rename(names)
+        _rename(places)
+
+    def _places(self, staged: Iterable[str]) -> dict[Path, Path]:
+        """Return where staged files go, by where they wait."""
+        return {self.waiting(name): self.run.path / name for name in staged}
 
     def wait(self) -> None:
         """Wait until what was saved is on the disk; raises what kept it from there."""
@@ -147,13 +146,11 @@ class Checkpointer:
         facts = self.facts | {"format": FORMAT, "bad_files": list(self.bad_files.names)}
         return facts | {"model": self.session.model.state_dict(), "progress": self.session.progress.scores()}
 
-    def stage(self, name: str, write: Callable[[Path], object]) -> str:
-        """Have a file written that is to count with the next `save`; returns its name."""
-        write(self._waiting(name))
-        return name
+    def waiting(self, name: str) -> Path:
+        """Return where a file waits that is to count with the next `save`.
 
-    def _waiting(self, name: str) -> Path:
-        """Return where a file waits: the number tells it from one that a later, lost epoch left."""
+        The number tells it from one that a later, lost epoch left.
+        """
         return self.run.path / f"{name}{NEXT}{self.session.progress.epochs_done}"
 
     def note_features(self, parts: DataModule) -> None:
@@ -173,7 +170,11 @@ class Checkpointer:
             UserError: the checkpoint holds the state of others.
         """
         self.stateful |= stateful
-        self._restore()
+        state, self.found = self.found, None
+        if state is not None:
+            self._load(state)
+        if self.run.is_writer:
+            self._tidy(state)
         self.session.on_step_end, self.stop.waits = self.on_step_end, True
         try:
             yield
@@ -183,23 +184,17 @@ class Checkpointer:
             # Without the circle of references, loaders end their workers as soon as nobody needs them.
             self.session.on_step_end, self.stop.waits = do_nothing, False
 
-    def _restore(self) -> None:
-        state, self.found = self.found, None
-        if state is not None:
-            self._load(state)
-        if self.run.is_writer:
-            self._tidy(state)
-
     def _tidy(self, state: dict | None) -> None:
         """Drop what a later, lost epoch left, and give their names to the files of the one that is taken up."""
         done = self.session.progress.epochs_done
+
+        def stays(row: dict) -> bool:
+            return row.get("phase", "") != self.phase or row.get("epoch") in range(done)
+
         for name in (METRICS, ALPHAS):
             if name == METRICS or (self.run.path / name).exists():
-                self.run.keep_rows(
-                    lambda row: row.get("phase", "") != self.phase or row.get("epoch") in range(done), name
-                )
-        staged = [Path(name).name for name in state["resume"]["staged"]] if state else ()
-        _rename([(self._waiting(name), self.run.path / name) for name in staged])
+                self.run.keep_rows(stays, name)
+        _rename(self._places(Path(name).name for name in state["resume"]["staged"]) if state else {})
         for lost in self.run.path.glob(f"*_{self.phase}.pt{NEXT}*" if self.phase else f"*{NEXT}*"):
             if self.phase or not OF_A_PHASE.match(lost.name):  # whose own keeper has yet to look at it
                 lost.unlink()
@@ -207,33 +202,28 @@ class Checkpointer:
             self.run.log(f"{self.phase} goes on behind epoch {done}, step {self.session.progress.steps}".lstrip())
 
     def _read_last(self) -> dict | None:
-        faults = []
-        paths = self.file("last"), self.file("last.previous")
-        for path in paths:
+        faults, (last, previous) = [], (self.file("last"), self.file("last.previous"))
+        for path in filter(Path.exists, (last, previous)):
             try:
-                if path.exists():
-                    state = self._checked(checkpoint.load(path), path)
-                    break
+                state = self._checked(checkpoint.load(path), path)
             except UserError as error:
                 faults.append(str(error))
-        else:
-            if faults:
-                raise UserError("; ".join(faults))
-            return None
-        if path is paths[1]:
-            self.run.log(f"{faults[0] if faults else f'{paths[0]}: not there'}; goes on from {path}")
-            path.replace(paths[0])  # so that the next one keeps this one, not the damaged one
-        return state
+                continue
+            if path == previous:
+                self.run.log(f"{faults[0] if faults else f'{last}: not there'}; goes on from {previous}")
+                previous.replace(last)  # so that the next one keeps this one, not the damaged one
+            return state
+        if faults:
+            raise UserError("; ".join(faults))
+        return None
 
     def _checked(self, state: dict, path: Path) -> dict:
         """Refuse what is no checkpoint of such a phase."""
         ours, theirs = (_comparable(facts) for facts in (self.facts | {"format": FORMAT}, state))
         for name, value in ours.items():
             if theirs.get(name) != value:
-                raise UserError(
-                    f"{path}: {name}: expected {short(value)} as the run is to go on with, found "
-                    f"{short(theirs.get(name, 'nothing'))}"
-                )
+                expected = f"expected {short(value)} as the run is to go on with"
+                raise UserError(f"{path}: {name}: {expected}, found {short(theirs.get(name, 'nothing'))}")
         inner = state.get("resume")
         kinds = {"progress": dict, "random": dict, "data": str, "staged": list, "seconds": float, "features": str}
         if not isinstance(inner, dict) or not all(isinstance(inner.get(k), kind) for k, kind in kinds.items()):
@@ -245,10 +235,9 @@ class Checkpointer:
     def _load(self, state: dict) -> None:
         own = state["resume"]
         if own["features"] != self.features:
-            raise UserError(
-                f"{self.file('last')}: cached features: expected {self.features}, as there is room for now, found "
-                f"{short(own['features'])}: --cache_features ram or disk, and --cache_level, make it the same"
-            )
+            found = f"expected {self.features}, as there is room for now, found {short(own['features'])}"
+            advice = "--cache_features ram or disk, and --cache_level, make it the same"
+            raise UserError(f"{self.file('last')}: cached features: {found}: {advice}")
         try:
             for name, item in self.stateful.items():
                 item.load_state_dict(own[name])
@@ -267,7 +256,7 @@ def _comparable(facts: dict) -> dict:
     return json.loads(json.dumps({name: facts[name] for name in known} | inner))
 
 
-def _rename(names: list[tuple[Path, Path]]) -> None:
-    for waiting, path in names:
+def _rename(places: dict[Path, Path]) -> None:
+    for waiting, path in places.items():
         if waiting.exists():
             waiting.replace(path)

@@ -16,6 +16,7 @@ from engine.data_parallel import make_replica
 from engine.nonfinite import Guard
 from engine.progress import Progress
 from engine.task import Evaluator, Task
+from utils.checkpoint import map_leaves
 from utils.distributed import Ranks
 from utils.errors import UserError
 from utils.progress_bar import bar
@@ -63,17 +64,7 @@ class Session:
 
 def move(batch: T, device: torch.device) -> T:
     """Move every tensor of a batch, also those in lists, tuples and dicts below."""
-
-    def go(value):
-        if isinstance(value, Tensor):
-            return value.to(device, non_blocking=True)
-        if isinstance(value, dict):
-            return {k: go(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)(go(v) for v in value)
-        return value
-
-    return go(batch)
+    return map_leaves(batch, lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf)
 
 
 def optimisation_step(

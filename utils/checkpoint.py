@@ -11,7 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ def check_sums(path: Path) -> None:
 def _check_sizes(data: dict, path: Path) -> None:
     """Refuse tensors that are not plain numbers in memory, or are larger than the file: sizes are taken from them."""
     total = 0
-    for tensor in _tensors(data):
+    for _, tensor in _tensors(data, ""):
         if odd := _oddity(tensor):
             raise UserError(f"{path}: expected plain tensors of numbers, found {odd}")
         total += tensor.numel() * tensor.element_size()
@@ -88,12 +88,16 @@ def _check_sizes(data: dict, path: Path) -> None:
         raise UserError(f"{path}: expected tensors of at most the file's {path.stat().st_size} bytes, found {total}")
 
 
-def _tensors(value: object) -> Iterator[Tensor]:
+def _tensors(value: object, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in dicts, lists and tuples, named by their places."""
     if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (dict, list, tuple)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(item)
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _tensors(item, f"{name}: {key}" if name.endswith(".pt") else f"{name}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            yield from _tensors(item, f"{name}[{place}]")
 
 
 def _oddity(tensor: Tensor) -> str:
@@ -176,7 +180,10 @@ def save(path: Path, data: dict, keep: Path | None = None) -> None:
     Raises:
         UserError: a number is not finite, or there is no room; the earlier file is unchanged.
     """
-    check_finite(data, str(path))
+    for name, tensor in _tensors(data, str(path)):
+        if tensor.is_floating_point() and not _is_finite(tensor):
+            what = "expected finite numbers, found others: not written; earlier files are as they were"
+            raise UserError(f"{name}: {what}")
 
     def check(written: Path) -> None:
         try:
@@ -186,28 +193,14 @@ def save(path: Path, data: dict, keep: Path | None = None) -> None:
         if keep is not None and path.exists():
             os.replace(path, keep)
 
-    replace_file(path, lambda file: _write(_copied(data, lambda tensor: tensor), file), check)
+    # Copied, so that a file's bytes do not depend on what shares an object in memory.
+    copied = map_leaves(data, lambda leaf: sys.intern(leaf) if isinstance(leaf, str) else leaf)
+    replace_file(path, lambda file: _write(copied, file), check)
 
 
 def snapshot(data: dict) -> dict:
     """Copy all that a checkpoint holds to the CPU, so that it can be written while training goes on."""
-    return _copied(data, lambda tensor: tensor.detach().to("cpu", copy=True))
-
-
-def check_finite(data: object, name: str) -> None:
-    """Refuse tensors with numbers that are not finite.
-
-    Raises:
-        UserError: names the first one.
-    """
-    if isinstance(data, dict):
-        for key, value in data.items():
-            check_finite(value, f"{name}: {key}" if name.endswith(".pt") else f"{name}.{key}")
-    elif isinstance(data, (list, tuple)):
-        for place, value in enumerate(data):
-            check_finite(value, f"{name}[{place}]")
-    elif isinstance(data, Tensor) and data.is_floating_point() and not _is_finite(data):
-        raise UserError(f"{name}: expected finite numbers, found others: not written; earlier files are as they were")
+    return map_leaves(data, lambda leaf: leaf.detach().to("cpu", copy=True) if isinstance(leaf, Tensor) else leaf)
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -215,15 +208,13 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(tensor.detach().sum().isfinite()) or bool(tensor.detach().isfinite().all())
 
 
-def _copied(value: object, copy: Callable[[Tensor], Tensor]) -> object:
-    """Copy containers, so that a file's bytes do not depend on what shares an object in memory."""
+def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return copies of dicts, lists and tuples, in which everything else, also each key, is changed."""
     if isinstance(value, dict):
-        return {_copied(k, copy): _copied(v, copy) for k, v in value.items()}
+        return {map_leaves(k, change): map_leaves(v, change) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_copied(item, copy) for item in value)
-    if isinstance(value, Tensor):
-        return copy(value)
-    return sys.intern(value) if isinstance(value, str) else value
+        return type(value)(map_leaves(item, change) for item in value)
+    return change(value)
 
 
 class _Output:
