@@ -15,7 +15,7 @@ from utils.args import CONFIG, TYPED, MakeParser, Options, options_of, parse, re
 from utils.distributed import ranks
 from utils.errors import UserError, printable, short
 from utils.run_folder import COMMAND, FINISHED, FREE, RUNS, newest_run, read_json
-from utils.untrusted import options_from_run
+from utils.untrusted import NAMES, TEXT, check_field, options_from_run
 
 FIRST_VERSION = "0.1.0"  # whose run folders do not name it
 
@@ -74,9 +74,7 @@ def _resumed(options: Options, section: str, make_parser: MakeParser) -> Options
         raise UserError("--resume: expected auto or a run folder, found nothing")
     if options.resume and options.eval_exp_dir:
         raise UserError("--resume: no effect with --eval_exp_dir: a test is done anew")
-    path = None
-    if options.resume:
-        path = newest_run(section, options.save) if options.resume == "auto" else Path(options.resume)
+    path = newest_run(section, options.save) if options.resume == "auto" else options.resume and Path(options.resume)
     if path is not None:
         options = options_of_run(options, section, path, make_parser)
     if options.data is None:
@@ -102,12 +100,9 @@ def options_of_run(options: Options, kind: str, path: Path, make_parser: MakePar
             raise UserError(f"--{name}: expected {short(theirs)} as in {source}, found {short(options[name])}")
         values[name] = options[name] if name in FREE and options.is_given(name) else theirs
     for key in ("given", "typed"):
-        if not isinstance(command.get(key), list) or not all(isinstance(name, str) for name in command[key]):
-            raise UserError(f"{path / COMMAND}: {key}: expected a list of names, found {short(command.get(key))}")
-    if not isinstance(saved.get("data"), str):
-        raise UserError(f"{source}: data: expected a folder, found {short(saved.get('data'))}")
-    values["data"] = options.data or saved["data"]
-    values["config"] = saved.get("config")
+        check_field(command, key, NAMES, str(path / COMMAND))
+    check_field(saved, "data", (TEXT[0], "a folder"), str(source))
+    values |= {"data": options.data or saved["data"], "config": saved.get("config")}
     origins = dict.fromkeys(values, "run") | dict.fromkeys(command["given"], CONFIG)
     origins |= dict.fromkeys(command["typed"], TYPED)
     return options.replaced(values, {name: origin for name, origin in origins.items() if name in values})
@@ -120,12 +115,10 @@ def series(version: str) -> str:
 
 def is_finished(path: Path | None) -> bool:
     """Print what a finished run said at its end; returns whether the run is finished."""
-    if not ranks().broadcast_from_first(lambda: path is not None and (path / FINISHED).exists()):
-        return False
-    if not ranks().first:
-        return True
-    print(f"{path} is finished: nothing to resume")
-    lines = read_json(path / FINISHED).get("said")
-    for line in lines if isinstance(lines, list) else ():
-        print(printable(str(line)))
-    return True
+    finished = ranks().broadcast_from_first(lambda: path is not None and (path / FINISHED).exists())
+    if finished and ranks().first:
+        print(f"{path} is finished: nothing to resume")
+        lines = read_json(path / FINISHED).get("said")
+        for line in lines if isinstance(lines, list) else ():
+            print(printable(str(line)))
+    return finished

@@ -20,11 +20,7 @@ MOST_SHARE = 0.5  # of the choices between what learns and what does not that ma
 
 
 def dominant_eigenvalue_of(
-    session: Session,
-    batches: list[dict],
-    logits: list[nn.Parameter],
-    set_stage: Callable[[Stage], None],
-    seed: int,
+    session: Session, batches: list[dict], logits: list[nn.Parameter], set_stage: Callable[[Stage], None], seed: int
 ) -> float:
     """Return the dominant eigenvalue of the Hessian of the mean loss on some batches, in eval mode.
 

@@ -10,10 +10,10 @@ from typing import Any
 from datasets.splits import OVERFIT, Split
 from utils import checkpoint
 from utils.checkpoint import State
-from utils.errors import UserError, short
+from utils.errors import UserError
 from utils.lock import LOCK
 from utils.run_folder import read_json, write_json
-from utils.untrusted import check_plain
+from utils.untrusted import NAMES, OBJECT, TEXT, check_field, check_plain
 
 PRETRAINED = "pretrain.json"
 UNKNOWN = "none recorded"
@@ -30,14 +30,9 @@ def pretrained_with(folder: str | Path) -> dict[str, Any]:
         return {}
     record = read_json(path)
     check_plain(record, str(path))
-    for name in ("data", "splits"):
-        if not isinstance(record.get(name, {}), dict):
-            raise UserError(f"{path}: {name}: expected an object, found {short(record[name])}")
-    if not isinstance(record.get("backbone", ""), str):
-        raise UserError(f"{path}: backbone: expected a name, found {short(record['backbone'])}")
-    classes = record.get("classes", [])
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise UserError(f"{path}: classes: expected a list of names, found {short(classes)}")
+    for name, check in {"data": OBJECT, "splits": OBJECT, "backbone": (TEXT[0], "a name"), "classes": NAMES}.items():
+        if name in record:
+            check_field(record, name, check, str(path))
     return record
 
 

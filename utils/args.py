@@ -111,9 +111,8 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str, usage: str | None = None, everyday: Iterable[str] = ()):
-        super().__init__(
-            description=description, usage=usage, allow_abbrev=False, formatter_class=Manual, add_help=False
-        )
+        values = {"allow_abbrev": False, "formatter_class": Manual, "add_help": False}
+        super().__init__(description=description, usage=usage, **values)
         self.everyday = frozenset(everyday)
         which = {"nargs": "?", "metavar": "all"} if everyday else {"nargs": 0}
         text = "show the options that are set most, or all of them, and exit" if everyday else "show this and exit"
@@ -125,16 +124,13 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self, everything: bool = True) -> str:
         """Return the manual, of all options or of the everyday ones."""
-        hidden = {
-            action: action.help
-            for action in (() if everything or not self.everyday else self._actions)
-            if action.option_strings and action.dest not in {"help", *self.everyday}
-        }
+        shown = {"help", *self.everyday}
+        rare = [action for action in self._actions if action.option_strings and action.dest not in shown]
+        hidden = {} if everything or not self.everyday else {action: action.help for action in rare}
         for action in hidden:
             action.help = argparse.SUPPRESS
         try:
-            more = f"\n{len(hidden)} more options: --help all\n" if hidden else ""
-            return super().format_help() + more
+            return super().format_help() + (f"\n{len(hidden)} more options: --help all\n" if hidden else "")
         finally:
             for action, text in hidden.items():
                 action.help = text
@@ -217,9 +213,8 @@ def parse(make_parser: MakeParser, argv: list[str], section: str) -> Options:
     parser = make_parser(section)
     values = vars(parser.parse_args(argv))
     typed = vars(_without_defaults(make_parser(section)).parse_args(argv))
-    config = {}
-    if values["config"]:
-        config = read_config(values["config"], {name: make_parser(name) for name in SECTIONS}, section)
+    path = values["config"]
+    config = read_config(path, {name: make_parser(name) for name in SECTIONS}, section) if path else {}
     origins = dict.fromkeys(values, ABSENT) | dict.fromkeys((a.dest for a in parser._actions), DEFAULT)
     origins |= dict.fromkeys(config, CONFIG) | dict.fromkeys(typed, TYPED)
     origins.pop("help")
@@ -235,34 +230,22 @@ def read_config(path: str, parsers: dict[str, Parser], section: str) -> dict:
 
     Top-level options may belong to any command, those of a section must belong to that command.
     """
-    data = _read_sections(path)
+    source, data = f"--config {path}", read_yaml(path, f"--config {path}")
+    data = {} if data is None else data
+    if not isinstance(data, dict) or not all(isinstance(data.get(name) or {}, dict) for name in SECTIONS):
+        raise UserError(f"{source}: expected option names with values, and sections {', '.join(SECTIONS)}")
     known = {name: options_of(parser) for name, parser in parsers.items()}
-    layers = {name: _names(data.get(name) or {}) for name in SECTIONS}
-    top = _names({k: v for k, v in data.items() if k not in SECTIONS})
-    anywhere = dict.fromkeys(key for options in known.values() for key in options)
+    layers = {name: _names(data.pop(name, None) or {}) for name in SECTIONS}
+    top, anywhere = _names(data), dict.fromkeys(key for options in known.values() for key in options)
     unknown = [(key, anywhere) for key in top if key not in anywhere]
     for name, layer in layers.items():
         unknown += [(f"{name}: {key}", known[name]) for key in layer if key not in known[name]]
     if unknown:
-        more = f" and {len(unknown) - SHOWN_NAMES} more" if len(unknown) > SHOWN_NAMES else ""
-        found = [name + near(name.rpartition(" ")[2], names) for name, names in unknown[:SHOWN_NAMES]]
-        raise UserError(
-            f"--config {path}: expected option names, found {', '.join(found)}{more} (data folders do not belong here)"
-        )
-    mine = known[section]
-    return {
-        key: convert_option(mine[key], value, f"--config {path}")
-        for key, value in (top | layers[section]).items()
-        if key in mine
-    }
-
-
-def _read_sections(path: str) -> dict:
-    data = read_yaml(path, f"--config {path}")
-    data = {} if data is None else data
-    if not isinstance(data, dict) or not all(isinstance(data.get(name) or {}, dict) for name in SECTIONS):
-        raise UserError(f"--config {path}: expected option names with values, and sections {', '.join(SECTIONS)}")
-    return data
+        found = ", ".join(name + near(name.rpartition(" ")[2], names) for name, names in unknown[:SHOWN_NAMES])
+        found += f" and {len(unknown) - SHOWN_NAMES} more" if len(unknown) > SHOWN_NAMES else ""
+        raise UserError(f"{source}: expected option names, found {found} (data folders do not belong here)")
+    values, actions = top | layers[section], known[section]
+    return {key: convert_option(actions[key], value, source) for key, value in values.items() if key in actions}
 
 
 def _names(layer: dict) -> dict:
@@ -276,30 +259,32 @@ def options_of(parser: Parser) -> dict[str, argparse.Action]:
 
 def convert_option(action: argparse.Action, value: Any, source: str) -> Any:
     """Convert one value of a file as argparse would convert its text; UserError where it is none, after `source`."""
+
+    def refused(expected: str) -> UserError:
+        return UserError(f"{source}: {action.dest}: expected {expected}, found {short(value)}")
+
     if action.nargs == 0:
         if not isinstance(value, bool):
-            raise UserError(f"{source}: {action.dest}: expected true or false, found {short(value)}")
+            raise refused("true or false")
         return value
-    several = isinstance(action.nargs, int) or (action.nargs in ("*", "+") and isinstance(value, list))
-    values = value if several else [value]
-    if not isinstance(values, list) or (isinstance(action.nargs, int) and len(values) != action.nargs):
-        found = short(value)
-        raise UserError(f"{source}: {action.dest}: expected {action.nargs} values in a list, found {found}")
+    count, many = isinstance(action.nargs, int), action.nargs in ("*", "+")
+    values = value if count or (many and isinstance(value, list)) else [value]
+    if not isinstance(values, list) or (count and len(values) != action.nargs):
+        raise refused(f"{action.nargs} values in a list")
     if any(isinstance(v, (dict, list)) or v is None for v in values):
-        raise UserError(f"{source}: {action.dest}: expected a number or text, found {short(value)}")
+        raise refused("a number or text")
     convert = action.type or str
     try:
         done = [convert(str(v)) for v in values]
     except argparse.ArgumentTypeError as error:
         raise UserError(f"{source}: {action.dest}: {error}") from None
     except ValueError:
-        raise UserError(f"{source}: {action.dest}: expected {convert.__name__}, found {short(value)}") from None
+        raise refused(convert.__name__) from None
     if action.choices and any(v not in action.choices for v in done):
-        choices = ", ".join(action.choices)
-        raise UserError(f"{source}: {action.dest}: expected one of {choices}, found {short(value)}")
-    if action.nargs in ("*", "+"):
+        raise refused(f"one of {', '.join(action.choices)}")
+    if many:
         return done
-    return tuple(done) if isinstance(action.nargs, int) else done[0]
+    return tuple(done) if count else done[0]
 
 
 def read_again(action: argparse.Action, saved: dict[str, Any], source: str) -> Any:

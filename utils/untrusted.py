@@ -204,6 +204,7 @@ FORMAT = 1  # of the checkpoints in run folders
 OBJECT = (lambda value: isinstance(value, dict), "an object")
 TEXT = (lambda value: isinstance(value, str), "text")
 LIST = (lambda value: isinstance(value, list), "a list")
+NAMES = (lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value), "a list of names")
 ANYTHING = (lambda value: True, "a value")
 # Of best.pt of a training, by dotted name: what a value must be, and in words. A task adds its own.
 FIELDS: dict[str, Check] = {
@@ -225,13 +226,7 @@ _NOTHING = object()
 
 
 def options_from_run(
-    options: Options,
-    values: dict,
-    names: Iterable[str],
-    *,
-    origin: str = "run",
-    over_config: bool = False,
-    source: str,
+    options: Options, values: dict, names: Iterable[str], *, origin: str = "run", over_config: bool = False, source: str
 ) -> Options:
     """Return the options with those that are not given taken from an earlier run or checkpoint.
 
