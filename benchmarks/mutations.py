@@ -116,7 +116,7 @@ MUTATIONS = (
     Mutation(
         "gradients of accumulated batches are summed",
         "engine/step.py",
-        "(loss / num_batches).backward",
+        "(loss / len(batches)).backward",
         "loss.backward",
         "tests/engine/test_accum.py",
     ),

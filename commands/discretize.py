@@ -81,9 +81,8 @@ def _choose(runner: StrategyRunner, session: Session) -> list[Architecture]:
 
 def _evolve(runner: StrategyRunner) -> list[Architecture]:
     """Return the fittest architectures of an evolution on the supernets' weights."""
-    options, space = runner.options, runner.space
-    sizes = options.keywords("population", "tournament", "rounds")
-    scored = evolve(space.sample, space.mutate, runner.fitness, random.Random(options.seed), **sizes)
+    sizes = runner.options.keywords("seed", "population", "tournament", "rounds")
+    scored = evolve(runner.space, runner.fitness, **sizes)
     rows = [{"loss_val": -score, "genotype": found.id, "argmax": found.words} for score, found in scored]
     runner.run.write_json("evolution.json", rows)
     runner.run.log(f"evolution: {len(scored)} genotypes, loss on val {-scored[0][0]:.4f} to {-scored[-1][0]:.4f}")

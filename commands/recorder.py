@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from engine.checkpointer import Checkpointer
 from engine.progress import Row
@@ -19,9 +20,8 @@ def tracking(options: Options, run: RunFolder) -> Iterator[Tracker]:
     """Log to wandb inside the block where --wandb asks for it; a run that goes on keeps its id."""
     path = run.path / TRACKED
     recorded = read_json(path).get("id") if path.exists() else None
-    wanted = options.wandb and run.is_writer
-    name = recorded if isinstance(recorded, str) else None
-    tracker = Tracker(wanted, run.path, options.plain(), run.log, name)
+    run_id = recorded if isinstance(recorded, str) else None
+    tracker = Tracker(options.wandb and run.is_writer, run.path, options.plain(), run.log, run_id)
     if run.is_writer and tracker.id != recorded:
         write_json(path, {"id": tracker.id})
     try:
@@ -35,6 +35,7 @@ def tracking(options: Options, run: RunFolder) -> Iterator[Tracker]:
     tracker.finish()
 
 
+@dataclass(frozen=True)
 class Recorder:
     """Write an epoch of a run.
 
@@ -43,29 +44,25 @@ class Recorder:
         best_files: returns what is written with best.pt, by name, from the epoch's row.
     """
 
-    def __init__(
-        self,
-        checkpointer: Checkpointer,
-        tracker: Tracker,
-        best_files: Callable[[Row], dict[str, object]] = lambda row: {},
-    ):
-        self.checkpointer, self.run, self.tracker, self.best_files = checkpointer, checkpointer.run, tracker, best_files
+    checkpointer: Checkpointer
+    tracker: Tracker
+    best_files: Callable[[Row], dict[str, object]] = lambda row: {}
 
     def __call__(self, row: Row, is_best: bool) -> None:
-        checkpointer, phase = self.checkpointer, self.checkpointer.phase
-        if not self.run.is_writer:
+        checkpointer, run, phase = self.checkpointer, self.checkpointer.run, self.checkpointer.phase
+        if not run.is_writer:
             checkpointer.save()
             return
         row = row | {"bad_files": len(checkpointer.bad_files.names)}
-        step = len(self.run.rows())
-        self.run.append_row(({"phase": phase} if phase else {}) | row)
-        self.run.log(self._line(row, is_best))
+        step = len(run.rows())
+        run.append_row(({"phase": phase} if phase else {}) | row)
+        run.log(self._line(row, is_best))
         checkpointer.save(self._stage(row) if is_best else ())
         self.tracker.log(row, phase, step)
-        earlier = self.run.path / "timing.json"  # of the phases before
+        earlier = run.path / "timing.json"  # of the phases before
         timing = read_json(earlier) if earlier.exists() else {}
         name = f"{phase}_wall_seconds" if phase else "wall_seconds"
-        self.run.write_json("timing.json", timing | {name: round(checkpointer.elapsed, 3)})
+        run.write_json("timing.json", timing | {name: round(checkpointer.elapsed, 3)})
 
     def _stage(self, row: Row) -> tuple[str, ...]:
         checkpointer, files = self.checkpointer, self.best_files(row)

@@ -15,7 +15,7 @@ from engine.compute import Compute
 from engine.data_parallel import make_replica
 from engine.nonfinite import Guard
 from engine.progress import Progress
-from engine.task import Evaluator, Task
+from engine.task import Evaluator, Metrics, Task
 from utils.checkpoint import map_leaves
 from utils.distributed import Ranks
 from utils.errors import UserError
@@ -90,13 +90,25 @@ def optimisation_step(
     parameters = parameters_of(optimizer)
     optimizer.zero_grad(set_to_none=True)
     restore = session.guard.snapshot_buffers(session.model)
+    compute = session.compute
+
+    def add_gradients(batch: dict, left: int) -> dict[str, Tensor]:
+        """Add a batch's share of the mean gradient; with the last one, none is left, and ranks exchange gradients."""
+        replica = session.replica(parameters)
+        waiting = replica.no_sync() if left and compute.ranks.count > 1 else contextlib.nullcontext()
+        with waiting, per_rank_rng(compute.ranks, compute.device, name, session.progress.steps, left):
+            with compute.autocast():
+                losses = session.task.losses(replica, move(batch, compute.device), compute.ranks)
+            loss = losses["loss"] if penalty is None else losses["loss"] + penalty()
+            (loss / len(batches)).backward(inputs=parameters)
+        return {key: value.detach() for key, value in losses.items()}
+
     if backward is None:
-        counted = [(batch, left) for left, batch in zip(reversed(range(len(batches))), batches, strict=True)]
-        losses = [_add_gradients(session, *one, name, parameters, len(batches), penalty) for one in counted]
+        losses = [add_gradients(batch, len(batches) - number) for number, batch in enumerate(batches, 1)]
     else:
         losses = [backward()]
-    losses = [dict(zip(one, session.compute.ranks.mean([*one.values()]), strict=True)) for one in losses]
-    norm = nn.utils.clip_grad_norm_(parameters, session.compute.clip_grad)
+    losses = [dict(zip(one, compute.ranks.mean([*one.values()]), strict=True)) for one in losses]
+    norm = nn.utils.clip_grad_norm_(parameters, compute.clip_grad)
     loss = torch.stack([one["loss"] for one in losses]).mean()
     good = session.guard.step(optimizer, loss, norm, [name for batch in batches for name in batch["file_names"]])
     restore(good)
@@ -108,30 +120,6 @@ def optimisation_step(
 def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
     """Return what an optimiser moves."""
     return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _add_gradients(
-    session: Session,
-    batch: dict,
-    left: int,
-    name: str,
-    parameters: list[nn.Parameter],
-    num_batches: int,
-    penalty: Callable[[], Tensor] | None,
-) -> dict[str, Tensor]:
-    """Add a batch's share of the mean gradient; returns its loss dict without the graph.
-
-    Args:
-        left: batches of the step behind this one; with the last, ranks exchange gradients.
-    """
-    compute, replica = session.compute, session.replica(parameters)
-    waiting = replica.no_sync() if left and compute.ranks.count > 1 else contextlib.nullcontext()
-    with waiting, per_rank_rng(compute.ranks, compute.device, name, session.progress.steps, left):
-        with compute.autocast():
-            losses = session.task.losses(replica, move(batch, compute.device), compute.ranks)
-        loss = losses["loss"] if penalty is None else losses["loss"] + penalty()
-        (loss / num_batches).backward(inputs=parameters)
-    return {name: value.detach() for name, value in losses.items()}
 
 
 def run_pass(session: Session, loader: Iterable[dict], take_step: Callable[[list[dict]], None], name: str) -> None:
@@ -165,7 +153,7 @@ def groups_of(batches: Iterable[dict], size: int) -> Iterator[list[dict]]:
 
 
 @torch.no_grad()
-def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, title: str) -> dict[str, float | None]:
+def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, title: str) -> Metrics:
     """Run the model in eval mode over all batches and return the evaluator's metrics; ranks take turns at batches."""
     session.model.eval()
     ranks, answered = session.compute.ranks, []
@@ -187,16 +175,14 @@ def evaluate(session: Session, batches: Iterable[dict], evaluator: Evaluator, ti
     return ranks.broadcast_from_first(evaluator.compute)
 
 
-def validator(
-    session: Session, data: Any, part: str, full: bool = False
-) -> tuple[Callable[[], dict[str, float | None]], list]:
+def validator(session: Session, data: Any, part: str, full: bool = False) -> tuple[Callable[[], Metrics], list]:
     """Return a function that evaluates the model on a part, and a list that holds the answers of its last call.
 
     `full`: with all that a test records.
     """
     loader, answers = data.loader(part, train=False), []
 
-    def validate() -> dict[str, float | None]:
+    def validate() -> Metrics:
         evaluator = session.task.make_evaluator(data, part, full)
         metrics = evaluate(session, loader, evaluator, f"evaluate {part}")
         data.bad_files.merge(session.compute.ranks)

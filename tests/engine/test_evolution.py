@@ -1,6 +1,6 @@
 """Regularised evolution on a problem with a known best: repeatable, better than chance, each asked once."""
 
-import random
+from types import SimpleNamespace
 
 from engine.evolution import evolve
 
@@ -21,7 +21,7 @@ def run(seed: int, rounds: int = 120):
         place = rng.randrange(LENGTH)
         return (*bits[:place], 1 - bits[place], *bits[place + 1 :])
 
-    return evolve(draw, mutate, fitness, random.Random(seed), 12, 4, rounds), asked
+    return evolve(SimpleNamespace(sample=draw, mutate=mutate), fitness, seed, 12, 4, rounds), asked
 
 
 def test_it_climbs_and_repeats():
@@ -42,5 +42,5 @@ def test_the_oldest_dies_however_fit():
         parents.append(number)
         return number + 1
 
-    evolve(lambda rng: 0, mutate, lambda number: -number, random.Random(0), 1, 1, 5)
+    evolve(SimpleNamespace(sample=lambda rng: 0, mutate=mutate), lambda number: -number, 0, 1, 1, 5)
     assert parents == [0, 1, 2, 3]
