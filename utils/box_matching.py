@@ -7,8 +7,7 @@ Shapes: N objects and M detections of one image.
 
 from dataclasses import dataclass
 
-import torch
-from torchvision.ops import box_convert, box_iou
+from pycocotools.mask import iou
 
 MATCH_IOU = 0.5
 
@@ -37,26 +36,16 @@ def match(truth: list[dict], detections: list[dict]) -> Matched:
     Args:
         truth, detections: COCO dicts with "bbox" and "category_id"; detections with "score".
     """
-    crowds = [item for item in truth if item.get("iscrowd")]
-    truth = [item for item in truth if not item.get("iscrowd")]
-    detections = sorted(detections, key=lambda item: -item["score"])
-    found, right = [False] * len(truth), [False] * len(detections)
-    if truth and detections:
-        overlaps = box_iou(_boxes_xyxy(detections), _boxes_xyxy(truth)).tolist()
-        for i, (item, row) in enumerate(zip(detections, overlaps)):
-            free = [j for j, t in enumerate(truth) if not found[j] and t["category_id"] == item["category_id"]]
-            best = max(free, key=lambda j: row[j], default=None)
-            if best is not None and row[best] >= MATCH_IOU:
-                found[best] = right[i] = True
-    counted = [i for i, item in enumerate(detections) if right[i] or not any(_lies_in(item, c) for c in crowds)]
-    return Matched(truth, found, [detections[i] for i in counted], [right[i] for i in counted])
-
-
-def _lies_in(item: dict, crowd: dict) -> bool:
-    (x1, y1, x2, y2), (left, top, right, bottom) = _boxes_xyxy([item, crowd]).tolist()
-    shared = max(min(x2, right) - max(x1, left), 0) * max(min(y2, bottom) - max(y1, top), 0)
-    return item["category_id"] == crowd["category_id"] and shared >= MATCH_IOU * (x2 - x1) * (y2 - y1)
-
-
-def _boxes_xyxy(items: list[dict]) -> torch.Tensor:
-    return box_convert(torch.tensor([item["bbox"] for item in items], dtype=torch.float64), "xywh", "xyxy")
+    detections, crowd = sorted(detections, key=lambda item: -item["score"]), [bool(t.get("iscrowd")) for t in truth]
+    boxes, true_boxes = ([item["bbox"] for item in items] for items in (detections, truth))
+    overlaps = iou(boxes, true_boxes, crowd) if truth and detections else [()] * len(detections)
+    found, counted = [False] * len(truth), []
+    for item, row in zip(detections, overlaps):
+        near = [j for j, t in enumerate(truth) if t["category_id"] == item["category_id"] and row[j] >= MATCH_IOU]
+        free = [j for j in near if not crowd[j] and not found[j]]
+        if free:
+            found[max(free, key=row.__getitem__)] = True
+        if free or not any(crowd[j] for j in near):
+            counted.append((item, bool(free)))
+    objects = [(item, is_found) for item, is_found, in_crowd in zip(truth, found, crowd) if not in_crowd]
+    return Matched([t for t, _ in objects], [f for _, f in objects], [d for d, _ in counted], [r for _, r in counted])
