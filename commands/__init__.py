@@ -1,5 +1,7 @@
 """The four commands, each written once for every task: pretrain, search, train and test."""
 
+from importlib import import_module
+
 from engine.task import Task
 
 
@@ -11,20 +13,7 @@ def run_command(section: str, task: Task, argv: list[str]) -> None:
     from commands.resume import resolve_options
 
     for options in resolve_options(task, section, argv):
-        loaded = task.load().with_options(options)
-        if section == "pretrain":
-            from commands.pretrain import pretrain
-
-            pretrain(loaded, options)
-        elif section == "search":
-            from commands.search import search
-
-            search(loaded, options)
-        elif options.eval_exp_dir:
-            from commands.test import test
-
-            test(loaded, options)
-        else:
-            from commands.train import train_network
-
-            train_network(loaded, options)
+        of_found = "test" if options.eval_exp_dir else "train"
+        name = of_found if section == "found" else section
+        command = getattr(import_module(f"commands.{name}"), name)
+        command(task.load().with_options(options), options)

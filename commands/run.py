@@ -174,12 +174,6 @@ def _start(kind: str, task: Task, options: Options, data: DataModule) -> RunFold
         run.log(f"--parallel: {torch.cuda.device_count()} GPUs found, so one process; torchrun starts several on CPUs")
     for warning in task.warnings(options, kind):
         run.log(warning)
-    log_data(run, data)
-    return run
-
-
-def log_data(run: RunFolder, data: DataModule) -> None:
-    """Log the sizes of the parts, and what is odd in the data."""
     sizes = ", ".join(f"{part} {len(names)}" for part, names in data.split.parts.items())
     run.log(f"protocol {data.split.protocol}; split {data.split.hash}: {sizes} {data.unit}")
     for warning in data.data.warnings[:SHOWN_WARNINGS]:
@@ -188,6 +182,7 @@ def log_data(run: RunFolder, data: DataModule) -> None:
         run.log(f"{more} more remarks: python -m tools.check_data lists them")
     for origin, notes in data.data.notes.items():
         run.log(f"{origin} annotations: {', '.join(f'{name} {value}' for name, value in notes.items())}")
+    return run
 
 
 def cache_options(options: Options) -> CacheOptions:

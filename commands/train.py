@@ -24,7 +24,7 @@ from utils.seed import seed_everything
 CARRIED = ("config", "workers", "device", "amp")
 
 
-def train_network(task: Task, options: Options) -> None:
+def train(task: Task, options: Options) -> None:
     """Do what the options say, with their one seed; writes last.pt, best.pt and the best epoch's answers on `val`."""
     check_edges(options)
     seed_everything(options.seed)

@@ -26,9 +26,7 @@ class Learner(Protocol):
     """
 
     session: Session
-
-    @property
-    def stateful(self) -> dict: ...
+    stateful: dict[str, Any]
 
     def start_epoch(self, epoch: int) -> Row:
         """Choose the draws of an epoch; returns what it logs of its start."""

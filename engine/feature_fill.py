@@ -39,18 +39,14 @@ class CacheableModel(Protocol):
     Attributes:
         feature_kinds: what can be kept of a stream ("taps", "encoder", "pooled"), the preferred kind first.
         cache_key_modules: the code from an input to its features.
+        stream_inputs: the modalities that each stream reads.
+        cache_facts: plain values that decide features beside `cache_modules`.
     """
 
     feature_kinds: tuple[str, ...]
     cache_key_modules: tuple[ModuleType, ...]
-
-    @property
-    def stream_inputs(self) -> dict[str, tuple[str, ...]]:
-        """The modalities that each stream reads."""
-
-    @property
-    def cache_facts(self) -> dict[str, Any]:
-        """Plain values that decide features beside `cache_modules`."""
+    stream_inputs: dict[str, tuple[str, ...]]
+    cache_facts: dict[str, Any]
 
     def cache_modules(self, stream: str, kind: str) -> dict[str, nn.Module]:
         """Return the modules that features of a kind go through."""

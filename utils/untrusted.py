@@ -222,7 +222,6 @@ FIELDS: dict[str, Check] = {
     "progress.best": ANYTHING,
     "progress.best_epoch": ANYTHING,
 }
-_NOTHING = object()
 
 
 def options_from_run(
@@ -273,7 +272,7 @@ def check_field(state: dict, name: str, check: Check, source: str) -> None:
     """Refuse a value that is missing or does not fit; `name` has dots where it lies in an object."""
     value, (fits, expected) = state, check
     for key in name.split("."):
-        value = value.get(key, _NOTHING) if isinstance(value, dict) else _NOTHING
-    if value is _NOTHING or not fits(value):
-        found = "nothing" if value is _NOTHING else short(value)
-        raise UserError(f"{source}: {name}: expected {expected}, found {found}")
+        if not isinstance(value, dict) or key not in value:
+            raise UserError(f"{source}: {name}: expected {expected}, found nothing")
+        value = value[key]
+    checked(value, fits, expected, f"{source}: {name}")
