@@ -206,10 +206,8 @@ def add_found_options(parser: Parser) -> None:
 
 def add_cache_options(parser: Parser) -> None:
     add = parser.group("cached features").add_argument
-    text = (
-        "keep the outputs of the frozen encoders instead of computing them in every epoch: in memory, in files below "
-    )
-    text += "cache_dir that later runs read, or where there is room (off)"
+    text = "keep the outputs of the frozen encoders instead of computing them in every epoch: in memory, in files "
+    text += "below cache_dir that later runs read, or where there is room (off)"
     add("--cache_features", choices=["off", "ram", "disk", "auto"], default="off", help=text)
     text = "type of what is kept; the half types take half the room and change the results' last digits (float32)"
     add("--cache_dtype", choices=["float32", "float16", "bfloat16"], default="float32", help=text)

@@ -79,10 +79,8 @@ def check_genotype(options: Options, trained: Architecture | None) -> None:
     """Refuse a search run whose genotype is not the one that was trained."""
     searched, expected = read_any(Path(options.search_exp_dir) / "genotype.json"), trained.id if trained else "none"
     if searched.id != expected:
-        raise UserError(
-            f"--search_exp_dir {options.search_exp_dir}: expected genotype {expected} as trained in "
-            f"{options.eval_exp_dir}, found {searched.id}"
-        )
+        words = f"expected genotype {expected} as trained in {options.eval_exp_dir}, found {searched.id}"
+        raise UserError(f"--search_exp_dir {options.search_exp_dir}: {words}")
 
 
 def start_test(trained: Trained) -> RunFolder:

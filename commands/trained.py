@@ -57,26 +57,15 @@ class Trained:
         state, meta = self.state, self.architecture.meta if self.architecture else {}
         progress, total = state["progress"], count_parameters(self.model)
         outside = count_parameters(self.model.streams) + count_parameters(self.model.head)
-        return {
-            "part": part,
-            "pairs": len(self.data.records(part)),
-            "method": self.method,
-            "eval_exp_dir": str(self.path),
-            "epoch": progress["best_epoch"],
-            f"{self.task.metric}_val": progress["best"],
-            "seed": state["args"]["seed"],
-            "bad_files": len(state["bad_files"]),
-            "parameters": total,
-            "parameters_fusion": total - outside,
-            **self.task.costs(self.model, self.options),
-            "protocol": state["protocol"],
-            "split": state["split"],
-            "genotype_protocol": meta.get("protocol"),
-            "genotype_split": meta.get("split"),
-            "checkpoint_split": state["checkpoint_split"],
-            "commit": commit(),
-            **self.task.results_facts(self.data),
-        }
+        facts = {"part": part, "pairs": len(self.data.records(part)), "method": self.method}
+        facts |= {"eval_exp_dir": str(self.path), "epoch": progress["best_epoch"]}
+        facts |= {f"{self.task.metric}_val": progress["best"], "seed": state["args"]["seed"]}
+        facts |= {"bad_files": len(state["bad_files"]), "parameters": total, "parameters_fusion": total - outside}
+        facts |= self.task.costs(self.model, self.options)
+        facts |= {"protocol": state["protocol"], "split": state["split"]}
+        facts |= {"genotype_protocol": meta.get("protocol"), "genotype_split": meta.get("split")}
+        facts |= {"checkpoint_split": state["checkpoint_split"], "commit": commit()}
+        return facts | self.task.results_facts(self.data)
 
 
 def rebuild(task: Task, options: Options, folder: str) -> Trained:
@@ -109,12 +98,10 @@ def rebuild(task: Task, options: Options, folder: str) -> Trained:
 def tested_options(task: Task, options: Options, trained_with: dict, folder: str) -> Options:
     """Return the options with those that the network was trained with; typed ones must agree."""
     for name in task.agreeing:
-        if options.is_typed(name) and not same(options[name], trained_with[name]):
-            if task.is_same_data(name, options[name], trained_with[name]):
-                continue
-            raise UserError(
-                f"--{name}: expected {short(trained_with[name])} as in {folder}, found {short(options[name])}"
-            )
+        values = options[name], trained_with[name]
+        if options.is_typed(name) and not same(*values) and not task.is_same_data(name, *values):
+            expected = f"expected {short(trained_with[name])} as in {folder}"
+            raise UserError(f"--{name}: {expected}, found {short(options[name])}")
     # A test leaves out no example: a score is one over all of them.
     options = options.replaced({"max_bad_files": None}, {"max_bad_files": "run"})
     names = (*task.rebuilt_from, "overfit")

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
 
+Log = Callable[[str], None]
+
 
 class Guard:
     """Takes optimiser steps whose loss and gradient are finite; a phase of a run owns one, for all its optimisers.
@@ -24,20 +26,15 @@ class Guard:
         device: of losses and parameters.
         max_bad_steps: steps that may be skipped, in all.
         log: gets a line per skipped step.
-        at_once: look at each step before it is taken; otherwise optimisers must be fused, since only these can skip.
-            None: on every device but a CUDA one.
         ranks: which all see the same losses and gradients; a message names the pairs of each.
+
+    Attributes:
+        synchronous: each step is looked at before it is taken, on every device but a CUDA one; otherwise optimisers
+            must be fused, since only these can skip.
     """
 
-    def __init__(
-        self,
-        device: torch.device,
-        max_bad_steps: int = 0,
-        log: Callable[[str], None] = print,
-        synchronous: bool | None = None,
-        ranks: Ranks = SINGLE_PROCESS,
-    ):
-        self.synchronous = device.type != "cuda" if synchronous is None else synchronous
+    def __init__(self, device: torch.device, max_bad_steps: int = 0, log: Log = print, ranks: Ranks = SINGLE_PROCESS):
+        self.synchronous = device.type != "cuda"
         self.max_bad_steps, self.log, self.ranks = max_bad_steps, log, ranks
         self.bad = torch.zeros((), device=device)  # bad steps so far, as the device counts them
         self.seen = 0  # of these, named

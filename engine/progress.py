@@ -20,9 +20,7 @@ class Meters:
     def __init__(self):
         self.sums: dict[str, Tensor | float] = {}
         self.batches: Tensor | int = 0
-        self.samples = 0
-        self.seconds = 0.0
-        self.finished = False
+        self.samples, self.seconds, self.finished = 0, 0.0, False
 
     def add(self, losses: list[dict[str, Tensor]], batches: list[dict], good: Tensor) -> None:
         """Count a step: one loss dict per batch; the numbers of a bad step are left out of the means."""

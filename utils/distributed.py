@@ -166,12 +166,8 @@ def joined() -> Iterator[None]:
             _torch().distributed.init_process_group(backend, store=own, rank=number, world_size=count, timeout=PATIENCE)
             everyone = Ranks(number, count)
             _job = _Job(everyone, _of_machine(everyone), store)
-    try:
+    with _losses_named() if _job.everyone.count > 1 else contextlib.nullcontext():
         yield
-    except RuntimeError as error:
-        if _job.everyone.count == 1 or not is_loss(error):
-            raise
-        raise PeerLostError(_reason(error)) from error
 
 
 def leave() -> None:
@@ -194,10 +190,8 @@ def _of_machine(everyone: Ranks) -> Ranks:
 
 def is_loss(error: BaseException) -> bool:
     """Tell whether torch.distributed has lost a process: its errors have no class of their own on every backend."""
-    text = str(error).lower()
-    return isinstance(error, _torch().distributed.DistNetworkError | _torch().distributed.DistBackendError) or any(
-        word in text for word in LOSSES
-    )
+    network = _torch().distributed.DistNetworkError, _torch().distributed.DistBackendError
+    return isinstance(error, network) or any(word in str(error).lower() for word in LOSSES)
 
 
 @contextlib.contextmanager
@@ -207,11 +201,7 @@ def _losses_named() -> Iterator[None]:
     except RuntimeError as error:
         if not is_loss(error):
             raise
-        raise PeerLostError(_reason(error)) from error
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:200]
+        raise PeerLostError(str(error).partition("\n")[0][:200]) from error
 
 
 def say_once(line: str, detail: str = "") -> None:

@@ -158,19 +158,11 @@ def environment() -> dict[str, str]:
     import torch
     import torchvision
 
-    return {
-        "command": " ".join(sys.argv),
-        "version": __version__,
-        "commit": commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "timm": timm.__version__,
-        "platform": platform.platform(),
-        "processor": processor(),
-        "threads": str(torch.get_num_threads()),
-        "gpus": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
-    }
+    facts = {"command": " ".join(sys.argv), "version": __version__, "commit": commit()}
+    facts |= {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    facts |= {"timm": timm.__version__, "platform": platform.platform(), "processor": processor()}
+    gpus = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return facts | {"threads": str(torch.get_num_threads()), "gpus": gpus or "none"}
 
 
 def processor() -> str:

@@ -210,17 +210,11 @@ ANYTHING = (lambda value: True, "a value")
 FIELDS: dict[str, Check] = {
     "kind": (lambda value: value == "found", "'found', as of a training"),
     "format": (lambda value: value == FORMAT, f"{FORMAT}"),
-    "args": OBJECT,
-    "args.seed": ANYTHING,
-    "split": TEXT,
-    "protocol": TEXT,
-    "checkpoint_split": TEXT,
+    **dict.fromkeys(("args", "model", "progress"), OBJECT),
+    **dict.fromkeys(("split", "protocol", "checkpoint_split"), TEXT),
     "bad_files": LIST,
     "genotype": (lambda value: value is None or isinstance(value, dict), "an object or none"),
-    "model": OBJECT,
-    "progress": OBJECT,
-    "progress.best": ANYTHING,
-    "progress.best_epoch": ANYTHING,
+    **dict.fromkeys(("args.seed", "progress.best", "progress.best_epoch"), ANYTHING),
 }
 
 

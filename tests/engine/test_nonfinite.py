@@ -20,7 +20,9 @@ def make_run(synchronous=True, max_bad_steps=0):
     """A session and the fused optimisers of its weights and its logits, which have taken one good step each."""
     torch.manual_seed(0)
     model, said = Toy(), []
-    session = Session(model, TASK, CPU, Guard(CPU.device, max_bad_steps, said.append, synchronous))
+    guard = Guard(CPU.device, max_bad_steps, said.append)
+    guard.synchronous = synchronous
+    session = Session(model, TASK, CPU, guard)
     optimizers = [torch.optim.Adam(p, lr=0.05, fused=True) for p in parts(model)]
     for optimizer, batch in zip(optimizers, Batches(0)):
         optimisation_step(session_of(model), [batch], optimizer)
@@ -143,7 +145,8 @@ def test_a_step_asks_the_device_for_no_value(monkeypatch):
     optimizer = torch.optim.SGD([*weight_parameters(model), *arch_parameters(model)], lr=0.1)
     monkeypatch.setattr(optimizer, "step", lambda: None)  # no fused kernel there
     monkeypatch.setattr(Compute, "autocast", nullcontext)  # nor this
-    session = Session(model, detection, Compute(meta), Guard(meta, synchronous=False))
+    session = Session(model, detection, Compute(meta), Guard(meta))
+    session.guard.synchronous = False
     optimisation_step(session, [data, data], optimizer)
     assert session.progress.meters("train").sums["loss"].device == session.guard.bad.device == meta
     with pytest.raises(RuntimeError, match="meta"):
