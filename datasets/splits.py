@@ -23,6 +23,7 @@ DEV = "paper: dev used as arch and val"
 OVERFIT = "overfit: learned pairs used as val"
 # Of each protocol, the parts that have no name in common.
 DISJOINT = {BLOCKED: PARTS, PAPER: ("train", "val"), DEV: ("train", "val"), OVERFIT: ("train",)}
+SHARES, HALVES = {"train": 0.45, "arch": 0.45, "val": 0.10}, {"train": 0.5, "arch": 0.5}
 MAX_BLOCK = 32  # frames; shorter for small sets, so that each has about 20 blocks or more to deal out
 
 
@@ -57,18 +58,12 @@ class Split:
         return split
 
 
-def make_split(
-    file_names: list[str],
-    seed: int,
-    fractions: tuple[float, float, float] = (0.45, 0.45, 0.10),
-    own_val: list[str] | None = None,
-) -> Split:
+def make_split(file_names: list[str], seed: int, own_val: list[str] | None = None) -> Split:
     """Deal blocks of neighbouring files to the parts.
 
     Args:
         file_names: unique names, in any order; neighbours are found by the numbers in them, then by name.
         seed: orders the blocks, each of which goes to the part that then lacks most files.
-        fractions: of the files for train, arch and val; with `own_val` only the ratio of the first two counts.
         own_val: the data set's own val list, of other names.
     Returns:
         The split; each part in the order of file numbers.
@@ -78,11 +73,7 @@ def make_split(
     names = sorted(file_names, key=_number_key)
     length = min(max(len(names) // 20, 1), MAX_BLOCK)
     blocks = [names[start : start + length] for start in range(0, len(names), length)]
-    if own_val is None:
-        parts = _deal(blocks, seed, dict(zip(PARTS, fractions)))
-    else:
-        train, arch = (share / sum(fractions[:2]) for share in fractions[:2])
-        parts = _deal(blocks, seed, {"train": train, "arch": arch}) | {"val": own_val}
+    parts = _deal(blocks, seed, SHARES) if own_val is None else _deal(blocks, seed, HALVES) | {"val": own_val}
     if not all(parts.values()):
         num = len(file_names)
         raise UserError(f"training pairs: expected enough for train, arch and val, found too few pairs ({num})")
