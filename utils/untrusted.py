@@ -6,6 +6,7 @@ Anyone may have written a file, so nothing in it is used before it is checked.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import NoneType
@@ -38,6 +39,22 @@ def plain_file(path: str | Path) -> Path:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "a pipe or a device, no file", str(path))
     return path
+
+
+def read_lines(path: str | Path, expected: str, encoding: str = "utf-8-sig") -> list[str]:
+    """Read a text file; UserError where there is none, which says what was expected."""
+    try:
+        return plain_file(path).read_text(encoding=encoding).splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: expected {expected}, found none to read ({error})") from error
+
+
+def names_in(folder: Path, expected: str) -> list[str]:
+    """Return the sorted names in a folder; UserError where there is none, which says what was expected."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: expected {expected}, found none to read ({error.strerror})") from error
 
 
 def check_plain(value: Any, place: str, also: tuple[type, ...] = ()) -> None:

@@ -159,14 +159,14 @@ class LabelledData:
 
     def dataset(self, records: Sequence[Example], train: bool) -> LabelledDataset:
         """Return the samples of examples: with drawn crops for training where `augment` says so, plain otherwise."""
-        return self._dataset(records, seeded=train and self.augment)
+        num_classes = len(self.classes) if self.multi_label else None
+        return LabelledDataset(list(records), self.load, self.modalities, num_classes, train and self.augment)
 
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Join samples: "labels", "image_ids", "file_names", and "inputs" by modality, or their cached taps."""
         batch: dict[str, Any] = {"labels": torch.stack([sample["label"] for sample in samples])}
         batch |= {f"{name}s": [sample[name] for sample in samples] for name in ("image_id", "file_name")}
-        inputs: dict[str, Any]
         if "features" in samples[0]:
             by_tap = {m: zip(*(s["features"][m] for s in samples), strict=True) for m in samples[0]["features"]}
             inputs = {m: [torch.stack(taps) for taps in both] for m, both in by_tap.items()}
@@ -196,12 +196,7 @@ class LabelledData:
 
     def variant_dataset(self, records: Sequence[Example], variant: Variant) -> LabelledDataset:
         """Return the plain samples of examples; an image id is the place in the list."""
-        assert variant == PLAIN, variant
-        return self._dataset(records, seeded=False)
-
-    def _dataset(self, records: Sequence[Example], seeded: bool) -> LabelledDataset:
-        num_classes = len(self.classes) if self.multi_label else None
-        return LabelledDataset(list(records), self.load, self.modalities, num_classes, seeded)
+        return self.dataset(records, train=False)
 
     def example_inputs(self, records: Sequence[Example]) -> dict[str, Tensor]:
         """Return the inputs of the first example that can be read, as a batch of one, by modality."""

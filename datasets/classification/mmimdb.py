@@ -6,7 +6,6 @@ and `label_000000.npy`, and `FOLDER/mmimdb.json`, which names the genres and, in
 Shapes: K genres.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 from datasets.classification.examples import SMALL, Example, LabelledData
 from utils.errors import UserError, short
 from utils.run_folder import read_json
-from utils.untrusted import checked, is_names, plain_file
+from utils.untrusted import checked, is_names, names_in, plain_file
 
 INDEX = "mmimdb.json"
 LISTS = ("train", "dev", "test")
@@ -86,10 +85,7 @@ def _read_index(path: Path) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def _examples(folder: Path, ids: list[str], num_classes: int) -> list[Example]:
-    try:
-        there = set(os.listdir(folder))
-    except OSError as error:
-        raise UserError(f"{folder}: expected a folder of arrays, found none to read ({error.strerror})") from error
+    there = set(names_in(folder, "a folder of arrays"))
     wanted = (file_name(kind, number) for number in range(len(ids)) for kind in MODALITIES)
     if missing := next((name for name in wanted if name not in there), None):
         raise UserError(f"{folder / missing}: expected one for each film of {INDEX}, found none")

@@ -6,7 +6,6 @@ FOLDER has `nturgb+d_rgb_256x256_30/*_rgb.avi`, which `python -m datasets.prepar
 places in sorted lists, and that both are cut in time alike.
 """
 
-import os
 import re
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from datasets.classification.clips import cropped, draw_crop, frame_size, read_f
 from datasets.classification.examples import Example, LabelledData, first_of_each
 from datasets.classification.skeletons import read_skeletons
 from utils.errors import UserError, short
-from utils.untrusted import plain_file
+from utils.untrusted import names_in, read_lines
 
 MODALITIES = ("rgb", "skeleton")
 FOLDERS = {"rgb": "nturgb+d_rgb_256x256_30", "skeleton": "nturgb+d_skeletons"}
@@ -53,9 +52,8 @@ def open_ntu(folder: str, small: bool = False) -> LabelledData:
         paths = {modality: files[modality][name] for modality in MODALITIES}
         lists[list_of(subject)].append(Example(name, paths, (action - 1,), group=f"P{subject:03d}"))
     load = partial(load_clip, _side(files["rgb"][names[0]]))
-    return LabelledData(
-        "ntu", _classes(root), False, MODALITIES, first_of_each(lists, small), load, warnings=tuple(warnings)
-    )
+    examples = first_of_each(lists, small)
+    return LabelledData("ntu", _classes(root), False, MODALITIES, examples, load, warnings=tuple(warnings))
 
 
 def list_of(subject: int) -> str:
@@ -90,10 +88,7 @@ def _side(path: str) -> int:
 
 def _files(folder: Path, ending: str) -> dict[str, str]:
     """Return the paths by clip."""
-    try:
-        there = sorted(os.listdir(folder))
-    except OSError as error:
-        raise UserError(f"{folder}: expected a folder of *{ending}, found none to read ({error.strerror})") from error
+    there = names_in(folder, f"a folder of *{ending}")
     names = {file.removesuffix(ending): str(folder / file) for file in there if file.endswith(ending)}
     return {name: path for name, path in names.items() if NAME.fullmatch(name)}
 
@@ -112,10 +107,7 @@ def _missing(root: Path) -> set[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in plain_file(path).read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: expected a text file, found none to read ({error})") from error
+    return [line.strip() for line in read_lines(path, "a text file")]
 
 
 def _pairs(files: dict[str, dict[str, str]], missing: set[str]) -> tuple[list[str], list[str]]:
@@ -138,8 +130,7 @@ def _some(names: set[str]) -> str:
 
 def _numbers(name: str) -> tuple[int, int]:
     """Return subject and action."""
-    subject, action = NAME.fullmatch(name).groups()
-    return int(subject), int(action)
+    return tuple(map(int, NAME.fullmatch(name).groups()))
 
 
 def _classes(root: Path) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datasets.classification.clips import Crop, cropped
 from utils.errors import UserError, short
-from utils.untrusted import plain_file
+from utils.untrusted import read_lines
 
 JOINTS, PERSONS = 25, 2
 MAX_FRAMES = 100_000  # of a file
@@ -68,11 +68,7 @@ def read_skeletons(path: str, num_times: int, crop: Crop) -> Tensor:
 
 def parse_skeletons(path: str) -> tuple[int, list[Body]]:
     """Return the number of frames and the bodies; UserError as `read_skeletons`."""
-    try:
-        text = plain_file(path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: expected a skeleton file, found none to read ({error})") from error
-    lines, bodies = _Lines(path, text.splitlines()), {}
+    lines, bodies = _Lines(path, read_lines(path, "a skeleton file", "utf-8")), {}
     num_frames = lines.count(f"the number of frames, up to {MAX_FRAMES}", MAX_FRAMES)
     for frame in range(num_frames):
         for name, joints in _frame(lines):

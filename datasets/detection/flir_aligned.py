@@ -8,7 +8,6 @@ refused. Boxes were drawn on the thermal image. Differs from the public NAS-DSF 
 and standard deviation, and bicycles count as bikes.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from datasets.detection.pairing import without_suffix
 from datasets.detection.sources import CHANNELS, ImageList, Source
 from datasets.detection.voc_xml import read_names
 from utils.errors import UserError
+from utils.untrusted import names_in
 
 CLASSES = ("person", "bike", "car")
 ALIASES = {"bicycle": "bike"}
@@ -121,10 +121,7 @@ def _in_words(name: str) -> str:
 
 def _found(folder: Path) -> str:
     wanted = {file for layout in LAYOUTS.values() for file in layout.files().values()}
-    try:
-        found = sorted(os.listdir(folder))
-    except OSError as error:
-        raise UserError(f"{folder}: expected a FLIR-Aligned folder, found none to read ({error.strerror})") from error
+    found = names_in(folder, "a FLIR-Aligned folder")
     there = sorted(file for file in wanted if (folder / file).is_file())
     return f"only {', '.join(there)}" if there else ", ".join(found[:6]) or "an empty folder"
 

@@ -14,7 +14,8 @@ from datasets.detection.annotations import FILE_NAME, is_file_name
 from datasets.detection.dataset import DetectionRecord
 from datasets.detection.sources import Source
 from datasets.images import SUFFIXES
-from utils.errors import Report, UserError, refuse, reported, short
+from utils.errors import Report, UserError, reported, short
+from utils.untrusted import names_in
 
 
 class MissingImage(UserError):
@@ -58,9 +59,7 @@ def image_names(folder: Path) -> list[str]:
     return names
 
 
-def find_images(
-    source: Source, origin: str, images: list[DetectionRecord], report: Report = refuse
-) -> list[DetectionRecord]:
+def find_images(source: Source, origin: str, images: list[DetectionRecord], report: Report) -> list[DetectionRecord]:
     """Find the files of each annotated image by name.
 
     Args:
@@ -136,13 +135,8 @@ def _images_below(folder: Path, inner: PurePosixPath) -> dict[str, list[str]]:
 
 def images_in(folder: Path) -> dict[str, list[str]]:
     """Return {name without suffix: paths} of the images in a folder."""
-    try:
-        with os.scandir(folder) as entries:
-            paths = sorted((entry.name, entry.path) for entry in entries)
-    except OSError as error:
-        raise UserError(f"{folder}: expected a folder of images, found none to read ({error.strerror})") from error
     images = {}
-    for name, path in paths:
+    for name in names_in(folder, "a folder of images"):
         if Path(name).suffix.lower() in SUFFIXES and name[0] != ".":  # macOS leaves ._NAME beside NAME
-            images.setdefault(str(without_suffix(name)), []).append(path)
+            images.setdefault(str(without_suffix(name)), []).append(os.path.join(folder, name))
     return images

@@ -4,7 +4,7 @@ A box is xmin, ymin, xmax, ymax; its width is xmax - xmin, as in the COCO copies
 its count from 1: only so are FLIR-Aligned's boxes the same in all its layouts. "difficult" objects are boxes as any.
 """
 
-import math
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from datasets.detection.annotations import FILE_NAME, Box, ParsedAnnotations, collect, is_file_name, is_side
 from utils.errors import Report, UserError, refuse, reported, short
-from utils.untrusted import is_number, plain_file
+from utils.untrusted import is_number, plain_file, read_lines
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -49,10 +49,7 @@ def read_names(path: Path, name_of: Callable[[str], str] = str) -> list[str]:
     Raises:
         UserError: the file cannot be read, is empty, or has a name twice or one that leads elsewhere.
     """
-    try:
-        lines = plain_file(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: expected a list of image names, found none to read ({error})") from None
+    lines = read_lines(path, "a list of image names")
     names = {}
     for number, line in enumerate(lines, 1):
         if "\0" in line:
@@ -116,11 +113,8 @@ def _boxes(path: Path, root: Element, image_id: str, aliases: dict[str, str], re
 
 def _number(place: str, parent: Element | None, key: str) -> float:
     text = None if parent is None else parent.findtext(key)
-    try:
-        value = float(text) if text is not None else math.nan
-    except ValueError:
-        value = math.nan
-    if not is_number(value):
-        found = "no such field" if text is None else short(text.strip())
-        raise UserError(f"{place}.{key}: expected a finite number, found {found}")
-    return value
+    with contextlib.suppress(TypeError, ValueError):
+        if is_number(value := float(text)):
+            return value
+    found = "no such field" if text is None else short(text.strip())
+    raise UserError(f"{place}.{key}: expected a finite number, found {found}")
