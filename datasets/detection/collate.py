@@ -78,7 +78,4 @@ def _join_maps(samples: tuple[tuple[Tensor, ...], ...]) -> Tensor:
 
 def _join(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Join images (C, H, W) of each modality into (B, C, H, W), channels last in memory like each of them."""
-    return {
-        modality: torch.stack([images[modality].permute(1, 2, 0) for images in samples]).permute(0, 3, 1, 2)
-        for modality in samples[0]
-    }
+    return {m: torch.stack([images[m].permute(1, 2, 0) for images in samples]).permute(0, 3, 1, 2) for m in samples[0]}

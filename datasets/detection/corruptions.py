@@ -118,17 +118,8 @@ def shift(picture: Tensor, severity: int, draws: Generator) -> Tensor:
     return picture[:, :, columns]
 
 
-DEAD: dict[str, Corruption] = {"black": black, "noise_only": noise_only}
-GRADED: dict[str, Corruption] = {
-    "blur": blur,
-    "noise": noise,
-    "darkness": darkness,
-    "glare": glare,
-    "fog": fog,
-    "low_contrast": low_contrast,
-    "jpeg": jpeg,
-}
-CORRUPTIONS = DEAD | GRADED | {"shift": shift}
+GRADED: dict[str, Corruption] = {f.__name__: f for f in (blur, noise, darkness, glare, fog, low_contrast, jpeg)}
+CORRUPTIONS = {"black": black, "noise_only": noise_only, **GRADED, "shift": shift}
 FROZEN = "frozen"  # repeats an earlier picture, which it needs, so it is not in the table
 DEAD_KINDS = ("black", FROZEN, "noise_only")
 KINDS = (*DEAD_KINDS, *GRADED, "shift")
@@ -176,17 +167,10 @@ class CorruptedImages(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         """Return a sample with "versions": by severity (0: clean), the images by modality, uint8 (channels, H, W)."""
         record, clean = self.records[key[0]], self.dataset.images(key)
-        versions = {severity: self._corrupted(clean, record, severity) for severity in self.severities}
+        versions = {CLEAN: clean} | {n: self._corrupted(clean, record, n) for n in severities(self.kind)}
         placement = self.dataset.transform.draw((record.height, record.width))
-        placed = {
-            severity: self.dataset.transform.place(images, placement)
-            for severity, images in ({CLEAN: clean} | versions).items()
-        }
+        placed = {severity: self.dataset.transform.place(images, placement) for severity, images in versions.items()}
         return self.dataset.target(key) | {"versions": placed}
-
-    @property
-    def severities(self) -> tuple[int, ...]:
-        return severities(self.kind)
 
     def _corrupted(self, clean: Images, record: DetectionRecord, severity: int) -> Images:
         if self.stuck:

@@ -72,10 +72,7 @@ def load_images(record: DetectionRecord, channels: dict[str, int], counts: Count
     Raises:
         UserError: a file cannot be decoded, or its size or channels are not as expected.
     """
-    images = {
-        modality: read_rgb(path) if channels[modality] == COLOUR else read_thermal(path, counts)
-        for modality, path in record.paths.items()
-    }
+    images = {m: read_rgb(p) if channels[m] == COLOUR else read_thermal(p, counts) for m, p in record.paths.items()}
     for modality in reversed(images):
         height, width = images[modality].shape[-2:]
         if (width, height) != (record.width, record.height):

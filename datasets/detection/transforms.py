@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxFormat
@@ -77,9 +78,7 @@ class DetectionTransform:
         colour = v2.ColorJitter(strength, strength, strength, HUE_SHARE * strength)
         self.photometry = {m: colour if len(values) == COLOUR else grey for m, values in self.fill.items()}
 
-    def __call__(
-        self, images: dict[str, torch.Tensor], boxes_xyxy: torch.Tensor, labels: torch.Tensor
-    ) -> dict[str, Any]:
+    def __call__(self, images: dict[str, Tensor], boxes_xyxy: Tensor, labels: Tensor) -> dict[str, Any]:
         """Transform the images of one scene; draws come from torch's global CPU generator.
 
         Args:
@@ -97,7 +96,7 @@ class DetectionTransform:
         return targets | {"images": self.place(images, placement)}
 
     def targets(
-        self, boxes_xyxy: torch.Tensor, labels: torch.Tensor, size: tuple[int, int], placement: Placement
+        self, boxes_xyxy: Tensor, labels: Tensor, size: tuple[int, int], placement: Placement
     ) -> dict[str, Any]:
         """Return a sample without its images: the boxes moved into it, but for those that a crop hides.
 
@@ -133,11 +132,11 @@ class DetectionTransform:
         top, left = (round(p * (room - side)) for p, room, side in zip(position, self.image_size, (height, width)))
         return Placement(flip, scale, (height, width), top, left)
 
-    def place(self, images: dict[str, torch.Tensor], placement: Placement) -> dict[str, torch.Tensor]:
+    def place(self, images: dict[str, Tensor], placement: Placement) -> dict[str, Tensor]:
         """Return images (channels, h, w) as they are in the sample, (channels, H, W)."""
         return {modality: self._place(image, modality, placement) for modality, image in images.items()}
 
-    def _place(self, image: torch.Tensor, modality: str, placement: Placement) -> torch.Tensor:
+    def _place(self, image: Tensor, modality: str, placement: Placement) -> Tensor:
         """Flip, resize, crop, change colours (before the fill, which stays the mean) and fill up to (C, H, W)."""
         height, width = self.image_size
         top, left = placement.top, placement.left
@@ -154,7 +153,7 @@ class DetectionTransform:
         return canvas
 
 
-def _filled(image_size: tuple[int, int], values: list[int]) -> torch.Tensor:
+def _filled(image_size: tuple[int, int], values: list[int]) -> Tensor:
     """Give (C, H, W) uint8 of one colour, channels last in memory as decoded images are: copies go row by row."""
     return torch.tensor(values, dtype=torch.uint8).expand(*image_size, -1).contiguous().permute(2, 0, 1)
 
