@@ -41,7 +41,7 @@ class Robustness(ExtraTest):
 
     def finish(self, trained: list[Any], compute: Compute, run: RunFolder, metrics: Metrics, facts: dict) -> None:
         """Write robustness.json and robustness.png into the run folder of the clean test."""
-        from report.robustness_plot import plot_robustness  # draws, which nothing else here does
+        from report.robustness_plot import draw  # imports matplotlib, which nothing else here does
 
         started, run_tested = time.perf_counter(), trained[0]
         rows = [row_of(Condition("none", "clean", 0), metrics, metrics["AP"])]
@@ -60,7 +60,7 @@ class Robustness(ExtraTest):
         if run.is_writer:
             shown_facts = {name: facts[name] for name in (*FACTS, "scenes") if name in facts}
             path = run.write_json("robustness.json", shown_facts | {"rows": rows})
-            plot_robustness(shown_facts, rows, run.path / "robustness.png")
+            draw(shown_facts, rows).savefig(run.path / "robustness.png")
             run.log(f"robustness: {path}")
             timing = read_json(run.path / "timing.json")
             run.write_json("timing.json", timing | {"robustness_wall_seconds": round(time.perf_counter() - started, 3)})
