@@ -4,8 +4,8 @@ A job names the jobs that it depends on. Of the jobs that are ready, the first i
 processes may share a folder of logs, and then share the work. Files of a job in this folder:
 
 - NAME.log: the output of the command
-- NAME.lock: locked by the process that runs the job and by its command; holds exit code and id of the last failed run
-- NAME.json: record of the last successful run, with its id and the ids of the runs that it depends on
+- NAME.lock: locked by the process that runs the job and by its command
+- NAME.json: record of the last run that ended, with its exit code, its id and the ids of the runs that it depends on
 """
 
 import secrets
@@ -118,7 +118,7 @@ class Queue:
         self.done: Finished = {}
         self.running: dict[str, _Running] = {}
         self.claims: dict[str, TextIO] = {}  # locks of jobs that are running or whose end is not yet noted
-        self.marks = {name: self._mark(name) for name in names}  # of failures before this call
+        self.earlier_ids = {name: self._record(name).get("id") for name in names}  # of runs before this call
 
     def run(self) -> Finished:
         """Run all jobs; returns their results. An exception stops the commands that still run.
@@ -181,18 +181,17 @@ class Queue:
         return {name: self._finish(name, self.running.pop(name)) for name in names}
 
     def _finish(self, name: str, run: _Running) -> Done | JobFailed:
-        """Write the record of a success, or the mark of a failure into the lock file; returns the result."""
-        code, run_id, file = run.process.returncode, secrets.token_hex(6), self.claims[name]
-        file.truncate(0)
-        file.write(f"{code} {run_id}" if code else "")
-        file.flush()
-        if code != 0:
-            return JobFailed(name, code, self._log(name))
-        done = Done(_text(self._log(name)), round(time.perf_counter() - run.started, 3), run_id)
-        record = {"argv": run.argv, "seconds": done.seconds, "id": run_id}
-        record["after"] = {earlier: self.done[earlier].id for earlier in run.job.after}
+        """Write the record of a run that has ended; returns its result."""
+        record = {"argv": run.argv, "seconds": round(time.perf_counter() - run.started, 3), "id": secrets.token_hex(6)}
+        record |= {"after": {other: self.done[other].id for other in run.job.after}, "code": run.process.returncode}
         write_json(self.logs / f"{name}.json", record)
-        return done
+        return self._result(name, record)
+
+    def _result(self, name: str, record: dict) -> Done | JobFailed:
+        """Return what a record says; records of older versions have no ids, and are of successes alone."""
+        if record.get("code", 0):
+            return JobFailed(name, record["code"], self._log(name))
+        return Done(_text(self._log(name)), record["seconds"], record.get("id", ""))
 
     def _note(self, name: str, end: Done | JobFailed, outcome: str) -> None:
         """Count a success, or drop the jobs that depend on a failed one, directly or indirectly; report either."""
@@ -224,29 +223,22 @@ class Queue:
         return awaited
 
     def _earlier(self, job: Job, argv: list[str]) -> Done | JobFailed | None:
-        """Return how a job ended elsewhere or earlier: a valid success, or a failure since this call began."""
-        if done := self._recorded(job, argv):
-            return done
-        mark = self._mark(job.name)
-        failed = mark and mark != self.marks[job.name]
-        return JobFailed(job.name, int(mark.split()[0]), self._log(job.name)) if failed else None
+        """Return how a job ended elsewhere or earlier.
 
-    def _recorded(self, job: Job, argv: list[str]) -> Done | None:
-        """Return a success with the same arguments and dependencies; records of older versions have no ids."""
-        path = self.logs / f"{job.name}.json"
-        if not path.exists():
-            return None
-        record = read_json(path)
-        built_on = {name: record.get("after", {}).get(name, "") for name in job.after}
-        # Without the interpreter: python and python3 may be the same.
-        if record["argv"][1:] != argv[1:] or built_on != {name: self.done[name].id for name in job.after}:
-            return None
-        return Done(_text(self._log(job.name)), record["seconds"], record.get("id", ""))
+        That is a failure since this call began, or a success with the same arguments and dependencies.
+        """
+        record = self._record(job.name)
+        if record.get("code", 0):
+            counts = record["id"] != self.earlier_ids[job.name]
+        else:
+            built_on = {name: record.get("after", {}).get(name, "") for name in job.after}
+            # Without the interpreter: python and python3 may be the same.
+            counts = record.get("argv", [])[1:] == argv[1:] and all(built_on[n] == self.done[n].id for n in job.after)
+        return self._result(job.name, record) if counts else None
 
-    def _mark(self, name: str) -> str:
-        """Return exit code and id of a job's last run if it failed, else ""."""
-        path = self.logs / f"{name}.lock"
-        return path.read_text(encoding="utf-8") if path.exists() else ""
+    def _record(self, name: str) -> dict:
+        path = self.logs / f"{name}.json"
+        return read_json(path) if path.exists() else {}
 
     def _log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -19,7 +19,7 @@ from utils.run_folder import read_json, write_json
 STAMP = "stamp.json"
 
 
-def prepare(out: Path, stamp: dict, resume: bool, needed: tuple[str, ...] = ()) -> bool:
+def prepare(out: Path, stamp: dict, resume: bool) -> bool:
     """Make OUT; returns whether an earlier one is resumed.
 
     Args:
@@ -27,7 +27,6 @@ def prepare(out: Path, stamp: dict, resume: bool, needed: tuple[str, ...] = ()) 
         stamp: what the results depend on: options, commit, renderer, content of the config. It has no `commit` if the
             rows of the results name their commits.
         resume: resume an OUT with the same stamp, unless the code has uncommitted changes.
-        needed: files that OUT must have to be resumed.
 
     Raises:
         UserError: OUT has other files in it, or cannot be written.
@@ -35,15 +34,12 @@ def prepare(out: Path, stamp: dict, resume: bool, needed: tuple[str, ...] = ()) 
     check(out)
     code = stamp.get("commit", "")
     named = not code.endswith("+") and code != "unknown"
-    resume = resume and named and all((out / name).exists() for name in (STAMP, *needed))
-    resume = resume and read_json(out / STAMP) == stamp
-    try:
+    resume = resume and named and (out / STAMP).exists() and read_json(out / STAMP) == stamp
+    with faults_named(out):
         if not resume:
             _move_aside(out)
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / STAMP, stamp)
-    except OSError as error:
-        raise UserError(f"--out {out}: expected a folder that can be written, found: {error}") from None
     return resume
 
 

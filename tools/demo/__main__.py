@@ -70,7 +70,7 @@ def run_demo(options: Options, resume: bool = False) -> dict:
     started, out = time.perf_counter(), Path(options.out)
     check_data(options)
     jobs = demo_jobs(options)
-    resume = prepare(out, stamp_of(options), resume, () if options.data else (f"logs/{jobs[0].name}.json",))
+    resume = prepare(out, stamp_of(options), resume)
     print(f"{len(jobs)} commands, {options.slots} side by side on {CORES} cores; logs in {out}/logs", flush=True)
     try:
         done = Queue(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say).run()
