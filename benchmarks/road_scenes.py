@@ -15,7 +15,7 @@ from datasets.road_scenes import scenes_hash
 from tools.demo.__main__ import config_hash, exit_codes, run_demo
 from tools.demo.options import Options, add_options, to_options
 from tools.demo.summary import aligned, gains
-from tools.demo.tasks import METHODS, SCENE
+from tools.demo.tasks import FLIRA, SCENE
 from utils.args import Parser, command
 from utils.option_types import seed as as_seed
 
@@ -36,7 +36,7 @@ def parse(argv: list[str]) -> tuple[Options, list[int]]:
     parser = Parser("Measure every method on road scenes, over several seeds.")
     add_options(parser, "all")
     parser.add_argument("--seeds", type=as_seed, nargs="+", default=[2, 3, 4], help="of scenes and training (2 3 4)")
-    parser.set_defaults(methods=METHODS)
+    parser.set_defaults(methods=FLIRA.methods)
     args = parser.parse_args(argv)
     return to_options(args), args.seeds
 
@@ -68,7 +68,7 @@ def report(rows: list[dict[str, str]]) -> str:
     """Return mean and deviation over seeds per method, and the gains of the search, in points of 100."""
     names = [n for n in rows[0] if n in ("AP", "AP50", "LAMR_person") or n.startswith(SCENE)]
     table = [["method", *(n.removeprefix("AP_scene_") for n in names), "runs"]]
-    for method in [m for m in METHODS if any(r["method"] == m for r in rows)]:
+    for method in [m for m in FLIRA.methods if any(r["method"] == m for r in rows)]:
         of_method = [r for r in rows if r["method"] == method]
         scores = (mean_deviation([float(r[n]) for r in of_method if r[n]]) for n in names)
         table.append([method, *scores, str(len(of_method))])

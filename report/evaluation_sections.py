@@ -55,15 +55,15 @@ def robustness_rows(content: dict, source: str) -> list[dict]:
     if not isinstance(rows, list) or len(rows) < 2 or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{source}: rows: expected the clean test and others, found {short(rows)}")
     for place, row in enumerate(rows):
-        fits = {
-            "kind": row.get("kind") in ((*KINDS,) if place else ("clean",)),
-            "sensor": row.get("sensor") in ((*MODALITIES, "both") if place else ("none",)),
-            "severity": type(row.get("severity")) is int,
-            "AP": "AP" in row and (row["AP"] is None or number(row["AP"]) is not None),
+        kinds, sensors = (KINDS, (*MODALITIES, "both")) if place else (("clean",), ("none",))
+        fields = {
+            "kind": (kinds.__contains__, " or ".join(kinds)),
+            "sensor": (sensors.__contains__, " or ".join(sensors)),
+            "severity": (lambda value: type(value) is int, "a whole number"),
+            "AP": (lambda value: value is None or number(value) is not None, "a number or none"),
         }
-        if wrong := [name for name, right in fits.items() if not right]:
-            found = short(row.get(wrong[0]))
-            raise UserError(f"{source}: rows[{place}]: {wrong[0]}: expected one of a test, found {found}")
+        for name, check in fields.items():
+            check_field(row, name, check, f"{source}: rows[{place}]")
     return rows
 
 

@@ -116,16 +116,8 @@ def content_of(program: torch.onnx.ONNXProgram) -> bytes:
 
 def facts_of(predictor: Predictor, raw: bool) -> dict[str, object]:
     """Return what a program that runs the file must know."""
-    return {
-        "method": predictor.method,
-        "sensors": predictor.sensors,
-        "classes": predictor.classes,
-        "image_size": list(predictor.options.image_size),
-        "fill": predictor.fill,
-        "thermal_counts": predictor.thermal_counts,
-        "raw": raw,
-        "commit": commit(),
-    }
+    facts = {name: getattr(predictor, name) for name in ("method", "sensors", "classes", "fill", "thermal_counts")}
+    return facts | {"image_size": list(predictor.options.image_size), "raw": raw, "commit": commit()}
 
 
 def noise(sensors: Iterable[str], size: tuple[int, int], count: int, seed: int = 0) -> dict[str, Tensor]:

@@ -43,9 +43,8 @@ def page() -> str:
 def table(group: str, options: dict[Option, list[str]]) -> str:
     """Return the options of a group as Markdown."""
     head = f"\n### {group.capitalize()}\n\n| option | takes | what it means | of |\n|---|---|---|---|\n"
-    return head + "".join(
-        f"| `{name}` | {takes} | {text} | {'; '.join(of)} |\n" for (name, takes, text), of in options.items()
-    )
+    lines = (f"| `{name}` | {takes} | {text} | {'; '.join(of)} |\n" for (name, takes, text), of in options.items())
+    return head + "".join(lines)
 
 
 def gathered(parsers: dict[str, Parser]) -> dict[str, dict[Option, list[str]]]:

@@ -32,6 +32,7 @@ from report.plots import BOX_COLOURS
 from tasks.detection.predictor import SENSORS, Pair, Predictor
 from utils.args import Parser, command
 from utils.errors import UserError, printable
+from utils.files import faults_named
 from utils.option_types import positive, probability
 from utils.run_folder import write_json
 
@@ -102,12 +103,10 @@ def kind_of(paths: Paths) -> str:
 def new_folder(path: str) -> Path:
     """Make a folder; UserError where there is one with something in it, or none can be made."""
     out = Path(path)
-    try:
+    with faults_named(out):
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
             raise UserError(f"--out {out}: expected a new or an empty folder, found one with files")
-    except OSError as error:
-        raise UserError(f"--out {out}: expected a folder that can be written, found: {error}") from None
     return out
 
 

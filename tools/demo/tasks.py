@@ -9,7 +9,6 @@ WIDENED = {"sum_widened": "sum", "concat_conv_widened": "concat_conv"}  # as man
 BOX_FUSIONS = {"box_nms": "nms", "box_wbf": "wbf"}  # of the detections of both single sensors; without training
 TRAINED_FUSIONS = ("mean", "sum", "concat_conv", "eca_attn", "shuffle_attn", "rgb_twice", "early")
 HAND_MADE = (*TRAINED_FUSIONS, *WIDENED, *BOX_FUSIONS)
-METHODS = (*SINGLE, *HAND_MADE, "random", "searched")
 DEFAULT_METHODS = ("thermal", "rgb", "sum", "concat_conv", "searched")
 SCENE = "AP_scene_"
 NEXT = """\

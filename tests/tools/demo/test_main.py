@@ -21,7 +21,7 @@ from tools.demo.__main__ import main, run_demo
 from tools.demo.jobs import demo_jobs
 from tools.demo.options import Options, parse
 from tools.demo.summary import gains
-from tools.demo.tasks import DEMOS, METHODS
+from tools.demo.tasks import DEMOS, FLIRA
 from tools.jobs import JobFailed
 from utils.args import SECTIONS, read_config
 from utils.args import parse as parse_command
@@ -98,8 +98,8 @@ def test_commands_run_in_an_order_that_works_with_shared_cores(faked, monkeypatc
 
 
 def test_every_method_can_be_run(faked):
-    summary = run_demo(replace(faked, methods=METHODS))
-    assert list(summary["rows"]) == list(METHODS)
+    summary = run_demo(replace(faked, methods=FLIRA.methods))
+    assert list(summary["rows"]) == list(FLIRA.methods)
     assert place("--modality early") < place("--baseline early")
     assert place("searchable") < place("--baseline sum --match_parameters runs/search-search")
     assert place("--baseline concat_conv --match_parameters") > 0
@@ -249,7 +249,7 @@ def test_options():
 
 def test_every_command_line_is_accepted_by_its_real_parser(faked):
     """The fakes take anything; the real parsers read the very same words."""
-    run_demo(replace(faked, methods=METHODS))
+    run_demo(replace(faked, methods=FLIRA.methods))
     sections = {"main_pretrain_flira.py": "pretrain", "main_darts_searchable_flira.py": "search"}
     for line in commands():
         script, *argv = line.split()
@@ -268,7 +268,7 @@ def test_the_config_is_valid():
 
 
 def test_jobs_stand_behind_what_they_wait_for():
-    demos = [Options(methods=methods) for methods in (METHODS, ("searched",), ("box_wbf",), ("sum_widened",))]
+    demos = [Options(methods=methods) for methods in (FLIRA.methods, ("searched",), ("box_wbf",), ("sum_widened",))]
     for options in (*demos, parse(["--task", "mmimdb"])):
         seen = set()
         for job in demo_jobs(options):
