@@ -89,9 +89,7 @@ def sync_norms(module: nn.Module, device: torch.device) -> None:
     """Put a synchronised norm in the place of every batch norm below a module; state dicts keep their names."""
     kind = SyncedNormOfGpu if device.type == "cuda" else SyncedNorm
     for name, child in module.named_children():
-        if isinstance(child, kind):
-            continue
-        if isinstance(child, _BatchNorm):
+        if isinstance(child, _BatchNorm) and not isinstance(child, kind):
             setattr(module, name, _in_place_of(child, kind))
         else:
             sync_norms(child, device)

@@ -88,14 +88,11 @@ def _build(name: str, options: dict[str, Any]) -> nn.Module:
 def _accepted_options(name: str, model_class: type, drop_path: float) -> dict[str, float | bool]:
     """Return the constructor options that this timm class has."""
     accepted = inspect.signature(model_class).parameters
-    options = {}
-    if "drop_path_rate" in accepted:
-        options["drop_path_rate"] = drop_path
-    elif drop_path:
+    if drop_path and "drop_path_rate" not in accepted:
         raise UserError(f"--backbone {name}: has no drop path, expected drop path 0, found {drop_path}")
-    if "strict_img_size" in accepted:  # window transformers, which otherwise accept their pretraining size only
-        options["strict_img_size"] = False
-    return options
+    # strict_img_size: of window transformers, which otherwise accept their pretraining size only
+    options = {"drop_path_rate": drop_path, "strict_img_size": False}
+    return {option: value for option, value in options.items() if option in accepted}
 
 
 def _weights_within_reach(name: str) -> dict[str, str]:

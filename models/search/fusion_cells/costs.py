@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from models.search.costs import Measure
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS
-from models.search.fusion_cells.found import edge_op
 from models.search.fusion_cells.genotype import CellGenotype
-from models.search.fusion_cells.operations import fusion_op
+from models.search.fusion_cells.operations import EDGE_OPS, fusion_op
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.relaxations import EVALUATION
 
@@ -27,7 +26,7 @@ def cost_table(space: CellSpace, sizes: list[tuple[int, ...]], measure: Measure,
         sizes: (height, width) of each level's maps, or (length,) of sequences.
     """
     with torch.random.fork_rng(devices=[]):  # their weights are no draws of the run
-        edges = {name: edge_op(name, space.channels) for name in space.edge_ops}
+        edges = {name: EDGE_OPS[name](space.channels) for name in space.edge_ops}
         fusions = {name: fusion_op(name, space.features) for name in space.op_names}
     table = []
     for size in sizes:

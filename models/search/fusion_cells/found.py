@@ -49,7 +49,7 @@ class FoundFusion(nn.Module):
         super().__init__()
         self.sources = [index for _, index in cell.edges]
         self.concat = cell.concat
-        self.edges = nn.ModuleList(edge_op(name, features.channels) for name, _ in cell.edges)
+        self.edges = nn.ModuleList(EDGE_OPS[name](features.channels) for name, _ in cell.edges)
         self.nodes = nn.ModuleList(FoundNode(step, features, dropout) for step in cell.steps)
         self.maps = features.rank == MAPS
         add_output(self, features, len(cell.concat))
@@ -84,9 +84,3 @@ def add_output(fusion: nn.Module, features: Features, count: int) -> None:
 def normed_concat(norm: nn.Module, states: list[Tensor]) -> Tensor:
     """Concatenate sequences (B, C, L), norm, cut below zero."""
     return torch.relu(norm(torch.cat(states, dim=1)))
-
-
-def edge_op(name: str, channels: int) -> nn.Module:
-    """Build what an edge does with its state."""
-    build = EDGE_OPS[name]
-    return nn.Identity() if build is None else build(channels)

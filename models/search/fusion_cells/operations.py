@@ -143,10 +143,10 @@ def _by_name(*ops: type[nn.Module]) -> dict[str, type[nn.Module]]:
 
 
 # The order of a table is that of a space's logits; entries are built as op(channels).
-# What an edge may do with a state (B, C, H, W); `none`, whose weight counts for nothing, and `skip` have no module.
-EDGE_OPS: dict[str, type[nn.Module] | None] = {
-    "none": None,
-    "skip": None,
+# What an edge may do with a state (B, C, H, W); the weight of `none` counts for nothing.
+EDGE_OPS: dict[str, type[nn.Module]] = {
+    "none": nn.Identity,
+    "skip": nn.Identity,
     "sep_conv_3x3": extended.SepConv,
     "dil_conv_3x3": extended.DilConv,
 }
@@ -169,7 +169,5 @@ def fusion_op(name: str, features: Features, dropout: float = 0.0) -> nn.Module:
 def is_parameter_free(name: str, rank: int = 4) -> bool:
     """Tell whether an operation, of an edge or a fusion, has nothing to learn."""
     with torch.device("meta"):  # draws nothing
-        if name in FUSION_OPS[rank]:
-            return not list(fusion_op(name, Features(rank, 8, 4)).parameters())
-        build = EDGE_OPS.get(name)
-        return build is None or not list(build(8).parameters())
+        op = fusion_op(name, Features(rank, 8, 4)) if name in FUSION_OPS[rank] else EDGE_OPS[name](8)
+    return not list(op.parameters())

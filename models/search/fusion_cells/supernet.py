@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.choices import MAPS, SEQUENCES, SKIP
-from models.search.fusion_cells.found import FoundFusion, add_node_output, add_output, edge_op, normed_concat
+from models.search.fusion_cells.found import FoundFusion, add_node_output, add_output, normed_concat
 from models.search.fusion_cells.genotype import CellGenotype
 from models.search.fusion_cells.layers import conv_of_concat
-from models.search.fusion_cells.operations import fusion_op
+from models.search.fusion_cells.operations import EDGE_OPS, fusion_op
 from models.search.relaxations import EVALUATION, RELAXATIONS, Stage
 from utils.errors import UserError
 
@@ -122,7 +122,7 @@ class SearchableFusion(nn.Module):
         learned = space.learned_edges
         # One list per state, for all steps that read it: each learns often and runs once. None if none can learn.
         count = space.num_inputs + space.steps - 1 if learned else 0
-        self.edges = nn.ModuleList(nn.ModuleList(edge_op(name, self.width) for name in learned) for _ in range(count))
+        self.edges = nn.ModuleList(nn.ModuleList(EDGE_OPS[name](self.width) for name in learned) for _ in range(count))
 
     def weights(self, double: bool = False, stage: Stage | None = None) -> Weights:
         """Return the relaxed logits.

@@ -5,24 +5,21 @@ then, for each inner step of the node, its two inner states and its operation. A
 one level after another.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
 from models.search.fusion_cells.cell_space import CellSpace
-from models.search.fusion_cells.genotype import CellGenotype, Edge, Genotype, Names, StepGenotype
+from models.search.fusion_cells.genotype import CellGenotype, Genotype, Names, StepGenotype, edge_pairs
 from models.search.fusion_cells.validate import may_read
 from utils.errors import UserError
 
 
 class Slot(NamedTuple):
-    """A token of a cell: what it chooses and from how many values; `place` is 0 or 1 of a pair, or the inner step."""
+    """A token of a cell: what it chooses, and from how many values."""
 
     kind: str
     size: int
-    step: int
-    place: int = 0
 
 
 @cache
@@ -30,60 +27,54 @@ def slots(space: CellSpace) -> tuple[Slot, ...]:
     """Return the tokens of a cell in order."""
     found = []
     for step in range(space.steps):
-        found += [Slot("state", space.candidates(step), step, place) for place in (0, 1)]
+        found += [Slot("state", space.candidates(step))] * 2
         if space.learned_edges:
-            found += [Slot("edge", len(space.edge_ops) - 1, step, place) for place in (0, 1)]
+            found += [Slot("edge", len(space.edge_ops) - 1)] * 2
         for k in range(space.node_steps):
-            found += [Slot("inner state", 2 + k, step, place) for place in (0, 1)]
-            found.append(Slot("operation", len(space.op_names), step, k))
+            found += [Slot("inner state", 2 + k)] * 2 + [Slot("operation", len(space.op_names))]
     return tuple(found)
 
 
 def allowed(space: CellSpace, prefix: Sequence[int]) -> tuple[bool, ...]:
     """Tell which values the token behind a prefix of a cell's code may have."""
-    slot = slots(space)[len(prefix)]
-    if slot.kind == "inner state" and slot.place:
-        return tuple(value != prefix[-1] for value in range(slot.size))
-    if slot.kind != "state":
-        return (True,) * slot.size
-    states = [token for token, earlier in zip(prefix, slots(space)) if earlier.kind == "state"]
-    taken = list(zip(states[: 2 * slot.step : 2], states[1 : 2 * slot.step : 2]))
-    values = range(slot.size)
-    if slot.place:
-        return tuple(may_read(space, slot.step, (states[-1], value), taken) for value in values)
-    return tuple(any(may_read(space, slot.step, (value, other), taken) for other in values) for value in values)
+    kind, size = slots(space)[len(prefix)]
+    earlier = [token for token, slot in zip(prefix, slots(space)) if slot.kind == kind]
+    step, second = divmod(len(earlier), 2)  # of states: the step, or inner step, and whether it has its first one
+    if kind == "inner state" and second:
+        return tuple(value != earlier[-1] for value in range(size))
+    if kind != "state":
+        return (True,) * size
+    taken = list(zip(earlier[: 2 * step : 2], earlier[1 : 2 * step : 2]))
+    may = [[may_read(space, step, (first, value), taken) for value in range(size)] for first in range(size)]
+    return tuple(may[earlier[-1]]) if second else tuple(map(any, may))
 
 
 def to_code(space: CellSpace, cell: CellGenotype) -> tuple[int, ...]:
     """Return the code of a cell."""
     code = []
-    for kind, size, step, place in slots(space):
-        if kind == "state":
-            code.append(cell.edges[2 * step + place][1])
-        elif kind == "edge":
-            code.append(space.edge_ops.index(cell.edges[2 * step + place][0]) - 1)
-        elif kind == "operation":
-            code.append(space.op_names.index(cell.steps[step].inner_steps[place]))
-        else:
-            code.append(cell.steps[step].inner_edges[2 * (size - 2) + place][1])
+    for pair, node in zip(edge_pairs(cell.edges), cell.steps, strict=True):
+        code += [state for _, state in pair]
+        if space.learned_edges:
+            code += [space.edge_ops.index(name) - 1 for name, _ in pair]
+        for inner, op in zip(edge_pairs(node.inner_edges), node.inner_steps, strict=True):
+            code += [*(state for _, state in inner), space.op_names.index(op)]
     return tuple(code)
 
 
 def cell_of_code(space: CellSpace, code: Sequence[int]) -> CellGenotype:
     """Return the cell of a code."""
-    edges: list[Edge] = []
-    steps = []
-    for n in range(space.steps):
-        values: dict[str, list[int]] = defaultdict(list)
-        for slot, token in zip(slots(space), code):
-            if slot.step == n:
-                values[slot.kind].append(token)
-        names = [space.edge_ops[1 + token] for token in values["edge"] or (0, 0)]
-        edges += zip(names, values["state"])
-        inner = tuple(("skip", token) for token in values["inner state"])
-        ops = tuple(space.op_names[token] for token in values["operation"])
-        steps.append(StepGenotype(inner, ops, space.inner_concat))
-    return CellGenotype(tuple(edges), tuple(steps), space.concat)
+    tokens = iter(code)
+    edges, nodes = [], []
+    for _ in range(space.steps):
+        states = [next(tokens), next(tokens)]
+        names = [next(tokens), next(tokens)] if space.learned_edges else [0, 0]
+        edges += [(space.edge_ops[1 + name], state) for name, state in zip(names, states)]
+        inner, ops = [], []
+        for _ in range(space.node_steps):
+            inner += [("skip", next(tokens)), ("skip", next(tokens))]
+            ops.append(space.op_names[next(tokens)])
+        nodes.append(StepGenotype(tuple(inner), tuple(ops), space.inner_concat))
+    return CellGenotype(tuple(edges), tuple(nodes), space.concat)
 
 
 def genotype_of_code(space: CellSpace, inputs: Names, levels: Names, code: Sequence[int]) -> Genotype:
