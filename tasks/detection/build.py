@@ -60,28 +60,34 @@ def streams_read(options: Options) -> tuple[str, ...]:
 
 def num_classes(options: Options, data: DataModule) -> int:
     """Return the class channels of the head: as many as the options say, else as the data have."""
-    found = len(data.data.classes)
-    if options.num_classes is not None and options.num_classes < found:
-        raise UserError(f"--num-classes: expected at least the data set's {found} classes, found {options.num_classes}")
-    return options.num_classes or found
+    found, wanted = len(data.data.classes), options.num_classes
+    if wanted is not None and wanted < found:
+        raise UserError(f"--num-classes: expected at least the data set's {found} classes, found {wanted}")
+    return wanted or found
 
 
-def check_batch(options: Options, data: DataModule, *groups: tuple[str, ...]) -> None:
+def check_batch(options: Options, data: DataModule) -> None:
     """Refuse batches whose coarsest level holds one value per channel: batch norm cannot learn from them."""
+    groups = [("train",), ("arch",)] if "strategy" in options else [data.learning]
     coarsest = level_sizes(options.image_size, options.fusion_levels)[-1]
     smallest = min(options.batchsize, *(len(data.records(*group)) for group in groups))
     if smallest == 1 and coarsest == (1, 1):
         raise UserError("--batchsize: expected at least 2 pairs (the coarsest level of --image_size is 1x1), found 1")
 
 
-def check_facts(options: Options, data: DataModule) -> None:
+def check_pretrained_data(options: Options, data: DataModule) -> None:
     """Refuse streams that were pretrained for other classes or other values of the pixels, unless that is allowed."""
-    for name, found in differing(pretrained_with(options.checkpointdir).get("data", {}), data.data.facts).items():
-        if not options.allow_split_mismatch:
-            raise UserError(
-                f"{Path(options.checkpointdir) / PRETRAINED}: data.{name}: expected {data.data.facts[name]} as "
-                f"--dataset says, found {short(found)}: pretrain again, or pass --allow_split_mismatch"
-            )
+    if not options.allow_split_mismatch:
+        record, path = pretrained_with(options.checkpointdir), Path(options.checkpointdir) / PRETRAINED
+        advice = ": pretrain again, or pass --allow_split_mismatch"
+        check_facts(record.get("data", {}), data, str(path), advice)
+
+
+def check_facts(recorded: dict, data: DataModule, source: str, advice: str = "") -> None:
+    """Refuse facts of the data in a file that differ from those of --dataset."""
+    for name, found in differing(recorded, data.data.facts).items():
+        expected = f"expected {data.data.facts[name]} as --dataset says"
+        raise UserError(f"{source}: data.{name}: {expected}, found {short(found)}{advice}")
 
 
 def needed_modalities(baseline: str | None) -> tuple[str, ...]:
@@ -107,10 +113,8 @@ def read_streams(options: Options, modalities: tuple[str, ...]) -> checkpoint.St
     """Return the file of these streams."""
     path = streams_path(options, modalities)
     if not path.exists():
-        raise UserError(
-            f"{path}: no such checkpoint file: run main_pretrain_flira.py first, or name the folder of yours with "
-            "--checkpointdir"
-        )
+        advice = "run main_pretrain_flira.py first, or name the folder of yours with --checkpointdir"
+        raise UserError(f"{path}: no such checkpoint file: {advice}")
     return checkpoint.load(path)
 
 
@@ -152,10 +156,8 @@ def load_head(options: Options, path: Path) -> Head:
     state = checkpoint.load(path)
     classes = head_classes(state, str(path))
     if classes != options.num_classes:
-        raise UserError(
-            f"{path}: a head of {classes} classes, but {options.num_classes} are asked for: "
-            f"pass --num-classes {classes}, or pretrain a head for the data (main_pretrain_flira.py)"
-        )
+        advice = f"pass --num-classes {classes}, or pretrain a head for the data (main_pretrain_flira.py)"
+        raise UserError(f"{path}: a head of {classes} classes, but {options.num_classes} are asked for: {advice}")
     head = make_head(options)
     checkpoint.load_state(head, state, str(path))
     return head
@@ -178,12 +180,10 @@ def build_supernet(options: Options, data: DataModule, searched: tuple[str, ...]
     head = load_head(options, Path(options.checkpointdir) / options.head_path)
     if "fusion" not in searched:
         return assemble(options, streams, head, given_fusion(options, streams), data.data.normalization)
-    strategy = STRATEGIES[options.strategy]
-    fusions = searchable_fusions(
-        make_space(options, streams), options.fusion_levels, options.drpt, strategy.relaxation, strategy.partial
-    )
-    neighbours = num_neighbours(options.space, options.fusion_levels)
-    return make_detector(streams, fusions, head, data.data.normalization, neighbours)
+    space, strategy = make_space(options, streams), STRATEGIES[options.strategy]
+    learning = {"relaxation": strategy.relaxation, "partial": strategy.partial}
+    fusions = searchable_fusions(space, options.fusion_levels, options.drpt, **learning)
+    return make_detector(streams, fusions, head, data.data.normalization, space.name)
 
 
 def given_fusion(options: Options, streams: Streams) -> Architecture | None:
@@ -200,35 +200,32 @@ def assemble(
     if architecture is None:
         baseline = options.baseline or HAND_MADE
         fusions = baseline_fusions(baseline, options.C, options.fusion_levels, options.widen)
-    else:
-        fusions = found_fusions(architecture.parts["fusion"], options.drpt)
-    neighbours = num_neighbours(architecture.parts["fusion"].space, options.fusion_levels) if architecture else 0
-    return make_detector(streams, fusions, head, normalization, neighbours)
+        return make_detector(streams, fusions, head, normalization)
+    genotype = architecture.parts["fusion"]
+    return make_detector(streams, found_fusions(genotype, options.drpt), head, normalization, genotype.space)
 
 
 def make_detector(
-    streams: Streams, fusions: list[nn.Module], head: Head, normalization: dict, neighbours: int
+    streams: Streams, fusions: list[nn.Module], head: Head, normalization: dict, space: str | None = None
 ) -> FusionDetector:
-    """Return the detector with the neck and the towers of the task, today none."""
+    """Return the detector with the neck and the towers of the task, today none; the space says what cells read."""
+    neighbours = num_neighbours(space, streams.num_levels) if space else 0
     others = {"neck": NECKS[NECK](), "towers": TOWERS[TOWER]()}
     return FusionDetector(streams, fusions, head, normalization, neighbours, **others)
 
 
 def check_sizes(options: Options, model: checkpoint.State, source: str) -> None:
     """Refuse options that would build another network, or a larger one, than the tensors of a file are of."""
-    by_part = [
-        {name.removeprefix(part): value for name, value in model.items() if isinstance(name, str)}
-        for part in ("streams.", "head.")
-    ]
-    sizes = stream_sizes(by_part[0], source, needed_modalities(options.baseline))
-    for name, size in (sizes | {"num_classes": head_classes(by_part[1], source)}).items():
+    named = {name: value for name, value in model.items() if isinstance(name, str)}
+    streams, head = ({n.removeprefix(part): v for n, v in named.items()} for part in ("streams.", "head."))
+    sizes = stream_sizes(streams, source, needed_modalities(options.baseline))
+    for name, size in (sizes | {"num_classes": head_classes(head, source)}).items():
         if options[name] != size:
             raise UserError(f"{source}: args.{name}: expected shapes of {options[name]} in model, found {size}")
     widest = max(value.numel() for value in model.values() if isinstance(value, Tensor)) // options.C
     if (options.widen or 0) > widest:
-        raise UserError(
-            f"{source}: args.widen: expected at most {widest}, as the tensors of model, found {options.widen}"
-        )
+        expected = f"expected at most {widest}, as the tensors of model"
+        raise UserError(f"{source}: args.widen: {expected}, found {options.widen}")
 
 
 def matching_width(options: Options) -> int | None:
@@ -242,16 +239,16 @@ def matching_width(options: Options) -> int | None:
     path = Path(options.match_parameters)
     path = path / "genotype.json" if path.is_dir() else path
     taps = tap_names(needed_modalities(options.baseline), options.num_input_nodes // 2)
-    found = read_architecture(path, {"fusion": FusionReader(taps, level_names(options.fusion_levels), options.C)})
-    wanted = count_parameters(nn.ModuleList(found_fusions(found.parts["fusion"], 0.0)))
+    reader = FusionReader(taps, level_names(options.fusion_levels), options.C)
+    genotype = read_architecture(path, {"fusion": reader}).parts["fusion"]
+    wanted = count_parameters(nn.ModuleList(found_fusions(genotype, 0.0)))
     plain, narrowest, next_width = (_fusion_parameters(options, widen) for widen in (None, 1, 2))
     width = max(round((wanted - narrowest) / (next_width - narrowest)) + 1, 1)
     reached = _fusion_parameters(options, width)
     if abs(reached - wanted) > MATCH * wanted:
-        raise UserError(
-            f"--match_parameters {path}: expected a fusion of more parameters than --baseline {options.baseline} "
-            f"({plain}), found {wanted}; with {width} hidden channels it has {reached}, not within {MATCH:.0%}"
-        )
+        expected = f"expected a fusion of more parameters than --baseline {options.baseline} ({plain}), found {wanted}"
+        found = f"with {width} hidden channels it has {reached}, not within {MATCH:.0%}"
+        raise UserError(f"--match_parameters {path}: {expected}; {found}")
     return width
 
 
@@ -259,20 +256,16 @@ def _fusion_parameters(options: Options, widen: int | None) -> int:
     return count_parameters(nn.ModuleList(baseline_fusions(options.baseline, options.C, options.fusion_levels, widen)))
 
 
-def check_widening(options: Options) -> None:
-    """Refuse --match_parameters where there is no hand-made fusion of both modalities."""
+def check_baseline(options: Options) -> None:
+    """Refuse options that the hand-made fusion cannot have, or that need one."""
+    baseline = f"--baseline {options.baseline}" if options.baseline else "none"
     if options.match_parameters and options.baseline not in FUSIONS:
-        found = f"--baseline {options.baseline}" if options.baseline else "none"
-        raise UserError(f"--match_parameters: expected --baseline {', '.join(FUSIONS)}, found {found}")
-
-
-def check_dropout(options: Options) -> None:
-    """Refuse --modality_dropout where there is no second stream to see what the black picture hides."""
-    if options.modality_dropout and len(needed_modalities(options.baseline)) == 1:
-        raise UserError(
-            f"--modality_dropout {options.modality_dropout:g}: expected 0 with --baseline {options.baseline}, a "
-            "network of one stream"
-        )
+        raise UserError(f"--match_parameters: expected --baseline {', '.join(FUSIONS)}, found {baseline}")
+    if options.modality_dropout and len(needed_modalities(options.baseline)) == 1:  # nobody sees what is black
+        dropout = f"--modality_dropout {options.modality_dropout:g}"
+        raise UserError(f"{dropout}: expected 0 with {baseline}, a network of one stream")
+    if options.baseline and options.is_typed("drpt"):
+        raise UserError("--drpt: no effect with --baseline: a baseline has no dropout")
 
 
 def macs_per_pair(model: FusionDetector, image_size: tuple[int, int]) -> int:

@@ -9,6 +9,7 @@ what is there, adds its part and writes, all under a lock. So the later one find
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from utils.errors import UserError
 from utils.seed import seed_everything
 
 HEAD = "head"  # the stage of the shared head
+OTHER = dict(zip(MODALITIES, reversed(MODALITIES)))
 FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale")
 
 
@@ -52,29 +54,26 @@ def detector_pretraining(options: Options, data: DataModule) -> Pretraining:
     detectors = {m: build_detector(options, m, data.data.normalization) for m in modalities}
     stages = [Stage(m, lambda models, log, d=d: d, data, options.epochs, data.learning) for m, d in detectors.items()]
     if set(modalities) <= set(MODALITIES) <= set(data.data.modalities):
-        model = lambda models, log: shared_head_model(options, data, models, log)  # noqa: E731
+        model = partial(shared_head_model, options, data)
         stages.append(Stage(HEAD, model, data, options.head_epochs, data.learning, shared=True))
     return Pretraining(
         stages,
-        files=lambda models: finished_files(options, models),
+        files=partial(finished_files, options),
         modalities=tuple(INPUTS),
-        facts=lambda: {name: options[name] for name in FROM_PRETRAINING} | {"data": data.data.facts},
-        check=lambda: check_others(options, data, detectors),
-        next_command=lambda files: next_main(options, data, files),
+        facts=lambda: options.keywords(*FROM_PRETRAINING) | {"data": data.data.facts},
+        check=partial(check_others, options, data, detectors),
+        next_command=partial(next_main, options, data),
     )
 
 
 def next_main(options: Options, data: DataModule, files: Iterable[str]) -> tuple[str, dict[str, Any]]:
     """Return the main to run next with its options: the search, unless a stream is missing or a baseline trained."""
     sizes = {} if options.config else {"batchsize": 8, "epochs": 10}
-    if len(data.data.modalities) == 1:
+    if len(data.data.modalities) == 1 or options.modality not in (*MODALITIES, "both"):
         return "main_darts_found_flira.py", {"baseline": options.modality} | sizes
-    if options.modality in MODALITIES and options.head_path not in files:
-        (other,) = (m for m in MODALITIES if m != options.modality)
-        return "", {"modality": other}
-    if options.modality in (*MODALITIES, "both"):
-        return "main_darts_searchable_flira.py", sizes
-    return "main_darts_found_flira.py", {"baseline": options.modality} | sizes
+    if options.modality != "both" and options.head_path not in files:
+        return "", {"modality": OTHER[options.modality]}
+    return "main_darts_searchable_flira.py", sizes
 
 
 def build_detector(options: Options, modality: str, normalization: dict) -> SingleDetector:
@@ -109,9 +108,8 @@ def load_start(detector: SingleDetector, state: State, source: str) -> None:
     Raises:
         UserError: a tensor is missing or of another shape.
     """
-    parts = {"backbone": detector.backbone, "fpn": detector.fpn}
-    parts |= {"class_net": detector.head.fusion_class_net, "box_net": detector.head.fusion_box_net}
-    for name, part in parts.items():
+    nets = {"class_net": detector.head.fusion_class_net, "box_net": detector.head.fusion_box_net}
+    for name, part in ({"backbone": detector.backbone, "fpn": detector.fpn} | nets).items():
         given = {k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(name + ".")}
         fresh = {k: v for k, v in part.state_dict().items() if k.startswith("predict.conv_pw.")}
         bias = "predict.conv_pw.bias"
@@ -143,11 +141,12 @@ def head_start(options: Options, models: dict[str, nn.Module], log: Callable[[st
     """Return the thermal head, whichever modality is trained last; the own one where there is none."""
     first, other = MODALITIES
     earlier = Path(options.checkpointdir) / f"{first}_head.pth"
-    if first not in models and earlier.exists():
+    if first in models:
+        return models[first].head.state_dict()
+    if earlier.exists():
         return checkpoint.load(earlier)
-    if first not in models:
-        log(f"{earlier}: not there, so the shared head starts from {other}_head.pth")
-    return models[first if first in models else other].head.state_dict()
+    log(f"{earlier}: not there, so the shared head starts from {other}_head.pth")
+    return models[other].head.state_dict()
 
 
 def merged_streams(options: Options, models: dict[str, nn.Module]) -> State:
@@ -155,8 +154,8 @@ def merged_streams(options: Options, models: dict[str, nn.Module]) -> State:
     path = Path(options.checkpointdir) / options.fullbb_path
     others = [m for m in MODALITIES if m not in models]
     state = streams_of(checkpoint.load(path), others) if others and path.exists() else {}
-    for modality in MODALITIES:
-        state |= models[modality].stream_state() if modality in models else {}
+    for modality in set(MODALITIES) - set(others):
+        state |= models[modality].stream_state()
     return streams_of(state, MODALITIES)
 
 
@@ -182,7 +181,7 @@ def check_others(options: Options, data: DataModule, detectors: dict[str, Single
     (modality, detector), *more = detectors.items()
     if more or modality not in MODALITIES or not (folder / options.fullbb_path).exists():
         return
-    (other,) = (m for m in MODALITIES if m != modality)
+    other = OTHER[modality]
     check_split(folder, data.split, (other,), unit=data.unit, allow_mismatch=options.allow_split_mismatch)
     half = streams_of(checkpoint.load(folder / options.fullbb_path), [other])
     expected = {other + name[len(modality) :]: value for name, value in detector.stream_state().items()}
@@ -198,14 +197,12 @@ def check_recorded(options: Options, data: DataModule, others: list[str]) -> Non
     others = [m for m in others if m in record.get("splits", {})]
     if not others:
         return
-    values = {name: options[name] for name in FROM_PRETRAINING}
-    for name, found in differing(record, values).items():
-        value = list(values[name]) if isinstance(values[name], tuple) else values[name]
-        raise UserError(
-            f"--{name}: expected {found} as for {', '.join(others)} in {Path(options.checkpointdir) / PRETRAINED}, "
-            f"found {value}: one checkpointdir has one; pass that, or another --checkpointdir"
-        )
-    build.check_facts(options, data)
+    for name, found in differing(record, options.keywords(*FROM_PRETRAINING)).items():
+        value = list(options[name]) if isinstance(options[name], tuple) else options[name]
+        expected = f"expected {found} as for {', '.join(others)} in {Path(options.checkpointdir) / PRETRAINED}"
+        advice = "one checkpointdir has one; pass that, or another --checkpointdir"
+        raise UserError(f"--{name}: {expected}, found {value}: {advice}")
+    build.check_pretrained_data(options, data)
 
 
 def check_shapes(path: Path, found: State, expected: State, modality: str) -> None:

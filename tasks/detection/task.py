@@ -27,7 +27,7 @@ from tasks.detection.pretrain import check_stream_sizes, detector_pretraining
 from tasks.detection.robustness import Robustness
 from utils.args import Options
 from utils.distributed import SINGLE_PROCESS, Ranks, ranks
-from utils.errors import UserError, short
+from utils.errors import UserError
 from utils.untrusted import OBJECT
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
@@ -57,10 +57,7 @@ class Detection(Task):
         if options.overfit and options.paper_protocol:
             raise UserError("--overfit: expected no --paper-protocol beside it: both say what is chosen on")
         if not options.eval_exp_dir:
-            build.check_widening(options)
-            build.check_dropout(options)
-            if options.baseline and options.is_typed("drpt"):
-                raise UserError("--drpt: no effect with --baseline: a baseline has no dropout")
+            build.check_baseline(options)
         if options.overfit and not options.is_given("hflip"):
             options = options.with_values("default", hflip=0.0)  # the very pairs that are chosen on
         return options
@@ -72,20 +69,17 @@ class Detection(Task):
             return options
         if "modality" in options:
             options = check_stream_sizes(options)
-            build.check_batch(options, data, data.learning)
+        else:
+            options = options.with_values("checkpoint", **build.sizes_of_streams(options))
+        build.check_batch(options, data)
+        if "modality" in options or "strategy" in options:
             return options
-        options = options.with_values("checkpoint", **build.sizes_of_streams(options))
-        if "strategy" in options:
-            build.check_batch(options, data, ("train",), ("arch",))
-            return options
-        build.check_batch(options, data, data.learning)
         width = ranks().broadcast_from_first(lambda: build.matching_width(options))
         return options.with_values("checkpoint", widen=width)
 
     def warnings(self, options: Options, section: str) -> list[str]:
-        published = f"--L {options.L} and " if "L" in options else ""
-        verb = "have" if published else "has"
-        lines = [f"{published}--no-prefetcher ({options.no_prefetcher}) {verb} no effect here"]
+        start, verb = (f"--L {options.L} and ", "have") if "L" in options else ("", "has")
+        lines = [f"{start}--no-prefetcher ({options.no_prefetcher}) {verb} no effect here"]
         if section == "found":
             lines.append(f"head from {build.head_path(options)}")
         if section in ("search", "found"):
@@ -119,17 +113,14 @@ class Detection(Task):
         modalities = build.needed_modalities(options.baseline)
         folder, allowed = options.checkpointdir, options.allow_split_mismatch
         text = check_split(folder, data.split, modalities, unit=data.unit, allow_mismatch=allowed)
-        build.check_facts(options, data)
+        build.check_pretrained_data(options, data)
         return text
 
     def check_trained(self, options: Options, state: dict, source: str) -> None:
         build.check_sizes(options, state["model"], source)
 
     def check_data(self, options: Options, data: DataModule, state: dict, source: str) -> None:
-        for name, found in differing(state["data"], data.data.facts).items():
-            raise UserError(
-                f"{source}: data.{name}: expected {data.data.facts[name]} as --dataset says, found {short(found)}"
-            )
+        build.check_facts(state["data"], data, source)
 
     def build_streams(self, options: Options, data: DataModule, pretrained: bool = True) -> Streams:
         make = build.load_streams if pretrained else build.make_streams
