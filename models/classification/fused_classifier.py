@@ -39,18 +39,12 @@ class Encoders(FrozenEncoders):
         self.modalities, self.length, self.square = tuple(encoders), length, square
         for modality, encoder in encoders.items():
             setattr(self, f"{modality}_encoder", encoder)
+        self.tap_channels = {f"{m}/{name}": n for m, e in encoders.items() for name, n in e.channels.items()}
+        self.tap_names = tuple(self.tap_channels)
         freeze(self)
 
     def encoder(self, modality: str) -> nn.Module:
         return getattr(self, f"{modality}_encoder")
-
-    @property
-    def tap_names(self) -> tuple[str, ...]:
-        return tuple(f"{m}/{name}" for m in self.modalities for name in self.encoder(m).channels)
-
-    @property
-    def tap_channels(self) -> tuple[int, ...]:
-        return tuple(count for m in self.modalities for count in self.encoder(m).channels.values())
 
     def maps(self, modality: str, inputs: Tensor) -> list[Tensor]:
         """Return the taps of a modality's inputs as the encoder has them: (B, c), (B, c, H, W) or (B, c, T, H, W)."""
@@ -155,7 +149,7 @@ class FusionClassifier(nn.Module):
         super().__init__()
         self.streams, self.fusions = streams, nn.ModuleList([fusion])
         self.reshape = nn.ModuleDict()
-        for n, count in enumerate(streams.tap_channels):
+        for n, count in enumerate(streams.tap_channels.values()):
             if used is None or n in used:
                 self.reshape[str(n)] = Reshape(count, channels, streams.length, dropout)
         self.head = nn.Linear(width * channels * streams.length, num_classes)

@@ -109,10 +109,8 @@ def _weights_within_reach(name: str) -> dict[str, str]:
     if cached:
         return {"file": cached}
     if not is_reachable(url):
-        raise UserError(
-            f"--backbone {name}: its ImageNet weights are not in the local cache and {url} cannot be reached; "
-            "connect, or --no-imagenet starts from random weights"
-        )
+        problem = f"its ImageNet weights are not in the local cache and {url} cannot be reached"
+        raise UserError(f"--backbone {name}: {problem}; connect, or --no-imagenet starts from random weights")
     return {}
 
 

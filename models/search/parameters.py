@@ -29,13 +29,13 @@ def check_searchables(model: nn.Module) -> None:
     places = [supernet for part in model.searchables().values() for supernet in part.values()]
     owned = {id(p) for supernet in places for p in supernet.parameters()}
     lost = [name for name, p in model.named_parameters() if _is_logit(name) and id(p) not in owned]
+    name = type(model).__name__
     if lost:
-        raise UserError(
-            f"{type(model).__name__}: {lost[0]}: expected architecture parameters of the supernets that searchables() "
-            f"gives, found {len(lost)} of none: name them otherwise than alpha_*, or add their supernet"
-        )
+        expected = "expected architecture parameters of the supernets that searchables() gives"
+        advice = "name them otherwise than alpha_*, or add their supernet"
+        raise UserError(f"{name}: {lost[0]}: {expected}, found {len(lost)} of none: {advice}")
     if not places:
-        raise UserError(f"{type(model).__name__}: expected supernets in searchables(), found none: nothing to search")
+        raise UserError(f"{name}: expected supernets in searchables(), found none: nothing to search")
 
 
 def count_parameters(module: nn.Module) -> int:

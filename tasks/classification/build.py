@@ -69,10 +69,9 @@ def load_encoders(preset: DataSet, options: Options, modalities: tuple[str, ...]
     for modality in modalities:
         path = encoder_file(preset, options, modality)
         if not path.exists():
-            raise UserError(
-                f"{path}: no such checkpoint file: run main_pretrain_{preset.name}.py first, or name yours with "
-                f"--checkpointdir and --{preset.files[modality]}"
-            )
+            advice = f"run main_pretrain_{preset.name}.py first, or name yours with "
+            advice += f"--checkpointdir and --{preset.files[modality]}"
+            raise UserError(f"{path}: no such checkpoint file: {advice}")
         encoders[modality] = build_encoder(preset, options, modality)
         load_encoder(encoders[modality], path, f"--backbone {options.backbone}")
     return assemble_encoders(preset, options, encoders)
@@ -84,11 +83,9 @@ def assemble_encoders(preset: DataSet, options: Options, encoders: dict[str, nn.
     if preset.square and side * side != options.L:
         raise UserError(f"--L: expected a square number, since maps are pooled in both directions, found {options.L}")
     streams = Encoders(encoders, options.L, preset.square)
-    found = len(streams.tap_names)
-    if options.num_input_nodes not in (None, found):
-        raise UserError(
-            f"--num_input_nodes: expected {found}, the taps of the encoders, found {options.num_input_nodes}"
-        )
+    taps, found = len(streams.tap_names), options.num_input_nodes
+    if found not in (None, taps):
+        raise UserError(f"--num_input_nodes: expected {taps}, the taps of the encoders, found {found}")
     return streams
 
 
@@ -102,14 +99,11 @@ def load_encoder(encoder: nn.Module, path: Path, source: str) -> None:
     state = state.get("state_dict", state)
     if not isinstance(state, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()):
         raise UserError(f"{path}: expected an encoder's tensors by name, found something else")
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-    own = encoder.state_dict()
+    state, own = {name.removeprefix("module."): value for name, value in state.items()}, encoder.state_dict()
     if set(state) != set(own):
-        counted = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
-        names = [name for name in own if not name.endswith("num_batches_tracked")]
-        shapes = [tuple(own[name].shape) for name in names]
-        if [tuple(value.shape) for value in counted.values()] == shapes:
-            state = own | dict(zip(names, counted.values(), strict=True))
+        theirs, ours = ([n for n in names if not n.endswith("num_batches_tracked")] for names in (state, own))
+        if [state[name].shape for name in theirs] == [own[name].shape for name in ours]:
+            state = own | {name: state[other] for name, other in zip(ours, theirs)}
     checkpoint.load_state(encoder, state, f"{path} ({source})")
 
 
@@ -133,8 +127,7 @@ def found_classifier(options: Options, streams: Encoders, architecture: Architec
         width, used = fusion.width, set(fusion.taps)
     else:
         (cell,) = architecture.parts["fusion"].cells
-        features = Features(SEQUENCES, options.C, options.L)
-        fusion = FoundFusion(cell, features, options.drpt)
+        fusion = FoundFusion(cell, Features(SEQUENCES, options.C, options.L), options.drpt)
         width, used = len(cell.concat), {state for _, state in cell.edges} | set(cell.concat)
     return FusionClassifier(streams, fusion, width, options.C, options.num_classes, options.drpt, used)
 

@@ -42,8 +42,9 @@ def add_data_options(parser: Parser, preset: DataSet) -> None:
     add = parser.group("data").add_argument
     add("--small_dataset", action="store_true", help="the first 64 examples of each list, to try a command out (off)")
     if preset.draws:
-        text = "training draws crops; not with cached features (off; published: on)"
-        add("--augment", action="store_true", help=text)
+        add(
+            "--augment", action="store_true", help="training draws crops; not with cached features (off; published: on)"
+        )
     add = parser.group("network").add_argument
     for modality, option in preset.files.items():
         name = f"{modality}_encoder.pth"

@@ -68,10 +68,8 @@ def check_partners(first: Any, second: Any) -> None:
     values, others = (t.state["args"] | {"split": t.state["split"]} for t in (first, second))
     for name in ("split", "dataset", "num_classes"):
         if others[name] != values[name]:
-            raise UserError(
-                f"--partner_exp_dir {second.path}: {name}: expected {values[name]} as in {first.path}, "
-                f"found {others[name]}"
-            )
+            expected = f"expected {values[name]} as in {first.path}"
+            raise UserError(f"--partner_exp_dir {second.path}: {name}: {expected}, found {others[name]}")
 
 
 def facts_of_both(first: Any, second: Any, method: str, facts: dict, others: dict) -> dict[str, object]:

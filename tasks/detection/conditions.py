@@ -19,6 +19,8 @@ from models.detection.detector import FusionDetector
 from models.detection.streams import INPUTS, images_of
 from utils.progress_bar import bar
 
+Versions = dict[int, dict[str, Tensor]]  # pictures by severity and modality
+Known = dict[tuple, list[Tensor]]  # taps by stream and the severity of each picture that it reads
 Answers = list[tuple[dict[str, Any], list[dict[str, Tensor]]]]  # batches without pictures, and what was found in them
 
 
@@ -61,7 +63,7 @@ def detect_under(
     for batch in bar(batches, conditions[0].kind):
         targets = without_inputs(batch)
         moved, versions = move(targets, compute.device), move(batch["versions"], compute.device)
-        known: dict[tuple, list[Tensor]] = {}
+        known: Known = {}
         with compute.autocast():
             for condition in conditions:
                 taps = taps_under(model, versions, condition, known)
@@ -73,17 +75,12 @@ def detect_under(
     return answers
 
 
-def taps_under(
-    model: FusionDetector,
-    versions: dict[int, dict[str, Tensor]],
-    condition: Condition,
-    known: dict[tuple, list[Tensor]],
-) -> list[Tensor]:
+def taps_under(model: FusionDetector, versions: Versions, condition: Condition, known: Known) -> list[Tensor]:
     """Return the taps of each level, (F, B, C, H, W), channels last in memory as those of a feature cache.
 
     Args:
-        versions: the pictures of a batch, uint8 (B, 1 or 3, H, W), by severity and modality.
-        known: what was computed of this batch before, by stream and the severity of each picture that it reads.
+        versions: the pictures of a batch, uint8 (B, 1 or 3, H, W).
+        known: what was computed of this batch before.
     """
     streams = []
     for stream in model.streams.modalities:

@@ -151,11 +151,9 @@ def _fit(rgb: Tensor, thermal: Tensor, names: dict[str, Any]) -> Tensor:
         return rgb
     skew = size[1] / size[0] * wanted[0] / wanted[1]
     if not 1 - MAX_SKEW <= skew <= 1 + MAX_SKEW:
-        shown = [f"{names[m]} of " if isinstance(names[m], FILE) else f"{m} of " for m in ("rgb", "thermal")]
-        raise UserError(
-            f"{shown[0]}{size[1]}x{size[0]} px: expected an aligned pair, whose pictures are of one shape, found "
-            f"{shown[1]}{wanted[1]}x{wanted[0]} px"
-        )
+        sizes = {"rgb": size, "thermal": wanted}
+        ours, theirs = (f"{names[m] if isinstance(names[m], FILE) else m} of {w}x{h} px" for m, (h, w) in sizes.items())
+        raise UserError(f"{ours}: expected an aligned pair, whose pictures are of one shape, found {theirs}")
     return F.resize_image(rgb, list(wanted))
 
 

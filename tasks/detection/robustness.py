@@ -41,8 +41,6 @@ class Robustness(ExtraTest):
 
     def finish(self, trained: list[Any], compute: Compute, run: RunFolder, metrics: Metrics, facts: dict) -> None:
         """Write robustness.json and robustness.png into the run folder of the clean test."""
-        from report.robustness_plot import draw  # imports matplotlib, which nothing else here does
-
         started, run_tested = time.perf_counter(), trained[0]
         rows = [row_of(Condition("none", "clean", 0), metrics, metrics["AP"])]
         part, seed = run_tested.options.eval_part, run_tested.state["args"]["seed"]
@@ -58,6 +56,8 @@ class Robustness(ExtraTest):
                 for line in in_words(rows, kind):
                     run.log(line)
         if run.is_writer:
+            from report.robustness_plot import draw  # imports matplotlib, which nothing else here does
+
             shown_facts = {name: facts[name] for name in (*FACTS, "scenes") if name in facts}
             path = run.write_json("robustness.json", shown_facts | {"rows": rows})
             draw(shown_facts, rows).savefig(run.path / "robustness.png")

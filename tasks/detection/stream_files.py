@@ -23,9 +23,8 @@ def stream_sizes(state: State, source: str, modalities: tuple[str, ...] = ("ther
         matches = [node.match(name) for name in state if isinstance(name, str)]
         nodes = {(int(match[1]), int(match[2])) for match in matches if match}
         if not nodes:
-            raise UserError(
-                f"{source}: {modality} stream: expected tensors {fpn}*, found nothing: pretrain --modality {modality}"
-            )
+            advice = f"pretrain --modality {modality}"
+            raise UserError(f"{source}: {modality} stream: expected tensors {fpn}*, found nothing: {advice}")
         repeats, count = (max(numbers) + 1 for numbers in zip(*nodes))
         # Each node has its weights, so that a network of these sizes is no larger than the file.
         shapes = {_weights_of(state, f"{fpn}{i}.fnode.{j}", source) for i in range(repeats) for j in range(count)}

@@ -46,9 +46,8 @@ class TimmEncoder(nn.Module):
             assert all(m.dim() == 4 and m.shape[1] == c for m, c in zip(maps, counts_of(self.features), strict=True))
         except (RuntimeError, ValueError, OSError, AssertionError) as error:
             reason = (str(error).splitlines() or ["other shapes"])[0]
-            raise UserError(
-                f"--backbone {name}: expected vgg19 or a timm encoder with four maps, found: {reason}"
-            ) from None
+            expected = "expected vgg19 or a timm encoder with four maps"
+            raise UserError(f"--backbone {name}: {expected}, found: {reason}") from None
         self.features.train()
         counts = counts_of(self.features)
         self.channels = {f"stage{n + 1}": channels for n, channels in enumerate(counts)}

@@ -21,10 +21,11 @@ from models.search.fusion_cells.derive import derive, describe_genotype, mean_en
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import FusionReader
 from models.search.fusion_cells.random_genotypes import draw_genotype, limit_parameter_free, mutated
-from models.search.fusion_cells.tokens import allowed, genotype_of_code, slots, to_code
+from models.search.fusion_cells.tokens import allowed, cells_of_code, slots, to_code
 from models.search.fusion_cells.top_k import top_k_genotypes
-from models.search.fusion_cells.validate import validate
+from models.search.fusion_cells.validate import problem
 from models.search.space import Choice, CostTable, Row, Supernets
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class FusionSpace(CellSpace):
         return expected_cost(list(supernets.values()), [table[level] for level in self.levels], device)
 
     def validate(self, genotype: Genotype) -> None:
-        validate(self, genotype)
+        for number, cell in enumerate(genotype.cells):
+            if wrong := problem(cell, self):
+                raise UserError(f"genotype: cells[{number}]: {wrong}")
 
     def describe(self, genotype: Genotype) -> Row:
         return describe_genotype(genotype, self)
@@ -112,7 +115,8 @@ class FusionSpace(CellSpace):
         return tuple(token for cell in genotype.cells for token in to_code(self, cell))
 
     def from_code(self, code: Sequence[int]) -> Genotype:
-        return genotype_of_code(self, self.inputs, self.levels, code)
+        cells = cells_of_code(self, len(self.levels), code)
+        return Genotype(self.inputs, self.levels, self.channels, cells, space=self.name)
 
 
 def fusion_space(

@@ -1,15 +1,7 @@
 """The rules of a space that every genotype of it keeps; a file may hold genotypes that only fit the streams."""
 
 from models.search.fusion_cells.cell_space import CellSpace
-from models.search.fusion_cells.genotype import CellGenotype, Genotype, edge_pairs
-from utils.errors import UserError
-
-
-def validate(space: CellSpace, genotype: Genotype) -> None:
-    """Raise UserError where a genotype breaks a rule of its space."""
-    for number, cell in enumerate(genotype.cells):
-        if wrong := problem(cell, space):
-            raise UserError(f"genotype: cells[{number}]: {wrong}")
+from models.search.fusion_cells.genotype import CellGenotype, edge_pairs
 
 
 def problem(cell: CellGenotype, space: CellSpace) -> str:
