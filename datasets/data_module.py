@@ -2,50 +2,42 @@
 
 The parts are train, arch and val of the split (splits.py), and the data set's other lists: test, and rest, which the
 final training of some data sets uses as well. It is one class for image pairs, single images and labelled examples.
+
+What a data set offers (`DetectionData`, `LabelledData`):
+
+    name, classes, modalities, warnings
+    records                             by list
+    notes                               by list, counts and remarks for the log
+    unit                                what a record is called in messages, plural
+    facts                               plain values that a trained network depends on
+    dataset(records, train)             samples; with augmentation for training
+    collate(samples)                    a batch
+    of(modality)                        the same data, of one modality (classification)
+
+and for a feature cache:
+
+    cache_batch_size                    records that streams read at once
+    cache_facts                         plain values that decide how inputs are prepared
+    cache_key_modules                   the code from a file to an input
+    changing                            why inputs differ in each epoch of a training; "" where they do not
+    variants(records, train)            pairs of record and variant that will be read
+    variant_dataset(records, variant)   samples whose image ids are places in records
+    example_inputs(records)             by modality, a batch of one
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from datasets.feature_cache import PLAIN, CachedDataset, FeatureCache, Variant
-from datasets.loader import BadFiles, LoaderOptions, Sample, SampleLoader, Samples
+from datasets.loader import BadFiles, LoaderOptions, SampleLoader, Samples
 from datasets.splits import BLOCKED, PARTS, Split
 from utils import distributed
 from utils.distributed import Ranks
 from utils.errors import UserError
 
 UNUSED_IN_SEARCH = "rest"  # a list that is learned from in the final training alone
-
-
-class DataSet(Protocol):
-    """What a data set offers."""
-
-    name: str
-    classes: list[str]
-    modalities: tuple[str, ...]
-    records: dict[str, list[Any]]  # by list
-    unit: str  # what a record is called in messages, plural
-    facts: dict[str, Any]  # plain values that a trained network depends on
-    notes: dict[str, dict[str, int | str]]  # by list, counts and remarks for the log
-    warnings: tuple[str, ...]
-
-    def dataset(self, records: Sequence[Any], train: bool) -> Any: ...  # Samples; with augmentation for training
-
-    def collate(self, samples: list[Sample]) -> dict[str, Any]: ...
-
-    # For a feature cache:
-    cache_batch_size: int  # records that streams read at once
-    cache_facts: dict[str, Any]  # plain values that decide how inputs are prepared
-    cache_key_modules: tuple[Any, ...]  # the code from a file to an input
-    changing: str  # why inputs differ in each epoch of a training; "" where they do not
-
-    def variants(self, records: Sequence[Any], train: bool) -> list[tuple[Any, Variant]]: ...  # that will be read
-
-    def variant_dataset(self, records: Sequence[Any], variant: Variant) -> Any: ...  # image ids are places in records
-
-    def example_inputs(self, records: Sequence[Any]) -> dict[str, Any]: ...  # by modality, a batch of one
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ class DataModule:
         cache: what loaders give in place of inputs, where there is one.
     """
 
-    data: Any  # a DataSet; callers use what their own kind offers beside it
+    data: Any  # as above; callers use what their own kind offers beside it
     split: Split
     options: LoaderOptions
     bad_files: BadFiles
