@@ -58,9 +58,9 @@ def prepare_ntu(folder: Path) -> tuple[int, int]:
         except BrokenVideo as error:
             broken[path.name] = error
     if broken:
-        first = f"{next(iter(broken))} ({next(iter(broken.values()))})"
-        others = ", ".join([first, *list(broken)[1:]])
-        raise UserError(f"{folder / SOURCE}: expected videos, found {len(broken)} that cannot be decoded: {others}")
+        first, *others = broken
+        names = ", ".join([f"{first} ({broken[first]})", *others])
+        raise UserError(f"{folder / SOURCE}: expected videos, found {len(broken)} that cannot be decoded: {names}")
     return len(left), len(sources) - len(left)
 
 

@@ -11,7 +11,6 @@ renderer's hash. How scenes look and fail: datasets/scenes/.
 import argparse
 import os
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -78,19 +77,12 @@ def write_road_scenes(folder: Path, seed: int, counts: dict[str, int], width: in
         for name in PARTS.values():
             for modality in ("rgb", "thermal"):
                 (folder / f"images_{modality}_{name}" / "data").mkdir(parents=True)
-    for place, (part, number) in enumerate(counts.items()):
-        write_one = partial(write_pair, folder, seed, place, width)
-        entries = list(tqdm(_run(write_one, number, workers), f"render {part}", number, leave=False, disable=None))
-        name = PARTS[part]
-        write_json(folder / f"images_thermal_{name}" / "flir.json", to_coco(entries, seed, width))
-
-
-def _run(write_one, number: int, workers: int) -> Iterator[dict]:
-    if workers == 1:
-        yield from map(write_one, range(number))
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(write_one, range(number), chunksize=8)
+    with ProcessPoolExecutor(workers) as pool:  # starts no process before it has work
+        run = map if workers == 1 else partial(pool.map, chunksize=8)
+        for place, (part, number) in enumerate(counts.items()):
+            pairs = run(partial(write_pair, folder, seed, place, width), range(number))
+            entries = list(tqdm(pairs, f"render {part}", number, leave=False, disable=None))
+            write_json(folder / f"images_thermal_{PARTS[part]}" / "flir.json", to_coco(entries, seed, width))
 
 
 def write_pair(folder: Path, seed: int, place: int, width: int, number: int) -> dict:

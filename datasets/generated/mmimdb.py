@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from datasets.classification.mmimdb import IMAGE, LISTS, TEXT
 from datasets.generated import parse
-from datasets.generated.posters import MARKS, draw_poster
+from datasets.generated.posters import draw_poster
 from datasets.prepare_mmimdb import MEANS
 from utils.args import command
 from utils.files import faults_named, new_folder
@@ -74,7 +74,8 @@ def _write_films(file: h5py.File, ids: list[str], seed: int) -> None:
     packed = {"chunks": (1, *IMAGE), "compression": "gzip", "compression_opts": 1, "shuffle": True}
     images = file.create_dataset("images", (len(ids), *IMAGE), "int32", **packed)
     for row in tqdm(range(len(ids)), "posters", leave=False, disable=None):
-        images[row] = to_caffe(draw_poster(np.random.default_rng((seed, 0, row)), _places(labels[row], SEEN)))
+        marks = np.flatnonzero(labels[row, SEEN]).tolist()
+        images[row] = to_caffe(draw_poster(np.random.default_rng((seed, 0, row)), marks))
     file.create_dataset("features", data=word_vectors(labels, seed), compression="gzip")
     file.create_dataset("genres", data=labels.astype(np.int32), compression="gzip")
     file.create_dataset("imdb_ids", data=np.array(ids, "S7"))
@@ -101,11 +102,6 @@ def word_vectors(labels: np.ndarray, seed: int) -> np.ndarray:
 def to_caffe(poster: np.ndarray) -> np.ndarray:
     """Turn uint8 RGB (H, W, 3) into the published form: int32 (3, H, W), BGR minus means, rounded."""
     return (poster[..., ::-1] - np.array(MEANS)).round().astype(np.int32).transpose(2, 0, 1)
-
-
-def _places(label: np.ndarray, half: np.ndarray) -> list[int]:
-    assert len(SEEN) == len(MARKS)
-    return np.flatnonzero(label[half]).tolist()
 
 
 if __name__ == "__main__":
