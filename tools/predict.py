@@ -25,7 +25,7 @@ from torchvision.io import write_jpeg
 from torchvision.utils import draw_bounding_boxes
 from tqdm import tqdm
 
-from datasets.classification.video import Video, VideoWriter, is_video, side_by_side
+from datasets.classification.video import Video, is_video, side_by_side, video_writer
 from datasets.detection.pairing import images_in, without_suffix
 from datasets.images import SUFFIXES
 from report.plots import BOX_COLOURS
@@ -156,9 +156,9 @@ def predict_video(predictor: Predictor, paths: Paths, args: argparse.Namespace, 
     videos = {sensor: Video(path, sensor == "thermal", predictor.thermal_counts) for sensor, path in paths.items()}
     first = videos.get("thermal") or videos["rgb"]
     total = min(video.count for video in videos.values()) or None
-    with VideoWriter(out, first.rate) as writer:
+    with video_writer(out, first.rate) as write:
         items = tqdm(frames(predictor, videos), "frames", total, leave=False, disable=None)
-        return predict(predictor, items, args, lambda name, shown: writer.write(shown))
+        return predict(predictor, items, args, lambda name, shown: write(shown))
 
 
 def frames(predictor: Predictor, videos: dict[str, Video]) -> Iterator[Named]:

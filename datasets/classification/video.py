@@ -4,7 +4,7 @@ Shapes: a frame is uint8 (3, h, w) in RGB, or (1, h, w) in grey.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -90,26 +90,22 @@ def side_by_side(first: Video, second: Video) -> Iterator[tuple[Tensor, Tensor]]
         yield frame, now
 
 
-class VideoWriter:
-    """Write frames, uint8 (3, h, w) of one size, into a file; use as a context."""
+@contextlib.contextmanager
+def video_writer(path: Path, rate: Fraction) -> Iterator[Callable[[Tensor], None]]:
+    """Yield a function that writes frames, uint8 (3, h, w) of one size, into a file."""
+    with av.open(str(path), "w") as container:
 
-    def __init__(self, path: Path, rate: Fraction):
-        self.path, self.rate, self.stream = path, rate, None
-        self.container = av.open(str(path), "w")
+        def write(frame: Tensor) -> None:
+            height, width = (side - side % 2 for side in frame.shape[-2:])  # colour is kept for 2 x 2 pixels
+            if not container.streams.video:
+                codec = next(name for name in CODECS if name in av.codecs_available)
+                stream = container.add_stream(codec, rate=rate, options=QUALITY[codec])
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            pixels = np.ascontiguousarray(frame[:, :height, :width].permute(1, 2, 0).numpy())
+            container.mux(container.streams.video[0].encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
 
-    def __enter__(self) -> "VideoWriter":
-        return self
-
-    def write(self, frame: Tensor) -> None:
-        height, width = (side - side % 2 for side in frame.shape[-2:])  # colour is kept for 2 x 2 pixels
-        if self.stream is None:
-            codec = next(name for name in CODECS if name in av.codecs_available)
-            self.stream = self.container.add_stream(codec, rate=self.rate, options=QUALITY[codec])
-            self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
-        pixels = np.ascontiguousarray(frame[:, :height, :width].permute(1, 2, 0).numpy())
-        self.container.mux(self.stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-
-    def __exit__(self, *_) -> None:
-        if self.stream is not None:
-            self.container.mux(self.stream.encode())
-        self.container.close()
+        try:
+            yield write
+        finally:
+            for stream in container.streams.video:
+                container.mux(stream.encode())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from datasets.classification.video import Video, VideoWriter, side_by_side
+from datasets.classification.video import Video, side_by_side, video_writer
 from datasets.images import read_rgb, read_thermal
 from main_darts_found_flira import main as found
 from tasks.detection.predictor import Predictor, read_facts
@@ -135,9 +135,9 @@ def test_an_rgb_picture_of_another_size_is_laid_on_the_thermal_one(network, data
 
 
 def write_video(path: Path, frames: list[torch.Tensor], rate: int = 10) -> Path:
-    with VideoWriter(path, Fraction(rate)) as writer:
+    with video_writer(path, Fraction(rate)) as write:
         for frame in frames:
-            writer.write(frame.expand(3, -1, -1))
+            write(frame.expand(3, -1, -1))
     return path
 
 
