@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.rows import append_row
 from benchmarks.search_step import cached_samples, make_batch, make_model
-from datasets.detection.collate import join_features
+from datasets.detection.dataset import join_features
 from engine.compute import Compute, keep_freed_memory
 from engine.epochs import peak_memory_mb
 from engine.nonfinite import Guard

@@ -18,7 +18,7 @@ import onnxruntime
 import torch
 
 from benchmarks.rows import append_row
-from datasets.detection.collate import collate
+from datasets.detection.dataset import collate
 from datasets.detection.opening import open_data_set
 from tasks.detection.flira import FLIRA as detection
 from tasks.detection.predictor import Predictor

@@ -17,8 +17,7 @@ from benchmarks.rows import append_row
 from commands.architecture import load_architecture
 from commands.options import parser_of
 from commands.run import compute_of
-from datasets.detection.collate import collate
-from datasets.detection.dataset import DetectionDataset
+from datasets.detection.dataset import DetectionDataset, collate
 from datasets.detection.transforms import DetectionTransform
 from datasets.loader import LoaderOptions, SampleLoader
 from engine.nonfinite import Guard

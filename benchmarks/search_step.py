@@ -20,7 +20,7 @@ import torch
 from torch.optim import Optimizer
 
 from benchmarks.rows import append_row
-from datasets.detection.collate import join_features
+from datasets.detection.dataset import join_features
 from datasets.feature_store import MemoryStore
 from engine.compute import Compute, keep_freed_memory
 from engine.epochs import peak_memory_mb

@@ -13,8 +13,7 @@ import torch
 
 from datasets import images
 from datasets.detection import transforms
-from datasets.detection.collate import collate
-from datasets.detection.dataset import DetectionDataset, DetectionRecord
+from datasets.detection.dataset import DetectionDataset, DetectionRecord, collate
 from datasets.detection.transforms import DetectionTransform, Normalization, fill_from_mean
 from datasets.feature_cache import Variant
 from datasets.images import Counts

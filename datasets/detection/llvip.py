@@ -23,7 +23,9 @@ def locate_llvip(folder: Path) -> Source:
     Raises:
         UserError: the folder is not laid out so, or holds no annotations.
     """
-    _check_folders(folder)
+    wanted = [f"{name}/{origin}" for name in FOLDERS.values() for origin in ORIGINS]
+    if missing := [name for name in wanted if not (folder / name).is_dir()]:
+        raise UserError(f"{folder}: expected LLVIP's folders {', '.join(wanted)}, found no {', '.join(missing)}")
     files = find_lists([folder, *sorted(path for path in folder.iterdir() if path.is_dir())])
     if files and not set(ORIGINS) <= set(files):
         raise UserError(f"{folder}: expected COCO files of train and test, found {', '.join(map(str, files.values()))}")
@@ -40,10 +42,3 @@ def _image_list(folder: Path, origin: str, coco_file: Path | None) -> ImageList:
     names = sorted({name for modality in FOLDERS for name in image_names(folders[modality])})
     xml_files = {name: folder / "Annotations" / f"{name}.xml" for name in names}
     return ImageList(folders["thermal"], folders, xml_files)
-
-
-def _check_folders(folder: Path) -> None:
-    wanted = [f"{name}/{origin}" for name in FOLDERS.values() for origin in ORIGINS]
-    missing = [name for name in wanted if not (folder / name).is_dir()]
-    if missing:
-        raise UserError(f"{folder}: expected LLVIP's folders {', '.join(wanted)}, found no {', '.join(missing)}")

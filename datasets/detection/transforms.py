@@ -72,7 +72,9 @@ class DetectionTransform:
         checked(self.hflip, lambda value: 0 <= value <= 1, "a probability in 0..1", "hflip")
         checked(self.scale_jitter, lambda value: len(value) == 2 and 0 < value[0] <= value[1], factors, "scale_jitter")
         checked(strength, lambda value: 0 <= value <= 1, "a strength in 0..1", "photometric")
-        self.canvases = {modality: _filled(self.image_size, values) for modality, values in self.fill.items()}
+        # Channels last in memory as decoded images are, so that copies go row by row.
+        colours = {modality: torch.tensor(values, dtype=torch.uint8) for modality, values in self.fill.items()}
+        self.canvases = {m: c.expand(*self.image_size, -1).contiguous().permute(2, 0, 1) for m, c in colours.items()}
         self.far_corner = np.array([self.image_size[1], self.image_size[0]] * 2, np.float32)
         grey = v2.ColorJitter(strength, strength)
         colour = v2.ColorJitter(strength, strength, strength, HUE_SHARE * strength)
@@ -151,11 +153,6 @@ class DetectionTransform:
         top, left = max(top, 0), max(left, 0)
         canvas[:, top : top + image.shape[-2], left : left + image.shape[-1]] = image
         return canvas
-
-
-def _filled(image_size: tuple[int, int], values: list[int]) -> Tensor:
-    """Give (C, H, W) uint8 of one colour, channels last in memory as decoded images are: copies go row by row."""
-    return torch.tensor(values, dtype=torch.uint8).expand(*image_size, -1).contiguous().permute(2, 0, 1)
 
 
 def fill_from_mean(normalization: Normalization, channels: dict[str, int]) -> dict[str, list[int]]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from datasets.detection.collate import collate
+from datasets.detection.dataset import collate
 from datasets.detection.sources import CHANNELS
 from datasets.detection.transforms import DetectionTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal

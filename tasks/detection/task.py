@@ -1,6 +1,6 @@
 """The detection task on RGB-thermal pairs: losses, predictions, the COCO evaluator, and the hooks of a task.
 
-Shapes: batch as collated by datasets/detection/collate.py.
+Shapes: batch as collated by datasets/detection/dataset.py.
 """
 
 import shutil

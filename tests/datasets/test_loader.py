@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from datasets.batches import SeededBatches
-from datasets.detection.collate import collate, collate_targets
-from datasets.detection.dataset import DetectionDataset
+from datasets.detection.dataset import DetectionDataset, collate, collate_targets
 from datasets.detection.opening import open_data_set
 from datasets.detection.transforms import DetectionTransform
 from datasets.loader import BadFiles, LoaderOptions, SampleLoader

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from datasets.detection.collate import collate
+from datasets.detection.dataset import collate
 from datasets.loader import BadFiles, LoaderOptions, SampleLoader
 from engine.bilevel import Bilevel
 from engine.compute import Compute
