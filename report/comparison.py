@@ -96,15 +96,10 @@ def columns_of(run: Run) -> list[str]:
 
 def same_data(run: Run, other: Run) -> bool:
     """Return whether two runs of one kind use the same data."""
-    if _data_of(other) != _data_of(run):
-        return False
+    places = {(str(Path(one.args["data"]).resolve()), one.args.get("dataset")) for one in (run, other)}
     if run.kind == "test":
-        return all(other.results.get(name) == run.results.get(name) for name in SAME_DATA)
-    return other.split == run.split
-
-
-def _data_of(run: Run) -> tuple[str, object]:
-    return str(Path(run.args["data"]).resolve()), run.args.get("dataset")
+        return len(places) == 1 and all(other.results.get(name) == run.results.get(name) for name in SAME_DATA)
+    return len(places) == 1 and other.split == run.split
 
 
 def methods_table(runs: list[Run], caption: str) -> Table:

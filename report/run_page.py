@@ -57,7 +57,6 @@ def headline(run: Run) -> dict[str, str]:
     if run.kind == "search":
         genotype = run.architecture.id if run.architecture else NONE
         return {"genotype": genotype, **search_sections.chosen(run), "time": duration(run.seconds)}
-    best = run.best or {}
-    names = {f"{n.removesuffix('_val')} on val": points(best.get(n)) for n in columns_of(run)}
-    epoch = f"{best['epoch']} of 0 to {run.args.get('epochs', 1) - 1}" if best else NONE
+    names = {f"{n.removesuffix('_val')} on val": points(run.value(n)) for n in columns_of(run)}
+    epoch = f"{run.best['epoch']} of 0 to {run.args.get('epochs', 1) - 1}" if run.best else NONE
     return names | {"best epoch": epoch, "time": duration(run.seconds)}

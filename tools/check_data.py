@@ -2,8 +2,8 @@
 
 import argparse
 import os
-import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     problems += [problem for one in checked for problem in one.problems] + twice + halves
     blank = [f"{one.record.paths[m]}: one colour throughout" for one in checked for m in one.blank]
     shift = registration.shift()
+    facts = asdict(shift) | {"agreement": round(shift.agreement, 2), "reliable": shift.reliable} if shift else {}
     # A blank file is named once, whatever number of lists it is in.
     warnings = [*data.warnings, *dict.fromkeys(blank), *_shifts(data, checked, registration)]
     bits = {o: sorted({one.grey_bits for one in checked if one.origin == o and one.grey_bits}) for o in data.records}
@@ -104,7 +105,7 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
         "modalities": list(data.channels),
         "lists": {o: list_statistics(data, o) | {"thermal_bits": bits[o]} for o in data.records},
         "anchors": anchors(data, args),
-        "misregistration": shift.facts if shift else {},
+        "misregistration": facts,
         "problems": [problem._asdict() for problem in dict.fromkeys(problems)],  # lists may share a file
         "remarks": warnings,
     }
@@ -177,4 +178,4 @@ def _shifts(data: DetectionData, checked: list[CheckedRecord], registration: Reg
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -4,7 +4,6 @@ Gives the lines that the YAML file of an own set takes (datasets/detection/own_s
 """
 
 import shlex
-import sys
 
 from datasets.detection.detection_data import DetectionData
 from datasets.detection.opening import open_data_set
@@ -53,4 +52,4 @@ def _four(numbers: tuple[float, ...]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -13,7 +13,6 @@ import contextlib
 import copy
 import io
 import json
-import sys
 import warnings
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -174,4 +173,4 @@ def differing(ours: tuple[Tensor, ...], theirs: list[Tensor]) -> dict[str, float
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -1,7 +1,6 @@
 """Prints every option of the commands as a page of docs: python -m tools.options > docs/options.md."""
 
 import argparse
-import sys
 from itertools import chain
 
 from commands.options import make_parser
@@ -69,4 +68,4 @@ def words(action: argparse.Action, formatter: argparse.HelpFormatter) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

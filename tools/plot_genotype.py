@@ -1,6 +1,5 @@
 """Draw a genotype: python -m tools.plot_genotype FILE|RUN [--out FILE.png]."""
 
-import sys
 from pathlib import Path
 
 from models.search.parts import draw_architecture, read_any
@@ -25,4 +24,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

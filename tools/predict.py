@@ -10,7 +10,6 @@ what names the sensor (FLIR_00003_RGB, FLIR_00003_PreviewData). Frames are paire
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -225,4 +224,4 @@ def as_coco(found: dict[str, Any], image: int, categories: dict[str, int]) -> di
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -7,7 +7,6 @@ random, since what they cost does not depend on them. In every round each networ
 that what else the machine does falls on all. Times are of this machine, medians and 95th percentiles.
 """
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -136,4 +135,4 @@ def table(rows: list[dict[str, object]]) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -1,6 +1,5 @@
 """Rebuilds reports and compares runs: python -m tools.report RUN... [--out FILE.html] [--data DIR]."""
 
-import sys
 from pathlib import Path
 
 from commands.options import parser_of
@@ -60,4 +59,4 @@ def data_of(run: Run, folder: str | None) -> DataModule | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

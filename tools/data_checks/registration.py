@@ -8,9 +8,8 @@ of pairs, each with mean 0 and deviation 1, are added up before the peak is look
 Shapes: S = 2 * REACH + 1 shifts each way; h, w size of a pair.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -42,11 +41,6 @@ class Shift:
     @property
     def reliable(self) -> bool:
         return self.agreement >= MIN_AGREEMENT
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"agreement": round(self.agreement, 2), "reliable": self.reliable}
 
 
 def working_factor(sides: list[int]) -> int:

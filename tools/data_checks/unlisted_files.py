@@ -15,8 +15,6 @@ from datasets.detection.sources import ImageList, Source
 from tools.data_checks.records import Problem
 from utils.errors import UserError
 
-Folders = dict[str, Path]  # by modality
-
 
 def named_images(one: ImageList) -> set[str] | None:
     """Return the names of a list's images, whatever else is wrong in it; None where they cannot be read."""
@@ -56,7 +54,7 @@ def unlisted_files(source: Source) -> tuple[list[Problem], list[Path]]:
     return [halves[path] for path in sorted(halves)], sorted(whole.values())
 
 
-def _sort(source: Source, folders: Folders, key: str, claimed: set[Path], halves: dict, whole: dict) -> None:
+def _sort(source: Source, folders: dict[str, Path], key: str, claimed: set[Path], halves: dict, whole: dict) -> None:
     """Add the files that are not `claimed` of one pair of folders to `halves` {path: problem} or `whole` {path: file}.
 
     Args:

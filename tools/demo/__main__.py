@@ -129,4 +129,4 @@ def config_hash(path: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
