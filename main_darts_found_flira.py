@@ -1,7 +1,5 @@
 """Train a found network (or a hand-made fusion, one modality, a random genotype), or test a trained one."""
 
-import sys
-
 from commands import run_command
 from tasks import TASKS
 from utils.args import command
@@ -13,4 +11,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -3,8 +3,6 @@
 The epoch is chosen on `val`; the test list is read with --eval_exp_dir alone.
 """
 
-import sys
-
 from commands import run_command
 from tasks import TASKS
 from utils.args import command
@@ -16,4 +14,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

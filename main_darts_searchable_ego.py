@@ -4,8 +4,6 @@ Weights learn on the train list, logits on one half of the dev list; the epoch i
 Next: main_darts_found_ego.py DIR --search_exp_dir RUN.
 """
 
-import sys
-
 from commands import run_command
 from tasks import TASKS
 from utils.args import command
@@ -17,4 +15,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

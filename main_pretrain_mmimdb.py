@@ -1,7 +1,5 @@
 """Pretrain the encoders of MM-IMDB, each by itself: writes --checkpointdir, which search and training start from."""
 
-import sys
-
 from commands import run_command
 from tasks import TASKS
 from utils.args import command
@@ -13,4 +11,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

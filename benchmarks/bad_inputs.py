@@ -20,7 +20,6 @@ import os
 import random
 import re
 import signal
-import sys
 import tempfile
 import time
 import warnings
@@ -295,4 +294,4 @@ def time_limit() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -8,7 +8,6 @@ of writing in the background, and the share of a minute that training is interru
 """
 
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -95,4 +94,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -127,4 +126,4 @@ def seconds(paths: dict[str, Prepare], pairs: int, runs: int) -> dict[str, float
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -139,4 +139,4 @@ def now() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -14,7 +14,6 @@ results/full_search.csv.
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -78,4 +77,4 @@ def measure(options: list[str], epochs: int | None) -> dict[str, float | int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

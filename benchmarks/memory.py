@@ -8,7 +8,6 @@ size of a cache entry in float32, per pair and mirror variant. Prints a JSON obj
 
 import argparse
 import json
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
@@ -71,4 +70,4 @@ def measure(side: int, size: int, cache: str, amp: bool) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

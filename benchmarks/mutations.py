@@ -173,4 +173,4 @@ def is_caught(clone: Path, mutation: Mutation) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

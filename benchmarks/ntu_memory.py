@@ -65,4 +65,4 @@ def measure(folder: Path, per_subject: int, epochs: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -8,7 +8,6 @@ process, on the same letterboxed images, with the same number of threads. Append
 results/onnx_export.csv.
 """
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -103,4 +102,4 @@ def times(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -7,7 +7,6 @@ The streams of --checkpointdir are frozen, as in every training. There is no aug
 same eight pairs. Row: results/overfit_eight.csv.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -80,4 +79,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -7,7 +7,6 @@ seed and method is not measured again, and a seed that was stopped is resumed. R
 """
 
 import statistics
-import sys
 from dataclasses import replace
 
 from benchmarks.rows import append_row, read_rows
@@ -99,4 +98,4 @@ def mean_deviation(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

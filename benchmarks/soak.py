@@ -377,4 +377,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--struck"]:
         sys.exit(struck(json.loads(sys.argv[2]), sys.argv[3:]))
-    sys.exit(main())
+    raise SystemExit(main())

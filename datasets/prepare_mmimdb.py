@@ -10,7 +10,6 @@ Shapes: N films, K genres.
 
 import contextlib
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,4 +151,4 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -8,7 +8,6 @@ not stop the others.
 """
 
 import math
-import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -100,4 +99,4 @@ def _resampled(source: Path) -> Iterator[av.VideoFrame]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

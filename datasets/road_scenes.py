@@ -10,7 +10,6 @@ renderer's hash. How scenes look and fail: datasets/scenes/.
 
 import argparse
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -120,4 +119,4 @@ def to_coco(entries: list[dict], seed: int, width: int) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -64,4 +64,4 @@ def newest(kind: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

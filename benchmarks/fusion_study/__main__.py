@@ -13,7 +13,6 @@ killed run again.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from benchmarks.fusion_study.config import KINDS, Study, content_hash, read_study
@@ -147,4 +146,4 @@ def listed(study: Study, args: argparse.Namespace, seed: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -9,7 +9,6 @@ search with `--topk_weights supernet` chooses.
 """
 
 import random
-import sys
 from pathlib import Path
 
 from commands.options import parser_of
@@ -83,4 +82,4 @@ def finished_search(folder: str) -> StrategyRunner:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

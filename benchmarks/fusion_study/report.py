@@ -5,7 +5,6 @@
 The same rows give the same text. Numbers: summary.py and ranking.py; text: words.py; pictures: plots.py.
 """
 
-import sys
 from pathlib import Path
 
 from benchmarks.fusion_study.plots import plot_pareto, plot_study
@@ -84,4 +83,4 @@ def section(key: Key, rows: list[Row], ranking: list[Row], rating: list[Row], fa
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -81,4 +81,4 @@ def report(comparison: Comparison) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -7,7 +7,6 @@ goes (10); the 83 gestures are the first of the 90 pairs. Each recording holds s
 them that belong to none.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,4 +101,4 @@ def render_gesture(label: int, size: int, seed: tuple[int, ...]) -> tuple[int, n
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

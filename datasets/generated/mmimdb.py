@@ -11,7 +11,6 @@ Shapes: N films, K = 23 genres.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import h5py
@@ -105,4 +104,4 @@ def to_caffe(poster: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

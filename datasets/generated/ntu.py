@@ -6,7 +6,6 @@ The video shows the first factor of a class, a disc's colour and motion (6), the
 how (10); 6 x 10 are the 60 actions. OUT is what the ntu commands read: videos are at 30 frames per second already.
 """
 
-import sys
 from pathlib import Path
 
 import av
@@ -95,4 +94,4 @@ def _name(subject: int, number: int, label: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
