@@ -137,8 +137,8 @@ class DiskStore(Store):
         """Read what is there now; what an interrupted writer left half done does not count."""
         self.slots, self.regions = {}, []
         with self._faults_named():
-            whole = {data: keys for data, index in self._all_files() if (keys := self._whole(data, index))}
-        for number, (data, keys) in enumerate(whole.items()):
+            whole = [(data, keys) for data, _, keys in self._whole() if keys]
+        for number, (data, keys) in enumerate(whole):
             size = len(keys) * self.record_bytes
             self.slots |= {key: (number, place) for place, key in enumerate(keys)}
             self.regions.append(torch.from_file(str(data), shared=False, size=size, dtype=torch.uint8))
@@ -170,8 +170,7 @@ class DiskStore(Store):
         with self._faults_named():
             self.folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(self.folder, log, "another process"))
-            for data, index in self._all_files():
-                keys = self._whole(data, index)
+            for data, index, keys in self._whole():
                 sizes = {index: sum(len(key) + 1 for key in keys), data: len(keys) * self.record_bytes}
                 for path, size in sizes.items():
                     with open(path, "ab") as file:
@@ -183,16 +182,15 @@ class DiskStore(Store):
         """Whether another process adds records now."""
         return is_locked(self.folder)
 
-    def _all_files(self) -> list[tuple[Path, Path]]:
-        """Return the files of this rank, and of all that have added records here."""
+    def _whole(self) -> Iterator[tuple[Path, Path, list[str]]]:
+        """Yield the files of this rank, and of all that have added records here, with the keys of whole records."""
         ends = {path.stem.removeprefix("index") for path in self.folder.glob("index*.txt")} | {""}
-        return [self.files(int(end[1:] or 0)) for end in sorted(ends) if end == "" or end[1:].isdecimal()]
-
-    def _whole(self, data: Path, index: Path) -> list[str]:
-        """Return the keys of the whole records; a byte that is not ASCII makes a key that no record has."""
-        text = index.read_text(encoding="ascii", errors="replace") if index.exists() else ""
-        count = data.stat().st_size // self.record_bytes if data.exists() else 0
-        return text.split("\n")[:-1][:count]
+        for end in sorted(end for end in ends if end == "" or end[1:].isdecimal()):
+            data, index = self.files(int(end[1:] or 0))
+            # A byte that is not ASCII makes a key that no record has.
+            text = index.read_text(encoding="ascii", errors="replace") if index.exists() else ""
+            count = data.stat().st_size // self.record_bytes if data.exists() else 0
+            yield data, index, text.split("\n")[:-1][:count]
 
     @contextlib.contextmanager
     def _faults_named(self) -> Iterator[None]:

@@ -51,8 +51,13 @@ def open_ntu(folder: str, small: bool = False) -> LabelledData:
         subject, action = _numbers(name)
         paths = {modality: files[modality][name] for modality in MODALITIES}
         lists[list_of(subject)].append(Example(name, paths, (action - 1,), group=f"P{subject:03d}"))
-    load = partial(load_clip, _side(files["rgb"][names[0]]))
+    first = files["rgb"][names[0]]
+    height, width = frame_size(first)
+    if height != width:
+        made = "expected a square video, as `python -m datasets.prepare_ntu` makes it"
+        raise UserError(f"{first}: {made}, found {width}x{height}")
     examples = first_of_each(lists, small)
+    load = partial(load_clip, height)
     return LabelledData("ntu", _classes(root), False, MODALITIES, examples, load, warnings=tuple(warnings))
 
 
@@ -76,14 +81,6 @@ def load_clip(side: int, example: Example, modalities: tuple[str, ...], seed: in
     if "skeleton" in modalities:
         read["skeleton"] = read_skeletons(example.paths["skeleton"], FRAMES["skeleton"], crop)
     return read
-
-
-def _side(path: str) -> int:
-    height, width = frame_size(path)
-    if height != width:
-        made = "expected a square video, as `python -m datasets.prepare_ntu` makes it"
-        raise UserError(f"{path}: {made}, found {width}x{height}")
-    return height
 
 
 def _files(folder: Path, ending: str) -> dict[str, str]:
