@@ -175,10 +175,11 @@ class SampleLoader(DataLoader):
         self.left_at = self.place = tuple(state["place"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        (drawn, given), self.left_at = self.left_at, (0, 0)
+        (drawn, given), self.left_at, ranks = self.left_at, (0, 0), self.batches.ranks
         self.place, self.batches.start = (drawn, given), drawn
         for batch, faults in super().__iter__():
-            number, drawn = self._number(drawn), drawn + 1
+            number = drawn if self.batches.train else drawn * ranks.count + ranks.number
+            drawn += 1
             size, faults = self._agreed(batch, faults)
             for name, fault in faults:
                 self.bad_files.add(name, fault)
@@ -187,15 +188,10 @@ class SampleLoader(DataLoader):
                 self.place = drawn, given
                 yield batch | {"number": number, "size": size}
         self.place = 0, 0
-        if not given and self.required and (self.batches.train or self.batches.ranks.count == 1):
+        if not given and self.required and (self.batches.train or ranks.count == 1):
             without = ", ".join(self.bad_files.names[:3])
             expected = f"expected a batch of {self.least} or more samples"
             raise UserError(f"{expected}, found none left in this pass: without {without}")
-
-    def _number(self, drawn: int) -> int:
-        """Return the place in the pass of a batch of this rank."""
-        ranks = self.batches.ranks
-        return drawn if self.batches.train else drawn * ranks.count + ranks.number
 
     def _agreed(self, batch: dict[str, Any] | None, faults: list) -> tuple[int, list]:
         """Return the readable samples of a whole batch, 0 where it is left out, and the faults in it."""

@@ -109,8 +109,7 @@ def _read_names(path: Path, file: h5py.File) -> list[str]:
 def _places(path: Path, file: h5py.File, ids: dict[str, list[str]]) -> dict[int, tuple[str, int]]:
     """Return the list of each listed row, and its number in that list."""
     rows = {_film(film): row for row, film in enumerate(file["imdb_ids"][()].tolist())}
-    missing = [film for listed in ids.values() for film in listed if film not in rows]
-    if missing:
+    if missing := [film for listed in ids.values() for film in listed if film not in rows]:
         raise UserError(f"{path}: imdb_ids: expected all films of the lists, found {len(missing)} not: {missing[0]}")
     return {rows[film]: (name, number) for name, listed in ids.items() for number, film in enumerate(listed)}
 

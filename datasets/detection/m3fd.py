@@ -6,8 +6,7 @@ Images lie in `Ir/` and `Vis/`, one name for both. COCO files lie in `meta/`: an
 
 from pathlib import Path
 
-from datasets.detection.pairing import find_lists
-from datasets.detection.sources import ImageList, Source
+from datasets.detection.sources import ImageList, Source, find_lists
 from utils.errors import UserError
 
 CLASSES = ("people", "car", "bus", "motorcycle", "lamp", "truck")
@@ -23,8 +22,7 @@ def locate_m3fd(folder: Path) -> Source:
     Raises:
         UserError: the folder is not laid out so.
     """
-    missing = [name for name in (*FOLDERS.values(), "meta") if not (folder / name).is_dir()]
-    if missing:
+    if missing := [name for name in (*FOLDERS.values(), "meta") if not (folder / name).is_dir()]:
         raise UserError(f"{folder}: expected M3FD's folders Ir, Vis and meta, found no {', '.join(missing)}")
     files = find_lists([folder / "meta"])
     if not {"train", "test"} <= set(files):

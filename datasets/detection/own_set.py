@@ -9,8 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from datasets.detection.pairing import without_suffix
-from datasets.detection.sources import CHANNELS, ImageList, Source
+from datasets.detection.sources import CHANNELS, ImageList, Source, without_suffix
 from datasets.detection.transforms import Normalization
 from datasets.detection.voc_xml import read_names
 from datasets.images import Counts
@@ -82,12 +81,11 @@ def _read(file: str) -> dict:
     data = read_yaml(file, f"--dataset {file}")
     if not isinstance(data, dict):
         raise UserError(f"--dataset {file}: expected the fields {', '.join(FIELDS)}, found {short(data)}")
-    for name in data:
-        if name not in FIELDS:
-            raise UserError(f"{file}: expected the fields {', '.join(FIELDS)}, found {name}{near(str(name), FIELDS)}")
-    for name in NEEDED:
-        if name not in data:
-            raise UserError(f"{file}: {name}: expected this field, found only {', '.join(data) or 'an empty file'}")
+    if unknown := [str(name) for name in data if name not in FIELDS]:
+        hint = near(unknown[0], FIELDS)
+        raise UserError(f"{file}: expected the fields {', '.join(FIELDS)}, found {unknown[0]}{hint}")
+    if missing := [name for name in NEEDED if name not in data]:
+        raise UserError(f"{file}: {missing[0]}: expected this field, found only {', '.join(data) or 'an empty file'}")
     return data
 
 
@@ -96,13 +94,10 @@ def _xml_files(place: str, folder: Path, path: Path, xml: Any) -> dict[str, Path
     if path.suffix.lower() == ".json":
         return {}
     if os.path.isdir(path):
-        found = {xml_file.stem: xml_file for xml_file in sorted(path.glob("*.xml"))}
-        if not found:
-            raise UserError(
-                f"{path}: expected Pascal VOC files (*.xml) directly in it, found none; files in folders below it are "
-                "named by a list (docs/own_data.md)"
-            )
-        return found
+        if found := {xml_file.stem: xml_file for xml_file in sorted(path.glob("*.xml"))}:
+            return found
+        hint = "files in folders below it are named by a list (docs/own_data.md)"
+        raise UserError(f"{path}: expected Pascal VOC files (*.xml) directly in it, found none; {hint}")
     if not path.is_file():
         raise UserError(f"{path}: expected a COCO file, a list of names or a folder of XML files, found nothing")
     if xml is None:
@@ -158,10 +153,8 @@ def _normalization(place: str, value: Any, modalities: tuple[str, ...]) -> Norma
 def _mapping(place: str, value: Any, allowed: Collection[str], needed: Collection[str] = ()) -> dict:
     if not isinstance(value, dict):
         raise UserError(f"{place}: expected {', '.join(allowed)} with a value each, found {short(value)}")
-    for name in value:
-        if name not in allowed:
-            raise UserError(f"{place}: expected {', '.join(allowed)}, found {name}{near(str(name), allowed)}")
-    for name in needed:
-        if name not in value:
-            raise UserError(f"{place}.{name}: expected this field, found {', '.join(value) or 'none'}")
+    if unknown := [str(name) for name in value if name not in allowed]:
+        raise UserError(f"{place}: expected {', '.join(allowed)}, found {unknown[0]}{near(unknown[0], allowed)}")
+    if missing := [name for name in needed if name not in value]:
+        raise UserError(f"{place}.{missing[0]}: expected this field, found {', '.join(value) or 'none'}")
     return value

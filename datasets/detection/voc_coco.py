@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from datasets.detection.coco_json import read_coco
-from datasets.detection.pairing import find_lists, image_names
-from datasets.detection.sources import ImageList, Source
+from datasets.detection.sources import ImageList, Source, find_lists, image_names
 from datasets.detection.voc_xml import read_names, read_root
 from utils.errors import UserError
 
@@ -26,8 +25,7 @@ def locate_voc(folder: Path) -> Source:
     Raises:
         UserError: the folder is not laid out so.
     """
-    missing = [name for name in (XML, IMAGES) if not (folder / name).is_dir()]
-    if missing:
+    if missing := [name for name in (XML, IMAGES) if not (folder / name).is_dir()]:
         raise UserError(f"{folder}: expected the folders {XML} and {IMAGES} of Pascal VOC, found no {missing[0]}")
     files = {o: folder / LISTS / f"{o}.txt" for o in ORIGINS if (folder / LISTS / f"{o}.txt").is_file()}
     if files and "train" not in files:
