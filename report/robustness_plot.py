@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from datasets.detection.corruptions import DEAD_KINDS, GRADED, WORST
-from datasets.detection.pairing import spelled
+from datasets.detection.sources import spelled
 from report.plots import COLOURS, add_legend, new_figure, tidy
 from utils.errors import printable
 

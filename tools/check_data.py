@@ -10,9 +10,8 @@ from typing import Any
 from datasets.detection.detection_data import DetectionData
 from datasets.detection.names import dataset_name, is_description
 from datasets.detection.opening import open_source
-from datasets.detection.pairing import MissingImage
 from datasets.detection.registry import locate
-from datasets.detection.sources import Source
+from datasets.detection.sources import MissingImage, Source
 from datasets.splits import make_split
 from models.detection.anchor_fit import SCALES, anchor_shares, better_scale
 from tools.data_checks.box_statistics import letterboxed_boxes, list_statistics

@@ -25,7 +25,7 @@ from torchvision.utils import draw_bounding_boxes
 from tqdm import tqdm
 
 from datasets.classification.video import Video, is_video, side_by_side, video_writer
-from datasets.detection.pairing import images_in, without_suffix
+from datasets.detection.sources import images_in, without_suffix
 from datasets.images import SUFFIXES
 from report.plots import BOX_COLOURS
 from tasks.detection.predictor import SENSORS, Pair, Predictor

@@ -11,8 +11,7 @@ and standard deviation, and bicycles count as bikes.
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.detection.pairing import without_suffix
-from datasets.detection.sources import CHANNELS, ImageList, Source
+from datasets.detection.sources import CHANNELS, ImageList, Source, without_suffix
 from datasets.detection.voc_xml import read_names
 from utils.errors import UserError
 from utils.untrusted import names_in

@@ -7,8 +7,7 @@ where the images of a folder are its list.
 
 from pathlib import Path
 
-from datasets.detection.pairing import find_lists, image_names
-from datasets.detection.sources import ImageList, Source
+from datasets.detection.sources import ImageList, Source, find_lists, image_names
 from utils.errors import UserError
 
 ORIGINS = ("train", "test")

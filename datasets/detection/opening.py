@@ -1,6 +1,6 @@
 """Opening a data set: one reader for all of them, and the data module over it.
 
-Annotations are read here, and images are looked up by name (pairing.py). Nothing is written, no image is opened.
+Annotations are read here, and images are looked up by name (sources.py). Nothing is written, no image is opened.
 """
 
 import shlex
@@ -14,9 +14,8 @@ from datasets.data_module import DataModule, LoaderOptions
 from datasets.detection.annotations import ParsedAnnotations
 from datasets.detection.coco_json import parse_coco
 from datasets.detection.detection_data import DetectionData, ImageOptions, merge_val
-from datasets.detection.pairing import find_images
 from datasets.detection.registry import locate
-from datasets.detection.sources import Source
+from datasets.detection.sources import Source, find_images
 from datasets.detection.transforms import COLOUR
 from datasets.detection.voc_xml import parse_voc
 from datasets.loader import BadFiles
@@ -74,8 +73,7 @@ def open_data(
 def _check_disjoint(folder: str, data: DetectionData) -> None:
     names = {origin: {r.file_name for r in records} for origin, records in data.records.items()}
     for first, second in combinations(names, 2):
-        shared = sorted(names[first] & names[second])
-        if shared:
+        if shared := sorted(names[first] & names[second]):
             found = f"{len(shared)} {data.unit} in both: {shared[0]}"
             raise UserError(f"{folder}: expected disjoint {first} and {second} lists, found {found}")
 

@@ -1,10 +1,22 @@
-"""Where the files of a data set lie. A data set file (`flir_aligned.py`, `voc_coco.py`, ...) gives a `Source`."""
+"""Where the files of a data set lie: its lists, and by name the image of each modality of a record.
 
-from dataclasses import dataclass, field
-from pathlib import Path
+A data set file (`flir_aligned.py`, `voc_coco.py`, ...) gives a `Source`. Image suffixes are not compared, since they
+differ between modalities and from the annotations. No file is opened.
+"""
 
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from datasets.detection.annotations import FILE_NAME, is_file_name
+from datasets.detection.dataset import DetectionRecord
 from datasets.detection.transforms import Normalization
-from datasets.images import Counts
+from datasets.images import SUFFIXES, Counts
+from utils.errors import Report, UserError, reported, short
+from utils.untrusted import names_in
 
 CHANNELS = {"rgb": 3, "thermal": 1}  # of the images of each modality that networks read
 
@@ -68,3 +80,127 @@ class Source:
     def prefix(self, origin: str) -> str:
         """Return what is put before the names of a list."""
         return f"{origin}/" if self.names_repeat else ""
+
+
+class MissingImage(UserError):
+    """An image, or a folder of images, that is not there."""
+
+
+def spelled(modality: str) -> str:
+    """Return the name of a modality as messages have it."""
+    return {"rgb": "RGB"}.get(modality, modality)
+
+
+def find_lists(folders: list[Path]) -> dict[str, Path]:
+    """Find the COCO files of the lists by the words train, val and test in their names.
+
+    Args:
+        folders: where to look; what is below them is not. A name with two of the words is passed over.
+    Returns:
+        The files that exist, by list. Where there is no test list, val is the test list.
+    Raises:
+        UserError: two files are named alike.
+    """
+    lists = {}
+    for path in [path for folder in folders for path in sorted(folder.glob("*.json"))]:
+        words = {"train", "val", "test"} & set(re.split(r"[^a-z]+", path.stem.lower()))
+        if len(words) != 1:  # train_val.json holds two lists
+            continue
+        (origin,) = words
+        if origin in lists:
+            raise UserError(f"{path}: expected one list of {origin} images, found {lists[origin]} as well")
+        lists[origin] = path
+    if "val" in lists and "test" not in lists:
+        lists["test"] = lists.pop("val")
+    return lists
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the names, without suffix, of the images in a folder, at least one."""
+    names = sorted(images_in(folder))
+    if not names:
+        raise UserError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
+    return names
+
+
+def find_images(source: Source, origin: str, images: list[DetectionRecord], report: Report) -> list[DetectionRecord]:
+    """Find the files of each annotated image by name.
+
+    Args:
+        source: says where they lie, and how they are named.
+        origin: the name of the list.
+        images: the annotated images of the list; their file names may have folders, below those of the list.
+        report: gets a UserError for each image of which a file is missing, or belongs to another one.
+    Returns:
+        The records, in the order of `images`.
+    Raises:
+        UserError: one of the folders cannot be read.
+    """
+    folders = source.lists[origin].folders
+    missing = [modality for modality in source.modalities if not os.path.isdir(folders[modality])]
+    for modality in missing:
+        report(MissingImage(f"{folders[modality]}: expected the folder of the {spelled(modality)} images, found none"))
+    if missing:
+        return []
+    look_up, claimed, records = cache(_images_below), {}, []
+    for image in images:
+        with reported(report):
+            found = {m: _find(source, m, folders[m], image.file_name, look_up) for m in source.modalities}
+            _check_paths(claimed, found, image.file_name)
+            # Splits use whole names, so a name without suffix gets that of its image.
+            bare = str(without_suffix(image.file_name)) == image.file_name
+            suffix = Path(found[source.modalities[0]]).suffix if bare else ""
+            file_name = source.prefix(origin) + image.file_name + suffix
+            records.append(replace(image, file_name=file_name, paths={m: found[m] for m in source.channels}))
+    return records
+
+
+def without_suffix(file_name: str) -> PurePosixPath:
+    """Return the name without its image suffix; another dot in it is no suffix."""
+    path = PurePosixPath(file_name)
+    return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+
+
+def _check_paths(claimed: dict[str, str], paths: dict[str, str], annotated: str) -> None:
+    """Refuse one image in two modalities or two records: folders are missing, or the rule of names is wrong."""
+    if len(set(paths.values())) < len(paths):
+        same = [modality for modality, path in paths.items() if list(paths.values()).count(path) > 1][::-1]
+        found = " and as ".join(spelled(modality) for modality in same)
+        expected = f"{len(paths)} images of {annotated}, found this one as {found}"
+        hint = "which part of the name tells them apart (names in the YAML)?"
+        raise UserError(f"{paths[same[0]]}: expected {expected}: {hint}")
+    for modality, path in paths.items():
+        owner = claimed.setdefault(path, annotated)
+        if owner != annotated:
+            unit = "pair" if len(paths) > 1 else "annotated image"
+            expected = f"one {spelled(modality)} image per {unit}"
+            raise UserError(f"{path}: expected {expected}, found it for {owner} and {annotated}")
+
+
+def _find(source: Source, modality: str, folder: Path, annotated: str, look_up: Callable[..., dict]) -> str:
+    name = source.image_name(modality, str(without_suffix(annotated)))
+    if not is_file_name(name):  # as the rule of names made it
+        raise UserError(f"{annotated}: expected {FILE_NAME}, of its {spelled(modality)} image, found {short(name)}")
+    wanted = PurePosixPath(name)
+    found = look_up(folder, wanted.parent).get(wanted.name, [])
+    exact = [path for path in found if Path(path).name == PurePosixPath(annotated).name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    names = ", ".join(Path(path).name for path in found[:5]) or "none"
+    pattern = f"{wanted}{{{','.join(SUFFIXES)}}}"
+    raise MissingImage(f"{folder}: expected the {spelled(modality)} image {pattern} of {annotated}, found {names}")
+
+
+def _images_below(folder: Path, inner: PurePosixPath) -> dict[str, list[str]]:
+    """Return the images of an inner folder, or of the folder itself: some sets name folders that do not exist."""
+    below = folder / inner
+    return images_in(below if os.path.isdir(below) else folder)
+
+
+def images_in(folder: Path) -> dict[str, list[str]]:
+    """Return {name without suffix: paths} of the images in a folder."""
+    images = {}
+    for name in names_in(folder, "a folder of images"):
+        if Path(name).suffix.lower() in SUFFIXES and name[0] != ".":  # macOS leaves ._NAME beside NAME
+            images.setdefault(str(without_suffix(name)), []).append(os.path.join(folder, name))
+    return images

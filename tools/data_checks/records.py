@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from datasets.detection.dataset import DetectionRecord
-from datasets.detection.pairing import spelled
+from datasets.detection.sources import spelled
 from datasets.detection.transforms import COLOUR
 from datasets.images import read_rgb, read_thermal_values
 from tools.data_checks.registration import correlate

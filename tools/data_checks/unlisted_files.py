@@ -10,8 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from datasets.detection.annotations import is_file_name
 from datasets.detection.coco_json import read_coco
-from datasets.detection.pairing import images_in, spelled, without_suffix
-from datasets.detection.sources import ImageList, Source
+from datasets.detection.sources import ImageList, Source, images_in, spelled, without_suffix
 from tools.data_checks.records import Problem
 from utils.errors import UserError
 
@@ -91,7 +90,7 @@ def _images(folder: Path, claimed: set[Path]) -> dict[Path, Path]:
 
 
 def _path(folder: Path, name: str) -> Path:
-    """Return where `pairing.find_images` looks for a name: some sets name folders of the place where they were made."""
+    """Return where `sources.find_images` looks for a name: some sets name folders of the place where they were made."""
     wanted = PurePosixPath(name)
     below = folder / wanted.parent
     return (below if os.path.isdir(below) else folder) / wanted.name
