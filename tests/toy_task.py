@@ -65,11 +65,11 @@ class Toy(Task):
     def build_supernet(self, options, data):
         streams, how = self.build_streams(options, data), STRATEGIES[options.strategy]
         supernet = SearchableFusion(self.spaces(options, streams)["fusion"], 0.0, how.relaxation, how.partial)
-        return FusionClassifier(streams, supernet, 2, options.C, 1, 0.0)
+        return FusionClassifier(streams, supernet, options.C, 1, 0.0)
 
     def build_network(self, options, data, streams, architecture, pretrained=True):
         features = self.spaces(options, streams)["fusion"].features
-        return FusionClassifier(streams, FoundFusion(architecture.parts["fusion"].cells[0], features), 2, 8, 1, 0.0)
+        return FusionClassifier(streams, FoundFusion(architecture.parts["fusion"].cells[0], features), 8, 1, 0.0)
 
     def losses(self, model, batch, ranks=None):
         return {"loss": (self.predict(model, batch) - batch["labels"].float()).square().mean()}

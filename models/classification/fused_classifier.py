@@ -114,7 +114,7 @@ class LateFusion(nn.Module):
     def __init__(self, taps: list[int], concat: bool):
         super().__init__()
         self.taps, self.concat = taps, concat
-        self.width = len(taps) if concat else 1  # number of output channels in units of C
+        self.width, self.reads = len(taps) if concat else 1, set(taps)  # as of FoundFusion
 
     def forward(self, features: list[Tensor | None]) -> Tensor:
         last = [features[place] for place in self.taps]
@@ -126,33 +126,22 @@ class FusionClassifier(nn.Module):
 
     Args:
         streams: the encoders.
-        fusion: from a list of F features (B, C, L) to (B, width x C, L).
-        width: of the output of the fusion, in units of C.
+        fusion: from a list of F features (B, C, L) to (B, width x C, L); `reads` has the places of the taps it reads.
         channels: C.
         num_classes: K.
         dropout: of the layers that make sequences.
-        used: places of the taps that the fusion reads; None: all.
     """
 
     memory_format = torch.contiguous_format
 
-    def __init__(
-        self,
-        streams: Encoders,
-        fusion: nn.Module,
-        width: int,
-        channels: int,
-        num_classes: int,
-        dropout: float,
-        used: set[int] | None = None,
-    ):
+    def __init__(self, streams: Encoders, fusion: nn.Module, channels: int, num_classes: int, dropout: float):
         super().__init__()
         self.streams, self.fusions = streams, nn.ModuleList([fusion])
         self.reshape = nn.ModuleDict()
         for n, count in enumerate(streams.tap_channels.values()):
-            if used is None or n in used:
+            if n in fusion.reads:
                 self.reshape[str(n)] = Reshape(count, channels, streams.length, dropout)
-        self.head = nn.Linear(width * channels * streams.length, num_classes)
+        self.head = nn.Linear(fusion.width * channels * streams.length, num_classes)
 
     def forward(self, inputs: dict[str, Any]) -> Tensor:
         """Return class scores (B, K), from inputs by modality or their cached taps."""

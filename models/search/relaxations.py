@@ -80,10 +80,4 @@ def noisy_softmax(logits: Tensor, stage: Stage = EVALUATION) -> Tensor:
     return noisy / noisy.sum(dim=-1, keepdim=True)
 
 
-RELAXATIONS: dict[str, Relaxation] = {
-    "softmax": softmax,
-    "gumbel": gumbel,
-    "dirichlet": dirichlet,
-    "sigmoid": sigmoid,
-    "noisy_softmax": noisy_softmax,
-}
+RELAXATIONS: dict[str, Relaxation] = {f.__name__: f for f in (softmax, gumbel, dirichlet, sigmoid, noisy_softmax)}

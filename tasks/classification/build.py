@@ -117,19 +117,17 @@ def supernet(options: Options, streams: Encoders) -> FusionClassifier:
     """Build the searchable classifier."""
     space, strategy = make_space(options, streams), STRATEGIES[options.strategy]
     fusion = SearchableFusion(space, options.drpt, strategy.relaxation, strategy.partial)
-    return FusionClassifier(streams, fusion, space.multiplier, options.C, options.num_classes, options.drpt)
+    return FusionClassifier(streams, fusion, options.C, options.num_classes, options.drpt)
 
 
 def found_classifier(options: Options, streams: Encoders, architecture: Architecture | None) -> FusionClassifier:
     """Build the classifier of a genotype, or of the baseline that the options name."""
     if architecture is None:
         fusion = LateFusion(last_taps(streams), options.baseline == "concat")
-        width, used = fusion.width, set(fusion.taps)
     else:
         (cell,) = architecture.parts["fusion"].cells
         fusion = FoundFusion(cell, Features(SEQUENCES, options.C, options.L), options.drpt)
-        width, used = len(cell.concat), {state for _, state in cell.edges} | set(cell.concat)
-    return FusionClassifier(streams, fusion, width, options.C, options.num_classes, options.drpt, used)
+    return FusionClassifier(streams, fusion, options.C, options.num_classes, options.drpt)
 
 
 def last_taps(streams: Encoders) -> list[int]:

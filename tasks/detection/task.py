@@ -23,7 +23,7 @@ from tasks.detection import build
 from tasks.detection.box_fusion import BoxFusion
 from tasks.detection.evaluator import DetectionEvaluator
 from tasks.detection.options import BASELINES
-from tasks.detection.pretrain import check_stream_sizes, detector_pretraining
+from tasks.detection.pretrain import FROM_PRETRAINING, check_stream_sizes, detector_pretraining
 from tasks.detection.robustness import Robustness
 from utils.args import Options
 from utils.distributed import SINGLE_PROCESS, Ranks, ranks
@@ -38,7 +38,7 @@ class Detection(Task):
     """The hooks of detection; see `Task`."""
 
     metric, logged, predictions_file = "AP", ("AP", "AP50"), "detections.json"
-    from_pretraining = ("backbone", "image_size", "anchor_scale")
+    from_pretraining = FROM_PRETRAINING
     from_search = (*STREAMS, *DATA, "overfit", "checkpointdir", "fullbb_path", "head_path")
     rebuilt_from = (*STREAMS, *DATA, "baseline", "widen")
     agreeing = (*STREAMS, *DATA)
@@ -83,10 +83,9 @@ class Detection(Task):
         if section == "found":
             lines.append(f"head from {build.head_path(options)}")
         if section in ("search", "found"):
-            values = {name: options[name] for name in self.from_pretraining}
-            others = differing(pretrained_with(options.checkpointdir), values)
+            others = differing(pretrained_with(options.checkpointdir), options.keywords(*FROM_PRETRAINING))
             text = "though the streams were pretrained with"
-            lines += [f"--{name}: {values[name]}, {text} {found}" for name, found in others.items()]
+            lines += [f"--{name}: {options[name]}, {text} {found}" for name, found in others.items()]
         return lines
 
     def next_options(self, options: Options, section: str) -> dict[str, Any]:

@@ -15,13 +15,12 @@ from utils.untrusted import plain_file
 
 SUFFIX = ".safetensors"
 KEY = "nas_dsf"  # of the metadata
-DROPPED = ("model",)  # from the metadata
 
 
 def save_weights(state: dict, path: Path) -> None:
     """Write what best.pt holds, but for the state of its training."""
     tensors = {name: tensor.contiguous() for name, tensor in state["model"].items()}
-    content = save(tensors, {KEY: json.dumps({name: value for name, value in state.items() if name not in DROPPED})})
+    content = save(tensors, {KEY: json.dumps({name: value for name, value in state.items() if name != "model"})})
     replace_file(path, lambda file: file.write(content))
 
 

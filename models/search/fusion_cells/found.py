@@ -49,6 +49,8 @@ class FoundFusion(nn.Module):
         super().__init__()
         self.sources = [index for _, index in cell.edges]
         self.concat = cell.concat
+        self.width = len(cell.concat)  # of the output of sequences, in units of C
+        self.reads = {*self.sources, *cell.concat}  # states
         self.edges = nn.ModuleList(EDGE_OPS[name](features.channels) for name, _ in cell.edges)
         self.nodes = nn.ModuleList(FoundNode(step, features, dropout) for step in cell.steps)
         self.maps = features.rank == MAPS

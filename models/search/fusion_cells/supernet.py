@@ -102,8 +102,9 @@ class SearchableFusion(nn.Module):
             raise UserError(f"C: expected a multiple of {2 * partial} for partial channels, found {space.channels}")
         self.space, self.dropout, self.partial = space, dropout, partial
         self.relaxation, self.draws = RELAXATIONS[relaxation], relaxation == "gumbel"
-        self.width = space.channels // partial  # channels that are mixed
+        self.mixed = space.channels // partial  # channels that are mixed
         self.stage: Stage = EVALUATION
+        self.width, self.reads = space.multiplier, set(range(space.num_inputs))  # as of FoundFusion
         self._path: list[FoundFusion] = []  # a list, so that its modules are not registered twice
         self.nodes = nn.ModuleList(SearchableNode(space, dropout, partial) for _ in range(space.steps))
         add_output(self, space.features, space.multiplier)
@@ -122,7 +123,7 @@ class SearchableFusion(nn.Module):
         learned = space.learned_edges
         # One list per state, for all steps that read it: each learns often and runs once. None if none can learn.
         count = space.num_inputs + space.steps - 1 if learned else 0
-        self.edges = nn.ModuleList(nn.ModuleList(EDGE_OPS[name](self.width) for name in learned) for _ in range(count))
+        self.edges = nn.ModuleList(nn.ModuleList(EDGE_OPS[name](self.mixed) for name in learned) for _ in range(count))
 
     def weights(self, double: bool = False, stage: Stage | None = None) -> Weights:
         """Return the relaxed logits.
@@ -173,7 +174,7 @@ class SearchableFusion(nn.Module):
             if i:
                 earlier = slice(len(inputs), None)
                 step_weights = None if state_weights[i] is None else state_weights[i][:, earlier]
-                later = mix_skips(states[earlier], of_node[i][:, earlier], step_weights, self.width)
+                later = mix_skips(states[earlier], of_node[i][:, earlier], step_weights, self.mixed)
                 pair = [u + more for u, more in zip(pair, later, strict=True)]
             if len(self.edges):
                 weights = of_node[i] if self.partial == 1 else of_node[i] * state_weights[i][..., None]
@@ -192,8 +193,8 @@ class SearchableFusion(nn.Module):
             mixed = mix_all(inputs, rows)
         else:
             by_edge = torch.stack([weights[:, :num] for weights in state_weights]).flatten(0, 1)
-            fronts = mix_all([state[:, : self.width] for state in inputs], rows * by_edge)
-            backs = mix_all([state[:, self.width :] for state in inputs], by_edge)
+            fronts = mix_all([state[:, : self.mixed] for state in inputs], rows * by_edge)
+            backs = mix_all([state[:, self.mixed :] for state in inputs], by_edge)
             mixed = [concat_shuffled(*both) for both in zip(fronts, backs, strict=True)]
         return [mixed[i : i + ports] for i in range(0, len(mixed), ports)]
 
@@ -211,7 +212,7 @@ class SearchableFusion(nn.Module):
             for o, op in enumerate(self.edges[j], start=SKIP + 1):
                 used = [p for p in range(len(pair)) if runs[p][j][o]]
                 if used and (j, o) not in made:
-                    made[j, o] = op(state[:, : self.width])
+                    made[j, o] = op(state[:, : self.mixed])
                 for p in used:
                     more[p].append(weights[p, j, o] * made[j, o])
         return [u + self._widened(sum(terms)) if terms else u for u, terms in zip(pair, more, strict=True)]
@@ -220,7 +221,7 @@ class SearchableFusion(nn.Module):
         """Return a sum on the mixed channels as one on all, 0 where nothing was mixed."""
         if self.partial == 1:
             return front
-        return concat_shuffled(front, front.new_zeros(len(front), self.space.channels - self.width, *front.shape[2:]))
+        return concat_shuffled(front, front.new_zeros(len(front), self.space.channels - self.mixed, *front.shape[2:]))
 
     def path(self, cell: CellGenotype) -> FoundFusion:
         """Return the found network of a cell of this space; its modules are the supernet's own.

@@ -31,7 +31,7 @@ def published(name: str) -> FusionClassifier:
         encoders = {m: ENCODERS[name][m](backbone, classes, False) for m in inputs}
         streams = Encoders(encoders, length, square)
         space = CellSpace(len(streams.tap_names), channels, 2, 2, steps, steps, name="bmnas", length=length)
-        return FusionClassifier(streams, SearchableFusion(space), 2, channels, classes, 0.1)
+        return FusionClassifier(streams, SearchableFusion(space), channels, classes, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_found_network_makes_sequences_of_the_taps_that_it_reads_alone(operati
     cell = CellGenotype(tuple(("skip", s) for s in (2, 5, 3, 4)), (step, step), (6, 7))
     features = CellSpace(6, 192, name="bmnas", length=16).features
     with torch.device("meta"):
-        model = FusionClassifier(streams, FoundFusion(cell, features), 2, 192, 23, 0.1, {2, 3, 4, 5})
+        model = FusionClassifier(streams, FoundFusion(cell, features), 192, 23, 0.1)
     assert count(model.reshape) + count(model.fusions) == expected
 
 
@@ -79,7 +79,7 @@ def small() -> FusionClassifier:
     torch.manual_seed(0)
     encoders = {m: ENCODERS["mmimdb"][m]("test_efficientnet", 5, False) for m in ("image", "text")}
     space = CellSpace(6, 8, 2, 2, 1, 1, name="bmnas", length=4)
-    return FusionClassifier(Encoders(encoders, 4, True), SearchableFusion(space), 2, 8, 5, 0.0)
+    return FusionClassifier(Encoders(encoders, 4, True), SearchableFusion(space), 8, 5, 0.0)
 
 
 BATCH = {"image": torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8), "text": torch.randn(3, 300)}
