@@ -59,26 +59,22 @@ def encoder_file(preset: DataSet, options: Options, modality: str) -> Path:
     return Path(options.checkpointdir) / options[preset.files[modality]]
 
 
-def load_encoders(preset: DataSet, options: Options, modalities: tuple[str, ...]) -> Encoders:
-    """Build the frozen encoders of checkpointdir.
+def build_streams(preset: DataSet, options: Options, modalities: tuple[str, ...], pretrained: bool) -> Encoders:
+    """Build the frozen encoders; `pretrained`: with the weights of checkpointdir.
 
     Raises:
-        UserError: a file is missing, or of another network.
+        UserError: a file is missing, or of another network; or the options do not fit the encoders.
     """
     encoders = {}
     for modality in modalities:
         path = encoder_file(preset, options, modality)
-        if not path.exists():
+        if pretrained and not path.exists():
             advice = f"run main_pretrain_{preset.name}.py first, or name yours with "
             advice += f"--checkpointdir and --{preset.files[modality]}"
             raise UserError(f"{path}: no such checkpoint file: {advice}")
         encoders[modality] = build_encoder(preset, options, modality)
-        load_encoder(encoders[modality], path, f"--backbone {options.backbone}")
-    return assemble_encoders(preset, options, encoders)
-
-
-def assemble_encoders(preset: DataSet, options: Options, encoders: dict[str, nn.Module]) -> Encoders:
-    """Return the encoders as one module; refuse another --num_input_nodes than they have."""
+        if pretrained:
+            load_encoder(encoders[modality], path, f"--backbone {options.backbone}")
     side = round(options.L**0.5)
     if preset.square and side * side != options.L:
         raise UserError(f"--L: expected a square number, since maps are pooled in both directions, found {options.L}")

@@ -44,7 +44,6 @@ class Classification(Task):
         f1_type: of multi-label data, the mean over classes by which an epoch is chosen, one of F1_TYPES.
     """
 
-    predictions_file = "predictions.json"
     from_pretraining = ("backbone",)
 
     def __init__(self, preset: DataSet, f1_type: str = "weighted"):
@@ -102,10 +101,7 @@ class Classification(Task):
             raise UserError(f"{options.data}: {options.eval_part} list: expected examples, found none")
 
     def build_streams(self, options: Options, data: DataModule, pretrained: bool = True) -> Encoders:
-        if pretrained:
-            return build.load_encoders(self.preset, options, data.data.modalities)
-        encoders = {m: build.build_encoder(self.preset, options, m) for m in data.data.modalities}
-        return build.assemble_encoders(self.preset, options, encoders)
+        return build.build_streams(self.preset, options, data.data.modalities, pretrained)
 
     def spaces(self, options: Options, streams: Encoders) -> dict[str, Space]:
         return {"fusion": build.make_space(options, streams)}

@@ -98,6 +98,12 @@ class _Block(nn.Module):
         return torch.relu(self.bn3(self.conv3(out)) + (x if self.downsample is None else self.downsample(x)))
 
 
+def _stage(num_in: int, width: int, depth: int, stride: int) -> nn.Sequential:
+    """Return `depth` blocks, the first of which has the stride."""
+    first = _Block(num_in, width, 2 * width, stride)
+    return nn.Sequential(first, *(_Block(2 * width, width, 2 * width, 1) for _ in range(depth - 1)))
+
+
 class ResNeXt101(_Clips):
     """Of 32 frames of 112x112: taps (512, 8, 14, 14), (1024, 4, 7, 7), (2048, 2, 4, 4), 2048.
 
@@ -114,14 +120,7 @@ class ResNeXt101(_Clips):
         self.statistics = IMAGENET if in_channels == 3 else GREY
         conv = nn.Conv3d(in_channels, 64, 7, (1, 2, 2), 3, bias=False)
         self.stem = nn.Sequential(conv, nn.BatchNorm3d(64), nn.ReLU(inplace=True), nn.MaxPool3d(3, 2, 1))
-        stages, num_in = [], 64
-        for number, depth in enumerate(depths):
-            width = 128 * 2**number
-            blocks = [
-                _Block(num_in if n == 0 else 2 * width, width, 2 * width, 2 if n == 0 < number else 1)
-                for n in range(depth)
-            ]
-            stages.append(nn.Sequential(*blocks))
-            num_in = 2 * width
-        self.stages = nn.ModuleList(stages)
+        widths = (128, 256, 512, 1024)  # half of what a stage puts out
+        sizes = zip((64, *widths[1:]), widths, depths, (1, 2, 2, 2), strict=True)
+        self.stages = nn.ModuleList(_stage(*size) for size in sizes)
         self.classifier = nn.Linear(2048, num_classes)

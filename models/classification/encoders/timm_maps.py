@@ -16,10 +16,6 @@ NUM_TAPS = 4
 PROBE = 256, 160  # pixels of a poster
 
 
-def counts_of(features: nn.Module) -> list[int]:
-    return features.feature_info.channels()
-
-
 class TimmEncoder(nn.Module):
     """Four maps of an image, and class scores of the mean of the last.
 
@@ -41,15 +37,15 @@ class TimmEncoder(nn.Module):
                 count = len(timm.create_model(name, features_only=True).feature_info)
             indices = tuple(range(count - NUM_TAPS, count))
             self.features = timm.create_model(name, imagenet, features_only=True, out_indices=indices)
+            counts = self.features.feature_info.channels()
             with torch.no_grad():
                 maps = self.features.eval()(torch.zeros(1, 3, *PROBE))
-            assert all(m.dim() == 4 and m.shape[1] == c for m, c in zip(maps, counts_of(self.features), strict=True))
+            assert all(m.dim() == 4 and m.shape[1] == c for m, c in zip(maps, counts, strict=True))
         except (RuntimeError, ValueError, OSError, AssertionError) as error:
             reason = (str(error).splitlines() or ["other shapes"])[0]
             expected = "expected vgg19 or a timm encoder with four maps"
             raise UserError(f"--backbone {name}: {expected}, found: {reason}") from None
         self.features.train()
-        counts = counts_of(self.features)
         self.channels = {f"stage{n + 1}": channels for n, channels in enumerate(counts)}
         self.classifier = nn.Linear(counts[-1], num_classes)
 
