@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from engine.perturbation import fresh_statistics, mean_loss, select_by_perturbation
-from models.search.fusion_cells.alternatives import edges_of_states, operations_and_states
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import derive_cell, final_weights
+from models.search.fusion_cells.space import edges_of_states, operations_and_states
 from models.search.fusion_cells.supernet import SearchableFusion
 from tests.engine.toy import session_of
 

@@ -1,4 +1,6 @@
-"""Sizes of the search space of one fusion cell, and its rules for the states that a step may read.
+"""The search space of one fusion cell: its sizes, and the rules that every genotype of it keeps.
+
+A file may also hold genotypes that only fit the streams (genotype_file.py).
 
 Letters: F inputs of a cell, S steps, K inner steps of a node.
 """
@@ -8,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from models.search.fusion_cells.choices import PUBLISHED, SKIP, SPACES
+from models.search.fusion_cells.genotype import CellGenotype, edge_pairs
 from models.search.fusion_cells.layers import Features
 from utils.errors import UserError
 
@@ -111,6 +114,35 @@ class CellSpace:
         if self.predecessors == "all":
             return all(set(pair) != set(other) for other in taken)
         return not set(pair) <= {state for other in taken for state in other}
+
+    def may_read(self, step: int, pair: tuple[int, int], taken: list[tuple[int, int]]) -> bool:
+        """Tell whether a step may read a pair of states, in this order.
+
+        With one mixture per node the order has no meaning, and the lower state comes first.
+        """
+        in_order = pair[0] != pair[1] if self.pair_inputs else pair[0] < pair[1]
+        return in_order and all(0 <= state < self.candidates(step) for state in pair) and self.allows(pair, taken)
+
+    def problem(self, cell: CellGenotype) -> str:
+        """Return which rule a cell breaks, in words; "" where it keeps all."""
+        if len(cell.steps) != self.steps or len(cell.edges) != 2 * self.steps or cell.concat != self.concat:
+            return f"expected {self.steps} steps and concat {self.concat}, found {len(cell.steps)} and {cell.concat}"
+        taken: list[tuple[int, int]] = []
+        for step, (a, b) in enumerate(edge_pairs(cell.edges)):
+            pair, names = (a[1], b[1]), {a[0], b[0]}
+            if not self.may_read(step, pair, taken):
+                return f"steps[{step}]: expected two states that the space allows behind {taken}, found {pair}"
+            if not names <= set(self.edge_ops[1:]):
+                return f"steps[{step}]: expected edges of {', '.join(self.edge_ops[1:])}, found {', '.join(names)}"
+            taken.append(pair)
+        for step, node in enumerate(cell.steps):
+            pairs = [(a[1], b[1]) for a, b in edge_pairs(node.inner_edges)]
+            inner = all(0 <= s < 2 + k for k, pair in enumerate(pairs) for s in pair) and all(a != b for a, b in pairs)
+            if len(node.inner_steps) != self.node_steps or not inner or node.inner_concat != self.inner_concat:
+                return f"steps[{step}]: expected {self.node_steps} inner steps of two states each, found {pairs}"
+            if not set(node.inner_steps) <= set(self.op_names):
+                return f"steps[{step}]: expected operations of {', '.join(self.op_names)}, found {node.inner_steps}"
+        return ""
 
 
 def _at_most(name: str, value: int, limit: int, why: str) -> None:

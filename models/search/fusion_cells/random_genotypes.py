@@ -10,7 +10,6 @@ from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import cap_parameter_free, with_choice, with_item
 from models.search.fusion_cells.genotype import CellGenotype, Genotype, Names, StepGenotype
 from models.search.fusion_cells.supernet import Weights
-from models.search.fusion_cells.validate import problem
 
 
 def draw_genotype(space: CellSpace, inputs: Names, levels: Names, rng: random.Random) -> Genotype:
@@ -48,7 +47,7 @@ def mutated(parent: Genotype, space: CellSpace, rng: random.Random) -> Genotype:
     while True:
         level, step = rng.randrange(len(parent.cells)), rng.randrange(space.steps)
         cell = _mutated_cell(parent.cells[level], step, space, rng)
-        if cell != parent.cells[level] and not problem(cell, space):
+        if cell != parent.cells[level] and not space.problem(cell):
             return replace(parent, cells=with_item(parent.cells, level, cell), meta={})
 
 

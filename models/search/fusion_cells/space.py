@@ -13,17 +13,16 @@ from torch import Tensor
 
 from models.search.best_combinations import Ranked
 from models.search.costs import Measure
-from models.search.fusion_cells.alternatives import edges_of_states, operations_and_states
 from models.search.fusion_cells.cell_space import CellSpace
-from models.search.fusion_cells.choices import PUBLISHED, input_names, is_neighbour, level_inputs
+from models.search.fusion_cells.choices import PUBLISHED, SKIP, input_names, is_neighbour, level_inputs
 from models.search.fusion_cells.costs import cell_cost, cost_table, expected_cost
 from models.search.fusion_cells.derive import derive, describe_genotype, mean_entropy, named_weights
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.genotype_file import FusionReader
 from models.search.fusion_cells.random_genotypes import draw_genotype, limit_parameter_free, mutated
+from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.fusion_cells.tokens import allowed, cells_of_code, slots, to_code
 from models.search.fusion_cells.top_k import top_k_genotypes
-from models.search.fusion_cells.validate import problem
 from models.search.space import Choice, CostTable, Row, Supernets
 from utils.errors import UserError
 
@@ -67,7 +66,11 @@ class FusionSpace(CellSpace):
             supernet.activate(genotype.cells[number] if genotype else None)
 
     def choices(self, supernets: Supernets) -> Iterator[list[Choice]]:
-        """Give two rounds: operations and states, then what the edges of the states that stay do."""
+        """Give two rounds for selection by perturbation (2108.04392, algorithm 1).
+
+        First the operation of each inner step and the two states of each step; then what the edges of these states do,
+        where there is more than one operation. Inner edges are left to the logits.
+        """
         for alternatives in (operations_and_states, edges_of_states):
             yield [choice for supernet in supernets.values() for choice in alternatives(supernet)]
 
@@ -83,7 +86,7 @@ class FusionSpace(CellSpace):
 
     def validate(self, genotype: Genotype) -> None:
         for number, cell in enumerate(genotype.cells):
-            if wrong := problem(cell, self):
+            if wrong := self.problem(cell):
                 raise UserError(f"genotype: cells[{number}]: {wrong}")
 
     def describe(self, genotype: Genotype) -> Row:
@@ -138,3 +141,26 @@ def fusion_space(
 def random_genotype(space: FusionSpace, seed: int) -> Genotype:
     """Return the genotype that a seed draws uniformly: the random-search baseline (1902.07638)."""
     return replace(space.sample(random.Random(seed)), meta={"random_genotype": seed})
+
+
+def operations_and_states(fusion: SearchableFusion) -> Iterator[Choice]:
+    """Yield the choice of the operation of each inner step, and of the states of each step."""
+    ops = range(len(fusion.space.op_names))
+    for step, edges in enumerate(_edges_of_inputs(fusion.space)):
+        for k in range(fusion.space.node_steps):
+            yield Choice(fusion.mask_ops, [(step, k, o) for o in ops], 1)
+        yield Choice(fusion.mask_edges, [(slice(None), edge, slice(SKIP, None)) for edge in edges], 2)
+
+
+def edges_of_states(fusion: SearchableFusion) -> Iterator[Choice]:
+    """Yield the choice of what each edge does whose state was kept."""
+    ops = range(SKIP, len(fusion.space.edge_ops))
+    for edge in [edge for edges in _edges_of_inputs(fusion.space) for edge in edges if len(ops) > 1]:
+        if not torch.isinf(fusion.mask_edges[:, edge, SKIP:]).all():
+            yield Choice(fusion.mask_edges, [(slice(None), edge, o) for o in ops], 1)
+
+
+def _edges_of_inputs(space: CellSpace) -> list[range]:
+    """Return, for each step, the numbers of its edges that read inputs of the cell."""
+    firsts = [sum(space.edges_per_step[:step]) for step in range(space.steps)]
+    return [range(first, first + space.num_inputs) for first in firsts]

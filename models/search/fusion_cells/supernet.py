@@ -96,6 +96,9 @@ class SearchableFusion(nn.Module):
         partial: mixtures act on one in `partial` channels.
     """
 
+    mask_edges: Tensor
+    mask_ops: Tensor
+
     def __init__(self, space: CellSpace, dropout: float = 0.0, relaxation: str = "softmax", partial: int = 1):
         super().__init__()
         if space.channels % (2 * partial) and partial > 1:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.genotype import CellGenotype, StepGenotype, edge_pairs
-from models.search.fusion_cells.validate import may_read
 from utils.errors import UserError
 
 
@@ -45,7 +44,7 @@ def allowed(space: CellSpace, prefix: Sequence[int]) -> tuple[bool, ...]:
     if kind != "state":
         return (True,) * size
     taken = list(zip(earlier[: 2 * step : 2], earlier[1 : 2 * step : 2]))
-    may = [[may_read(space, step, (first, value), taken) for value in range(size)] for first in range(size)]
+    may = [[space.may_read(step, (first, value), taken) for value in range(size)] for first in range(size)]
     return tuple(may[earlier[-1]]) if second else tuple(map(any, may))
 
 
