@@ -4,9 +4,9 @@ Uses the object-oriented API of matplotlib, which has no global state.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -127,8 +127,7 @@ def _plot(axes: Axes, rows: list[dict], key: str, **style) -> None:
     axes.plot([row["epoch"] for row in rows], values, marker="o", markersize=3, **style)
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """A column of the gallery.
 
     Args:

@@ -18,12 +18,13 @@ from models.search.parts import read_any
 from report.formatting import LARGEST, number
 from report.metrics import read_metrics
 from utils import checkpoint
-from utils.errors import UserError, short
+from utils.errors import UserError
 from utils.files import faults_named
 from utils.run_folder import ALPHAS, COMMAND, SEED_SUFFIX, RunFolder, read_json
 from utils.untrusted import FOLDER, check_field
 
 KINDS = ("pretrain", "search", "found", "test")
+KIND = (KINDS.__contains__, f"a run folder, of kind {', '.join(KINDS)}")
 NUMBER = (lambda value: number(value) is not None, "a number")
 PART = (lambda value: value in ("test", "val"), "test or val")
 GENOTYPE_ID = re.compile(r"genotype [0-9a-f]+")
@@ -52,11 +53,8 @@ class Run:
 
     @cached_property
     def kind(self) -> str:
-        kind = self.command.get("kind")
-        if kind not in KINDS:
-            names, found = ", ".join(KINDS), short(kind) if kind else "none"
-            raise UserError(f"{self.path}: expected a run folder, its {COMMAND} naming one of {names}, found {found}")
-        return kind
+        check_field(self.command, "kind", KIND, f"{self.path / COMMAND}")
+        return self.command["kind"]
 
     def read(self, name: str) -> dict[str, Any]:
         """Return a JSON object; {} if the file does not exist."""

@@ -3,7 +3,6 @@
 import argparse
 import os
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -90,24 +89,18 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     problems += [problem for one in checked for problem in one.problems] + twice + halves
     blank = [f"{one.record.paths[m]}: one colour throughout" for one in checked for m in one.blank]
     shift = registration.shift()
-    facts = asdict(shift) | {"agreement": round(shift.agreement, 2), "reliable": shift.reliable} if shift else {}
     # A blank file is named once, whatever number of lists it is in.
     warnings = [*data.warnings, *dict.fromkeys(blank), *_shifts(data, checked, registration)]
     bits = {o: sorted({one.grey_bits for one in checked if one.origin == o and one.grey_bits}) for o in data.records}
     if unlisted:
         number = f"{len(unlisted)} {data.unit if len(unlisted) > 1 else data.unit[:-1]}"
         warnings.append(f"{source.folder}: {number} that no list names, the first {unlisted[0]}")
-    return {
-        "data": args.data,
-        "dataset": args.dataset,
-        "layout": source.layout,
-        "modalities": list(data.channels),
-        "lists": {o: list_statistics(data, o) | {"thermal_bits": bits[o]} for o in data.records},
-        "anchors": anchors(data, args),
-        "misregistration": facts,
-        "problems": [problem._asdict() for problem in dict.fromkeys(problems)],  # lists may share a file
-        "remarks": warnings,
-    }
+    report = {"data": args.data, "dataset": args.dataset, "layout": source.layout, "modalities": list(data.channels)}
+    report["lists"] = {o: list_statistics(data, o) | {"thermal_bits": bits[o]} for o in data.records}
+    report["anchors"] = anchors(data, args)
+    report["misregistration"] = shift._asdict() | {"reliable": shift.reliable} if shift else {}
+    problems = dict.fromkeys(problems)  # lists may share a file
+    return report | {"problems": [problem._asdict() for problem in problems], "remarks": warnings}
 
 
 def read_records(
@@ -138,14 +131,9 @@ def anchors(data: DetectionData, args: argparse.Namespace) -> dict[str, Any]:
     boxes = letterboxed_boxes(data.records["train"], args.image_size)
     scales = tuple(sorted({*SCALES, args.anchor_scale}))
     shares = anchor_shares(boxes, args.image_size, args.fusion_levels, scales) if len(boxes) else {}
-    return {
-        "image_size": list(args.image_size),
-        "levels": args.fusion_levels,
-        "boxes": len(boxes),
-        "anchor_scale": args.anchor_scale,
-        "shares": {f"{scale:g}": round(share, 4) for scale, share in shares.items()},
-        "better": better_scale(shares, args.anchor_scale) if shares else None,
-    }
+    facts = {"image_size": list(args.image_size), "levels": args.fusion_levels, "boxes": len(boxes)}
+    facts |= {"anchor_scale": args.anchor_scale, "shares": {f"{scale:g}": round(shares[scale], 4) for scale in shares}}
+    return facts | {"better": better_scale(shares, args.anchor_scale) if shares else None}
 
 
 def _split_problems(source: Source) -> list[Problem]:

@@ -13,7 +13,7 @@ from tools.check_data import add_data_options, check_output
 from tools.data_checks.pixel_statistics import pixel_statistics
 from tools.data_checks.report import show
 from utils.args import Parser, command
-from utils.files import faults_named
+from utils.files import replace_file
 from utils.option_types import output_file
 
 
@@ -30,8 +30,7 @@ def main(argv: list[str]) -> None:
     if args.out is None:
         show(text)
         return
-    with faults_named(args.out):
-        args.out.write_text(f"{text}\n", encoding="utf-8")
+    replace_file(args.out, lambda file: file.write(f"{text}\n".encode()))
     print(f"statistics: {args.out}")
 
 

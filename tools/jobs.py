@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from utils.lock import claim, release
 from utils.run_folder import read_json, write_json
@@ -30,8 +30,7 @@ RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "
 RANKS += ("ROLE_RANK", "ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT")
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """A finished command: its output, its seconds and the id of the run; "" if the record has no id."""
 
     text: str
@@ -42,8 +41,7 @@ class Done:
 Finished = dict[str, Done]
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A command.
 
     Args:
@@ -59,8 +57,7 @@ class Job:
     clears: Path | None = None
 
 
-@dataclass
-class _Running:
+class _Running(NamedTuple):
     job: Job
     argv: list[str]
     process: subprocess.Popen

@@ -30,17 +30,12 @@ def list_statistics(data: DetectionData, origin: str) -> dict[str, Any]:
     truth, records = data.ground_truth[origin], data.records[origin]
     boxes = Counter(item["category_id"] for item in truth["annotations"])
     with_boxes = {item["image_id"] for item in truth["annotations"]}
-    return {
-        "images": len(truth["images"]),
-        "pairs": len(records),
-        "boxes": len(truth["annotations"]),
-        "classes": {name: boxes[i] for name, i in zip(data.classes, data.category_ids)},
-        "images_without_boxes": len(truth["images"]) - len(with_boxes),
-        **{"clipped": 0, "crowd": 0, "empty": 0},
-        **notes,
-        "sizes": dict(Counter(f"{r.width}x{r.height}" for r in records).most_common()),
-        "box_px": box_sizes(np.concatenate([r.boxes_xyxy for r in records] or [np.zeros((0, 4))])),
-    }
+    counts = {"images": len(truth["images"]), "pairs": len(records), "boxes": len(truth["annotations"])}
+    counts["classes"] = {name: boxes[i] for name, i in zip(data.classes, data.category_ids)}
+    counts["images_without_boxes"] = len(truth["images"]) - len(with_boxes)
+    sizes = dict(Counter(f"{r.width}x{r.height}" for r in records).most_common())
+    box_px = box_sizes(np.concatenate([r.boxes_xyxy for r in records] or [np.zeros((0, 4))]))
+    return counts | {"clipped": 0, "crowd": 0, "empty": 0} | notes | {"sizes": sizes, "box_px": box_px}
 
 
 def box_sizes(boxes_xyxy: np.ndarray) -> dict[str, Any]:

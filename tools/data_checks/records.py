@@ -83,9 +83,7 @@ def inspect_record(
     checked.grey_bits = next((8 * image.itemsize for m, image in images.items() if channels[m] != COLOUR), None)
     # Equal bytes are the fault, whatever size they have.
     same = len(checked.digests) > 1 and len(set(checked.digests.values())) == 1
-    problem = _same_file(checked) if same else _wrong_size(checked)
-    if problem:
-        checked.problems.append(problem)
+    checked.problems += [_same_file(checked)] if same else _wrong_size(checked)
     if checked.problems or checked.blank or len(images) != 2:
         return checked, None
     grey, colour = sorted(images, key=lambda modality: channels[modality])
@@ -175,13 +173,13 @@ def _same_file(checked: CheckedRecord) -> Problem:
     return Problem("one image as both of a pair", message)
 
 
-def _wrong_size(checked: CheckedRecord) -> Problem | None:
+def _wrong_size(checked: CheckedRecord) -> list[Problem]:
     """Compare the sizes with the annotated one; two wrong images of a pair are one fault."""
     record = checked.record
     wrong = {m: size for m, size in checked.sizes.items() if size != (record.width, record.height)}
     if not wrong:
-        return None
+        return []
     found = " and ".join(f"{spelled(m)} of {width}x{height} px" for m, (width, height) in wrong.items())
     partner = " and as its partner" if len(wrong) == 1 and len(checked.sizes) == 2 else ""
     expected = f"{record.width}x{record.height} px, as annotated for {record.file_name}{partner}"
-    return Problem(SIZES, f"{record.paths[next(iter(wrong))]}: size: expected {expected}, found {found}")
+    return [Problem(SIZES, f"{record.paths[next(iter(wrong))]}: size: expected {expected}, found {found}")]

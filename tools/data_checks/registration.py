@@ -8,8 +8,8 @@ of pairs, each with mean 0 and deviation 1, are added up before the peak is look
 Shapes: S = 2 * REACH + 1 shifts each way; h, w size of a pair.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ NEAR_PX, FAR_PX = 12, 20  # working pixels from the set's shift
 MIN_HEIGHT, MIN_LEAD = 7.0, 1.5
 
 
-@dataclass(frozen=True)
-class Shift:
+class Shift(NamedTuple):
     """RGB lies (dx, dy) pixels of the original right of and below thermal.
 
     `spread` is the root mean square distance of ten groups of pairs from that, `agreement` the share of them near it.
@@ -101,7 +100,8 @@ class Registration:
         distances = np.hypot(*(groups - whole).T)
         spread = float(np.sqrt((distances**2).mean())) * self.factor
         dx, dy = (int(side) * self.factor for side in whole)
-        return Shift(dx, dy, round(spread, 1), float((distances <= AGREE_PX).mean()), len(self.peaks))
+        agreement = round(float((distances <= AGREE_PX).mean()), 2)
+        return Shift(dx, dy, round(spread, 1), agreement, len(self.peaks))
 
     def elsewhere(self) -> dict[int, tuple[int, int]]:
         """Return {number of the pair, as added: (dx, dy) in original pixels} of pairs that lie apart from the set."""

@@ -71,14 +71,14 @@ def _sort(source: Source, folders: dict[str, Path], key: str, claimed: set[Path]
         theirs = {path: file for path, file in theirs.items() if path not in partner}
     whole |= {path: mine[path] for path, wanted in partner.items() if wanted in theirs or wanted in claimed}
     for path in partner.keys() - whole.keys():
-        halves[path] = _half(source, mine[path], key, partner[path].name, folders[other])
+        halves[path] = _half(mine[path], other, partner[path].name, folders[other])
     for path in theirs.keys() - set(partner.values()):
-        halves[path] = _half(source, theirs[path], other, None, folders[key])
+        halves[path] = _half(theirs[path], key, None, folders[key])
 
 
-def _half(source: Source, file: Path, modality: str, partner: str | None, folder: Path) -> Problem:
-    other = spelled(next(m for m in source.channels if m != modality))
-    expected = f"its {other} partner{f' {partner}' if partner else ''} in {folder}"
+def _half(file: Path, other: str, partner: str | None, folder: Path) -> Problem:
+    """Say that the file of the other modality, called `partner` if that is known, is not in a folder."""
+    expected = f"its {spelled(other)} partner{f' {partner}' if partner else ''} in {folder}"
     return Problem("files without partner", f"{file}: expected {expected}, as no list names it, found none")
 
 

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from commands.options import parser_of
 from tasks import TASKS
@@ -16,8 +16,7 @@ from utils.subprocesses import command_line, named
 Words = tuple[object, ...]  # arguments of a command
 
 
-@dataclass(frozen=True)
-class Shared:
+class Shared(NamedTuple):
     """The script and the first arguments of the commands of each kind.
 
     Args:

@@ -1,6 +1,6 @@
 """The tasks that the demo runs on: data, methods and the columns of the table of each."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from datasets.road_scenes import SIZES
 
@@ -19,8 +19,7 @@ Your own data: FLIR-Aligned in any layout, or a YAML file that describes your se
   python main_darts_found_flira.py DIR --config configs/laptop.yaml --search_exp_dir=<dir of search exp>"""
 
 
-@dataclass(frozen=True)
-class Demo:
+class Demo(NamedTuple):
     """What a demo of a task does.
 
     Args:
