@@ -30,7 +30,7 @@ SHIFT_SHARE = 0.0075  # of the longer side, beyond which a shift is named: 5 px 
 @command
 def main(argv: list[str]) -> None:
     args = parse(argv)
-    check_output(args.json, args)
+    check_output("--json", args.json, args)
     report = check(args)
     show(in_words(report))
     if args.json:
@@ -60,14 +60,14 @@ def add_data_options(parser: Parser) -> None:
     parser.add_argument("--workers", type=positive, default=os.cpu_count(), help=text)
 
 
-def check_output(path: Path | None, args: argparse.Namespace) -> None:
+def check_output(option: str, path: Path | None, args: argparse.Namespace) -> None:
     """Check that an output file can be written, and is outside the data folder and not the file of --dataset."""
     if path is None:
         return
     if path.resolve().is_relative_to(Path(args.data).resolve()):
-        raise UserError(f"{path}: expected a file outside the data folder {args.data}")
+        raise UserError(f"{option} {path}: expected a file outside the data folder {args.data}")
     if is_description(args.dataset) and path.resolve() == Path(args.dataset).resolve():
-        raise UserError(f"{path}: expected another file than that of --dataset")
+        raise UserError(f"{option} {path}: expected another file than that of --dataset")
     with faults_named(path), tempfile.TemporaryFile(dir=path.parent):
         pass
 

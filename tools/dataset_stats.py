@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     add_data_options(parser)
     parser.add_argument("--out", metavar="FILE", type=output_file(), help="write it here (to the terminal)")
     args = parser.parse_args(argv)
-    check_output(args.out, args)
+    check_output("--out", args.out, args)
     data = open_data_set(args.data, args.dataset)
     measured = pixel_statistics(data.records["train"], data.channels, data.thermal_counts, args.workers)
     text = in_yaml(data, *measured, f"python -m tools.dataset_stats {shlex.join(argv)}")

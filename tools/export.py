@@ -57,9 +57,9 @@ def main(argv: list[str]) -> None:
         raise UserError("expected --onnx, --weights or both, found neither")
     if args.raw and not args.onnx:
         raise UserError("--raw: no effect without --onnx")
-    for path in filter(None, (args.onnx, args.weights)):
-        if path.exists():
-            raise UserError(f"{path}: expected a new file, found one of that name")
+    for name, path in {"onnx": args.onnx, "weights": args.weights}.items():
+        if path and path.exists():
+            raise UserError(f"--{name} {path}: expected a new file, found one of that name")
     missing = [name for name in LIBRARIES if find_spec(name) is None]
     if args.onnx and missing:
         raise UserError(f"--onnx: expected {', '.join(missing)}, found none: pip install -r requirements-export.txt")

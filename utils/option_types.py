@@ -59,7 +59,8 @@ def output_file(suffix: str = "") -> Callable[[str], Path]:
 
     def read(text: str) -> Path:
         path = Path(text)
-        if not path.parent.is_dir() or path.is_dir() or (suffix and path.suffix.lower() != suffix):
+        taken = path.exists() and not path.is_file()  # by a folder or a device
+        if taken or not path.parent.is_dir() or (suffix and path.suffix.lower() != suffix):
             expected = f"expected a {suffix} file".replace("  ", " ")
             raise argparse.ArgumentTypeError(f"{expected} in a folder that exists, found {text!r}")
         return path
