@@ -12,45 +12,34 @@ RATIOS = (1.0, 2.0, 0.5)  # width / height
 NUM_ANCHORS = len(OCTAVES) * len(RATIOS)
 
 
-def level_sizes(image_size: tuple[int, int], num_levels: int, min_level: int = 3) -> list[tuple[int, int]]:
+def level_sizes(image_size: tuple[int, int], num_levels: int) -> list[tuple[int, int]]:
     """Return the size of each pyramid level, halved and rounded up from one level to the next.
 
     Args:
         image_size: (height, width) in pixels.
-        num_levels: how many levels, from `min_level` up.
-        min_level: the finest level; level l has stride 2 ** l.
+        num_levels: how many levels, from P3 up; level l has stride 2 ** l.
 
     Returns:
         `num_levels` pairs (rows, columns), finest first.
     """
     height, width = image_size
-    levels = range(min_level, min_level + num_levels)
-    return [(-(-height // 2**level), -(-width // 2**level)) for level in levels]
+    return [(-(-height // 2**level), -(-width // 2**level)) for level in range(3, 3 + num_levels)]
 
 
-def make_anchors(
-    image_size: tuple[int, int],
-    num_levels: int,
-    anchor_scale: float,
-    min_level: int = 3,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
+def make_anchors(image_size: tuple[int, int], num_levels: int, anchor_scale: float) -> torch.Tensor:
     """Return all anchors of an image; they may reach over its border.
 
     Args:
         image_size: (height, width) in pixels.
         num_levels: how many pyramid levels.
         anchor_scale: side of a level's smallest square anchor in strides of that level (published: 4).
-        min_level: the finest level.
-        device: of the result; it is computed on the CPU in float64, which not every device supports.
-        dtype: of the result.
 
     Returns:
-        (N, 4) boxes xyxy in pixels, ordered by level, row, column, anchor (octave outermost, then ratio).
+        (N, 4) float32 boxes xyxy in pixels, on the CPU, ordered by level, row, column, anchor (octave outermost, then
+        ratio).
     """
-    sizes = level_sizes(image_size, num_levels, min_level)
-    return torch.cat([_level_anchors(image_size, size, anchor_scale) for size in sizes]).to(device, dtype)
+    levels = [_level_anchors(image_size, size, anchor_scale) for size in level_sizes(image_size, num_levels)]
+    return torch.cat(levels).float()
 
 
 def _level_anchors(image_size: tuple[int, int], size: tuple[int, int], anchor_scale: float) -> torch.Tensor:

@@ -74,16 +74,11 @@ def check_partners(first: Any, second: Any) -> None:
 
 def facts_of_both(first: Any, second: Any, method: str, facts: dict, others: dict) -> dict[str, object]:
     """Return what results record of two runs whose boxes are fused; partner_* is the second's."""
+    methods = {"method": f"box {method}", "fused": f"{first.method} + {second.method}"}
+    sums = {name: facts[name] + others[name] for name in ("parameters", "macs")} | {"parameters_fusion": 0}
     names = ("epoch", "seed", "genotype_protocol", "genotype_split", "checkpoint_split")
-    return facts | {
-        "method": f"box {method}",
-        "fused": f"{first.method} + {second.method}",
-        "parameters": facts["parameters"] + others["parameters"],
-        "macs": facts["macs"] + others["macs"],
-        "parameters_fusion": 0,
-        "partner_exp_dir": str(second.path),
-        **{f"partner_{name}": others[name] for name in names},
-    }
+    partner = {"partner_exp_dir": str(second.path)} | {f"partner_{name}": others[name] for name in names}
+    return facts | methods | sums | partner
 
 
 def fuse_detections(

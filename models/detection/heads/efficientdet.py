@@ -134,4 +134,4 @@ class DetectionHead(nn.Module):
 
 @lru_cache(maxsize=4)  # a run has one image size, or two
 def _anchors(image_size: tuple[int, int], num_levels: int, anchor_scale: float, device: torch.device) -> Tensor:
-    return make_anchors(image_size, num_levels, anchor_scale, device=device)
+    return make_anchors(image_size, num_levels, anchor_scale).to(device)

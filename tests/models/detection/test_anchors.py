@@ -8,27 +8,27 @@ import torch
 from models.detection.anchors import NUM_ANCHORS, level_sizes, make_anchors
 
 
-def loop_sizes(image_size, num_levels, min_level):
+def loop_sizes(image_size, num_levels):
     height, width = image_size
     sizes = []
-    for level in range(1, min_level + num_levels):
+    for level in range(1, 3 + num_levels):
         height, width = math.ceil(height / 2), math.ceil(width / 2)
-        if level >= min_level:
+        if level >= 3:
             sizes.append((height, width))
     return sizes
 
 
 @pytest.mark.parametrize("image_size", [(97, 131), (64, 64), (1, 3), (768, 768), (513, 640)])
-@pytest.mark.parametrize(("num_levels", "min_level"), [(5, 3), (3, 3), (6, 2)])
-def test_level_sizes(image_size, num_levels, min_level):
-    assert level_sizes(image_size, num_levels, min_level) == loop_sizes(image_size, num_levels, min_level)
+@pytest.mark.parametrize("num_levels", [3, 5, 6])
+def test_level_sizes(image_size, num_levels):
+    assert level_sizes(image_size, num_levels) == loop_sizes(image_size, num_levels)
 
 
 @pytest.mark.parametrize("image_size", [(64, 96), (97, 131)])
 @pytest.mark.parametrize("num_levels", [3, 5])
 def test_make_anchors(image_size, num_levels):
     expected = []
-    for rows, columns in loop_sizes(image_size, num_levels, 3):
+    for rows, columns in loop_sizes(image_size, num_levels):
         stride_y, stride_x = image_size[0] / rows, image_size[1] / columns
         for row in range(rows):
             for column in range(columns):
@@ -42,7 +42,3 @@ def test_make_anchors(image_size, num_levels):
     assert anchors.dtype == torch.float32
     assert anchors.shape == (NUM_ANCHORS * sum(r * c for r, c in level_sizes(image_size, num_levels)), 4)
     torch.testing.assert_close(anchors, torch.tensor(expected))
-
-
-def test_make_anchors_gives_the_asked_type():
-    assert make_anchors((64, 64), 3, 2.0, dtype=torch.float64).dtype == torch.float64

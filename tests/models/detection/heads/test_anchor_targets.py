@@ -78,7 +78,7 @@ def test_match_equals_the_loops(monkeypatch, chunk):
     """
     monkeypatch.setattr(targets_module, "BOXES_AT_ONCE", chunk)
     torch.manual_seed(0)
-    anchors = make_anchors((64, 96), 3, 4.0, dtype=torch.float64)
+    anchors = make_anchors((64, 96), 3, 4.0).double()
     tied = torch.tensor([[8.0, 8, 40, 40], [8, 8, 40, 40], [20, 20, 21, 21], [20, 20, 22, 22]], dtype=torch.float64)
     images = [torch.cat([tied, random_boxes(30), tied.flip(0)]), random_boxes(9)]
     exists = torch.arange(38) < torch.tensor([[38], [9], [0]])
