@@ -70,7 +70,7 @@ def check_data_and_run(seen: Seen) -> None:
 
 
 def check_weights(seen: Seen, steps_per_epoch: int) -> None:
-    group = seen["Adam"][0].param_groups[0]
+    group = seen["Adam"][-1].param_groups[0]  # a search builds that of the logits before
     assert (group["initial_lr"], group["weight_decay"]) == (0.002, 0.05)
     (schedule,) = seen["CosineAnnealingWarmRestarts"]
     assert (schedule.T_0, schedule.T_mult, schedule.eta_min) == (3 * steps_per_epoch, 4, 1e-5)
@@ -83,7 +83,7 @@ def test_search_options(seen, tiny_flir, tiny_config):
     assert search(argv) == 0
     check_data_and_run(seen)
     check_weights(seen, steps_per_epoch=1)
-    logits = seen["Adam"][1].param_groups[0]
+    logits = seen["Adam"][0].param_groups[0]
     assert (logits["lr"], logits["weight_decay"], logits["betas"]) == (0.007, 0.03, (0.5, 0.999))
     fusion = seen["FusionDetector"][-1].fusions[0]
     assert isinstance(fusion, SearchableFusion)
@@ -176,7 +176,7 @@ def test_accumulation_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_pat
     assert {c.accum for c in seen["pick_compute"]} == {2}
     assert [(s.T_0, s.last_epoch) for s in seen["CosineAnnealingWarmRestarts"]] == [(5 * 2, 2 * 2), (5 * 3, 2 * 3)]
     assert [s.total_steps for s in seen["OneCycleLR"]] == [2 * 3, 2 * 3, 3 * 3]
-    assert [steps_of(o) for o in seen["Adam"]] == [4, 2, 6]  # of a search's weights and logits, of a training
+    assert [steps_of(o) for o in seen["Adam"]] == [2, 4, 6]  # of a search's logits and weights, of a training
     assert [steps_of(o) for o in seen["AdamW"]] == [6, 6, 9]
 
 
