@@ -58,9 +58,7 @@ def read_rgb(path: str) -> torch.Tensor:
     Raises:
         UserError: the file cannot be decoded.
     """
-    image = _decode(path, ImageReadMode.RGB)
-    if image.dtype == torch.uint16:
-        image = torch.from_numpy(eight_bits(image.numpy(), (0, 65535)))
+    image = _as_bytes(_decode(path, ImageReadMode.RGB), (0, 65535))
     return image[:1].expand(3, -1, -1).contiguous() if len(image) < 3 else image[:3]
 
 
@@ -72,10 +70,7 @@ def read_thermal(path: str, counts: Counts | None = None) -> torch.Tensor:
     Raises:
         UserError: the file cannot be decoded, or is a picture in colours.
     """
-    image = read_thermal_values(path)
-    if image.dtype == torch.uint16:
-        image = torch.from_numpy(eight_bits(image.numpy(), counts))
-    return image
+    return _as_bytes(read_thermal_values(path), counts)
 
 
 def read_thermal_values(path: str) -> torch.Tensor:
@@ -167,6 +162,10 @@ def _decode_with_pillow(path: str, mode: ImageReadMode) -> torch.Tensor:
             raise UserError(f"{path}: expected {expected}, found {found}")
         pixels = np.array(image.convert("L" if grey else "RGB"))
     return torch.from_numpy(pixels[None] if grey else pixels.transpose(2, 0, 1).copy())
+
+
+def _as_bytes(image: torch.Tensor, counts: Counts | None) -> torch.Tensor:
+    return torch.from_numpy(eight_bits(image.numpy(), counts)) if image.dtype == torch.uint16 else image
 
 
 def eight_bits(values: np.ndarray, counts: Counts | None) -> np.ndarray:

@@ -7,10 +7,13 @@ Every second of the 23 genres can be seen in the poster, as a mark of its own, t
 a direction of its own; so either modality alone finds about half. Genres of one half are drawn without regard to those
 of the other. Without the published file's `sequences` and `vgg_features`, which nothing here reads.
 
+Posters have marks, each of which stands for a genre, on a dull ground with noise.
+
 Shapes: N films, K = 23 genres.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -19,7 +22,6 @@ from tqdm import tqdm
 
 from datasets.classification.mmimdb import IMAGE, LISTS, TEXT
 from datasets.generated import parse
-from datasets.generated.posters import draw_poster
 from datasets.prepare_mmimdb import MEANS
 from utils.args import command
 from utils.files import faults_named, new_folder
@@ -33,6 +35,37 @@ SHARES = np.linspace(0.18, 0.05, len(GENRES))  # of films that have a genre: fro
 SEEN, TOLD = np.arange(0, len(GENRES), 2), np.arange(1, len(GENRES), 2)  # in the poster, in the words
 SHIFT, NOISE = 1.0, 0.22  # of a word vector, by a genre and in each number
 FIRST_ID = 100_000
+CELLS = (4, 3)  # of a poster, in each of which one mark has room
+RADIUS = (20, 28)  # of a mark, pixels
+JITTER = 6  # pixels from a cell's middle
+GRAIN = 14  # levels of 255
+CONTRAST = (60, 110)  # levels of 255
+
+Mark = Callable[[np.ndarray, np.ndarray], np.ndarray]  # y and x from the middle, in radii, to what is painted, -1 to 1
+COLOURS = {"red": (230, 60, 50), "green": (50, 190, 70), "blue": (60, 90, 230), "yellow": (230, 210, 60)}
+
+
+def _within(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.maximum(abs(y), abs(x)) < 1
+
+
+def _waves(along: np.ndarray) -> np.ndarray:
+    return np.sign(np.sin(2.5 * np.pi * along))
+
+
+SHAPES: dict[str, Mark] = {
+    "ring": lambda y, x: abs(np.hypot(y, x) - 0.75) < 0.22,
+    "cross": lambda y, x: _within(y, x) & (np.minimum(abs(y), abs(x)) < 0.25),
+    "triangle": lambda y, x: (abs(x) < (y + 1) / 2) & (abs(y) < 1),
+    "frame": lambda y, x: _within(y, x) & (np.maximum(abs(y), abs(x)) > 0.6),
+}
+STRIPES: dict[str, Mark] = {
+    "across": lambda y, x: _within(y, x) * _waves(y),
+    "upright": lambda y, x: _within(y, x) * _waves(x),
+    "slanted": lambda y, x: _within(y, x) * _waves((y + x) / np.sqrt(2)),
+    "checks": lambda y, x: _within(y, x) * _waves(y) * _waves(x),
+}
+MARKS = (*COLOURS, *SHAPES, *STRIPES)
 
 
 COUNTS = {
@@ -101,6 +134,29 @@ def word_vectors(labels: np.ndarray, seed: int) -> np.ndarray:
 def to_caffe(poster: np.ndarray) -> np.ndarray:
     """Turn uint8 RGB (H, W, 3) into the published form: int32 (3, H, W), BGR minus means, rounded."""
     return (poster[..., ::-1] - np.array(MEANS)).round().astype(np.int32).transpose(2, 0, 1)
+
+
+def draw_poster(random: np.random.Generator, marks: list[int]) -> np.ndarray:
+    """Draw a poster with some of `MARKS`, each in a place of its own: uint8 RGB (256, 160, 3)."""
+    y, x = np.indices(IMAGE[1:])
+    cells = random.permutation(CELLS[0] * CELLS[1])
+    low, high = random.uniform(60, 150, (2, 1)) + random.uniform(-25, 25, (2, 3))
+    poster = low + (high - low) * (y / IMAGE[1:][0])[..., None]
+    for mark in random.permutation(marks):
+        row, column = divmod(int(cells[mark]), CELLS[1])
+        middle = (np.array((row, column)) + 0.5) * IMAGE[1:] / CELLS + random.uniform(-JITTER, JITTER, 2)
+        radius = random.uniform(*RADIUS)
+        _paint(random, poster, MARKS[mark], (y - middle[0]) / radius, (x - middle[1]) / radius)
+    return (poster + random.normal(0, GRAIN, poster.shape)).round().clip(0, 255).astype(np.uint8)
+
+
+def _paint(random: np.random.Generator, poster: np.ndarray, mark: str, y: np.ndarray, x: np.ndarray) -> None:
+    """Paint a colour over the poster, or make it lighter or darker where a shape or a stripe is."""
+    if mark in COLOURS:
+        poster[np.hypot(y, x) < 1] = np.array(COLOURS[mark]) + random.uniform(-20, 20, 3)
+    else:
+        strength = random.uniform(*CONTRAST) * random.choice((-1, 1))
+        poster += strength * (SHAPES | STRIPES)[mark](y, x)[..., None]
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from datasets.classification.mmimdb import open_mmimdb
-from datasets.generated.mmimdb import GENRES, SEEN, TOLD, draw_labels, main, to_caffe, word_vectors
-from datasets.generated.posters import MARKS, draw_poster
+from datasets.generated.mmimdb import GENRES, MARKS, SEEN, TOLD, draw_labels, draw_poster, main, to_caffe, word_vectors
 from datasets.prepare_mmimdb import main as prepare
 from datasets.prepare_mmimdb import prepare_mmimdb, to_rgb
 from utils.errors import UserError
