@@ -26,8 +26,7 @@ class SeededBatches(Sampler[list[Key]]):
     def __init__(self, num: int, batch_size: int, seed: int, train: bool, ranks: Ranks = SINGLE_PROCESS):
         self.num, self.batch_size, self.seed, self.train, self.ranks = num, batch_size, seed, train, ranks
         self.whole = train and num >= batch_size
-        self.epoch = 0
-        self.start = 0  # batches that the next pass leaves out
+        self.epoch, self.start = 0, 0  # the next pass leaves out `start` batches
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the draws of the next pass; without this every pass is the same."""

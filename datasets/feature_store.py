@@ -29,9 +29,6 @@ from utils.lock import is_locked, locked
 Shapes = tuple[tuple[int, ...], ...]
 
 
-ELSEWHERE = (-1, -1)
-
-
 class Store:
     """Records in some bytes, found by key.
 
@@ -59,7 +56,7 @@ class Store:
 
     def note(self, keys: list[str]) -> None:
         """Count records that other ranks have added as present; they can be read after the block of `writing`."""
-        self.slots = dict.fromkeys(keys, ELSEWHERE) | self.slots
+        self.slots = dict.fromkeys(keys, (-1, -1)) | self.slots
 
     def _to_bytes(self, maps: list[Tensor]) -> Tensor:
         assert tuple(tuple(m.shape) for m in maps) == self.shapes, ([tuple(m.shape) for m in maps], self.shapes)

@@ -156,8 +156,7 @@ class SampleLoader(DataLoader):
             generator=torch.Generator().manual_seed(options.seed),  # else each epoch takes a number from the global one
         )
         self.least = min(2, size) if train else 1  # batch norm cannot learn from a batch of one
-        self.bad_files = bad_files or BadFiles(None)
-        self.required = required
+        self.bad_files, self.required = bad_files or BadFiles(None), required
         self.left_at = self.place = (0, 0)  # batches drawn, and of these given: where to begin, and where it is
 
     def set_epoch(self, epoch: int) -> None:

@@ -33,8 +33,7 @@ SIZES = {"train": 1400, "val": 140, "test": 420, "width": 192}  # pairs of each 
 @command
 def main(argv: list[str]) -> None:
     args = parse(argv)
-    counts = {part: getattr(args, part) for part in PARTS}
-    write_road_scenes(Path(args.folder), args.seed, counts, args.width, args.workers)
+    write_road_scenes(Path(args.folder), args.seed, {p: getattr(args, p) for p in PARTS}, args.width, args.workers)
     print(f"scenes: {args.folder} (hash {scenes_hash()}, seed {args.seed})")
 
 

@@ -116,6 +116,10 @@ def is_name(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
 def is_list(value: Any, fits: Callable[[Any], bool], length: int | None = None) -> bool:
     """Return whether a value is a list of what fits, of some length."""
     return isinstance(value, list) and length in (None, len(value)) and all(map(fits, value))
@@ -218,7 +222,7 @@ INHERITED: dict[str, Check] = {
     **dict.fromkeys(("image_cp", "text_cp", "rgb_cp", "ske_cp", "depth_cp", "fullbb_path", "head_path"), FILE),
 }
 FORMAT = 1  # of the checkpoints in run folders
-OBJECT = (lambda value: isinstance(value, dict), "an object")
+OBJECT = (is_object, "an object")
 TEXT = (lambda value: isinstance(value, str), "text")
 LIST = (lambda value: isinstance(value, list), "a list")
 NAMES = (lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value), "a list of names")

@@ -19,7 +19,7 @@ from datasets.classification.examples import Example, LabelledData, first_of_eac
 from datasets.images import read_rgb, read_thermal, resize_grey
 from utils.errors import UserError, near, short
 from utils.run_folder import read_json
-from utils.untrusted import checked, is_names
+from utils.untrusted import checked, is_names, is_object
 
 READERS = {"rgb": read_rgb, "depth": read_thermal}
 MODALITIES = tuple(READERS)
@@ -46,7 +46,7 @@ def open_ego(folder: str, small: bool = False) -> LabelledData:
     classes = _classes(f"{path}: field labels", data.get("labels"))
     lists = {name: [] for name in SUBSETS.values()}
     database, place = data.get("database"), f"{path}: field database"
-    checked(database, lambda value: isinstance(value, dict) and bool(value), "gestures by name", place)
+    checked(database, lambda value: is_object(value) and bool(value), "gestures by name", place)
     for name, entry in database.items():
         subset, example = _example(root, f"{path}: {short(name)}", name, entry, classes)
         lists[subset].append(example)

@@ -6,6 +6,7 @@ randomness of a sample comes from the seed in its key.
 Shapes: K classes.
 """
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -201,10 +202,8 @@ class LabelledData:
     def example_inputs(self, records: Sequence[Example]) -> dict[str, Tensor]:
         """Return the inputs of the first example that can be read, as a batch of one, by modality."""
         for record in records:
-            try:
+            with contextlib.suppress(UserError):
                 return {m: inputs[None] for m, inputs in self.load(record, self.modalities, None).items()}
-            except UserError:
-                continue
         raise UserError(f"{records[0].name}: expected examples that can be read, found none")
 
 

@@ -7,13 +7,12 @@ categories can be renamed or dropped.
 import json
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datasets.detection.annotations import FILE_NAME, Box, ParsedAnnotations, collect, field_of, is_file_name, is_side
 from utils.errors import Report, UserError, refuse, reported, short
-from utils.untrusted import check_plain, checked, is_int, is_list, is_name, is_number, plain_file
+from utils.untrusted import check_plain, checked, is_int, is_list, is_name, is_number, is_object, plain_file
 
 SHOWN_NAMES = 20  # of a file's categories, in messages
 
@@ -61,16 +60,13 @@ def read_coco(path: Path) -> dict:
         raise UserError(f"{path}: {expected} at {place}") from error
     except (RecursionError, ValueError) as error:  # lists nested too deeply, numbers of thousands of digits
         raise UserError(f"{path}: expected COCO JSON, found what cannot be read ({error})") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: expected a JSON object with images, annotations and categories, found {short(data)}")
-    return data
+    return checked(data, is_object, "a JSON object with images, annotations and categories", str(path))
 
 
 def _entries(path: Path, data: dict, key: str) -> list[dict]:
     if key not in data:
         raise UserError(f"{path}: {key}: expected a list of objects, found no such field")
-    fits = partial(is_list, fits=lambda entry: isinstance(entry, dict))
-    return checked(data[key], fits, "a list of objects", f"{path}: {key}")
+    return checked(data[key], lambda value: is_list(value, is_object), "a list of objects", f"{path}: {key}")
 
 
 def _read_images(path: Path, items: list[dict], report: Report) -> tuple[dict[str | int, dict], set]:
@@ -95,8 +91,7 @@ def _read_images(path: Path, items: list[dict], report: Report) -> tuple[dict[st
 def _read_image(place: str, item: dict, images: dict, file_names: set[str]) -> dict:
     image_id = field_of(item, "id", _is_id, "a string or an integer", place)
     kind = type(next(iter(images), image_id))
-    if type(image_id) is not kind:
-        raise UserError(f"{place}.id: expected {kind.__name__} like those before, found {short(image_id)}")
+    checked(image_id, lambda value: type(value) is kind, f"{kind.__name__} like those before", f"{place}.id")
     file_name = field_of(item, "file_name", is_file_name, FILE_NAME, place)
     if image_id in images or file_name in file_names:
         key, value = ("id", image_id) if image_id in images else ("file_name", file_name)
@@ -120,11 +115,10 @@ def _read_categories(path: Path, items: list[dict], aliases: dict[str, str]) -> 
 
 
 def _match_classes(path: Path, names: dict[int, str], classes: list[str]) -> dict[str, int]:
-    ids = {}
-    for category_id, name in names.items():
-        ids.setdefault(name, category_id)
+    ids = {name: category_id for category_id, name in reversed(names.items())}  # of one name twice the first
     if any(name not in ids for name in classes):
-        found = ", ".join(list(ids)[:SHOWN_NAMES]) + ", ..." * (len(ids) > SHOWN_NAMES)
+        known = list(dict.fromkeys(names.values()))
+        found = ", ".join(known[:SHOWN_NAMES]) + ", ..." * (len(known) > SHOWN_NAMES)
         raise UserError(f"{path}: categories: expected {', '.join(classes)}, found {found or 'none'}")
     return {name: ids[name] for name in classes}
 
@@ -155,8 +149,7 @@ def _read_box(place: str, item: dict, names: dict[int, str]) -> Box:
     area, crowd = item.get("area"), item.get("iscrowd", 0)
     if area is not None:
         field_of(item, "area", lambda value: is_number(value) and value >= 0, "a number from 0, or none", place)
-    if crowd not in (0, 1) or type(crowd) not in (int, bool):
-        raise UserError(f"{place}.iscrowd: expected 0 or 1, found {short(crowd)}")
+    checked(crowd, lambda value: value in (0, 1) and type(value) in (int, bool), "0 or 1", f"{place}.iscrowd")
     return Box(place, "bbox", image_id, names[category_id], bbox, bool(crowd), area)
 
 

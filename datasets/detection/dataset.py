@@ -134,8 +134,6 @@ class DetectionDataset(Dataset):
 
         The draws are apart from those of the transform, which are the same with and without `dropout`.
         """
-        if not self.dropout:
-            return None
         record, seed = self._find(key)
         chance, which = np.random.SeedSequence(seed, spawn_key=DROPOUT_DRAWS).generate_state(2).tolist()
         return list(record.paths)[which % len(record.paths)] if chance < self.dropout * 2**32 else None

@@ -14,7 +14,7 @@ from datasets.detection.transforms import Normalization
 from datasets.detection.voc_xml import read_names
 from datasets.images import Counts
 from utils.errors import UserError, near, short
-from utils.untrusted import checked, is_list, is_name, is_number, read_yaml
+from utils.untrusted import checked, is_list, is_name, is_number, is_object, read_yaml
 
 NEEDED = ("classes", "images", "annotations")
 FIELDS = (*NEEDED, "modalities", "names", "xml", "aliases", "normalization", "thermal_counts")
@@ -79,8 +79,7 @@ def _modalities(place: str, value: Any) -> tuple[str, ...]:
 
 def _read(file: str) -> dict:
     data = read_yaml(file, f"--dataset {file}")
-    if not isinstance(data, dict):
-        raise UserError(f"--dataset {file}: expected the fields {', '.join(FIELDS)}, found {short(data)}")
+    checked(data, is_object, f"the fields {', '.join(FIELDS)}", f"--dataset {file}")
     if unknown := [str(name) for name in data if name not in FIELDS]:
         hint = near(unknown[0], FIELDS)
         raise UserError(f"{file}: expected the fields {', '.join(FIELDS)}, found {unknown[0]}{hint}")
@@ -133,7 +132,7 @@ def _counts(place: str, value: Any) -> Counts | None:
 
 
 def _aliases(place: str, value: Any, classes: tuple[str, ...]) -> dict[str, str]:
-    checked(value, lambda value: isinstance(value, dict), "other names with their class", place)
+    checked(value, is_object, "other names with their class", place)
     for alias, name in value.items():
         checked(name, lambda name: name in classes, f"one of {', '.join(classes)}", f"{place}.{alias}")
     return {str(alias): name for alias, name in value.items()}
@@ -151,8 +150,7 @@ def _normalization(place: str, value: Any, modalities: tuple[str, ...]) -> Norma
 
 
 def _mapping(place: str, value: Any, allowed: Collection[str], needed: Collection[str] = ()) -> dict:
-    if not isinstance(value, dict):
-        raise UserError(f"{place}: expected {', '.join(allowed)} with a value each, found {short(value)}")
+    checked(value, is_object, f"{', '.join(allowed)} with a value each", place)
     if unknown := [str(name) for name in value if name not in allowed]:
         raise UserError(f"{place}: expected {', '.join(allowed)}, found {unknown[0]}{near(unknown[0], allowed)}")
     if missing := [name for name in needed if name not in value]:

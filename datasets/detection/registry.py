@@ -8,7 +8,8 @@ from pathlib import Path
 from datasets.detection.names import DATA_SETS, is_description
 from datasets.detection.own_set import locate_own_set
 from datasets.detection.sources import Source
-from utils.errors import UserError, short
+from utils.errors import UserError
+from utils.untrusted import checked
 
 OWN_SET = "--dataset my_set.yaml, docs/own_data.md"
 
@@ -28,8 +29,8 @@ def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:
         raise UserError(f"{folder}: no such data folder: expected the folder of the data set, found {found}")
     if is_description(dataset):
         return locate_own_set(folder, dataset)
-    if dataset not in DATA_SETS:  # a name that comes from the file of a run
-        raise UserError(f"--dataset: expected {', '.join(DATA_SETS)} or a file .yaml, found {short(dataset)}")
+    # The name may come from the file of a run.
+    checked(dataset, lambda name: name in DATA_SETS, f"{', '.join(DATA_SETS)} or a file .yaml", "--dataset")
     try:
         return _locate(folder, dataset)
     except UserError as error:

@@ -104,12 +104,11 @@ def find_lists(folders: list[Path]) -> dict[str, Path]:
     lists = {}
     for path in [path for folder in folders for path in sorted(folder.glob("*.json"))]:
         words = {"train", "val", "test"} & set(re.split(r"[^a-z]+", path.stem.lower()))
-        if len(words) != 1:  # train_val.json holds two lists
-            continue
-        (origin,) = words
-        if origin in lists:
-            raise UserError(f"{path}: expected one list of {origin} images, found {lists[origin]} as well")
-        lists[origin] = path
+        if len(words) == 1:  # train_val.json holds two lists
+            (origin,) = words
+            if origin in lists:
+                raise UserError(f"{path}: expected one list of {origin} images, found {lists[origin]} as well")
+            lists[origin] = path
     if "val" in lists and "test" not in lists:
         lists["test"] = lists.pop("val")
     return lists
@@ -117,10 +116,9 @@ def find_lists(folders: list[Path]) -> dict[str, Path]:
 
 def image_names(folder: Path) -> list[str]:
     """Return the names, without suffix, of the images in a folder, at least one."""
-    names = sorted(images_in(folder))
-    if not names:
-        raise UserError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
-    return names
+    if names := sorted(images_in(folder)):
+        return names
+    raise UserError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
 
 
 def find_images(source: Source, origin: str, images: list[DetectionRecord], report: Report) -> list[DetectionRecord]:

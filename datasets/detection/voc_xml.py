@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from datasets.detection.annotations import FILE_NAME, Box, ParsedAnnotations, collect, is_file_name, is_side
 from utils.errors import Report, UserError, refuse, reported, short
-from utils.untrusted import is_number, plain_file, read_lines
+from utils.untrusted import checked, is_number, plain_file, read_lines
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -56,8 +56,7 @@ def read_names(path: Path, name_of: Callable[[str], str] = str) -> list[str]:
             raise UserError(f"{path}: line {number}: expected a name, found a NUL character: no text file")
         if not line.strip():
             continue
-        if not is_file_name(line.strip()):
-            raise UserError(f"{path}: line {number}: expected {FILE_NAME}, found {short(line)}")
+        checked(line, lambda line: is_file_name(line.strip()), FILE_NAME, f"{path}: line {number}")
         name = name_of(line.strip())
         if name in names:
             raise UserError(f"{path}: line {number}: expected each name once, found {name} of line {names[name]} again")
