@@ -56,8 +56,7 @@ def identity(run: Run) -> tuple[str, ...]:
 
 def method_options(run: Run) -> dict[str, object]:
     """Return the options that decide what a run computes and, for a test, its part of the data."""
-    args = (run.trained or run).args
-    options = {name: value for name, value in args.items() if name not in NOT_OF_METHOD}
+    options = {name: value for name, value in (run.trained or run).args.items() if name not in NOT_OF_METHOD}
     return options | {"eval_part": run.results.get("part")} if run.kind == "test" else options
 
 
@@ -166,10 +165,9 @@ def _table_of(title: str, runs: list[Run], prefix: str, wanted: Callable[[str], 
     names = list(dict.fromkeys(name for name in columns if name.startswith(prefix) and wanted(name)))
     if not names:
         return Section(title, [])
-    rows = [
-        [label, *(mean_deviation([run.value(name) for run in members]) for name in names)]
-        for label, members in by_method(runs).items()
-    ]
+    rows = []
+    for label, members in by_method(runs).items():
+        rows.append([label, *(mean_deviation([run.value(name) for run in members]) for name in names)])
     head = [runs[0].metric, *(name.removeprefix(prefix).removesuffix("_val") for name in names)]
     return Section(title, [Table(head, rows, "Points of 100")])
 

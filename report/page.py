@@ -85,8 +85,7 @@ class Page(NamedTuple):
 
 def write_page(page: Page, path: Path) -> Path:
     """Write a page as one file; UserError if the disk is full."""
-    shown = [section for section in page.sections if section.blocks]
-    text = _template().render(page=page, sections=shown)
+    text = _template().render(page=page, sections=[section for section in page.sections if section.blocks])
     replace_file(path, lambda file: file.write(text.encode()))
     return path
 

@@ -107,8 +107,8 @@ def logits(run: Run) -> Section:
     blocks: list[Block] = [Words(LOGITS.format(colours))]
     best = (run.best or {}).get("epoch", 0)
     for kind in ("ops", "edges"):
-        levels = run.alphas[-1]["levels"]
-        blocks.append(Pictures([drawings.alphas(level, kind, run.alphas, best) for level in levels]))
+        charts = [drawings.alphas(level, kind, run.alphas, best) for level in run.alphas[-1]["levels"]]
+        blocks.append(Pictures(charts))
     return Section("Logits over epochs", blocks)
 
 
@@ -123,12 +123,12 @@ def supernet_to_genotype(run: Run) -> Section:
         blocks.append(Facts(facts | {"genotype that was chosen": str(choice.get("chosen"))}))
     if population:
         head = ["rank", "loss on val", "genotype", "its steps"]
-        rows = [
-            [str(n), f"{number(entry.get('loss_val'), 0):.4f}", str(entry.get("genotype")), str(entry.get("argmax"))]
-            for n, entry in enumerate(population, 1)
-        ]
+        rows = []
+        for rank, entry in enumerate(population[:MAX_GENOTYPES], 1):
+            loss = f"{number(entry.get('loss_val'), 0):.4f}"
+            rows.append([str(rank), loss, str(entry.get("genotype")), str(entry.get("argmax"))])
         caption = f"The fittest of {len(population)} genotypes of the evolution, rated on the supernet's weights"
-        blocks.append(Table(head, rows[:MAX_GENOTYPES], caption, worded=True))
+        blocks.append(Table(head, rows, caption, worded=True))
     if trained := briefly_trained(run):
         rows = [[name, points(value)] for name, value in trained.items()]
         start = "supernet's weights" if run.args.get("topk_weights") == "supernet" else "search's start"

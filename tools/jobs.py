@@ -127,7 +127,8 @@ class Queue:
         try:
             while self.waiting or self.running:
                 reused = self._start_ready()
-                ended = reused | self._finish_ended()
+                stopped = [name for name, run in self.running.items() if run.process.poll() is not None]
+                ended = reused | {name: self._finish(name, self.running.pop(name)) for name in stopped}
                 for name, end in ended.items():
                     self._note(name, end, "done already" if name in reused else "")
                     release(self.claims.pop(name))  # not earlier: on_done must have written its rows
@@ -171,11 +172,6 @@ class Queue:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
             process = subprocess.Popen(argv, env=env, pass_fds=fds, **streams)
         self.running[job.name] = _Running(job, argv, process, time.perf_counter())
-
-    def _finish_ended(self) -> dict[str, Done | JobFailed]:
-        """Return the results of the commands that have ended."""
-        names = [name for name, run in self.running.items() if run.process.poll() is not None]
-        return {name: self._finish(name, self.running.pop(name)) for name in names}
 
     def _finish(self, name: str, run: _Running) -> Done | JobFailed:
         """Write the record of a run that has ended; returns its result."""

@@ -34,8 +34,7 @@ def parse(argv: list[str]) -> Options:
     parser = Parser("Generate data, pretrain, search, train, test, compare and draw.")
     parser.add_argument("--task", choices=DEMOS, default="flira", help="flira: road scenes; mmimdb: films (flira)")
     add_options(parser, " ".join(DEFAULT_METHODS))
-    text = "seed of data and of all training (2; mmimdb: 1)"
-    parser.add_argument("--seed", type=seed, help=text)
+    parser.add_argument("--seed", type=seed, help="seed of data and of all training (2; mmimdb: 1)")
     text = "folder of results; an earlier one is renamed (runs/demo; mmimdb: runs/demo-mmimdb)"
     parser.add_argument("--out", help=text)
     text = "a FLIR-Aligned folder to use instead of rendered scenes; for --task flira (none)"
