@@ -158,6 +158,7 @@ def become(request: dict) -> int:
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # what a rank of torchrun writes is read while it runs
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

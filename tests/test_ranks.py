@@ -1,4 +1,4 @@
-"""Several processes end where one ends, whoever is killed: real ones that torchrun starts, on the tiny data.
+"""Several processes end where one ends, whoever is killed: real ones that torchrun forks, on the tiny data.
 
 Numbers: benchmarks/ranks_agree.py. Two machines: results/two_machines.csv.
 """
@@ -34,7 +34,7 @@ def test_two_processes_end_where_one_ends(data, tmp_path):
         assert any("alpha_" in name for name in one[order])
         for name, value in one[order].items():
             assert (value - two[order][name]).abs().max() < 1e-9, (order, name)
-    assert len(one["losses"]) >= 6
+    assert len(one["losses"]) >= 4
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
     assert all(part["detections"] for part in one["answers"].values())
     assert two["answers"] == one["answers"]
@@ -43,7 +43,7 @@ def test_two_processes_end_where_one_ends(data, tmp_path):
 def end_of(data: Path, count: int, folder: Path) -> dict:
     """Return where so many processes end, as `ranks_agree.run` does."""
     out = folder / f"{count}.pt"
-    sizes = ["--seed", 3, "--batch", 5, "--steps", 3, "--out", out, "--weights", folder / "weights.pt"]
+    sizes = ["--seed", 3, "--batch", 5, "--steps", 2, "--out", out, "--weights", folder / "weights.pt"]
     words = ["-m", "benchmarks.ranks_agree", data, *sizes]
     if count == 1:
         running = [processes.start(words, folder, folder / "log.txt")]
@@ -55,22 +55,15 @@ def end_of(data: Path, count: int, folder: Path) -> dict:
 
 
 def start(count: int, folder: Path, script: str, *options: object) -> processes.Process:
-    """Start a command as torchrun does."""
-    own = ["--standalone", "--nproc-per-node", count, ROOT / script, *options]
+    """Start a command by torchrun, which forks its ranks from a process that has imported the command."""
+    forked = ["--run-path", "--start-method", "fork"]
+    own = ["--standalone", "--nproc-per-node", count, *forked, ROOT / script, *options]
     words = ["-m", "torch.distributed.run", *own]
     return processes.start(words, folder, folder / "log.txt", {"OMP_NUM_THREADS": "1"})
 
 
-def rank_of(process: Path) -> bytes:
-    """Return the RANK of a process, as torchrun has set it; nothing where it has gone, or has none."""
-    try:
-        variables = (process / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return b""
-    return next((v.removeprefix(b"RANK=") for v in variables if v.startswith(b"RANK=")), b"")
-
-
 def children(pid: int) -> list[int]:
+    """Return the processes that a process has started, in that order: of torchrun, its ranks."""
     return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -85,7 +78,7 @@ def test_a_killed_rank_ends_the_job_and_any_number_goes_on(data, tiny_config, pr
         assert job.poll() is None, job.output()
         assert time.monotonic() < ends, job.output()
         time.sleep(0.05)
-    (second,) = [pid for pid in children(job.pid) if rank_of(Path(f"/proc/{pid}")) == b"1"]
+    _, second = children(job.pid)
     killed = time.monotonic()
     os.kill(second, signal.SIGKILL)
     assert job.wait(PATIENCE) != 0
