@@ -30,7 +30,7 @@ def options_of(command: str, config: Path, tmp_path: Path) -> list:
     return ["--config", config, *own[command]]
 
 
-@pytest.mark.parametrize(("command", "workers"), [("pretrain", 0), ("search", 2), ("found", 0)])
+@pytest.mark.parametrize(("command", "workers"), [("pretrain", 0), ("search", 1), ("found", 0)])
 def test_up_to_the_limit_they_are_left_out(in_work, damaged, tiny_config, tmp_path, capsys, command, workers):
     options = [*options_of(command, tiny_config, tmp_path), "--max_bad_files", 2, "--workers", workers]
     text = run(COMMANDS[command], capsys, damaged, *options)

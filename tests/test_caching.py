@@ -11,8 +11,19 @@ from engine import feature_caching as caching
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from tests.run_commands import named, refused, run
+from tests.tiny_data import CONFIG
 
 CLOSE = {"rel": 1e-4, "abs": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def small_config(tmp_path_factory) -> Path:
+    """The config of all tests, with small cells and one epoch."""
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    small = {"search": "search: {epochs: 1, steps: 1, multiplier: 1}", "found": "found: {epochs: 1}"}
+    lines = (small.get(line.partition(":")[0], line) for line in CONFIG.splitlines())
+    path.write_text("\n".join(lines))
+    return path
 
 
 @pytest.fixture
@@ -42,9 +53,9 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert a == b
 
 
-def test_a_search_is_the_same_with_and_without(work, tiny_flir, tiny_config, capsys):
+def test_a_search_is_the_same_with_and_without(work, tiny_flir, small_config, capsys):
     """In memory, on disk, with loader processes, from either level; and a second run computes nothing."""
-    argv = [tiny_flir, "--config", tiny_config, "--epochs", 1]
+    argv = [tiny_flir, "--config", small_config]
     live = named(run(search, capsys, *argv), "search_exp_dir")
     disk = ["--cache_features", "disk"]
     for options in (["--cache_features", "ram"], [*disk, "--cache_level", "encoder"], [*disk, "--workers", 1]):
@@ -57,9 +68,9 @@ def test_a_search_is_the_same_with_and_without(work, tiny_flir, tiny_config, cap
     assert_same_run(live, named(text, "search_exp_dir"))
 
 
-def test_training_and_test_take_up_a_cache(work, tiny_flir, tiny_config, capsys):
+def test_training_and_test_take_up_a_cache(work, tiny_flir, small_config, capsys):
     """A baseline of one modality computes that stream alone; the other is computed when it is asked for."""
-    argv, disk = [tiny_flir, "--config", tiny_config], ["--cache_features", "disk"]
+    argv, disk = [tiny_flir, "--config", small_config], ["--cache_features", "disk"]
     thermal = run(found, capsys, *argv, *disk, "--baseline", "thermal")
     assert "23 thermal records" in cache_line(thermal)
     fused = run(found, capsys, *argv, *disk, "--baseline", "sum")
@@ -75,11 +86,11 @@ def test_training_and_test_take_up_a_cache(work, tiny_flir, tiny_config, capsys)
     assert scores == [pytest.approx(scores[0], **CLOSE)] * 4
 
 
-def test_what_is_new_is_computed(work, tiny_flir, tiny_config, tmp_path, capsys):
+def test_what_is_new_is_computed(work, tiny_flir, small_config, tmp_path, capsys):
     """A changed image alone; everything, where a stream has other weights or the images another size."""
     data = tmp_path / "data"
     shutil.copytree(tiny_flir, data)
-    argv = [data, "--config", tiny_config, "--baseline", "sum", "--epochs", 1, "--hflip", 0, "--cache_features", "disk"]
+    argv = [data, "--config", small_config, "--baseline", "sum", "--hflip", 0, "--cache_features", "disk"]
     assert "12 thermal + 12 rgb" in cache_line(run(found, capsys, *argv))
     images = data / "images_rgb_train" / "data"
     shutil.copy(images / "FLIR_00001_RGB.jpg", images / "FLIR_00002_RGB.jpg")
@@ -94,9 +105,9 @@ def test_what_is_new_is_computed(work, tiny_flir, tiny_config, tmp_path, capsys)
     assert "12 thermal + 0 rgb" in cache_line(run(found, capsys, *argv))
 
 
-def test_a_fill_that_was_stopped_goes_on_with_the_same_numbers(work, tiny_flir, tiny_config, capsys):
+def test_a_fill_that_was_stopped_goes_on_with_the_same_numbers(work, tiny_flir, small_config, capsys):
     """Where some of a batch are there, the whole batch is computed: one image alone has other last digits."""
-    argv = [tiny_flir, "--config", tiny_config, "--cache_features", "disk", "--epochs", 1]
+    argv = [tiny_flir, "--config", small_config, "--cache_features", "disk"]
     first = named(run(search, capsys, *argv), "search_exp_dir")
     stores = list((work / "cache").glob("*/features.bin"))
     whole = {path: path.read_bytes() for path in stores}
@@ -111,19 +122,19 @@ def test_a_fill_that_was_stopped_goes_on_with_the_same_numbers(work, tiny_flir, 
 
 
 @pytest.mark.parametrize("option", [("--scale_jitter", 0.5, 1.5), ("--photometric", 0.2)])
-def test_images_that_change_are_not_cached(work, tiny_flir, tiny_config, capsys, option):
-    argv = [tiny_flir, "--config", tiny_config, *option]
+def test_images_that_change_are_not_cached(work, tiny_flir, small_config, capsys, option):
+    argv = [tiny_flir, "--config", small_config, *option]
     for main, extra in ((search, []), (found, ["--baseline", "sum"])):
         line = refused(main, capsys, *argv, *extra, "--cache_features", "ram")
         assert f"--cache_features ram: {option[0]}" in line
     assert not (work / "runs").exists()
-    text = run(search, capsys, *argv, "--cache_features", "auto", "--epochs", 1)
+    text = run(search, capsys, *argv, "--cache_features", "auto")
     assert cache_line(text).startswith(f"feature cache: off; {option[0]} {option[1]}")
 
 
-def test_a_cache_must_fit(work, tiny_flir, tiny_config, capsys, monkeypatch):
+def test_a_cache_must_fit(work, tiny_flir, small_config, capsys, monkeypatch):
     """What is asked for and does not fit is refused; auto takes the smaller level, the disk, or nothing."""
-    argv = [tiny_flir, "--config", tiny_config, "--epochs", 1, "--cache_features"]
+    argv = [tiny_flir, "--config", small_config, "--cache_features"]
     whole = json.loads(run(search, capsys, *argv, "off", "--dry_run").split("cache_taps_mib: ")[1].splitlines()[0])
     assert whole == pytest.approx(23 * 2 * 2 * 16 * (80 + 20 + 6) * 4 / 2**20, abs=0.1)
     free = {"ram": 10**5, "disk": 10**5}
@@ -140,12 +151,12 @@ def test_a_cache_must_fit(work, tiny_flir, tiny_config, capsys, monkeypatch):
     assert "taps of every BiFPN repeat, in memory" in cache_line(text)
 
 
-def test_pairs_that_cannot_be_read_are_left_out_alike(work, tiny_flir, tiny_config, tmp_path, capsys):
+def test_pairs_that_cannot_be_read_are_left_out_alike(work, tiny_flir, small_config, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(tiny_flir, data)
     bad = data / "images_rgb_train/data/FLIR_00003_RGB.jpg"
     bad.write_bytes(bad.read_bytes()[:300])
-    argv = [data, "--config", tiny_config, "--epochs", 1]
+    argv = [data, "--config", small_config]
     assert "FLIR_00003_RGB.jpg" in refused(search, capsys, *argv, "--cache_features", "ram")
     modes = ("off", "ram", "disk", "disk")  # the last of which finds all but the bad pair there
     texts = [run(search, capsys, *argv, "--max_bad_files", 1, "--cache_features", mode) for mode in modes]
@@ -154,31 +165,31 @@ def test_pairs_that_cannot_be_read_are_left_out_alike(work, tiny_flir, tiny_conf
         assert_same_run(*(named(t, "search_exp_dir") for t in (texts[0], text)))
 
 
-def test_a_pair_with_the_same_picture_as_a_bad_one_is_kept(work, tiny_flir, tiny_config, tmp_path, capsys):
+def test_a_pair_with_the_same_picture_as_a_bad_one_is_kept(work, tiny_flir, small_config, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(tiny_flir, data)
     rgb, thermal = data / "images_rgb_train/data", data / "images_thermal_train/data"
     shutil.copy(rgb / "FLIR_00001_RGB.jpg", rgb / "FLIR_00003_RGB.jpg")
     bad = thermal / "FLIR_00003_PreviewData.jpeg"
     bad.write_bytes(bad.read_bytes()[:300])
-    argv = [data, "--config", tiny_config, "--baseline", "sum", "--epochs", 1, "--max_bad_files", 1]
+    argv = [data, "--config", small_config, "--baseline", "sum", "--max_bad_files", 1]
     texts = [run(found, capsys, *argv, "--cache_features", mode) for mode in ("off", "ram")]
     assert_same_run(*(named(text, "eval_exp_dir") for text in texts))
 
 
-def test_a_wrong_size_is_seen_beside_a_cache(work, tiny_flir, tiny_config, tmp_path, capsys):
+def test_a_wrong_size_is_seen_beside_a_cache(work, tiny_flir, small_config, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(tiny_flir, data)
-    argv = [data, "--config", tiny_config, "--baseline", "sum", "--epochs", 1, "--cache_features", "disk"]
+    argv = [data, "--config", small_config, "--baseline", "sum", "--cache_features", "disk"]
     run(found, capsys, *argv)
     annotations = data / "meta/thermal/flir_train.json"
     annotations.write_text(annotations.read_text().replace('"width": 80', '"width": 96'))
     assert "size: expected 96x64 px" in refused(found, capsys, *argv)
 
 
-def test_a_search_in_bfloat16(work, tiny_flir, tiny_config, capsys):
+def test_a_search_in_bfloat16(work, tiny_flir, small_config, capsys):
     """Live, and on cached features of a type that autocast would not go on with."""
-    argv = [tiny_flir, "--config", tiny_config, "--epochs", 1]
+    argv = [tiny_flir, "--config", small_config]
     options = ([], ["--amp"], ["--amp", "--cache_features", "ram", "--cache_dtype", "float16"])
     texts = [run(search, capsys, *argv, *extra) for extra in options]
     whole, *halves = (rows_of(named(text, "search_exp_dir"))[0]["train_loss"] for text in texts)
@@ -187,8 +198,8 @@ def test_a_search_in_bfloat16(work, tiny_flir, tiny_config, capsys):
         assert half == pytest.approx(whole, rel=0.05)
 
 
-def test_options_of_no_cache_are_refused(work, tiny_flir, tiny_config, capsys):
-    argv = [tiny_flir, "--config", tiny_config, "--cache_dtype", "bfloat16"]
+def test_options_of_no_cache_are_refused(work, tiny_flir, small_config, capsys):
+    argv = [tiny_flir, "--config", small_config, "--cache_dtype", "bfloat16"]
     assert "--cache_dtype: no effect with --cache_features off" in refused(search, capsys, *argv)
     nowhere = [*argv, "--cache_features", "ram", "--cache_dir", "x"]
     assert "--cache_dir: no effect with --cache_features ram" in refused(search, capsys, *nowhere)
@@ -201,6 +212,6 @@ def test_options_of_no_cache_are_refused(work, tiny_flir, tiny_config, capsys):
     assert taps[0] == pytest.approx(2 * taps[1], rel=0.1)
 
 
-def test_the_cache_stays_out_of_the_data(work, tiny_flir, tiny_config, capsys):
-    argv = [tiny_flir, "--config", tiny_config, "--cache_features", "disk", "--cache_dir", tiny_flir / "cache"]
+def test_the_cache_stays_out_of_the_data(work, tiny_flir, small_config, capsys):
+    argv = [tiny_flir, "--config", small_config, "--cache_features", "disk", "--cache_dir", tiny_flir / "cache"]
     assert "--cache_dir" in refused(search, capsys, *argv)

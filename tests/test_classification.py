@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.models.resnet import Bottleneck, ResNet
 
 import main_darts_found_ego
 import main_darts_found_mmimdb
@@ -21,7 +22,7 @@ from datasets.generated.mmimdb import write_mmimdb
 from datasets.generated.ntu import write_ntu
 from datasets.prepare_mmimdb import prepare_mmimdb
 from engine.checkpointer import Checkpointer
-from models.classification.encoders import DEPTHS, ENCODERS
+from models.classification.encoders import DEPTHS, ENCODERS, clips
 from models.search.parts import read_any
 from tasks.classification.build import load_encoder
 from tests.run_commands import named, refused, run
@@ -60,6 +61,7 @@ def prepared(request, tmp_path_factory):
         patched.setattr(ego_gesture, "FRAMES", 16)
         patched.setattr(ego_gesture, "SIDE", 56)
         patched.setitem(ntu.FRAMES, "rgb", 4)
+        patched.setattr(clips, "get_model", lambda name, weights: ResNet(Bottleneck, [1] * 4, width_per_group=8))
         patched.chdir(folder)
         data = make(request.param, folder)
         argv = [data, "--backbone", BACKBONES[request.param], "--no-imagenet", "--epochs", 1, *COMMON]

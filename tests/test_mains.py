@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.run_commands import named, refused, run
 from tests.tiny_data import make_tiny_flir
 
 REPO = Path(__file__).resolve().parent.parent
+SMALL = ["--steps", 1, "--multiplier", 1]
 STREAMS = "Att_Fusion_Net_Pretrained_Best.pth.tar"
 
 
@@ -91,17 +93,17 @@ def check_by_hand(data: Path, run_folder: Path) -> None:
 
 def test_search_repeats_and_follows_its_seed(undrawn, searched, tiny_flir, capsys):
     def again(*options):
-        argv = [tiny_flir, "--batchsize=3", "--epochs=2", "--device", "cpu", *options]
+        argv = [tiny_flir, "--batchsize=3", "--device", "cpu", *options]
         folder = named(run(search, capsys, *argv), "search_exp_dir")
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         return [{k: v for k, v in r.items() if not k.endswith(("_seconds", "_per_s", "_mb"))} for r in rows], folder
 
-    same, folder = again("--workers", 1)  # workers do not matter
-    other, _ = again("--workers", 0, "--seed", 3)
+    same, folder = again("--workers", 1, "--epochs", 2)  # workers do not matter
+    other, _ = again("--workers", 0, "--epochs", 1, "--seed", 3)
     rows = [json.loads(line) for line in (searched / "metrics.jsonl").read_text().splitlines()]
     first = [{k: v for k, v in r.items() if not k.endswith(("_seconds", "_per_s", "_mb"))} for r in rows]
     assert same == first
-    assert other != first
+    assert other[0]["train_loss"] != first[0]["train_loss"]
     states = [torch.load(f / "last.pt", weights_only=True)["model"] for f in (searched, folder)]
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
@@ -145,7 +147,8 @@ def test_second_order_and_step_alternation(in_work, tiny_flir, tiny_config, caps
     options = [("--alternate", "step"), ("--strategy", "darts2", "--alternate", "step")]
     ends = []
     for extra in options:
-        folder = named(run(search, capsys, tiny_flir, "--config", tiny_config, "--epochs", 1, *extra), "search_exp_dir")
+        argv = [tiny_flir, "--config", tiny_config, "--epochs", 1, *SMALL, *extra]
+        folder = named(run(search, capsys, *argv), "search_exp_dir")
         state = torch.load(folder / "last.pt", weights_only=True)["model"]
         ends.append(torch.cat([v.flatten() for k, v in state.items() if "alpha_" in k]))
     assert not torch.equal(*ends)
@@ -179,10 +182,10 @@ def test_pretraining_one_modality_updates_its_half_alone(
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
-def test_a_half_of_another_split_is_never_forgotten(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+def test_a_half_of_another_split_is_never_forgotten(pretrained, tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     config, other = ["--config", tiny_config], ["--split_seed", 1, "--allow_split_mismatch"]
-    run(pretrain, capsys, tiny_flir, *config)
+    shutil.copytree(pretrained / "checkpoints", tmp_path / "checkpoints")
     run(pretrain, capsys, tiny_flir, "--modality", "thermal", *config, *other)
     for seed in (0, 1):  # each split knows one half alone
         error = refused(search, capsys, tiny_flir, "--split_seed", seed, *config)
@@ -191,23 +194,23 @@ def test_a_half_of_another_split_is_never_forgotten(tiny_flir, tiny_config, tmp_
     assert "split of the checkpoints: mismatch allowed: thermal same, rgb" in text
 
 
-def test_a_half_without_a_split_is_recorded_as_such(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+def test_a_half_without_a_split_is_recorded_as_such(pretrained, tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
     """As with the released files: nothing tells what they saw."""
     monkeypatch.chdir(tmp_path)
     config = ["--config", tiny_config]
-    run(pretrain, capsys, tiny_flir, *config)
+    shutil.copytree(pretrained / "checkpoints", tmp_path / "checkpoints")
     for name in ("split.json", "pretrain.json"):
         (tmp_path / "checkpoints/flira" / name).unlink()
     common = [tiny_flir, *config, "--epochs", 1]
-    assert "split of the checkpoints: none recorded" in run(search, capsys, *common)
+    assert "split of the checkpoints: none recorded" in run(search, capsys, *common, *SMALL)
     run(pretrain, capsys, *common, "--modality", "rgb")
-    assert "split of the checkpoints: thermal none recorded, rgb same" in run(search, capsys, *common)
+    assert "split of the checkpoints: thermal none recorded, rgb same" in run(search, capsys, *common, *SMALL)
 
 
-def test_pretraining_writes_all_or_nothing(tiny_flir, tiny_config, tmp_path, monkeypatch, capsys):
+def test_pretraining_writes_all_or_nothing(pretrained, tiny_flir, tiny_config, tmp_path, monkeypatch):
     """A run that dies in its last phase leaves the earlier checkpoints as they were."""
     monkeypatch.chdir(tmp_path)
-    run(pretrain, capsys, tiny_flir, "--config", tiny_config)
+    shutil.copytree(pretrained / "checkpoints", tmp_path / "checkpoints")
     folder = tmp_path / "checkpoints/flira"
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     monkeypatch.setattr("tasks.detection.pretrain.shared_head_model", lambda *_: 1 / 0)
@@ -487,12 +490,3 @@ def test_a_test_needs_a_training_run_and_a_place_for_its_results(searched, tiny_
     assert "--results" in refused(found, capsys, *tested, "runs")
     results = named(run(found, capsys, *tested, "x.json"), "results")
     assert Path("x.json").read_bytes() == (results.parent / "detections.json").read_bytes()
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_truncated_image_is_one_line(in_work, tmp_path, tiny_config, capsys, workers):
-    data = make_tiny_flir(tmp_path / "flir", seed=0)
-    image = sorted((data / "images_rgb_train/data").iterdir())[3]
-    image.write_bytes(image.read_bytes()[:200])
-    error = refused(search, capsys, data, "--config", tiny_config, "--workers", workers, "--allow_split_mismatch")
-    assert image.name in error

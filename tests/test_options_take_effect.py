@@ -148,14 +148,14 @@ def test_baseline_options(seen, tiny_flir, tiny_config, tmp_path, capsys):
 
 def test_pretraining_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    own = ["--lr", "0.004", "--weight_decay", "0.06", "--warmup", "0.3", "--epochs", "3", "--head_epochs", "2"]
+    own = ["--lr", "0.004", "--weight_decay", "0.06", "--warmup", "0.3", "--epochs", "2", "--head_epochs", "1"]
     sizes = ["--num_input_nodes", "6", "--fusion_levels", "4", "--C", "24", "--checkpointdir", "elsewhere"]
     names = ["--fullbb_path", "streams.pt", "--head_path", "head.pt", "--num-classes", "5"]
     argv = [str(tiny_flir), "--config", str(tiny_config), *DATA, *RUN, *own, *sizes, *names]
     assert pretrain(argv) == 0
     check_data_and_run(seen)
     assert [o.param_groups[0]["weight_decay"] for o in seen["AdamW"]] == [0.06] * 3
-    assert [s.total_steps for s in seen["OneCycleLR"]] == [6, 6, 4]
+    assert [s.total_steps for s in seen["OneCycleLR"]] == [4, 4, 2]
     assert {o.param_groups[0]["max_lr"] for o in seen["AdamW"]} == {0.004}
     streams = torch.load("elsewhere/streams.pt", weights_only=True)
     assert streams["rgb_fpn.cell.2.fnode.5.after_combine.conv.conv_pw.weight"].shape == (24, 24, 1, 1)
@@ -165,7 +165,8 @@ def test_pretraining_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_path
 def test_accumulation_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_path, capsys):
     """Dry runs and schedules count steps of two batches, of weights and logits; an odd batch is a step of its own."""
     argv = [str(tiny_flir), "--config", str(tiny_config), "--batchsize", "2", "--accum", "2", "--epochs", "2"]
-    for main, extra in ((search, []), (found, ["--baseline", "sum"])):
+    small = ["--steps", "1", "--multiplier", "1"]
+    for main, extra in ((search, small), (found, ["--baseline", "sum"])):
         assert main([*argv, *extra]) == 0
         assert main([*argv, *extra, "--dry_run"]) == 0
         loader = next(loader for loader in reversed(seen["SampleLoader"]) if loader.batches.whole)
@@ -187,7 +188,7 @@ def steps_of(optimizer: torch.optim.Optimizer) -> int:
 def test_a_search_hands_its_sizes_on(seen, tiny_flir, tiny_config, capsys):
     """Not what the pretraining had: the found network is trained at the search's image size and anchors."""
     common = [str(tiny_flir), "--batchsize", "3", "--workers", "0", "--epochs", "1", "--device", "cpu"]
-    assert search([*common, "--image_size", "96", "--anchor_scale", "3"]) == 0
+    assert search([*common, "--image_size", "96", "--anchor_scale", "3", "--steps", "1", "--multiplier", "1"]) == 0
     text = capsys.readouterr().out
     assert "--image_size: (96, 96), though the streams were pretrained with [64, 80]" in text
     (folder,) = (x[16:] for x in text.splitlines() if x.startswith("search_exp_dir: "))

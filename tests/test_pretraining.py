@@ -1,6 +1,7 @@
 """Pretraining beyond the plain command: modalities one by one and side by side, the stacked stream, other starts."""
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_a_later_rgb_stream_gets_its_head_from_the_thermal_one(
 ):
     """Trained again alone, at learning rate 0: the shared head is the thermal head, not the RGB one."""
     monkeypatch.chdir(tmp_path)
-    run(pretrain, capsys, tiny_flir, "--config", tiny_config)
+    shutil.copytree(both, tmp_path / "checkpoints/flira")
     run(pretrain, capsys, tiny_flir, "--config", tiny_config, "--modality", "rgb", "--lr", 0)
     ours = weights(tmp_path / "checkpoints/flira")
     name = "fusion_box_net.predict.conv_pw.weight"

@@ -25,7 +25,7 @@ from utils.lock import locked
 
 # The soak's, shorter.
 CONFIG = soak.CONFIG.replace("epochs: 3, head_epochs: 3", "epochs: 2, head_epochs: 1").replace("epochs: 6", "epochs: 3")
-CONFIG = CONFIG.replace("epochs: 8", "modality_dropout: 0.4, epochs: 3")
+CONFIG = CONFIG.replace("epochs: 8", "modality_dropout: 0.4, epochs: 3").replace("drpt: 0.2", "drpt: 0.2, steps: 1")
 MAINS = {"pretrain": pretrain, "search": search, "found": found}
 
 
@@ -376,7 +376,8 @@ def test_auto_passes_over_what_never_began(place, stopped, capsys):
 
 def test_features_must_be_of_the_same_kind(whole, place, monkeypatch, capsys):
     """What `auto` found room for at the start may not fit any more."""
-    (place.root / "auto.yaml").write_text(CONFIG.replace("photometric: 0.3", "cache_features: auto"))
+    short = CONFIG.replace("epochs: 3", "epochs: 1")
+    (place.root / "auto.yaml").write_text(short.replace("photometric: 0.3", "cache_features: auto"))
     place.config = place.root / "auto.yaml"
     whole.give(place, "search")
     with monkeypatch.context() as patched:

@@ -73,6 +73,12 @@ def test_what_each_strategy_finds_is_trained_and_tested(strategy, capsys):
         assert Run(folder).metric == "closeness"
 
 
+def test_another_seed_searches_another_way(capsys):
+    few = ["--strategy", "evolution", "--rounds", 3, "--population", 2, "--tournament", 2, "--no_report"]
+    ends = [named(run(main_of("search"), capsys, *COMMON, *few, "--seed", seed), "search_exp_dir") for seed in (1, 2)]
+    assert [scores(row) for row in Run(ends[0]).rows] != [scores(row) for row in Run(ends[1]).rows]
+
+
 @pytest.mark.parametrize(("section", "options"), [("search", []), ("found", ["--random_genotype", 1])])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(section, options, capsys, monkeypatch):
     main, key = main_of(section), {"search": "search_exp_dir", "found": "eval_exp_dir"}[section]

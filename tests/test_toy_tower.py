@@ -80,7 +80,7 @@ def test_a_frozen_head_does_not_learn(in_work, tiny_flir, tiny_config, capsys):
 
 STRATEGIES = {
     "darts": ("--epochs", 2, "--topk", 2),
-    "darts2": ("--epochs", 1, "--lambda_cost", 0.1, "--select", "perturb"),
+    "darts2": ("--epochs", 1, "--steps", 1, "--multiplier", 1, "--lambda_cost", 0.1, "--select", "perturb"),
     "random": ("--epochs", 2),
     "evolution": ("--epochs", 1, "--rounds", 6, "--population", 3, "--tournament", 2),
 }
