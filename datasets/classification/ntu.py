@@ -94,17 +94,13 @@ def _missing(root: Path) -> set[str]:
     """Return the clips that the lists name; what stands before the first of them are words."""
     names = set()
     for path in (root / file for file in MISSING if (root / file).exists()):
-        lines = _lines(path)
+        lines = [line.strip() for line in read_lines(path, "a text file")]
         first = next((n for n, line in enumerate(lines) if NAME.fullmatch(line)), len(lines))
         for number, line in enumerate(lines[first:], first + 1):
             if line and not NAME.fullmatch(line):
                 raise UserError(f"{path}: line {number}: expected a clip, as S001C002P005R002A008, found {short(line)}")
             names.add(line)
     return names
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in read_lines(path, "a text file")]
 
 
 def _pairs(files: dict[str, dict[str, str]], missing: set[str]) -> tuple[list[str], list[str]]:
@@ -134,7 +130,7 @@ def _classes(root: Path) -> list[str]:
     path = root / LABELS
     if not path.exists():
         return [f"A{action:03d}" for action in range(1, ACTIONS + 1)]
-    names = [line for line in _lines(path) if line]
+    names = [line.strip() for line in read_lines(path, "a text file") if line.strip()]
     if not len(set(names)) == len(names) == ACTIONS:
         found = f"{len(set(names))} of {len(names)}"
         raise UserError(f"{path}: expected {ACTIONS} different names of actions, found {found}")
