@@ -5,7 +5,6 @@ mixtures, and that of the derived network on their weights. All but brief traini
 """
 
 import json
-import random
 from collections.abc import Callable
 
 from commands.recipe import recipe_of
@@ -41,9 +40,8 @@ def discretize(
     """
     seed_everything(runner.options.seed)
     path, progress = runner.run.path / "best.pt", runner.session.progress
-    runner.model.load_state_dict(
-        runner.session.compute.ranks.broadcast_from_first(lambda: checkpoint.load(path)["model"])
-    )
+    ranks = runner.session.compute.ranks
+    runner.model.load_state_dict(ranks.broadcast_from_first(lambda: checkpoint.load(path)["model"]))
     runner.space.set_stage(EVALUATION)
     runner.space.activate(None)
     session, metric = runner.new_session(), f"{runner.session.task.metric}_val"
@@ -104,8 +102,8 @@ def _perturb(runner: StrategyRunner, session: Session) -> None:
             optimisation_step(session, [next(batches)], optimizer)
             session.progress.steps += 1
 
-    val, rng = runner.data.loader("val", train=False), random.Random(options.seed)
-    select_by_perturbation(runner.space.choices(), lambda: mean_loss(session, val), fine_tune, rng, runner.run.log)
+    val, choices = runner.data.loader("val", train=False), runner.space.choices()
+    select_by_perturbation(choices, lambda: mean_loss(session, val), fine_tune, options.seed, runner.run.log)
 
 
 def _inherited_score(runner: StrategyRunner, session: Session, architecture: Architecture) -> float | None:

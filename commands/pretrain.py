@@ -42,17 +42,30 @@ def pretrain(task: Task, options: Options) -> None:
         return
     ranks().broadcast_from_first(lambda: make_folder(options.checkpointdir))
     with context.running() as run, tracking(options, run) as tracker:
+        models: dict[str, torch.nn.Module] = {}
 
-        def train_stage(stage: Stage, models: dict[str, torch.nn.Module]) -> None:
-            model = stage.model(models, run.log)
-            if model is None:
-                return
-            of_stage = replace(context, data=stage.data).with_model(model)
-            model.load_state_dict(fit(of_stage, stage, loaders[stage.name], run, tracker))
-            models[stage.name] = model.cpu()
+        def train_stages(shared: bool) -> None:
+            for stage in (stage for stage in pretraining.stages if stage.shared is shared):
+                if (model := stage.model(models, run.log)) is not None:
+                    of_stage = replace(context, data=stage.data).with_model(model)
+                    model.load_state_dict(fit(of_stage, stage, loaders[stage.name], run, tracker))
+                    models[stage.name] = model.cpu()
 
-        files = run_stages(pretraining, context, run, train_stage)
+        train_stages(shared=False)
+        trained = list(models)
+        with locked_by_first(Path(options.checkpointdir), run.log, "another pretraining"):
+            ranks().broadcast_from_first(pretraining.check)  # again: another may have ended since
+            train_stages(shared=True)
+            files = ranks().broadcast_from_first(lambda: write(pretraining, context, models, trained))
         context.finish(run, last_lines(pretraining, context, files))
+
+
+def write(pretraining: Pretraining, context: RunContext, models: dict, trained: list[str]) -> list[str]:
+    """Publish what the stages have trained; returns the names of the files."""
+    files, modalities = pretraining.files(models), pretraining.modalities or tuple(trained)
+    folder, split = context.options.checkpointdir, context.data.split
+    publish(folder, files, pretraining.facts(), split, trained=trained, modalities=modalities)
+    return list(files)
 
 
 def sizes(context: RunContext, stages: list[Stage], loaders: dict[str, Any]) -> dict[str, Any]:
@@ -63,25 +76,6 @@ def sizes(context: RunContext, stages: list[Stage], loaders: dict[str, Any]) -> 
     first = stages[0].name
     steps = {"steps_per_epoch": context.compute.num_steps(loaders[first]), "epochs": context.options.epochs}
     return parts | context.with_model(models[first]).memory() | steps
-
-
-def run_stages(pretraining: Pretraining, context: RunContext, run: RunFolder, train_stage: Any) -> list[str]:
-    """Train the stages, from where the run was left, and publish; returns the names of the published files."""
-    models: dict[str, torch.nn.Module] = {}
-    for stage in (stage for stage in pretraining.stages if not stage.shared):
-        train_stage(stage, models)
-    trained, folder = list(models), context.options.checkpointdir
-    with locked_by_first(Path(folder), run.log, "another pretraining"):
-        ranks().broadcast_from_first(pretraining.check)  # again: another may have ended since
-        for stage in (stage for stage in pretraining.stages if stage.shared):
-            train_stage(stage, models)
-
-        def write() -> list[str]:
-            files, modalities = pretraining.files(models), pretraining.modalities or tuple(trained)
-            publish(folder, files, pretraining.facts(), context.data.split, trained=trained, modalities=modalities)
-            return list(files)
-
-        return ranks().broadcast_from_first(write)
 
 
 def fit(context: RunContext, stage: Stage, loader: Any, run: RunFolder, tracker: Tracker) -> dict:

@@ -26,9 +26,8 @@ def each_seed(options: Options, kind: str) -> Iterator[Options]:
     runs = []
     for seed in options.seeds:
         save = f"{options.save}{SEED_SUFFIX}{seed}"
-        yield options.replaced(
-            {"seeds": None, "seed": seed, "save": save}, {"seeds": DEFAULT, "seed": TYPED, "save": TYPED}
-        )
+        values = {"seeds": None, "seed": seed, "save": save}
+        yield options.replaced(values, {"seeds": DEFAULT, "seed": TYPED, "save": TYPED})
         if options.dry_run:
             return
         if ranks().first:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Sized
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -61,15 +62,12 @@ class Compute:
 
 
 def pick_compute(
-    *,
-    device: str = "auto",
-    amp: bool = False,
-    clip_grad: float = 0.0,
-    accum: int = 1,
-    compile: bool = False,
-    deterministic: bool = False,
+    device: str = "auto", *, clip_grad: float = 0.0, compile: bool = False, deterministic: bool = False, **values: Any
 ) -> Compute:
     """Return where and how to compute, from what the options of these names say; clip_grad 0: no limit.
+
+    Args:
+        values: amp and accum of `Compute`.
 
     Raises:
         UserError: there is no such device, or no compiler for it.
@@ -97,7 +95,7 @@ def pick_compute(
         keep_freed_memory()
         # torch's optimisers and pinning loaders start CUDA where they see a GPU.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    return Compute(found, amp, clip_grad or float("inf"), accum, compile, ranks())
+    return Compute(found, clip_grad=clip_grad or float("inf"), compile=compile, ranks=ranks(), **values)
 
 
 def device_of_rank(name: str) -> str:

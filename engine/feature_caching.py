@@ -4,7 +4,7 @@ What fits, where, and how much room it takes is decided before anything is compu
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from datasets.feature_cache import FeatureCache, digests_of
 from datasets.feature_store import AnyStore, DiskStore, MemoryStore, Store
 from engine.feature_fill import Encoding, Inputs, Sources
 from engine.free_space import free_disk, free_memory
+from engine.progress import Log
 from utils.distributed import ranks_here
 from utils.errors import UserError
 
@@ -24,7 +25,6 @@ AUTO = {"ram": 0.5, "disk": 0.5}
 MOST = {"ram": 0.9, "disk": 1.0}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
 KIND_WORDS = {"taps": "taps of every BiFPN repeat", "encoder": "encoder maps", "pooled": "pooled taps"}
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,9 @@ def choose(mode: str, plans: list[Plan], folder: str, log: Log) -> Plan | None:
         return None
     room = f"{free['ram'] / GIB:.1f} GiB of memory and {free['disk'] / GIB:.1f} GiB on the disk of {folder} are free"
     if mode != "auto":
+        expected = f"expected room for {plans[0].bytes / GIB:.1f} GiB, found: {room}"
         raise UserError(
-            f"--cache_features {mode}: expected room for {plans[0].bytes / GIB:.1f} GiB, found: {room}; "
-            "--cache_level encoder and --cache_dtype bfloat16 take less"
+            f"--cache_features {mode}: {expected}; --cache_level encoder and --cache_dtype bfloat16 take less"
         )
     log(f"feature cache: off; {room}, and no level fits into half of either")
     return None

@@ -8,7 +8,7 @@ Shapes: B batch.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ from datasets.data_module import DataModule
 from datasets.feature_cache import IMAGE_VARIANTS, FeatureCache, Record, Variant
 from datasets.feature_store import AnyStore, Shapes
 from engine.compute import Compute
+from engine.progress import Log
 from engine.step import move
 from utils.distributed import ranks_here
 from utils.progress_bar import bar
@@ -83,7 +84,7 @@ class Encoding:
         features = encode(self.model, self.data.data.example_inputs(records), stream, kind, self.compute)
         return tuple(tuple(tensor.shape[1:]) for tensor in features)
 
-    def fill(self, cache: FeatureCache, stream: str, wanted: Sources, log: Callable[[str], None]) -> None:
+    def fill(self, cache: FeatureCache, stream: str, wanted: Sources, log: Log) -> None:
         """Compute the records of a stream that are missing, except those that another process has added meanwhile.
 
         Where a file cannot be read, the next input of equal content is taken.

@@ -24,8 +24,8 @@ def memory_estimate(task: Task, model: nn.Module, batch: dict, batchsize: int, c
     Returns:
         "memory_model_mib" (parameters, buffers, gradients, Adam), "memory_per_pair_mib" and "memory_step_mib".
     """
-    learned = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
-    fixed = sum(map(_bytes, (*model.parameters(), *model.buffers()))) + ADAM * learned
+    learned = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    fixed = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())) + ADAM * learned
     peak = PEAK_CPU if compute.device.type == "cpu" else PEAK
     per_pair = peak * kept_for_gradients(task, model, batch, compute) / PROBE
     sizes = {"model": fixed, "per_pair": per_pair, "step": fixed + batchsize * per_pair}
@@ -52,7 +52,3 @@ def kept_for_gradients(task: Task, model: nn.Module, batch: dict, compute: Compu
     for name, buffer in model.named_buffers():  # running statistics
         buffer.copy_(before[name])
     return sum(kept.values())
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()

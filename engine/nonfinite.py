@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from engine.progress import Log
 from utils.distributed import SINGLE_PROCESS, Ranks
 from utils.errors import UserError
-
-Log = Callable[[str], None]
 
 
 class Guard:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from engine.progress import Log
 from engine.step import Session, move
 from models.search.space import Choice
 from utils.errors import UserError
@@ -68,11 +69,7 @@ def fresh_statistics(session: Session, batches: Iterable[dict]) -> Iterator[None
 
 
 def select_by_perturbation(
-    rounds: Iterable[list[Choice]],
-    rate: Callable[[], float],
-    fine_tune: Callable[[], None],
-    rng: random.Random,
-    log: Callable[[str], None],
+    rounds: Iterable[list[Choice]], rate: Callable[[], float], fine_tune: Callable[[], None], seed: int, log: Log
 ) -> None:
     """Decide choices of supernets by what a removal costs (2108.04392, algorithm 1); masks hold the decisions.
 
@@ -81,6 +78,7 @@ def select_by_perturbation(
         rate: returns the loss of the supernets as they are; removing what matters raises it.
         fine_tune: called after each choice.
     """
+    rng = random.Random(seed)
     for choices in rounds:
         rng.shuffle(choices)
         for choice in bar(choices, "perturbation"):

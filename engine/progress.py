@@ -1,11 +1,13 @@
 """How far a phase of a run is, down to the step: what a checkpoint keeps beside tensors, so that a run can go on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 Row = dict[str, float | int | str | None]
+Log = Callable[[str], None]
 
 
 class Meters:

@@ -83,7 +83,7 @@ def _check_sizes(data: dict, path: Path) -> None:
     for _, tensor in _tensors(data, ""):
         if odd := _oddity(tensor):
             raise UserError(f"{path}: expected plain tensors of numbers, found {odd}")
-        total += tensor.numel() * tensor.element_size()
+        total += tensor.nbytes
     if total > MAX_SHARED * path.stat().st_size:
         raise UserError(f"{path}: expected tensors of at most the file's {path.stat().st_size} bytes, found {total}")
 
@@ -110,7 +110,7 @@ def _oddity(tensor: Tensor) -> str:
         return f"a tensor on the device {tensor.device.type}"
     if tensor.is_complex():
         return "a tensor of complex numbers"
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+    if tensor.nbytes > tensor.untyped_storage().nbytes():
         return f"a tensor {tuple(tensor.shape)} of fewer numbers than that"
     return ""
 
@@ -132,9 +132,8 @@ def load_state(module: nn.Module, state: State, source: str) -> None:
         _check_numbers(state[name], tensor, f"{source}: {name}")
     extra = [name for name in state if name not in own]
     if extra:
-        raise UserError(
-            f"{source}: expected {len(own)} tensors, found {len(extra)} more, the first {str(extra[0])[:60]}"
-        )
+        found = f"{len(extra)} more, the first {str(extra[0])[:60]}"
+        raise UserError(f"{source}: expected {len(own)} tensors, found {found}")
     module.load_state_dict(state, strict=True)
 
 

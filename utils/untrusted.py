@@ -172,14 +172,12 @@ def read_yaml(path: str | Path, source: str) -> Any:
     """
     try:
         size = plain_file(path).stat().st_size
-        if size > MAX_YAML:
-            raise UserError(f"{source}: expected at most {MAX_YAML} bytes of YAML, found {size}")
-        data = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except UserError:
-        raise
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) if size <= MAX_YAML else None
     except _UNREADABLE as error:
         words = "a value that is not what its tag says" if isinstance(error, _UNFIT) else " ".join(str(error).split())
         raise UserError(f"{source}: expected a readable YAML file, found: {words[:300]}") from None
+    if size > MAX_YAML:
+        raise UserError(f"{source}: expected at most {MAX_YAML} bytes of YAML, found {size}")
     check_plain(data, source)
     return data
 
