@@ -5,13 +5,11 @@ mixtures, and that of the derived network on their weights. All but brief traini
 """
 
 import json
-from collections.abc import Callable
 
 from commands.recipe import recipe_of
 from commands.recorder import Recorder
 from commands.strategy import StrategyRunner
 from engine.bilevel import cycle_batches
-from engine.checkpointer import Checkpointer
 from engine.epochs import run_epochs
 from engine.evolution import evolve
 from engine.perturbation import mean_loss, select_by_perturbation
@@ -25,17 +23,13 @@ from utils.tracking import Tracker
 
 PERTURB_STEPS = 5  # of the weights after each choice
 PHASE = "topk"
-MakeCheckpointer = Callable[[Session, str], Checkpointer]
 
 
-def discretize(
-    runner: StrategyRunner, make_checkpointer: MakeCheckpointer, tracker: Tracker, meta: dict
-) -> Architecture:
+def discretize(runner: StrategyRunner, tracker: Tracker, meta: dict) -> Architecture:
     """Return the architecture that a search ends with; writes discretisation.json.
 
     Args:
         runner: of the search whose epochs are over.
-        make_checkpointer: of the phase of brief trainings.
         meta: plain values that the genotypes carry.
     """
     seed_everything(runner.options.seed)
@@ -54,7 +48,7 @@ def discretize(
     }
     chosen, more = found[0], {}
     if len(found) > 1:
-        chosen = _train_briefly(runner, found, make_checkpointer, tracker)
+        chosen = _train_briefly(runner, found, tracker)
         more = {"topk": [architecture.id for architecture in found]}
     runner.run.write_json("discretisation.json", facts | more | {"chosen": chosen.id})
     words = {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in facts.items()}
@@ -114,14 +108,11 @@ def _inherited_score(runner: StrategyRunner, session: Session, architecture: Arc
     return score
 
 
-def _train_briefly(
-    runner: StrategyRunner, found: list[Architecture], make_checkpointer: MakeCheckpointer, tracker: Tracker
-) -> Architecture:
+def _train_briefly(runner: StrategyRunner, found: list[Architecture], tracker: Tracker) -> Architecture:
     """Return the architecture that is best on `val` after a brief training, which starts as --topk_weights says."""
     options, session = runner.options, runner.new_session()
-    checkpointer, epochs_each = make_checkpointer(session, PHASE), options.topk_epochs
-    of_supernet = options.topk_weights == "supernet"
-    learner, validate = runner.in_turn(session, found.__getitem__, epochs_each, of_supernet)
+    checkpointer, epochs_each = runner.context.checkpointer(runner.run, session, PHASE), options.topk_epochs
+    learner, validate = runner.in_turn(session, found.__getitem__, epochs_each, options.topk_weights == "supernet")
     with checkpointer.running(**learner.stateful):
         epochs, describe = len(found) * epochs_each, lambda: runner.space.describe(learner.scored)
         run_epochs(learner, validate, epochs, Recorder(checkpointer, tracker), describe)

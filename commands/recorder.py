@@ -73,8 +73,7 @@ class Recorder:
         return (best, *files)
 
     def _line(self, row: Row, is_best: bool) -> str:
-        logged = self.checkpointer.session.task.logged
-        names = {"train_loss", "arch_loss", *(f"{n}_val" for n in logged), "pairs_per_s"}
+        names = {"train_loss", "arch_loss", "pairs_per_s", *(f"{n}_val" for n in self.checkpointer.session.task.logged)}
         shown = {k: v for k, v in row.items() if k in names}
         numbers = "  ".join(f"{k} {v:.4g}" if v is not None else f"{k} none" for k, v in shown.items())
         return f"{self.checkpointer.phase} epoch {row['epoch']}  {numbers}{'  best' if is_best else ''}".lstrip()

@@ -5,7 +5,6 @@ supernet is best on `val`. The test part is not read.
 """
 
 import random
-from functools import partial
 from typing import Any
 
 import torch
@@ -63,8 +62,7 @@ def sizes(context: RunContext) -> dict[str, Any]:
     parts |= {"logits": sum(p.numel() for p in arch_parameters(model))}
     parts |= {"weight_steps_per_epoch": steps, "epochs": options.epochs}
     prepare_step(model, options)
-    cache = cache_sizes(context.encoding(), cache_options(options), **CACHED_PARTS)
-    return parts | context.memory() | cache
+    return parts | context.memory() | cache_sizes(context.encoding(), cache_options(options), **CACHED_PARTS)
 
 
 def prepare_step(model: nn.Module, options: Options) -> None:
@@ -79,11 +77,10 @@ def run_search(context: RunContext, run: RunFolder) -> None:
     """Search; writes genotype.json and all that an epoch leaves."""
     options, model, initial = context.options, context.model, learning_state(context.model)
     session, metric = context.session(run), f"{context.task.metric}_val"
-    make_checkpointer = partial(context.checkpointer, run)
-    checkpointer = make_checkpointer(session)
+    checkpointer = context.checkpointer(run, session)
     data = cached(context.encoding(), cache_options(options), run.log, **CACHED_PARTS)
     checkpointer.note_features(data)
-    runner = StrategyRunner(options, session, data, run, JointSpace.of(model.searchables()), initial)
+    runner = StrategyRunner(context, session, data, run, JointSpace.of(model.searchables()), initial)
 
     def genotype_files(row: Row) -> dict[str, object]:
         facts = meta(context, row["epoch"], row[metric])
@@ -107,7 +104,7 @@ def run_search(context: RunContext, run: RunFolder) -> None:
         run.log(f"ended early: {reason}" if reason else f"all {options.epochs} epochs done")
         facts = meta(context, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
-            architecture = discretize(runner, make_checkpointer, tracker, facts)
+            architecture = discretize(runner, tracker, facts)
         run.write_json("genotype.json", architecture.to_json())
         track_files(tracker, run, data, "val")
     context.finish_learning(run, session.progress, "search_exp_dir", CARRIED)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from commands.options import candidates
 from commands.recipe import recipe_of
+from commands.run import RunContext
 from datasets.data_module import DataModule
 from engine.bilevel import Bilevel
 from engine.collapse import dominant_eigenvalue_of, reason_to_stop
@@ -45,19 +46,24 @@ def learning_state(model: nn.Module) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class StrategyRunner:
-    """A strategy with the options, the session, the data and the run of a search.
+    """A strategy with the context, the session, the data and the run of a search.
 
     Args:
+        data: the data of the context, with its cache.
         space: of all parts that are searched.
         initial: the state of what learns at the start, from which each genotype starts that is trained on its own.
     """
 
-    options: Options
+    context: RunContext
     session: Session
     data: DataModule
     run: RunFolder
     space: JointSpace
     initial: dict[str, Tensor]
+
+    @property
+    def options(self) -> Options:
+        return self.context.options
 
     @property
     def model(self) -> nn.Module:
@@ -196,7 +202,7 @@ class StrategyRunner:
         """Return the dominant eigenvalue of the Hessian of the loss on some batches of `arch`."""
         batches = islice(self.data.loader("arch", train=False, ranks=SINGLE_PROCESS), HESSIAN_BATCHES)
         logits, seed = arch_parameters(self.model), self.options.seed
-        value = dominant_eigenvalue_of(self.session, list(batches), logits, self.space.set_stage, seed)
+        value = dominant_eigenvalue_of(self.session, list(batches), logits, seed)
         return self.session.compute.ranks.broadcast_from_first(lambda: value)  # ranks may differ in the last digits
 
     def should_stop(self) -> str:

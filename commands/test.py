@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from commands.options import check_edges
 from commands.recorder import tracking
@@ -56,7 +55,8 @@ def test(task: Task, options: Options) -> None:
     for extra in extra_tests:
         if combined := extra.combine(trained, [found for _, found in tested], facts):
             answers, metrics, results = combined
-    write_results(run, first, metrics, answers, results, started)
+    run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - started, 3)})
+    write_results(run, first, metrics, answers, results)
     for extra in extra_tests:
         extra.finish(trained, compute, run, metrics, results)
     report(run, first.options, first.data)
@@ -93,14 +93,11 @@ def start_test(trained: Trained) -> RunFolder:
     return run
 
 
-def write_results(
-    run: RunFolder, trained: Trained, metrics: Metrics, answers: list[dict], facts: dict[str, Any], started: float
-) -> None:
+def write_results(run: RunFolder, trained: Trained, metrics: Metrics, answers: list[dict], facts: dict) -> None:
     """Write answers and results; of several ranks one does."""
     if not run.is_writer:
         return
     options, task = trained.options, trained.task
-    run.write_json("timing.json", {"wall_seconds": round(time.perf_counter() - started, 3)})
     run.write_json(task.predictions_file, answers)
     if options.results:
         write_json(Path(options.results), answers)

@@ -19,7 +19,6 @@ import torch
 from datasets.data_module import DataModule
 from engine.step import Session, do_nothing
 from utils import checkpoint
-from utils.checkpoint import save, snapshot
 from utils.errors import UserError, short
 from utils.run_folder import ALPHAS, FREE, METRICS, RunFolder
 from utils.seed import random_state, set_random_state
@@ -125,10 +124,10 @@ class Checkpointer:
         state |= {"random": random_state(self.session.compute.device), "data": self.digest}
         state |= {"staged": list(staged), "seconds": self.elapsed, "features": self.features}
         whole = self.detector() | {"resume": state}
-        self.pending = self.writer.submit(self._write, snapshot(whole), self._places(staged))
+        self.pending = self.writer.submit(self._write, checkpoint.snapshot(whole), self._places(staged))
 
     def _write(self, whole: dict, places: dict[Path, Path]) -> None:
-        save(self.file("last"), whole, keep=self.file("last.previous"))
+        checkpoint.save(self.file("last"), whole, keep=self.file("last.previous"))
         _rename(places)
 
     def _places(self, staged: Iterable[str]) -> dict[Path, Path]:

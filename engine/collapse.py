@@ -3,15 +3,12 @@
 Eigenvalue rule: Robust DARTS (1909.09656, section 5.1). Count rule: DARTS+ (1909.06035, section 3.2).
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from engine.progress import Row
 from engine.step import Session, move
 from models.search.hessian import dominant_eigenvalue
-from models.search.relaxations import EVALUATION, Stage
 
 WINDOW = 5  # epochs of a mean, and how far back the other one lies
 RISE = 1 / 0.75  # of the eigenvalue's mean over that of WINDOW epochs before
@@ -19,16 +16,12 @@ HESSIAN_ITERATIONS = 10
 MOST_SHARE = 0.5  # of the choices between what learns and what does not that may go to what does not
 
 
-def dominant_eigenvalue_of(
-    session: Session, batches: list[dict], logits: list[nn.Parameter], set_stage: Callable[[Stage], None], seed: int
-) -> float:
+def dominant_eigenvalue_of(session: Session, batches: list[dict], logits: list[nn.Parameter], seed: int) -> float:
     """Return the dominant eigenvalue of the Hessian of the mean loss on some batches, in eval mode.
 
     Args:
-        set_stage: sets the stage of the supernets.
         seed: of the first vector of the power iteration.
     """
-    set_stage(EVALUATION)
     session.model.eval()
 
     def gradients() -> list[Tensor]:
@@ -36,8 +29,7 @@ def dominant_eigenvalue_of(
         loss = torch.stack([session.task.losses(session.model, batch)["loss"] for batch in moved]).mean()
         return list(torch.autograd.grad(loss, logits, allow_unused=True, materialize_grads=True))
 
-    generator = torch.Generator().manual_seed(seed)
-    return dominant_eigenvalue(gradients, logits, HESSIAN_ITERATIONS, generator)
+    return dominant_eigenvalue(gradients, logits, HESSIAN_ITERATIONS, torch.Generator().manual_seed(seed))
 
 
 def eigenvalue_rises(values: list[float]) -> bool:

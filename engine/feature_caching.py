@@ -175,10 +175,9 @@ def choose(mode: str, plans: list[Plan], folder: str, log: Log) -> Plan | None:
         return None
     room = f"{free['ram'] / GIB:.1f} GiB of memory and {free['disk'] / GIB:.1f} GiB on the disk of {folder} are free"
     if mode != "auto":
-        expected = f"expected room for {plans[0].bytes / GIB:.1f} GiB, found: {room}"
-        raise UserError(
-            f"--cache_features {mode}: {expected}; --cache_level encoder and --cache_dtype bfloat16 take less"
-        )
+        advice = "--cache_level encoder and --cache_dtype bfloat16 take less"
+        expected = f"expected room for {plans[0].bytes / GIB:.1f} GiB"
+        raise UserError(f"--cache_features {mode}: {expected}, found: {room}; {advice}")
     log(f"feature cache: off; {room}, and no level fits into half of either")
     return None
 

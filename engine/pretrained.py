@@ -54,27 +54,23 @@ def recorded_splits(folder: str | Path, modalities: tuple[str, ...]) -> dict[str
     return dict.fromkeys(modalities, last)
 
 
-def check_split(
-    folder: str | Path, split: Split, modalities: tuple[str, ...], *, unit: str, allow_mismatch: bool
-) -> str:
+def check_split(folder: str | Path, split: Split, modalities: tuple[str, ...], unit: str, allow_mismatch: bool) -> str:
     """Compare the split of the pretrained files with that of the run; return what every result records of it.
 
     Raises:
         UserError: one was pretrained on another split, and that is not allowed.
     """
-    recorded = recorded_splits(folder, modalities)
-    found = {m: "same" if h == split.hash else h for m, h in recorded.items()}
+    found = {m: "same" if h == split.hash else h for m, h in recorded_splits(folder, modalities).items()}
     text = found[modalities[0]] if len(set(found.values())) == 1 else ", ".join(f"{m} {h}" for m, h in found.items())
     if set(found.values()) <= {"same", UNKNOWN}:
         return text
     if split.protocol == OVERFIT:
         return f"overfit, checkpoints of {text}"
     if not allow_mismatch:
-        raise UserError(
-            f"{Path(folder) / PRETRAINED}: field splits: expected {split.hash} (--split_seed "
-            f"{split.seed}, {split.protocol}), found {text}: these checkpoints may have learned {unit} that this run "
-            "chooses on; pretrain again, or pass --allow_split_mismatch"
-        )
+        expected = f"expected {split.hash} (--split_seed {split.seed}, {split.protocol}), found {text}"
+        why = f"these checkpoints may have learned {unit} that this run chooses on"
+        advice = "pretrain again, or pass --allow_split_mismatch"
+        raise UserError(f"{Path(folder) / PRETRAINED}: field splits: {expected}: {why}; {advice}")
     return f"mismatch allowed: {text}"
 
 

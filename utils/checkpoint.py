@@ -126,8 +126,8 @@ def load_state(module: nn.Module, state: State, source: str) -> None:
     for name, tensor in own.items():
         if name not in state:
             raise UserError(f"{source}: {name}: expected a tensor {tuple(tensor.shape)}, found nothing")
-        if not isinstance(state[name], Tensor) or state[name].shape != tensor.shape:
-            found = tuple(state[name].shape) if isinstance(state[name], Tensor) else type(state[name]).__name__
+        found = tuple(state[name].shape) if isinstance(state[name], Tensor) else type(state[name]).__name__
+        if found != tuple(tensor.shape):
             raise UserError(f"{source}: {name}: expected shape {tuple(tensor.shape)}, found {found}")
         _check_numbers(state[name], tensor, f"{source}: {name}")
     extra = [name for name in state if name not in own]

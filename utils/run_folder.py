@@ -68,8 +68,7 @@ class RunFolder:
         path = self.path / name
         try:
             text = plain_file(path).read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-            lines = text.split("\n")[:-1]
-            rows = [json.loads(line) for line in lines]
+            rows = [json.loads(line) for line in text.split("\n")[:-1]]
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: expected JSON lines, found: {error}") from None
         if not all(isinstance(row, dict) for row in rows):

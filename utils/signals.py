@@ -40,10 +40,8 @@ class Stop:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         self.came = signal.Signals(number).name
         if not self.waits:
-            raise Stopped(
-                f"stopped by {self.came} while no step was under way: --resume {self.run} goes on from the last "
-                "checkpoint, or begins afresh where there is none"
-            )
+            words = f"stopped by {self.came} while no step was under way: --resume {self.run} goes on from the last "
+            raise Stopped(words + "checkpoint, or begins afresh where there is none")
 
 
 @contextlib.contextmanager

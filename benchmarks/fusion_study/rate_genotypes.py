@@ -13,12 +13,11 @@ from pathlib import Path
 
 from commands.options import parser_of
 from commands.resume import options_of_run
-from commands.run import cache_options, compute_of
+from commands.run import RunContext, cache_options, compute_of
 from commands.search import CACHED_PARTS
 from commands.strategy import StrategyRunner
 from engine.epochs import run_epochs
 from engine.feature_caching import cached
-from engine.feature_fill import Encoding
 from engine.nonfinite import Guard
 from engine.progress import Row
 from engine.step import Session
@@ -74,9 +73,10 @@ def finished_search(folder: str) -> StrategyRunner:
     compute, data = compute_of(options), FLIRA.open_data(options)
     model = compute.place(FLIRA.build_supernet(options, data))
     checkpoint.load_state(model, checkpoint.load(Path(folder) / "best.pt")["model"], f"{folder}/best.pt")
-    data = cached(Encoding(data, model, compute), cache_options(options), print, **CACHED_PARTS)
+    context = RunContext("search", FLIRA, options, data, compute, model=model)
+    data = cached(context.encoding(), cache_options(options), print, **CACHED_PARTS)
     session, run = Session(model, FLIRA, compute, Guard(compute.device)), RunFolder(Path(folder))
-    runner = StrategyRunner(options, session, data, run, JointSpace.of(model.searchables()), {})
+    runner = StrategyRunner(context, session, data, run, JointSpace.of(model.searchables()), {})
     runner.space.set_stage(EVALUATION)
     return runner
 
