@@ -217,7 +217,6 @@ def add_cache_options(parser: Parser) -> None:
 def check_combinations(options: Options) -> None:
     """Refuse options of a search that are not defined or would be ignored."""
     strategy, name = STRATEGIES[options.strategy], options.strategy
-    check_edges(options)
     if options.amp and strategy.second_order:
         raise UserError("--strategy darts2: expected float32, found --amp: finite differences need the digits")
     if options.accum > 1 and strategy.second_order:

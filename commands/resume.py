@@ -7,7 +7,7 @@ added by `Task.complete`; a test takes its options from the run under test (comm
 from collections.abc import Iterator
 from pathlib import Path
 
-from commands.options import parser_of, source_of
+from commands.options import check_edges, parser_of, source_of
 from commands.several_seeds import each_seed
 from engine.task import Task
 from utils import __version__
@@ -30,6 +30,7 @@ def resolve_options(task: Task, section: str, argv: list[str]) -> Iterator[Optio
 
     def resolve(options: Options) -> Options:
         options = _resumed(options, section, make_parser)
+        check_edges(options)
         if options.resume is None:  # else all of its options are there
             options = _inherited(options, section, task.load())
         check_folders(options)

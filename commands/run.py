@@ -32,6 +32,7 @@ from utils.distributed import ranks, ranks_here
 from utils.errors import UserError
 from utils.lock import locked_by_first
 from utils.run_folder import COMMAND, FINISHED, RunFolder, write_json
+from utils.seed import seed_everything
 from utils.signals import caught
 
 SHOWN_WARNINGS = 5
@@ -63,7 +64,11 @@ class RunContext:
 
     @classmethod
     def open(cls, kind: str, task: Task, options: Options) -> "RunContext":
-        """Open the data, and complete the options by what follows from them and from checkpointdir."""
+        """Open the data, and complete the options by what follows from them and from checkpointdir.
+
+        Draws follow from the seed from here on.
+        """
+        seed_everything(options.seed)
         compute, data, facts = compute_of(options), task.open_data(options), {}
         if kind != "pretrain":
             check_cache_options(options, data)

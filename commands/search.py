@@ -28,7 +28,6 @@ from models.search.strategies import STRATEGIES
 from report import track_files
 from utils.args import Options
 from utils.run_folder import ALPHAS, RunFolder, commit
-from utils.seed import seed_everything
 
 # Of a feature cache: statistics and eigenvalues also read as they are those that are trained on.
 CACHED_PARTS = {"learning": ("train", "arch"), "plain": ("val", "train", "arch")}
@@ -41,7 +40,6 @@ def search(task: Task, options: Options) -> None:
     check_combinations(options)
     check_parts(task, options)
     check_recipe(options)
-    seed_everything(options.seed)
     context = RunContext.open("search", task, options)
     model = task.build_supernet(context.options, context.data)
     check_searchables(model)

@@ -3,7 +3,6 @@
 import time
 from pathlib import Path
 
-from commands.options import check_edges
 from commands.recorder import tracking
 from commands.run import check_cache_options, compute_of, print_dry_run, start_run
 from commands.train import describe
@@ -30,7 +29,6 @@ UNTESTED |= dict.fromkeys(("augment", "stream_lr"), "a test trains nothing")
 
 def test(task: Task, options: Options) -> None:
     """Test RUN/best.pt on the test part (or `val`); writes results.json and the answers into runs/test-*."""
-    check_edges(options)
     check_options(options)
     check_cache_options(options)
     seed_everything(options.seed)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from commands.architecture import load_architecture
-from commands.options import check_edges, source_of
+from commands.options import source_of
 from commands.recipe import check_recipe, recipe_of
 from commands.recorder import Recorder, tracking
 from commands.run import RunContext, cache_options, print_dry_run
@@ -19,15 +19,12 @@ from report import track_files
 from utils.args import Options
 from utils.distributed import ranks
 from utils.run_folder import RunFolder
-from utils.seed import seed_everything
 
 CARRIED = ("config", "workers", "device", "amp")
 
 
 def train(task: Task, options: Options) -> None:
     """Do what the options say, with their one seed; writes last.pt, best.pt and the best epoch's answers on `val`."""
-    check_edges(options)
-    seed_everything(options.seed)
     source = source_of(options)
     check_recipe(options)
     options = task.check_options(options)

@@ -7,7 +7,6 @@ Published NAS-DSF schedule: one epoch of weights, then one of logits (`alternate
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import ClassVar
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -45,12 +44,12 @@ class Bilevel(Training):
     set_stage: Callable[[Stage], None] = lambda stage: None
     penalty: Callable[[], Tensor] | None = None
 
-    pass_name: ClassVar[str] = "weights"
+    pass_name = "weights"
+    state_names = ("weights", "schedule", "train")
 
     @property
     def stateful(self) -> dict:
-        state = {"weights": self.optimizer, "logits": self.arch_optimizer, "schedule": self.schedule}
-        return state | {"train": self.loader, "arch": self.arch_loader}
+        return super().stateful | {"logits": self.arch_optimizer, "arch": self.arch_loader}
 
     def start_epoch(self, epoch: int) -> Row:
         self.arch_loader.set_epoch(epoch)

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.optim import Optimizer
@@ -71,14 +71,20 @@ def run_epochs(
 
 @dataclass(frozen=True)
 class Training:
-    """Weights that learn on a loader; the schedule moves once per step, also per skipped one."""
+    """Weights that learn on a loader; the schedule moves once per step, also per skipped one.
+
+    Attributes:
+        pass_name: of the pass over the loader.
+        state_names: of optimiser, schedule and loader in a checkpoint.
+    """
 
     session: Session
     optimizer: Optimizer
     schedule: LRScheduler
     loader: SampleLoader
 
-    pass_name: ClassVar[str] = "train"
+    pass_name = "train"
+    state_names = ("optimizer", "schedule", "loader")
 
     @classmethod
     def make(
@@ -91,7 +97,7 @@ class Training:
 
     @property
     def stateful(self) -> dict:
-        return {"optimizer": self.optimizer, "schedule": self.schedule, "loader": self.loader}
+        return dict(zip(self.state_names, (self.optimizer, self.schedule, self.loader)))
 
     def start_epoch(self, epoch: int) -> Row:
         self.loader.set_epoch(epoch)

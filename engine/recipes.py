@@ -127,17 +127,12 @@ def _cosine(recipe: Recipe, optimizer: Optimizer, steps: int, epochs: int, repea
 def _by_factor(recipe: Recipe, optimizer: Optimizer, factor: Callable[[int], float], period: int | None) -> LRScheduler:
     def warmed(step: int) -> float:
         step = step if period is None else step % period
-        return factor(step) * _warmup(recipe, step)
+        if step >= recipe.warmup_steps:
+            return factor(step)
+        risen = step / recipe.warmup_steps if recipe.warmup == "linear" else 0.0
+        return factor(step) * (WARMUP_FACTOR + (1 - WARMUP_FACTOR) * risen)
 
     return lr_scheduler.LambdaLR(optimizer, warmed)
-
-
-def _warmup(recipe: Recipe, step: int) -> float:
-    """Return the factor of the warm-up at a step, 1 after it."""
-    if step >= recipe.warmup_steps:
-        return 1.0
-    risen = step / recipe.warmup_steps if recipe.warmup == "linear" else 0.0
-    return WARMUP_FACTOR + (1 - WARMUP_FACTOR) * risen
 
 
 Schedule = Callable[[Recipe, Optimizer, int, int, bool], LRScheduler]

@@ -7,7 +7,6 @@ Weights learn on `train` and `arch`, as many samples per epoch as in a search by
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -37,7 +36,8 @@ class Sampled(Training):
     epochs_each: int = 1
     same_batches: bool = False
 
-    pass_name: ClassVar[str] = "weights"
+    pass_name = "weights"
+    state_names = ("weights", "schedule", "learning")
 
     def start_epoch(self, epoch: int) -> Row:
         """Set the loader to an epoch, and start the next candidate where it is due; return the learning rate."""
@@ -59,10 +59,6 @@ class Sampled(Training):
     def scored(self) -> Architecture:
         """The candidate of the present epoch."""
         return self.candidate(0 if self.start is None else self.session.progress.epochs_done // self.epochs_each)
-
-    @property
-    def stateful(self) -> dict:
-        return {"weights": self.optimizer, "schedule": self.schedule, "learning": self.loader}
 
     def step(self, batches: list[dict]) -> None:
         if self.of_step:
