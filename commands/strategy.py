@@ -4,7 +4,7 @@ Everything that a strategy asks of an architecture it asks the search space (mod
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -175,13 +175,11 @@ class StrategyRunner:
         validate, _ = validator(session, self.data, "val")
 
         def rate() -> Metrics:
-            with fresh_statistics(session, self._statistics_batches()):
+            batches = self.data.loader("train", train=False, ranks=SINGLE_PROCESS)
+            with fresh_statistics(session, islice(batches, STATISTICS_BATCHES)):
                 return validate()
 
         return rate
-
-    def _statistics_batches(self) -> Iterator[dict]:
-        return islice(self.data.loader("train", train=False, ranks=SINGLE_PROCESS), STATISTICS_BATCHES)
 
     def fitness(self, architecture: Architecture) -> float:
         """Return minus the loss on `val` of an architecture on the supernets' weights."""
