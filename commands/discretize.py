@@ -41,11 +41,9 @@ def discretize(runner: StrategyRunner, tracker: Tracker, meta: dict) -> Architec
     session, metric = runner.new_session(), f"{runner.session.task.metric}_val"
     found = _choose(runner, session)
     inherits = runner.strategy.partial == 1 and runner.strategy.searcher != "random"
-    facts = {
-        f"{metric}_supernet": progress.best if runner.learns_logits else None,
-        f"{metric}_inherited": _inherited_score(runner, session, found[0]) if inherits else None,
-        "genotype": found[0].id,
-    }
+    supernet = progress.best if runner.learns_logits else None
+    inherited = _inherited_score(runner, session, found[0]) if inherits else None
+    facts = {f"{metric}_supernet": supernet, f"{metric}_inherited": inherited, "genotype": found[0].id}
     chosen, more = found[0], {}
     if len(found) > 1:
         chosen = _train_briefly(runner, found, tracker)

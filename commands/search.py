@@ -8,7 +8,6 @@ import random
 from typing import Any
 
 import torch
-from torch import nn
 
 from commands.discretize import discretize
 from commands.options import check_combinations, check_parts
@@ -53,22 +52,20 @@ def search(task: Task, options: Options) -> None:
 
 
 def sizes(context: RunContext) -> dict[str, Any]:
-    """Return what a dry run prints."""
+    """Return what a dry run prints.
+
+    The supernets are set to what a step runs: one architecture where it trains one, drawn operations where it draws.
+    """
     options, model = context.options, context.model
     parts = {f"parameters_{name}": count_parameters(part) for name, part in context.task.brackets(model).items()}
     steps = context.compute.num_steps(context.data.loader("train", train=True))
     parts |= {"logits": sum(p.numel() for p in arch_parameters(model))}
     parts |= {"weight_steps_per_epoch": steps, "epochs": options.epochs}
-    prepare_step(model, options)
-    return parts | context.memory() | cache_sizes(context.encoding(), cache_options(options), **CACHED_PARTS)
-
-
-def prepare_step(model: nn.Module, options: Options) -> None:
-    """Set the supernets to what a step runs: one architecture where it trains one, drawn operations where it draws."""
     space = JointSpace.of(model.searchables())
     if STRATEGIES[options.strategy].searcher != "gradient":
         space.activate(space.sample(random.Random(options.seed)))
     space.set_stage(Stage(0.0, "weights"))
+    return parts | context.memory() | cache_sizes(context.encoding(), cache_options(options), **CACHED_PARTS)
 
 
 def run_search(context: RunContext, run: RunFolder) -> None:

@@ -17,7 +17,7 @@ from commands.run import RunContext
 from datasets.data_module import DataModule
 from engine.bilevel import Bilevel
 from engine.collapse import dominant_eigenvalue_of, reason_to_stop
-from engine.epochs import Learner
+from engine.epochs import Training
 from engine.perturbation import fresh_statistics, mean_loss
 from engine.progress import Row
 from engine.sampled import Sampled
@@ -99,7 +99,7 @@ class StrategyRunner:
         """Return a session of the same model at the start of another phase."""
         return Session(self.model, self.session.task, self.session.compute, self.session.guard)
 
-    def learner(self) -> tuple[Learner, Rate]:
+    def learner(self) -> tuple[Training, Rate]:
         """Return what learns, and what rates the supernet on `val` after an epoch: as mixture, or as what is active.
 
         They are not kept: in a circle of references, loaders would not end their workers.

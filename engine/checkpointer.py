@@ -61,11 +61,9 @@ class Checkpointer:
         self.stateful: dict[str, Stateful] = {"progress": session.progress, "guard": session.guard}
         self.steps = int(every) if every.isdecimal() else None
         self.seconds = None if self.steps else int(every[:-1]) * UNITS[every[-1]]
-        self.saved_at, self.saved_step = time.monotonic(), 0
-        self.writer, self.pending = ThreadPoolExecutor(1), None
-        self.started, self.before = time.monotonic(), 0.0
-        self.features = "off"
-        self.ranks = session.compute.ranks
+        self.started = self.saved_at = time.monotonic()
+        self.saved_step, self.before, self.features = 0, 0.0, "off"
+        self.writer, self.pending, self.ranks = ThreadPoolExecutor(1), None, session.compute.ranks
         self.found = self.ranks.broadcast_from_first(self._read_last)
         if self.found is not None:
             checkpoint.load_state(session.model, self.found["model"], str(self.file("last")))

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -18,25 +18,58 @@ from engine.step import Session, optimisation_step, run_pass
 from engine.task import Metrics
 
 
-class Learner(Protocol):
-    """What learns in the epochs of a phase: `Training`, `Sampled` (engine/sampled.py) or `Bilevel` (engine/bilevel.py).
+@dataclass(frozen=True)
+class Training:
+    """Weights that learn on a loader; the schedule moves once per step, also per skipped one.
+
+    `Sampled` (engine/sampled.py) and `Bilevel` (engine/bilevel.py) add what a search learns.
 
     Attributes:
-        stateful: objects whose state a checkpoint holds beside the session.
+        pass_name: of the pass over the loader.
+        state_names: of optimiser, schedule and loader in a checkpoint.
     """
 
     session: Session
-    stateful: dict[str, Any]
+    optimizer: Optimizer
+    schedule: LRScheduler
+    loader: SampleLoader
+
+    pass_name = "train"
+    state_names = ("optimizer", "schedule", "loader")
+
+    @classmethod
+    def make(
+        cls, session: Session, recipe: Recipe, loader: SampleLoader, epochs: int, /, repeat: bool = False, **more: Any
+    ) -> "Training":
+        """Return what trains the session's model by a recipe, for so many epochs; `repeat`: several times."""
+        optimizer, steps = make_optimizer(recipe, session.model), session.compute.num_steps(loader)
+        schedule = make_schedule(recipe, optimizer, steps=steps, epochs=epochs, repeat=repeat)
+        return cls(session, optimizer, schedule, loader, **more)
+
+    @property
+    def stateful(self) -> dict:
+        """Objects whose state a checkpoint holds beside the session."""
+        return dict(zip(self.state_names, (self.optimizer, self.schedule, self.loader)))
 
     def start_epoch(self, epoch: int) -> Row:
         """Choose the draws of an epoch; returns what it logs of its start."""
+        self.loader.set_epoch(epoch)
+        return {"lr": self.schedule.get_last_lr()[0]}
 
     def train_epoch(self) -> Row:
         """Do, or end, the passes of the epoch; returns what they log."""
+        run_pass(self.session, self.loader, self.step, self.pass_name)
+        meters = self.session.progress.meters(self.pass_name)
+        speed = {"pairs_per_s": meters.samples / meters.seconds, "bad_steps": self.session.guard.seen}
+        return meters.means("train") | speed
+
+    def step(self, batches: list[dict]) -> None:
+        optimisation_step(self.session, batches, self.optimizer, self.pass_name)
+        self.schedule.step()
 
 
 def run_epochs(
-    learner: Learner,
+    learner: Training,
     validate: Callable[[], Metrics],
     epochs: int,
     on_epoch: Callable[[Row, bool], None],
@@ -67,51 +100,6 @@ def run_epochs(
         row |= {"val_seconds": time.perf_counter() - learned, "memory_mb": peak_memory_mb()}
         on_epoch(row, progress.update(epoch, metrics[session.task.metric]))
     return ""
-
-
-@dataclass(frozen=True)
-class Training:
-    """Weights that learn on a loader; the schedule moves once per step, also per skipped one.
-
-    Attributes:
-        pass_name: of the pass over the loader.
-        state_names: of optimiser, schedule and loader in a checkpoint.
-    """
-
-    session: Session
-    optimizer: Optimizer
-    schedule: LRScheduler
-    loader: SampleLoader
-
-    pass_name = "train"
-    state_names = ("optimizer", "schedule", "loader")
-
-    @classmethod
-    def make(
-        cls, session: Session, recipe: Recipe, loader: SampleLoader, epochs: int, /, repeat: bool = False, **more: Any
-    ) -> "Training":
-        """Return what trains the session's model by a recipe, for so many epochs; `repeat`: several times."""
-        optimizer, steps = make_optimizer(recipe, session.model), session.compute.num_steps(loader)
-        schedule = make_schedule(recipe, optimizer, steps_per_epoch=steps, epochs=epochs, repeat=repeat)
-        return cls(session, optimizer, schedule, loader, **more)
-
-    @property
-    def stateful(self) -> dict:
-        return dict(zip(self.state_names, (self.optimizer, self.schedule, self.loader)))
-
-    def start_epoch(self, epoch: int) -> Row:
-        self.loader.set_epoch(epoch)
-        return {"lr": self.schedule.get_last_lr()[0]}
-
-    def train_epoch(self) -> Row:
-        run_pass(self.session, self.loader, self.step, self.pass_name)
-        meters = self.session.progress.meters(self.pass_name)
-        speed = {"pairs_per_s": meters.samples / meters.seconds, "bad_steps": self.session.guard.seen}
-        return meters.means("train") | speed
-
-    def step(self, batches: list[dict]) -> None:
-        optimisation_step(self.session, batches, self.optimizer, self.pass_name)
-        self.schedule.step()
 
 
 def peak_memory_mb() -> float:

@@ -187,12 +187,8 @@ def fill_all(plan: Plan, encoding: Encoding, log: Log) -> DataModule:
     log(f"feature cache: {plan.in_words()}")
     here, started = ranks_here(), time.perf_counter()
     left = here.broadcast_from_first(lambda: [stream for stream, missing in plan.missing.items() if missing])
-
-    def next_stream() -> str:
-        return min(left, key=lambda stream: plan.cache.stores[stream].busy)
-
     while left:  # first a stream that no other process computes at the moment
-        stream = here.broadcast_from_first(next_stream)
+        stream = here.broadcast_from_first(lambda: min(left, key=lambda name: plan.cache.stores[name].busy))
         encoding.fill(plan.cache, stream, plan.wanted[stream], log)
         left.remove(stream)
     encoding.data.bad_files.merge(encoding.compute.ranks)

@@ -62,18 +62,16 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
     return getattr(torch.optim, name)(parameter_groups(recipe, model), **values)
 
 
-def make_schedule(
-    recipe: Recipe, optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, repeat: bool = False
-) -> LRScheduler:
+def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int, epochs: int, repeat: bool = False) -> LRScheduler:
     """Return the schedule of an optimiser, which moves once per step.
 
     Args:
-        steps_per_epoch: optimiser steps.
+        steps: of the optimiser in an epoch.
         epochs: of the training, or of each of several.
         repeat: start again after these epochs, for the next of several networks.
     """
     _, build = RECIPES[recipe.name]
-    return build(recipe, optimizer, steps_per_epoch, epochs, repeat)
+    return build(recipe, optimizer, steps, epochs, repeat)
 
 
 def parameter_groups(recipe: Recipe, model: nn.Module) -> list[dict]:

@@ -194,10 +194,6 @@ def _is_size(value: Any) -> bool:
     return len(sides) == 2 and all(type(side) is int and 32 <= side <= MAX_SIDE for side in sides)
 
 
-def _is_factor(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < 2**20
-
-
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != "" and "\0" not in value
 
@@ -208,7 +204,7 @@ FLAG, FOLDER = (lambda value: isinstance(value, bool), "true or false"), (_is_te
 # Options that are taken from files of earlier runs: what they may be there, and in words.
 INHERITED: dict[str, Check] = {
     "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
-    "anchor_scale": (_is_factor, "a number above 0"),
+    "anchor_scale": (lambda value: type(value) in (int, float) and 0 < value < 2**20, "a number above 0"),
     "dataset": (_is_text, "a name or a file"),
     "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
     "baseline": (lambda value: value is None or _is_text(value), "a name or none"),

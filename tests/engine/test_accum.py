@@ -93,7 +93,7 @@ def test_weights_and_logits_take_groups_in_turn(alternate, order):
 
     task = SimpleNamespace(losses=losses, metric="score")
     recipe = Recipe("adam_restarts", lr=0.05, weight_decay=0.0, cycle_epochs=1, cycle_factor=1)
-    schedule = make_schedule(recipe, weights, steps_per_epoch=TWO.num_steps(Marked(1)), epochs=1)
+    schedule = make_schedule(recipe, weights, steps=TWO.num_steps(Marked(1)), epochs=1)
     session = session_of(model, task, TWO)
     sides = Bilevel(session, weights, schedule, Marked(1), logits, Marked(2), alternate, False, epochs=1)
     run_epochs(sides, validate, 1, lambda row, _: rows.append(row))

@@ -41,7 +41,7 @@ def rates_of(schedule, optimizer, steps: int) -> list[float]:
 
 def ours(recipe: Recipe, steps: int = TOTAL, repeat: bool = False) -> list[float]:
     optimizer = make_optimizer(recipe, Net())
-    schedule = make_schedule(recipe, optimizer, steps_per_epoch=STEPS, epochs=EPOCHS, repeat=repeat)
+    schedule = make_schedule(recipe, optimizer, steps=STEPS, epochs=EPOCHS, repeat=repeat)
     return rates_of(schedule, optimizer, steps)
 
 
@@ -110,11 +110,11 @@ def test_a_schedule_goes_on_from_its_state(name):
     recipe = Recipe(name, lr=0.02, weight_decay=0.0, marks=(2,), warmup_steps=3)
     whole = ours(recipe)
     optimizer = make_optimizer(recipe, Net())
-    schedule = make_schedule(recipe, optimizer, steps_per_epoch=STEPS, epochs=EPOCHS)
+    schedule = make_schedule(recipe, optimizer, steps=STEPS, epochs=EPOCHS)
     first = rates_of(schedule, optimizer, 9)
     states = optimizer.state_dict(), schedule.state_dict()
     optimizer = make_optimizer(recipe, Net())
-    schedule = make_schedule(recipe, optimizer, steps_per_epoch=STEPS, epochs=EPOCHS)
+    schedule = make_schedule(recipe, optimizer, steps=STEPS, epochs=EPOCHS)
     optimizer.load_state_dict(states[0])
     schedule.load_state_dict(states[1])
     assert first + rates_of(schedule, optimizer, TOTAL - 9) == whole

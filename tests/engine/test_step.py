@@ -103,7 +103,7 @@ def make_training(alternate: str | None, second_order: bool = False):
     model = Toy()
     weights, logits = (torch.optim.Adam(p, lr=0.05, fused=True) for p in parts(model))
     recipe = Recipe("adam_restarts", lr=0.05, weight_decay=0.0, lr_min=1e-4, cycle_epochs=1)
-    schedule = make_schedule(recipe, weights, steps_per_epoch=3, epochs=4)
+    schedule = make_schedule(recipe, weights, steps=3, epochs=4)
     session, loaders, rows = session_of(model), [Batches(1), Batches(2, num=2)], []
     stateful = {"model": model, "weights": weights, "logits": logits, "schedule": schedule, "guard": session.guard}
     stateful |= {"progress": session.progress, "train": loaders[0], "arch": loaders[1]}
