@@ -111,16 +111,11 @@ class Bilevel(Training):
         def backward() -> dict[str, Tensor]:
             (arch_batch,) = batches
             train, arch = (move(batch, compute.device) for batch in (train_batch, arch_batch))
+            values = {"train_losses": lambda: losses_of(train), "arch_losses": lambda: arch_losses(arch)}
+            values |= {"weights": parameters_of(self.optimizer), "logits": parameters_of(self.arch_optimizer)}
+            values |= {"xi": self.schedule.get_last_lr()[0], "average": compute.ranks.mean}
             with per_rank_rng(compute.ranks, compute.device, "logits", self.session.progress.steps):
-                losses = second_order_backward(
-                    model,
-                    train_losses=lambda: losses_of(train),
-                    arch_losses=lambda: arch_losses(arch),
-                    weights=parameters_of(self.optimizer),
-                    logits=parameters_of(self.arch_optimizer),
-                    xi=self.schedule.get_last_lr()[0],
-                    average=compute.ranks.mean,
-                )
+                losses = second_order_backward(model, **values)
             plain = losses.pop("plain")  # meters count the loss without the penalty
             return losses | {"loss": plain}
 

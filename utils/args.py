@@ -52,9 +52,6 @@ class Options:
     def __getitem__(self, name: str) -> Any:
         return vars(self)[name]
 
-    def origin(self, name: str) -> str:
-        return self._origins[name]
-
     def is_typed(self, name: str) -> bool:
         """Return whether the command line has the option."""
         return self._origins.get(name) == TYPED

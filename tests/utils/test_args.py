@@ -42,7 +42,7 @@ def test_typed_over_section_over_top_over_default(tmp_path):
     args = read("search", "--config", file)
     assert (args.epochs, args.C, args.eta_max, args.Ti) == (8, 24, 0.01, 5)
     assert set(args.given_names) == {"config", "epochs", "C", "eta_max"} | {"data"}
-    assert [args.origin(name) for name in ("data", "epochs", "Ti")] == ["command line", "config", "default"]
+    assert [args._origins[name] for name in ("data", "epochs", "Ti")] == ["command line", "config", "default"]
     assert read("found", "--config", file).epochs == 9
     assert read("pretrain", "--config", file).epochs == 7
     typed = read("search", "--config", file, "--epochs", "30")  # the default, typed, wins as well
@@ -92,7 +92,7 @@ def test_inheritance_spares_what_is_given(tmp_path):
     run = {"C": 16, "anchor_scale": 2.0, "image_size": [64, 80], "epochs": 1}
     args = options_from_run(args, run, ("C", "anchor_scale", "image_size"), source="run")
     assert (args.C, args.anchor_scale, args.image_size, args.epochs) == (64, 3.0, (64, 80), 50)
-    origins = [args.origin(name) for name in ("C", "anchor_scale", "image_size", "epochs")]
+    origins = [args._origins[name] for name in ("C", "anchor_scale", "image_size", "epochs")]
     assert origins == ["command line", "config", "run", "default"]
 
 
@@ -101,9 +101,9 @@ def test_options_are_frozen_and_changed_ones_are_new():
     with pytest.raises(AttributeError, match="with_values"):
         args.C = 3
     more = args.with_values("data", C=64, num_classes=3)
-    assert (args.num_classes, more.num_classes, more.origin("num_classes")) == (None, 3, "data")
-    assert more.origin("C") == "command line"  # it had that value already
-    assert args.with_values("checkpoint", C=16).origin("C") == "checkpoint"
+    assert (args.num_classes, more.num_classes, more._origins["num_classes"]) == (None, 3, "data")
+    assert more._origins["C"] == "command line"  # it had that value already
+    assert args.with_values("checkpoint", C=16)._origins["C"] == "checkpoint"
 
 
 def test_what_a_command_does_not_have_is_no_part_of_its_record():
