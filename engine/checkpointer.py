@@ -161,7 +161,7 @@ class Checkpointer:
         Inside, signals wait for a step to end.
 
         Args:
-            owners: what has a state beside the session.
+            stateful: what has a state beside the session.
 
         Raises:
             UserError: the checkpoint holds the state of others.

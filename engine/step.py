@@ -30,7 +30,7 @@ LOOK_EVERY = 10  # steps; a look at a number on a GPU waits for all work given t
 
 
 def do_nothing() -> None:
-    """Be at rest where nobody saves."""
+    """Take the place of a callback where nothing is saved."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Session:
         task: what is learned.
         guard: takes the steps, or skips those whose numbers are not finite.
         progress: where the phase stands; steps and passes move it on.
-        at_rest: called between steps, and between batches of an evaluation: where a run may be saved, or end.
+        on_step_end: called between steps, and between batches of an evaluation: where a run may be saved, or end.
     """
 
     model: nn.Module
