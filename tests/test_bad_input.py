@@ -21,6 +21,7 @@ from models.search.fusion_cells.space import fusion_space, random_genotype
 from tests import processes
 from tests.run_commands import named, refused, run
 from tests.spoil import endless_tree
+from utils.errors import UserError
 from utils.subprocesses import ROOT
 
 TRAIN, TEST = "meta/thermal/flir_train.json", "meta/thermal/flir_test.json"
@@ -148,6 +149,21 @@ def test_faults_of_the_data_end_a_run_before_it_begins(
     assert content(folder) == before
     assert sorted(Path("runs").iterdir()) == runs
     assert not (tmp_path / "fresh").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("place", ["opening.open_source", "dataset.read_rgb", "dataset.read_thermal"])
+def test_every_command_reads_by_the_checked_readers(
+    in_work, tmp_path, tiny_flir, tiny_config, monkeypatch, capsys, place, command
+):
+    """What is dealt to one command above ends every other, too: lists and images have one reader."""
+
+    def read(*args, **kwargs):
+        raise UserError(f"found by {place}")
+
+    monkeypatch.setattr(f"datasets.detection.{place}", read)
+    line = refused(COMMANDS[command][0], capsys, tiny_flir, *options_of(command, tmp_path, tiny_config))
+    assert f"found by {place}" in line
 
 
 @dealt(IN_THE_RUN)
@@ -334,7 +350,8 @@ OPTIONS = {
 }
 
 
-@dealt(OPTIONS)
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("fault", OPTIONS)
 def test_wrong_options(in_work, tmp_path, tiny_flir, tiny_config, capsys, fault, command):
     typed, words = OPTIONS[fault]
     runs = sorted(Path("runs").iterdir())
