@@ -53,15 +53,15 @@ MUTATIONS = (
     Mutation(
         "the last of equal pairs is derived",
         "models/search/fusion_cells/derive.py",
-        "sorted(scored, key=lambda pair: -pair[0])",
-        "sorted(scored, reverse=True)",
+        "return max(filter(allowed, state_pairs(rows)), key",
+        "return max(reversed([*filter(allowed, state_pairs(rows))]), key",
         "tests/models/search/fusion_cells/test_derive.py",
     ),
     Mutation(
         "a genotype of other sizes is read",
         "models/search/fusion_cells/genotype_file.py",
-        "    for name, value in expected.items():",
-        "    for name, value in list(expected.items())[:3]:",
+        '"levels": list(levels), "C": self.channels}',
+        '"levels": list(levels)}',
         "tests/models/search/fusion_cells/test_genotype.py tests/test_bad_input.py",
     ),
     Mutation(
@@ -94,7 +94,7 @@ MUTATIONS = (
     ),
     Mutation(
         "frozen streams go into training mode",
-        "models/detection/streams.py",
+        "models/search/parameters.py",
         "return super().train(False)",
         "return super().train(mode)",
         "tests/test_known_faults.py",
@@ -133,6 +133,27 @@ MUTATIONS = (
         '    temporary = path.with_name(path.name + ".tmp")',
         "    temporary = path",
         "tests/utils/test_saving.py",
+    ),
+    Mutation(
+        "images of any size are decoded",
+        "datasets/images.py",
+        "if width * height > MAX_PIXELS",
+        "if False",
+        "tests/test_trust.py",
+    ),
+    Mutation(
+        "logits learn while they warm up",
+        "engine/bilevel.py",
+        "epochs_done < self.warmup",
+        "epochs_done < 0",
+        "tests/test_strategies.py",
+    ),
+    Mutation(
+        "a search never ends early by the count",
+        "engine/collapse.py",
+        "if found > most else",
+        "if found > 99 else",
+        "tests/engine/test_collapse.py tests/test_strategies.py",
     ),
 )
 
