@@ -17,6 +17,7 @@ What a data set offers (`DetectionData`, `LabelledData`):
 and for a feature cache:
 
     cache_batch_size                    records that streams read at once
+    cache_repeats_batches               a batch with a missing record is computed whole, else the missing record alone
     cache_facts                         plain values that decide how inputs are prepared
     cache_key_modules                   the code from a file to an input
     changing                            why inputs differ in each epoch of a training; "" where they do not

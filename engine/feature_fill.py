@@ -90,12 +90,13 @@ class Encoding:
         Where a file cannot be read, the next input of equal content is taken.
         """
         store, here = cache.stores[stream], ranks_here()
+        batch_size = self.data.cache_batch_size if self.data.data.cache_repeats_batches else 1
         with store.writing(len(wanted), log, here):
             for attempt in range(max(len(inputs) for inputs in wanted.values())):
                 for variant in IMAGE_VARIANTS:
                     inputs = {key: inputs[attempt] for key, inputs in wanted.items() if len(inputs) > attempt}
                     records = {key: record for key, (record, changed) in inputs.items() if changed == variant}
-                    if left := unfinished(records, store, self.data.cache_batch_size):
+                    if left := unfinished(records, store, batch_size):
                         self._add(store, stream, cache.kind, left, variant)
                         store.note(here.all_gather([key for key in left if key in store]))
 

@@ -148,6 +148,7 @@ class LabelledData:
 
     unit = "examples"
     cache_batch_size = ENCODER_BATCH_SIZE
+    cache_repeats_batches = False  # as in 0.1.0
 
     @property
     def notes(self) -> dict[str, dict[str, int | str]]:

@@ -68,6 +68,7 @@ class DetectionData:
     options: ImageOptions = field(default_factory=ImageOptions)
 
     cache_batch_size = EVAL_BATCH_SIZE
+    cache_repeats_batches = True
     cache_key_modules = (images, transforms)  # from a file to an input
     collate = staticmethod(collate)
 
