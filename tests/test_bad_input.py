@@ -292,6 +292,7 @@ STATES = {
     ),
     "another baseline": (lambda state: state["args"].update(baseline="magic"), "args.baseline: expected a known one"),
     "another data set": (lambda state: state["args"].update(dataset="mars"), "args.dataset: expected a known one"),
+    "another head": (lambda state: state["args"].update(head="magic"), "args.head: expected a known one"),
     "neither of two": (lambda state: state["args"].update(baseline=None), "genotype: expected one"),
     "tensors for data": (lambda state: state["data"].update(classes=torch.zeros(3)), "data: field classes: expected"),
     "a genotype without end": (

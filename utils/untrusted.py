@@ -201,6 +201,7 @@ def _is_text(value: Any) -> bool:
 COUNT, NAME, FILE = (_is_count, "a whole number from 1"), (_is_text, "a name"), (_is_text, "a file name")
 COUNT_OR_NONE = (lambda value: value is None or _is_count(value), "a whole number from 1, or none")
 FLAG, FOLDER = (lambda value: isinstance(value, bool), "true or false"), (_is_text, "a folder")
+SINCE_0_2 = ("encoder", "neck", "towers", "head")  # files of 0.1 do not have them, and are of the defaults
 # Options that are taken from files of earlier runs: what they may be there, and in words.
 INHERITED: dict[str, Check] = {
     "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
@@ -209,7 +210,7 @@ INHERITED: dict[str, Check] = {
     "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
     "baseline": (lambda value: value is None or _is_text(value), "a name or none"),
     "checkpointdir": FOLDER,
-    **dict.fromkeys(("backbone", "f1_type"), NAME),
+    **dict.fromkeys(("backbone", "f1_type", *SINCE_0_2), NAME),
     **dict.fromkeys(("C", "num_input_nodes", "fusion_levels", "num_classes", "L"), COUNT),
     **dict.fromkeys(("overfit", "widen"), COUNT_OR_NONE),
     **dict.fromkeys(("small_dataset", "paper_protocol"), FLAG),
@@ -269,10 +270,10 @@ def check_fields(state: dict, source: str, *, options: Iterable[str], fields: di
         check_field(state, name, check, source)
     for name in {name for name in (*FIELDS, *fields) if "." not in name} - {"model"}:
         check_plain(state[name], f"{source}: {name}")
-    for name in options:
-        check_field(state, f"args.{name}", INHERITED[name], source)
-    for name, check in fields.items():
-        check_field(state, name, check, source)
+    absent = {f"args.{name}" for name in SINCE_0_2 if name not in state["args"]}
+    for name, check in [*((f"args.{option}", INHERITED[option]) for option in options), *fields.items()]:
+        if name not in absent:
+            check_field(state, name, check, source)
     if state["args"].get("baseline") is None and not state["genotype"]:
         raise UserError(f"{source}: genotype: expected one, as args.baseline names none, found nothing")
 

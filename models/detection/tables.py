@@ -15,3 +15,4 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {"bifpn": Streams}  # taps after
 NECKS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda **sizes: None}  # the encoders' BiFPN is the pyramid
 TOWERS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda **sizes: None}  # EfficientDet's head has its own
 HEADS: dict[str, Callable[..., Head]] = {"efficientdet": DetectionHead}
+TABLES: dict[str, dict] = {"encoder": ENCODERS, "neck": NECKS, "towers": TOWERS, "head": HEADS}  # by option

@@ -39,8 +39,6 @@ from utils.errors import UserError, short
 
 HAND_MADE = "mean"  # fusion of a search that searches other parts; the shared head is pretrained on it
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
-# The entries of models/detection/tables.py that the detector consists of.
-ENCODER, NECK, TOWER, HEAD = "bifpn", "none", "none", "efficientdet"
 
 
 def open_data(options: Options) -> DataModule:
@@ -130,7 +128,7 @@ def sizes_of_streams(options: Options) -> dict[str, int]:
 
 
 def make_streams(options: Options, modalities: tuple[str, ...] = MODALITIES) -> Streams:
-    make = ENCODERS[ENCODER]
+    make = ENCODERS[options.encoder]
     return make(options.backbone, options.C, options.num_input_nodes // 2, options.fusion_levels, modalities)
 
 
@@ -146,7 +144,7 @@ def load_streams(options: Options, modalities: tuple[str, ...] = MODALITIES) -> 
 
 def make_head(options: Options) -> Head:
     sizes = {"num_levels": options.fusion_levels, "anchor_scale": options.anchor_scale}
-    head = HEADS[HEAD](options.C, options.num_classes, **sizes)
+    head = HEADS[options.head](options.C, options.num_classes, **sizes)
     set_norm_momentum(head, options.norm_momentum)
     return head
 
@@ -183,7 +181,7 @@ def build_supernet(options: Options, data: DataModule, searched: tuple[str, ...]
     space, strategy = make_space(options, streams), STRATEGIES[options.strategy]
     learning = {"relaxation": strategy.relaxation, "partial": strategy.partial}
     fusions = searchable_fusions(space, options.fusion_levels, options.drpt, **learning)
-    return make_detector(streams, fusions, head, data.data.normalization, space.name)
+    return make_detector(options, streams, fusions, head, data.data.normalization, space.name)
 
 
 def given_fusion(options: Options, streams: Streams) -> Architecture | None:
@@ -200,17 +198,23 @@ def assemble(
     if architecture is None:
         baseline = options.baseline or HAND_MADE
         fusions = baseline_fusions(baseline, options.C, options.fusion_levels, options.widen)
-        return make_detector(streams, fusions, head, normalization)
+        return make_detector(options, streams, fusions, head, normalization)
     genotype = architecture.parts["fusion"]
-    return make_detector(streams, found_fusions(genotype, options.drpt), head, normalization, genotype.space)
+    return make_detector(options, streams, found_fusions(genotype, options.drpt), head, normalization, genotype.space)
 
 
 def make_detector(
-    streams: Streams, fusions: list[nn.Module], head: Head, normalization: dict, space: str | None = None
+    options: Options,
+    streams: Streams,
+    fusions: list[nn.Module],
+    head: Head,
+    normalization: dict,
+    space: str | None = None,
 ) -> FusionDetector:
-    """Return the detector with the neck and the towers of the task, today none; the space says what cells read."""
+    """Return the detector with the neck and the towers of the options; the space says what cells read."""
     neighbours = num_neighbours(space, streams.num_levels) if space else 0
-    others = {"neck": NECKS[NECK](), "towers": TOWERS[TOWER]()}
+    sizes = {"channels": options.C, "num_levels": options.fusion_levels}
+    others = {"neck": NECKS[options.neck](**sizes), "towers": TOWERS[options.towers](**sizes)}
     return FusionDetector(streams, fusions, head, normalization, neighbours, **others)
 
 

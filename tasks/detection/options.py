@@ -12,13 +12,15 @@ from utils.option_types import above_zero, image_size, not_negative, positive, p
 # The keys of the table of baselines (models/detection/baselines.py), and those of both streams.
 FUSIONS = ("mean", "sum", "concat_conv", "eca_attn", "shuffle_attn")
 BASELINES = ("thermal", "rgb", "early", "rgb_twice", *FUSIONS)
+# Entries of models/detection/tables.py that the detector consists of.
+FRAME = {"encoder": "bifpn", "neck": "none", "towers": "none", "head": "efficientdet"}
 # Values of options that a command does not have.
 ABSENT = {"widen": None, "modality_dropout": 0.0, "match_parameters": None}
 
 
 def add_options(parser: Parser, section: str) -> None:
     """Add the options of "pretrain", "search" or "found"."""
-    parser.set_defaults(**ABSENT)
+    parser.set_defaults(**FRAME, **ABSENT)
     add_data_options(parser)
     add_detector_options(parser)
     if section == "pretrain":

@@ -26,6 +26,7 @@ from models.detection.streams import images_of
 from models.search.architecture import architecture_from_json
 from tasks.detection import build
 from tasks.detection.flira import FLIRA
+from tasks.detection.options import FRAME
 from tasks.detection.weights import SUFFIX, load_weights
 from utils import checkpoint
 from utils.args import Options
@@ -72,7 +73,7 @@ class Predictor:
         path = Path(run) if Path(run).suffix == SUFFIX else Path(run) / "best.pt"
         state = load_weights(path) if path.suffix == SUFFIX else checkpoint.load(path)
         check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields)
-        options = Options(UNREAD | dict.fromkeys(FLIRA.rebuilt_from), {}, {})
+        options = Options(UNREAD | dict.fromkeys(FLIRA.rebuilt_from) | FRAME, {}, {})
         options = options_from_run(options, state["args"], FLIRA.rebuilt_from, source=f"{path}: args")
         build.check_sizes(options, state["model"], str(path))
         modalities = build.needed_modalities(options.baseline)

@@ -17,12 +17,13 @@ from engine.pretrained import check_split, differing, pretrained_with
 from engine.task import ExtraTest, Task
 from models.detection.detector import FusionDetector
 from models.detection.streams import Streams
+from models.detection.tables import TABLES
 from models.search.architecture import Architecture, Reader
 from models.search.space import Space
 from tasks.detection import build
 from tasks.detection.box_fusion import BoxFusion
 from tasks.detection.evaluator import DetectionEvaluator
-from tasks.detection.options import BASELINES
+from tasks.detection.options import BASELINES, FRAME
 from tasks.detection.pretrain import FROM_PRETRAINING, check_stream_sizes, detector_pretraining
 from tasks.detection.robustness import Robustness
 from utils.args import Options
@@ -31,6 +32,7 @@ from utils.errors import UserError
 from utils.untrusted import OBJECT
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
+NETWORK = (*STREAMS, *FRAME)
 DATA = ("dataset", "split_seed", "paper_protocol")
 
 
@@ -39,13 +41,14 @@ class Detection(Task):
 
     metric, logged, predictions_file = "AP", ("AP", "AP50"), "detections.json"
     from_pretraining = FROM_PRETRAINING
-    from_search = (*STREAMS, *DATA, "overfit", "checkpointdir", "fullbb_path", "head_path")
-    rebuilt_from = (*STREAMS, *DATA, "baseline", "widen")
-    agreeing = (*STREAMS, *DATA)
+    from_search = (*NETWORK, *DATA, "overfit", "checkpointdir", "fullbb_path", "head_path")
+    rebuilt_from = (*NETWORK, *DATA, "baseline", "widen")
+    agreeing = (*NETWORK, *DATA)
     fields = {  # noqa: RUF012
         "data": OBJECT,
         "args.dataset": (lambda name: name in DATA_SETS or is_description(name), "a known one"),
         "args.baseline": (lambda name: name in (None, *BASELINES), "a known one"),
+        **{f"args.{option}": (table.__contains__, "a known one") for option, table in TABLES.items()},
     }
 
     open_data, pretraining = staticmethod(build.open_data), staticmethod(detector_pretraining)
