@@ -1,4 +1,4 @@
-"""What keeps numbers that are not finite out of a model: such a step is skipped, named and counted; too many end a run.
+"""Skip, name and count optimiser steps whose loss or gradient is not finite; too many of them end a run.
 
 A skipped step leaves parameters, optimiser state and running statistics of norms as they were before it.
 """
@@ -15,11 +15,11 @@ from utils.errors import UserError
 
 
 class Guard:
-    """Takes optimiser steps whose loss and gradient are finite; a phase of a run owns one, for all its optimisers.
+    """Takes optimiser steps whose loss and gradient are finite; a phase of a run has one, for all its optimisers.
 
-    A look at the numbers is free on a CPU, so each step is looked at before it is taken. On a GPU it waits for all work
-    given to it; there the device itself skips bad steps, and every step once they are too many, and the loop calls
-    `look` now and then. Both ways end with the same numbers.
+    On a CPU each step is checked before it is taken. On a GPU a check waits for all work given to it. There the device
+    itself skips bad steps, and every step once there are too many, and the loop calls `check_pending` now and then.
+    Both ways end with the same numbers.
 
     Args:
         device: of losses and parameters.
@@ -28,7 +28,7 @@ class Guard:
         ranks: which all see the same losses and gradients; a message names the pairs of each.
 
     Attributes:
-        synchronous: each step is looked at before it is taken, on every device but a CUDA one; otherwise optimisers
+        synchronous: each step is checked before it is taken, on every device but a CUDA one; otherwise optimisers
             must be fused, since only these can skip.
     """
 
@@ -72,7 +72,7 @@ class Guard:
         return good
 
     def check_pending(self) -> None:
-        """Look at the steps since the last look and name the bad ones.
+        """Check the steps since the last check and name the bad ones.
 
         Raises:
             UserError: there are more of them than may be; names the first one too many.
