@@ -123,7 +123,7 @@ def test_an_unknown_category(made, tiny_config, tmp_path, monkeypatch, capsys):
         assert f"{path}: annotations[0].category_id" in line
     else:
         monkeypatch.chdir(tmp_path)
-        text = run(pretrain, capsys, made[0], "--config", tiny_config, *made[1], "--dry_run")
+        text = run(pretrain, capsys, made[0], "--config", tiny_config, *made[1])
         assert "dropped_unicorn 1" in text
 
 
