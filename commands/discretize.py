@@ -108,9 +108,10 @@ def _inherited_score(runner: StrategyRunner, session: Session, architecture: Arc
 
 def _train_briefly(runner: StrategyRunner, found: list[Architecture], tracker: Tracker) -> Architecture:
     """Return the architecture that is best on `val` after a brief training, which starts as --topk_weights says."""
-    options, session = runner.options, runner.new_session()
-    checkpointer, epochs_each = runner.context.checkpointer(runner.run, session, PHASE), options.topk_epochs
+    options, session, epochs_each = runner.options, runner.new_session(), runner.options.topk_epochs
+    # Before the checkpointer, which loads the weights of a stopped phase: each genotype starts from the supernet's.
     learner, validate = runner.in_turn(session, found.__getitem__, epochs_each, options.topk_weights == "supernet")
+    checkpointer = runner.context.checkpointer(runner.run, session, PHASE)
     with checkpointer.running(**learner.stateful):
         epochs, describe = len(found) * epochs_each, lambda: runner.space.describe(learner.scored)
         run_epochs(learner, validate, epochs, Recorder(checkpointer, tracker), describe)

@@ -79,15 +79,22 @@ def test_another_seed_searches_another_way(capsys):
     assert [scores(row) for row in Run(ends[0]).rows] != [scores(row) for row in Run(ends[1]).rows]
 
 
-@pytest.mark.parametrize(("section", "options"), [("search", []), ("found", ["--random_genotype", 1])])
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(section, options, capsys, monkeypatch):
+BRIEF = ["--topk", 2, "--topk_weights", "supernet", "--topk_epochs", 2]
+
+
+@pytest.mark.parametrize(
+    ("section", "options", "phase", "num_rows"),
+    [("search", [], "", 2), ("search", BRIEF, "topk", 6), ("found", ["--random_genotype", 1], "", 2)],
+)
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(section, options, phase, num_rows, capsys, monkeypatch):
+    """Stopped in the epochs, or in the brief training of the first of two genotypes."""
     main, key = main_of(section), {"search": "search_exp_dir", "found": "eval_exp_dir"}[section]
     whole = named(run(main, capsys, *COMMON, *options, "--save", "whole"), key)
     on_step_end, steps = Checkpointer.on_step_end, []
 
     def stop_once(checkpointer):
-        steps.append(1)
-        if len(steps) == 3:
+        steps.append(checkpointer.phase)
+        if steps.count(phase) == 3 and steps[-1] == phase:
             os.kill(os.getpid(), signal.SIGTERM)
         on_step_end(checkpointer)
 
@@ -97,7 +104,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(section, options, capsy
     resumed = named(run(main, capsys, "--resume", "auto", "--save", "stopped"), key)
     rows = [[scores(row) for row in Run(folder).rows] for folder in (whole, resumed)]
     assert rows[0] == rows[1]
-    assert len(rows[0]) == 2
+    assert len(rows[0]) == num_rows
 
 
 def scores(row: dict) -> dict:
