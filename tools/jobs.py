@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from utils.errors import UserError
 from utils.lock import claim, release
 from utils.run_folder import read_json, write_json
 from utils.subprocesses import environment
@@ -231,7 +232,12 @@ class Queue:
 
     def _record(self, name: str) -> dict:
         path = self.logs / f"{name}.json"
-        return read_json(path) if path.exists() else {}
+        try:
+            return read_json(path) if path.exists() else {}
+        except UserError:
+            if path.exists():
+                raise
+            return {}  # another process began the job anew at this moment
 
     def _log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
