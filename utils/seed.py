@@ -64,7 +64,7 @@ def shared_rng(draw: Callable[[], Tensor]) -> Tensor:
     global _common
     if _common is None:
         return draw()
-    device = torch.device("cuda" if "cuda" in _common else "cpu")
+    device = torch.device(next((kind for kind in ("cuda", "mps") if kind in _common), "cpu"))
     own = _torch_state(device)
     _set_torch_state(_common, device)
     drawn = draw()
