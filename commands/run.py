@@ -36,6 +36,8 @@ from utils.seed import seed_everything
 from utils.signals import caught
 
 SHOWN_WARNINGS = 5
+# Typed ones go before a config's, so the next command needs them again; without a config they follow from the files.
+OVER_CONFIG = ("backbone", "C", "num_input_nodes", "fusion_levels", "image_size", "anchor_scale")
 PUBLISHED_SPELLING = {"num_classes": "num-classes", "paper_protocol": "paper-protocol"}
 
 
@@ -120,9 +122,10 @@ class RunContext:
 
     def next_command(self, script: str, values: dict[str, Any], carried: tuple[str, ...]) -> str:
         """Return the next command to paste: its own options, and those typed here that it needs again, quoted."""
-        words = ["python", script, self.options.data]
+        words, carried = ["python", script, self.options.data], carried + OVER_CONFIG * bool(self.options.config)
         for name, value in (values | {n: self.options[n] for n in carried if self.options.is_typed(n)}).items():
             flag = "--" + PUBLISHED_SPELLING.get(name, name)
+            value = "x".join(map(str, value)) if isinstance(value, (list, tuple)) else value  # a size
             words.append(flag if value is True else f"{flag}={value}")
         return "next: " + shlex.join(words)
 

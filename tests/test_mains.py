@@ -240,6 +240,10 @@ def test_the_next_commands_run(pretrained, tiny_flir, tiny_config, tmp_path, mon
         4,
         "--device",
         "cpu",
+        "--C",
+        8,
+        "--image_size",
+        "64x96",
     ]
     line, mains = run(pretrain, capsys, tiny_flir, *options), [search, found, found]
     for main in mains:
