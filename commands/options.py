@@ -240,9 +240,9 @@ def check_parts(task: Task, options: Options) -> None:
     searched, searchable = task.searched_parts(options), task.searchable_parts
     if unknown := [part for part in searched if part not in searchable]:
         raise UserError(f"--search_parts: expected parts of {', '.join(searchable)}, found {', '.join(unknown)}")
-    others = [part for part in (*searchable, *task.other_parts) if part not in searched]
-    if unknown := [part for part in task.frozen_parts(options) if part not in others]:
-        expected = ", ".join(others)
+    unsearched = [part for part in (*searchable, *task.other_parts) if part not in searched]
+    if unknown := [part for part in task.frozen_parts(options) if part not in unsearched]:
+        expected = ", ".join(unsearched)
         raise UserError(f"--freeze_parts: expected parts that are not searched, {expected}, found {', '.join(unknown)}")
     sources = [f"--{name}" for name in ("genotype", "search_exp_dir") if options[name] is not None]
     if len(sources) > 1:

@@ -230,27 +230,27 @@ class Checkpointer:
         return state
 
     def _load(self, state: dict) -> None:
-        own = state["resume"]
-        if own["features"] != self.features:
-            found = f"expected {self.features}, as there is room for now, found {short(own['features'])}"
+        saved = state["resume"]
+        if saved["features"] != self.features:
+            found = f"expected {self.features}, as there is room for now, found {short(saved['features'])}"
             advice = "--cache_features ram or disk, and --cache_level, make it the same"
             raise UserError(f"{self.file('last')}: cached features: {found}: {advice}")
         try:
             for name, item in self.stateful.items():
-                item.load_state_dict(own[name])
-            set_random_state(own["random"], self.session.compute.device)
+                item.load_state_dict(saved[name])
+            set_random_state(saved["random"], self.session.compute.device)
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"{self.file('last')}: resume: expected the state of this run, found: {error!r}") from None
         self.bad_files.names[:] = state["bad_files"]
-        self.before, self.saved_step = own["seconds"], self.session.progress.steps
+        self.before, self.saved_step = saved["seconds"], self.session.progress.steps
 
 
 def _comparable(facts: dict) -> dict:
     """Return facts as JSON has them, without options that may change."""
     args = facts.get("args") if isinstance(facts.get("args"), dict) else {}
     inner = {f"args.{name}": value for name, value in args.items() if name not in FREE}
-    known = {"kind", "format", "split", "protocol", "checkpoint_split", "genotype"} & facts.keys()
-    return json.loads(json.dumps({name: facts[name] for name in known} | inner))
+    names = {"kind", "format", "split", "protocol", "checkpoint_split", "genotype"} & facts.keys()
+    return json.loads(json.dumps({name: facts[name] for name in names} | inner))
 
 
 def _rename(places: dict[Path, Path]) -> None:

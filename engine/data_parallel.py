@@ -42,14 +42,14 @@ class Replica(DistributedDataParallel):
 
 def make_replica(model: nn.Module, parameters: list[nn.Parameter]) -> Replica:
     """Return the model with the gradients of these parameters, and only those, averaged over the ranks."""
-    own = set(map(id, parameters))
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
-    for parameter in others:
+    ids = set(map(id, parameters))
+    frozen = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
+    for parameter in frozen:
         parameter.requires_grad_(False)
     # 1x1 kernels have the same layout with other strides, too.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     # Not all of them run in each step: genotypes are drawn. Running statistics are the same on all ranks.
     replica = Replica(_Beside(model), find_unused_parameters=True, **{OF_BUFFERS: False})
-    for parameter in others:
+    for parameter in frozen:
         parameter.requires_grad_(True)
     return replica

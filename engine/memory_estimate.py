@@ -34,12 +34,12 @@ def memory_estimate(task: Task, model: nn.Module, batch: dict, batchsize: int, c
 
 def kept_for_gradients(task: Task, model: nn.Module, batch: dict, compute: Compute) -> int:
     """Return the bytes that the losses of a batch keep, parameters and buffers aside."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    of_model = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in of_model:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 

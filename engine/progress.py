@@ -91,8 +91,8 @@ class Progress:
         return {"epochs_done": self.epochs_done, "best": self.best, "best_epoch": self.best_epoch}
 
     def state_dict(self) -> dict:
-        own = {"steps": self.steps, "row": self.row, "passes": {k: m.state_dict() for k, m in self.passes.items()}}
-        return self.scores() | own
+        passes = {name: meters.state_dict() for name, meters in self.passes.items()}
+        return self.scores() | {"steps": self.steps, "row": self.row, "passes": passes}
 
     def load_state_dict(self, state: dict) -> None:
         passes = {name: Meters() for name in state["passes"]}

@@ -74,13 +74,13 @@ def other_methods(run: Run) -> Section:
 
 def _comparable(run: Run, path: Path) -> Run | None:
     """Return the run of a folder if it is finished and uses the same data, else None. `run` itself is returned."""
-    other = Run(path)
+    candidate = Run(path)
     try:
-        if other.kind != run.kind or not (other.finished or other.path == run.path.resolve()):
+        if candidate.kind != run.kind or not (candidate.finished or candidate.path == run.path.resolve()):
             return None
         # Reads all files that the table needs, since any of them may be damaged.
-        other.label, method_options(other), other.seed
-        return other if same_data(run, other) and other.value(columns_of(run)[0]) is not None else None
+        candidate.label, method_options(candidate), candidate.seed
+        return candidate if same_data(run, candidate) and candidate.value(columns_of(run)[0]) is not None else None
     except UserError:  # another run that is damaged must not prevent this report
         return None
 

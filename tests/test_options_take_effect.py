@@ -148,10 +148,10 @@ def test_baseline_options(seen, tiny_flir, tiny_config, tmp_path, capsys):
 
 def test_pretraining_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    own = ["--lr", "0.004", "--weight_decay", "0.06", "--warmup", "0.3", "--epochs", "2", "--head_epochs", "1"]
+    changed = ["--lr", "0.004", "--weight_decay", "0.06", "--warmup", "0.3", "--epochs", "2", "--head_epochs", "1"]
     sizes = ["--num_input_nodes", "6", "--fusion_levels", "4", "--C", "24", "--checkpointdir", "elsewhere"]
     names = ["--fullbb_path", "streams.pt", "--head_path", "head.pt", "--num-classes", "5"]
-    argv = [str(tiny_flir), "--config", str(tiny_config), *DATA, *RUN, *own, *sizes, *names]
+    argv = [str(tiny_flir), "--config", str(tiny_config), *DATA, *RUN, *changed, *sizes, *names]
     assert pretrain(argv) == 0
     check_data_and_run(seen)
     assert [o.param_groups[0]["weight_decay"] for o in seen["AdamW"]] == [0.06] * 3

@@ -57,8 +57,8 @@ def end_of(data: Path, count: int, folder: Path) -> dict:
 def start(count: int, folder: Path, script: str, *options: object) -> processes.Process:
     """Start a command by torchrun, which forks its ranks from a process that has imported the command."""
     forked = ["--run-path", "--start-method", "fork"]
-    own = ["--standalone", "--nproc-per-node", count, *forked, ROOT / script, *options]
-    words = ["-m", "torch.distributed.run", *own]
+    torchrun = ["--standalone", "--nproc-per-node", count, *forked, ROOT / script, *options]
+    words = ["-m", "torch.distributed.run", *torchrun]
     return processes.start(words, folder, folder / "log.txt", {"OMP_NUM_THREADS": "1"})
 
 

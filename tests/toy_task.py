@@ -63,8 +63,8 @@ class Toy(Task):
         return {"fusion": fusion_space(streams.tap_names, streams.level_names, options.C, name="bmnas", **sizes)}
 
     def build_supernet(self, options, data):
-        streams, how = self.build_streams(options, data), STRATEGIES[options.strategy]
-        supernet = SearchableFusion(self.spaces(options, streams)["fusion"], 0.0, how.relaxation, how.partial)
+        streams, learning = self.build_streams(options, data), STRATEGIES[options.strategy]
+        supernet = SearchableFusion(self.spaces(options, streams)["fusion"], 0.0, learning.relaxation, learning.partial)
         return FusionClassifier(streams, supernet, options.C, 1, 0.0)
 
     def build_network(self, options, data, streams, architecture, pretrained=True):

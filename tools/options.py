@@ -30,9 +30,9 @@ def page() -> str:
     parts = [HEAD, "\n## main_pretrain_flira.py, main_darts_searchable_flira.py, main_darts_found_flira.py\n"]
     parts += [table(group, options) for group, options in detection_options.items()]
     listed = {option for options in detection_options.values() for option in options}
-    others = [name for name in TASKS if name != FIRST]
-    kinds = {f"{section}, {name}": make_parser(TASKS[name], section) for name in others for section in SECTIONS}
-    parts.append(f"\n## The same of {', '.join(others)}\n\nThose that are not as above.\n")
+    further_tasks = [name for name in TASKS if name != FIRST]
+    kinds = {f"{section}, {name}": make_parser(TASKS[name], section) for name in further_tasks for section in SECTIONS}
+    parts.append(f"\n## The same of {', '.join(further_tasks)}\n\nThose that are not as above.\n")
     for group, options in gathered(kinds).items():
         if more := {option: of for option, of in options.items() if option not in listed}:
             parts.append(table(group, more))

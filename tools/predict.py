@@ -130,9 +130,9 @@ def pairs_in(paths: Paths) -> dict[str, Paths]:
             raise UserError(f"--{sensor} {folder}: expected pictures ({', '.join(SUFFIXES)}), found none")
         for path in (Path(file) for files in images.values() for file in files):
             name = OF_SENSOR.sub("", str(without_suffix(path.name)))
-            other = pairs.setdefault(name, {}).setdefault(sensor, path).name
-            if other != path.name:
-                raise UserError(f"--{sensor} {folder}: expected one picture of {name}, found {other} as well")
+            chosen = pairs.setdefault(name, {}).setdefault(sensor, path).name
+            if chosen != path.name:
+                raise UserError(f"--{sensor} {folder}: expected one picture of {name}, found {chosen} as well")
     for sensor in paths:
         lacking = sorted(name for name, pair in pairs.items() if sensor not in pair)
         if lacking:

@@ -231,17 +231,17 @@ def read_config(path: str, parsers: dict[str, Parser], section: str) -> dict:
     data = {} if data is None else data
     if not isinstance(data, dict) or not all(isinstance(data.get(name) or {}, dict) for name in SECTIONS):
         raise UserError(f"{source}: expected option names with values, and sections {', '.join(SECTIONS)}")
-    known = {name: options_of(parser) for name, parser in parsers.items()}
+    by_section = {name: options_of(parser) for name, parser in parsers.items()}
     layers = {name: _names(data.pop(name, None) or {}) for name in SECTIONS}
-    top, anywhere = _names(data), dict.fromkeys(key for options in known.values() for key in options)
+    top, anywhere = _names(data), dict.fromkeys(key for options in by_section.values() for key in options)
     unknown = [(key, anywhere) for key in top if key not in anywhere]
     for name, layer in layers.items():
-        unknown += [(f"{name}: {key}", known[name]) for key in layer if key not in known[name]]
+        unknown += [(f"{name}: {key}", by_section[name]) for key in layer if key not in by_section[name]]
     if unknown:
         found = ", ".join(name + near(name.rpartition(" ")[2], names) for name, names in unknown[:SHOWN_NAMES])
         found += f" and {len(unknown) - SHOWN_NAMES} more" if len(unknown) > SHOWN_NAMES else ""
         raise UserError(f"{source}: expected option names, found {found} (data folders do not belong here)")
-    values, actions = top | layers[section], known[section]
+    values, actions = top | layers[section], by_section[section]
     return {key: convert_option(actions[key], value, source) for key, value in values.items() if key in actions}
 
 

@@ -122,18 +122,18 @@ def load_state(module: nn.Module, state: State, source: str) -> None:
         UserError: a tensor is missing, too many, of another shape or kind of numbers, or has numbers that are not
             finite; names the first one.
     """
-    own = module.state_dict()
-    for name, tensor in own.items():
+    wanted = module.state_dict()
+    for name, tensor in wanted.items():
         if name not in state:
             raise UserError(f"{source}: {name}: expected a tensor {tuple(tensor.shape)}, found nothing")
         found = tuple(state[name].shape) if isinstance(state[name], Tensor) else type(state[name]).__name__
         if found != tuple(tensor.shape):
             raise UserError(f"{source}: {name}: expected shape {tuple(tensor.shape)}, found {found}")
         _check_numbers(state[name], tensor, f"{source}: {name}")
-    extra = [name for name in state if name not in own]
+    extra = [name for name in state if name not in wanted]
     if extra:
         found = f"{len(extra)} more, the first {str(extra[0])[:60]}"
-        raise UserError(f"{source}: expected {len(own)} tensors, found {found}")
+        raise UserError(f"{source}: expected {len(wanted)} tensors, found {found}")
     module.load_state_dict(state, strict=True)
 
 

@@ -162,8 +162,8 @@ def joined() -> Iterator[None]:
         with _losses_named():
             store, number, count = next(_torch().distributed.rendezvous("env://"))
             backend = "cpu:gloo,cuda:nccl" if _torch().cuda.is_available() else "gloo"
-            own = _torch().distributed.PrefixStore("ranks", store)
-            _torch().distributed.init_process_group(backend, store=own, rank=number, world_size=count, timeout=PATIENCE)
+            group = {"store": _torch().distributed.PrefixStore("ranks", store), "rank": number, "world_size": count}
+            _torch().distributed.init_process_group(backend, timeout=PATIENCE, **group)
             everyone = Ranks(number, count)
             _job = _Job(everyone, _of_machine(everyone), store)
     with _losses_named() if _job.everyone.count > 1 else contextlib.nullcontext():

@@ -50,8 +50,8 @@ def per_rank_rng(ranks: Ranks, device: torch.device, *key: object) -> Iterator[N
         yield
         return
     _common = _torch_state(device)
-    told = repr((*key, ranks.number)).encode() + _common["torch"].numpy().tobytes()
-    torch.manual_seed(int.from_bytes(hashlib.blake2b(told, digest_size=7).digest(), "big"))
+    rank_key = repr((*key, ranks.number)).encode() + _common["torch"].numpy().tobytes()
+    torch.manual_seed(int.from_bytes(hashlib.blake2b(rank_key, digest_size=7).digest(), "big"))
     try:
         yield
     finally:
@@ -65,11 +65,11 @@ def shared_rng(draw: Callable[[], Tensor]) -> Tensor:
     if _common is None:
         return draw()
     device = torch.device(next((kind for kind in ("cuda", "mps") if kind in _common), "cpu"))
-    own = _torch_state(device)
+    rank_state = _torch_state(device)
     _set_torch_state(_common, device)
     drawn = draw()
     _common = _torch_state(device)
-    _set_torch_state(own, device)
+    _set_torch_state(rank_state, device)
     return drawn
 
 

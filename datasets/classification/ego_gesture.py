@@ -81,8 +81,8 @@ def _square(image: Tensor, place: tuple[float, float]) -> Tensor:
 
 
 def _annotation_file(root: Path) -> Path:
-    known = root / ANNOTATIONS
-    found = [known] if known.is_file() else sorted(root.glob("*.json"))
+    published = root / ANNOTATIONS
+    found = [published] if published.is_file() else sorted(root.glob("*.json"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found[:6]) or "none"
         raise UserError(f"{root}: expected EgoGesture's {ANNOTATIONS}, or one other *.json, found {names}")

@@ -117,8 +117,8 @@ def _read_categories(path: Path, items: list[dict], aliases: dict[str, str]) -> 
 def _match_classes(path: Path, names: dict[int, str], classes: list[str]) -> dict[str, int]:
     ids = {name: category_id for category_id, name in reversed(names.items())}  # of one name twice the first
     if any(name not in ids for name in classes):
-        known = list(dict.fromkeys(names.values()))
-        found = ", ".join(known[:SHOWN_NAMES]) + ", ..." * (len(known) > SHOWN_NAMES)
+        listed = list(dict.fromkeys(names.values()))
+        found = ", ".join(listed[:SHOWN_NAMES]) + ", ..." * (len(listed) > SHOWN_NAMES)
         raise UserError(f"{path}: categories: expected {', '.join(classes)}, found {found or 'none'}")
     return {name: ids[name] for name in classes}
 

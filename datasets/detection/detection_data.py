@@ -152,13 +152,13 @@ def merge_val(data: DetectionData) -> DetectionData:
     """
     if "val" not in data.records:
         return data
-    own = ("train", "val")
-    names = {origin: {record.image_id: record.file_name for record in data.records[origin]} for origin in own}
-    truth = {origin: data.ground_truth[origin] for origin in own}
-    images = [image | {"id": names[o][image["id"]]} for o in own for image in truth[o]["images"]]
-    annotations = [item | {"image_id": names[o][item["image_id"]]} for o in own for item in truth[o]["annotations"]]
+    origins = ("train", "val")
+    names = {origin: {record.image_id: record.file_name for record in data.records[origin]} for origin in origins}
+    truth = {origin: data.ground_truth[origin] for origin in origins}
+    images = [image | {"id": names[o][image["id"]]} for o in origins for image in truth[o]["images"]]
+    annotations = [item | {"image_id": names[o][item["image_id"]]} for o in origins for item in truth[o]["annotations"]]
     numbered = [item | {"id": number} for number, item in enumerate(annotations, 1)]
     merged = truth["train"] | {"images": images, "annotations": numbered}
-    records = [replace(record, image_id=record.file_name) for origin in own for record in data.records[origin]]
+    records = [replace(record, image_id=record.file_name) for origin in origins for record in data.records[origin]]
     lists = {"records": data.records | {"train": records}, "ground_truth": data.ground_truth | {"train": merged}}
     return replace(data, **{name: {o: v for o, v in by_list.items() if o != "val"} for name, by_list in lists.items()})

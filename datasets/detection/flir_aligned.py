@@ -84,14 +84,14 @@ def locate_flir_aligned(folder: Path, subset: str = "") -> Source:
     """
     name = _recognise(folder, subset)
     layout = LAYOUTS[name]
-    beside = name == TWO_LISTS and LAYOUTS[THREE_LISTS].is_whole(folder)
+    has_three_lists = name == TWO_LISTS and LAYOUTS[THREE_LISTS].is_whole(folder)
     return Source(
         name=f"flir_aligned_{subset}" if subset else "flir_aligned",
         folder=folder,
         classes=CLASSES,
         aliases=ALIASES,
         lists={origin: layout.image_list(folder, origin) for origin in layout.lists},
-        layout=f"{name} (its three lists are there as well and are not read)" if beside else name,
+        layout=f"{name} (its three lists are there as well and are not read)" if has_three_lists else name,
         names={"rgb": ("PreviewData", "RGB")},
     )
 

@@ -34,8 +34,8 @@ def locate(folder: str | Path, dataset: str = "flir_aligned") -> Source:
     try:
         return _locate(folder, dataset)
     except UserError as error:
-        others = [f"--dataset {name}" for name in DATA_SETS if name != dataset and _is_one(folder, name)]
-        hint = f"it can be read with {' or '.join(others)}" if others else f"for an own set: {OWN_SET}"
+        readable_with = [f"--dataset {name}" for name in DATA_SETS if name != dataset and _is_one(folder, name)]
+        hint = f"it can be read with {' or '.join(readable_with)}" if readable_with else f"for an own set: {OWN_SET}"
         raise UserError(f"{error} ({hint})") from error
 
 

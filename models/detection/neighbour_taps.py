@@ -26,8 +26,9 @@ def with_neighbours(levels: Sequence[Taps], num_streams: int, count: int) -> lis
     last = [list(taps)[repeats - 1 :: repeats] for taps in levels]
     whole = []
     for level, taps in enumerate(levels):
-        own, nearest = list(taps), nearest_levels(level, len(levels), count)
-        whole.append(own + [resized(tap, tuple(own[0].shape[-2:])) for other in nearest for tap in last[other]])
+        level_taps, nearest = list(taps), nearest_levels(level, len(levels), count)
+        size = tuple(level_taps[0].shape[-2:])
+        whole.append(level_taps + [resized(tap, size) for other in nearest for tap in last[other]])
     return whole
 
 

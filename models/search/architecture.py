@@ -122,5 +122,5 @@ def architecture_from_json(data: Any, source: str, readers: Readers, complete: b
 
 def _part_of(data: dict, readers: Readers) -> str:
     """Return which part a genotype of format 1 is of, by its space; the first where none has this space."""
-    known = [part for part, reader in readers.items() if data.get("space") in list(getattr(reader, "spaces", ()))]
-    return [*known, *readers][0]
+    matching = [part for part, reader in readers.items() if data.get("space") in list(getattr(reader, "spaces", ()))]
+    return [*matching, *readers][0]

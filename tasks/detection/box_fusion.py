@@ -65,11 +65,11 @@ def check_partners(first: Any, second: Any) -> None:
     """Refuse to fuse one run with itself, or two that were not trained for the same classes on the same split."""
     if first.path.resolve() == second.path.resolve():
         raise UserError(f"--partner_exp_dir {second.path}: expected another run than --eval_exp_dir, found the same")
-    values, others = (t.state["args"] | {"split": t.state["split"]} for t in (first, second))
+    values, partner_values = (t.state["args"] | {"split": t.state["split"]} for t in (first, second))
     for name in ("split", "dataset", "num_classes"):
-        if others[name] != values[name]:
+        if partner_values[name] != values[name]:
             expected = f"expected {values[name]} as in {first.path}"
-            raise UserError(f"--partner_exp_dir {second.path}: {name}: {expected}, found {others[name]}")
+            raise UserError(f"--partner_exp_dir {second.path}: {name}: {expected}, found {partner_values[name]}")
 
 
 def facts_of_both(first: Any, second: Any, method: str, facts: dict, others: dict) -> dict[str, object]:

@@ -102,9 +102,9 @@ def streams_path(options: Options, modalities: tuple[str, ...]) -> Path:
 def head_path(options: Options) -> Path:
     """Return the head to start from: a modality's own where it alone is trained and its file is there."""
     modalities, folder = needed_modalities(options.baseline), Path(options.checkpointdir)
-    own = folder / f"{modalities[0]}_head.pth"
+    head_of_modality = folder / f"{modalities[0]}_head.pth"
     alone = len(modalities) == 1 and not options.is_given("head_path")
-    return own if alone and own.exists() else folder / options.head_path
+    return head_of_modality if alone and head_of_modality.exists() else folder / options.head_path
 
 
 def read_streams(options: Options, modalities: tuple[str, ...]) -> checkpoint.State:
@@ -136,8 +136,8 @@ def load_streams(options: Options, modalities: tuple[str, ...] = MODALITIES) -> 
     """Build the frozen streams of checkpointdir, which must have the sizes of the options."""
     path, state = streams_path(options, modalities), read_streams(options, modalities)
     streams = make_streams(options, modalities)
-    others = streams_of(state, set(INPUTS) - set(modalities))
-    wanted = {k: v for k, v in state.items() if k not in others}
+    unused = streams_of(state, set(INPUTS) - set(modalities))
+    wanted = {k: v for k, v in state.items() if k not in unused}
     checkpoint.load_state(streams, wanted, f"{path} (--backbone {options.backbone})")
     return streams
 
@@ -214,8 +214,8 @@ def make_detector(
     """Return the detector with the neck and the towers of the options; the space says what cells read."""
     neighbours = num_neighbours(space, streams.num_levels) if space else 0
     sizes = {"channels": options.C, "num_levels": options.fusion_levels}
-    others = {"neck": NECKS[options.neck](**sizes), "towers": TOWERS[options.towers](**sizes)}
-    return FusionDetector(streams, fusions, head, normalization, neighbours, **others)
+    neck, towers = NECKS[options.neck](**sizes), TOWERS[options.towers](**sizes)
+    return FusionDetector(streams, fusions, head, normalization, neighbours, neck=neck, towers=towers)
 
 
 def check_sizes(options: Options, model: checkpoint.State, source: str) -> None:

@@ -141,8 +141,8 @@ class Predictor:
 
     def _in_words(self, found: dict[str, Tensor], score: float) -> list[dict[str, Any]]:
         rows = zip(found["labels"].tolist(), found["scores"].tolist(), found["boxes_xyxy"].tolist(), strict=True)
-        known = [(self.classes[label], number, box) for label, number, box in rows if label < len(self.classes)]
-        return [{"class": name, "score": number, "box_xyxy": box} for name, number, box in known if number >= score]
+        named = [(self.classes[label], number, box) for label, number, box in rows if label < len(self.classes)]
+        return [{"class": name, "score": number, "box_xyxy": box} for name, number, box in named if number >= score]
 
 
 def _fit(rgb: Tensor, thermal: Tensor, names: dict[str, Any]) -> Tensor:

@@ -139,22 +139,22 @@ def shared_head_model(
 
 def head_start(options: Options, models: dict[str, nn.Module], log: Callable[[str], None]) -> State:
     """Return the thermal head, whichever modality is trained last; the own one where there is none."""
-    first, other = MODALITIES
+    first, second = MODALITIES
     earlier = Path(options.checkpointdir) / f"{first}_head.pth"
     if first in models:
         return models[first].head.state_dict()
     if earlier.exists():
         return checkpoint.load(earlier)
-    log(f"{earlier}: not there, so the shared head starts from {other}_head.pth")
-    return models[other].head.state_dict()
+    log(f"{earlier}: not there, so the shared head starts from {second}_head.pth")
+    return models[second].head.state_dict()
 
 
 def merged_streams(options: Options, models: dict[str, nn.Module]) -> State:
     """Return the published streams file with the streams of these detectors in it, the others as they are there."""
     path = Path(options.checkpointdir) / options.fullbb_path
-    others = [m for m in MODALITIES if m not in models]
-    state = streams_of(checkpoint.load(path), others) if others and path.exists() else {}
-    for modality in set(MODALITIES) - set(others):
+    missing = [m for m in MODALITIES if m not in models]
+    state = streams_of(checkpoint.load(path), missing) if missing and path.exists() else {}
+    for modality in set(MODALITIES) - set(missing):
         state |= models[modality].stream_state()
     return streams_of(state, MODALITIES)
 
@@ -181,25 +181,25 @@ def check_others(options: Options, data: DataModule, detectors: dict[str, Single
     (modality, detector), *more = detectors.items()
     if more or modality not in MODALITIES or not (folder / options.fullbb_path).exists():
         return
-    other = OTHER[modality]
-    check_split(folder, data.split, (other,), unit=data.unit, allow_mismatch=options.allow_split_mismatch)
-    half = streams_of(checkpoint.load(folder / options.fullbb_path), [other])
-    expected = {other + name[len(modality) :]: value for name, value in detector.stream_state().items()}
+    partner = OTHER[modality]
+    check_split(folder, data.split, (partner,), unit=data.unit, allow_mismatch=options.allow_split_mismatch)
+    half = streams_of(checkpoint.load(folder / options.fullbb_path), [partner])
+    expected = {partner + name[len(modality) :]: value for name, value in detector.stream_state().items()}
     if half:
         check_shapes(folder / options.fullbb_path, half, expected, modality)
-    if half and other == MODALITIES[0] and (head := folder / f"{other}_head.pth").exists():
+    if half and partner == MODALITIES[0] and (head := folder / f"{partner}_head.pth").exists():
         check_shapes(head, checkpoint.load(head), detector.head.state_dict(), modality)
 
 
-def check_recorded(options: Options, data: DataModule, others: list[str]) -> None:
-    """Refuse options and data unlike those of the folder's other streams: it has one of each."""
+def check_recorded(options: Options, data: DataModule, modalities: list[str]) -> None:
+    """Refuse options and data unlike those that the folder's streams of these modalities were pretrained with."""
     record = pretrained_with(options.checkpointdir)
-    others = [m for m in others if m in record.get("splits", {})]
-    if not others:
+    recorded = [m for m in modalities if m in record.get("splits", {})]
+    if not recorded:
         return
     for name, found in differing(record, options.keywords(*FROM_PRETRAINING)).items():
         value = list(options[name]) if isinstance(options[name], tuple) else options[name]
-        expected = f"expected {found} as for {', '.join(others)} in {Path(options.checkpointdir) / PRETRAINED}"
+        expected = f"expected {found} as for {', '.join(recorded)} in {Path(options.checkpointdir) / PRETRAINED}"
         advice = "one checkpointdir has one; pass that, or another --checkpointdir"
         raise UserError(f"--{name}: {expected}, found {value}: {advice}")
     build.check_pretrained_data(options, data)

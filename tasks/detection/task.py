@@ -86,9 +86,9 @@ class Detection(Task):
         if section == "found":
             lines.append(f"head from {build.head_path(options)}")
         if section in ("search", "found"):
-            others = differing(pretrained_with(options.checkpointdir), options.keywords(*FROM_PRETRAINING))
+            pretrained_values = differing(pretrained_with(options.checkpointdir), options.keywords(*FROM_PRETRAINING))
             text = "though the streams were pretrained with"
-            lines += [f"--{name}: {options[name]}, {text} {found}" for name, found in others.items()]
+            lines += [f"--{name}: {options[name]}, {text} {found}" for name, found in pretrained_values.items()]
         return lines
 
     def next_options(self, options: Options, section: str) -> dict[str, Any]:

@@ -102,8 +102,8 @@ def test_names_without_numbers():
 def test_hash_tells_splits_apart():
     names = make_names(200)
     hashes = {make_split(names, seed).hash for seed in range(10)}
-    others = make_split(names[:-1], 0), make_split(names, 0, own_val=["v"]), paper_split(names, ["t"])
-    hashes |= {split.hash for split in others}
+    splits = make_split(names[:-1], 0), make_split(names, 0, own_val=["v"]), paper_split(names, ["t"])
+    hashes |= {split.hash for split in splits}
     assert len(hashes) == 13
     assert all(len(name) == 16 and int(name, 16) >= 0 for name in hashes)
 

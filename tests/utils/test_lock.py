@@ -53,12 +53,12 @@ def test_a_forked_worker_does_not_hold_on(tmp_path):
 def test_a_claim_is_of_one_until_it_is_released(tmp_path):
     first = claim(tmp_path / "a.lock")
     assert claim(tmp_path / "a.lock") is None
-    other = claim(tmp_path / "b.lock")
-    left_behind = subprocess.Popen(["sleep", "60"], pass_fds=(first.fileno(), other.fileno()))
+    second = claim(tmp_path / "b.lock")
+    left_behind = subprocess.Popen(["sleep", "60"], pass_fds=(first.fileno(), second.fileno()))
     try:
         release(first)
         release(claim(tmp_path / "a.lock"))
-        other.close()  # as one that is killed
+        second.close()  # as one that is killed
         assert claim(tmp_path / "b.lock") is None
     finally:
         left_behind.kill()

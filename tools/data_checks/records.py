@@ -113,14 +113,14 @@ def duplicates(checked: list[CheckedRecord]) -> list[Problem]:
 
 def _duplicate(checked: CheckedRecord, earlier: dict[str, CheckedRecord]) -> Problem:
     """Say what of a record is there before; `earlier`: the record that has it, by "name" or modality."""
-    other = next(iter(earlier.values()))
-    within = checked.origin == other.origin
-    same = [spelled(m) for m in checked.channels if earlier.get(m) is other]
+    first = next(iter(earlier.values()))
+    within = checked.origin == first.origin
+    same = [spelled(m) for m in checked.channels if earlier.get(m) is first]
     what = "its name" if "name" in earlier else f"the bytes of its {' and '.join(same)} file{'s' * (len(same) > 1)}"
-    place = "its list" if within else f"{checked.origin} and {other.origin}"
+    place = "its list" if within else f"{checked.origin} and {first.origin}"
     unit = "pairs" if len(checked.channels) > 1 else "images"
     kind = f"{unit} twice in a list" if within else f"{unit} in two lists"
-    found = f"those of {other.record.file_name} as well" if "name" not in earlier else "it twice"
+    found = f"those of {first.record.file_name} as well" if "name" not in earlier else "it twice"
     path = checked.record.paths[next(iter(checked.channels))]
     return Problem(kind, f"{path}: expected {what} once in {place}, found {found}")
 
@@ -167,9 +167,9 @@ def _read(checked: CheckedRecord, modality: str) -> torch.Tensor | None:
 
 
 def _same_file(checked: CheckedRecord) -> Problem:
-    annotated, other = (spelled(modality) for modality in checked.channels)
+    annotated, unlabelled = (spelled(modality) for modality in checked.channels)
     path = checked.record.paths[list(checked.channels)[1]]
-    message = f"{path}: expected an {other} image, found the bytes of its {annotated} partner"
+    message = f"{path}: expected an {unlabelled} image, found the bytes of its {annotated} partner"
     return Problem("one image as both of a pair", message)
 
 

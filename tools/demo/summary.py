@@ -69,9 +69,9 @@ def gains(rows: dict[str, dict], demo: Demo = FLIRA) -> dict:
     """
     found = {}
     for name, kind in {"best_single": demo.single, "best_hand_made": demo.hand_made, "random": ("random",)}.items():
-        others = [m for m in kind if m in rows]
-        if "searched" in rows and others:
-            found[name] = {score: gain(rows, others, score) for score in list(demo.scores)[:2]}
+        methods = [m for m in kind if m in rows]
+        if "searched" in rows and methods:
+            found[name] = {score: gain(rows, methods, score) for score in list(demo.scores)[:2]}
     return found
 
 

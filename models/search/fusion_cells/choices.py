@@ -51,8 +51,8 @@ def num_neighbours(space: str, num_levels: int) -> int:
 
 def level_inputs(inputs: tuple[str, ...], number: int, levels: tuple[str, ...]) -> tuple[str, ...]:
     """Return a cell's inputs with the taps of other levels named by these: MODALITY/nearN is MODALITY/P4, say."""
-    others = nearest_levels(number, len(levels), len(levels))
-    near = {f"near{n + 1}": levels[other] for n, other in enumerate(others)}
+    nearest = nearest_levels(number, len(levels), len(levels))
+    near = {f"near{n + 1}": levels[other] for n, other in enumerate(nearest)}
     parts = [name.partition("/") for name in inputs]
     return tuple(f"{modality}{slash}{near.get(rest, rest)}" for modality, slash, rest in parts)
 
@@ -70,8 +70,8 @@ def input_names(space: str, taps: tuple[str, ...], num_levels: int) -> tuple[str
 
 def nearest_levels(level: int, num_levels: int, count: int) -> list[int]:
     """Return the levels nearest to one, the finer first where two are equally near."""
-    others = [other for other in range(num_levels) if other != level]
-    return sorted(others, key=lambda other: (abs(other - level), other))[:count]
+    levels = [other for other in range(num_levels) if other != level]
+    return sorted(levels, key=lambda other: (abs(other - level), other))[:count]
 
 
 def is_neighbour(name: str) -> bool:

@@ -40,9 +40,9 @@ def conv_of_concat(conv: nn.Conv1d | nn.Conv2d, tensors: list[Tensor]) -> Tensor
     once: list[Tensor] = []
     weights: list[Tensor] = []
     for tensor, weight in zip(tensors, conv.weight.split([t.shape[1] for t in tensors], dim=1), strict=True):
-        known = [n for n, other in enumerate(once) if other is tensor]  # torch 2.6 cannot compile id(tensor)
-        if known:
-            weights[known[0]] = weights[known[0]] + weight
+        earlier = [n for n, other in enumerate(once) if other is tensor]  # torch 2.6 cannot compile id(tensor)
+        if earlier:
+            weights[earlier[0]] = weights[earlier[0]] + weight
         else:
             once, weights = [*once, tensor], [*weights, weight]
     if len(once) == len(tensors):
