@@ -173,10 +173,12 @@ class StrategyRunner:
         Its norms get statistics of their own first, as running ones are of all architectures.
         """
         validate, _ = validator(session, self.data, "val")
+        least = session.task.least_batch(self.options)
 
         def rate() -> Metrics:
             batches = self.data.loader("train", train=False, ranks=SINGLE_PROCESS)
-            with fresh_statistics(session, islice(batches, STATISTICS_BATCHES)):
+            large = (batch for batch in batches if batch["size"] >= least)  # the last one may be incomplete
+            with fresh_statistics(session, islice(large, STATISTICS_BATCHES)):
                 return validate()
 
         return rate

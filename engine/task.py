@@ -251,6 +251,10 @@ class Task:
         """Return the evaluator of a part; `full`: with all that a test records."""
         raise NotImplementedError
 
+    def least_batch(self, options: Options) -> int:
+        """Return the size of the smallest batch that batch norms can learn from."""
+        return 1
+
     def example_batch(self, options: Options, where: device) -> dict | None:
         """Return a batch of empty inputs for estimates of memory and cost; None: there are none."""
         return None

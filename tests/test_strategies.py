@@ -194,6 +194,12 @@ def test_a_dry_run_tells_the_memory_of_what_a_step_runs(in_work, tiny_flir, tiny
     assert found["gdas"] < 0.7 * found["darts"]
 
 
+def test_a_last_batch_of_one_pair_does_not_end_a_search(in_work, tiny_flir, tiny_config, capsys):
+    """Of 6 pairs in batches of 5, on 1x1 maps: norms cannot learn from the last."""
+    folder, _ = searched(capsys, tiny_flir, tiny_config, "--image_size", 32, "--batchsize", 5, "--epochs", 1)
+    assert read_json(folder / "discretisation.json")["AP_val_inherited"] is not None
+
+
 def test_brief_trainings_begin_on_the_supernets_weights_and_rate_as_the_benchmark_does(
     in_work, tiny_flir, tiny_config, capsys
 ):

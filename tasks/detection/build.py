@@ -64,12 +64,15 @@ def num_classes(options: Options, data: DataModule) -> int:
     return wanted or found
 
 
+def least_batch(options: Options) -> int:
+    """Return the smallest batch whose coarsest level holds two values per channel: batch norm cannot learn from one."""
+    return 2 if level_sizes(options.image_size, options.fusion_levels)[-1] == (1, 1) else 1
+
+
 def check_batch(options: Options, data: DataModule) -> None:
-    """Refuse batches whose coarsest level holds one value per channel: batch norm cannot learn from them."""
+    """Refuse batches that are too small for batch norm."""
     groups = [("train",), ("arch",)] if "strategy" in options else [data.learning]
-    coarsest = level_sizes(options.image_size, options.fusion_levels)[-1]
-    smallest = min(options.batchsize, *(len(data.records(*group)) for group in groups))
-    if smallest == 1 and coarsest == (1, 1):
+    if min(options.batchsize, *(len(data.records(*group)) for group in groups)) < least_batch(options):
         raise UserError("--batchsize: expected at least 2 pairs (the coarsest level of --image_size is 1x1), found 1")
 
 

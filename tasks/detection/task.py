@@ -160,6 +160,9 @@ class Detection(Task):
         truth = data.data.ground_truth[data.list_of(part)]
         return DetectionEvaluator(truth, data.data.category_ids, data.data.classes, full)
 
+    def least_batch(self, options: Options) -> int:
+        return build.least_batch(options)
+
     def example_batch(self, options: Options, where: torch.device) -> dict:
         streams = build.streams_read(options)
         streams = streams[:1] if "modality" in options else streams  # which are pretrained one after the other
