@@ -60,7 +60,7 @@ class Recorder:
         checkpointer.save(self._stage(row) if is_best else ())
         self.tracker.log(row, phase, step)
         earlier = run.path / "timing.json"  # of the phases before
-        timing = read_json(earlier) if earlier.exists() else {}
+        timing = read_json(earlier, default={})
         name = f"{phase}_wall_seconds" if phase else "wall_seconds"
         run.write_json("timing.json", timing | {name: round(checkpointer.elapsed, 3)})
 

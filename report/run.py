@@ -58,12 +58,12 @@ class Run:
 
     def read(self, name: str) -> dict[str, Any]:
         """Return a JSON object; {} if the file does not exist."""
-        return read_json(self.path / name) if (self.path / name).exists() else {}
+        return read_json(self.path / name, default={})
 
     def read_list(self, name: str) -> list[dict[str, Any]]:
         """Return a JSON list of objects; [] if the file does not exist."""
         path = self.path / name
-        items = read_json(path, list) if path.exists() else []
+        items = read_json(path, list, default=[])
         if not all(isinstance(item, dict) for item in items):
             raise UserError(f"{path}: expected a list of JSON objects, found another")
         return items

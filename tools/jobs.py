@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from utils.errors import UserError
 from utils.lock import claim, release
 from utils.run_folder import read_json, write_json
 from utils.subprocesses import environment
@@ -231,13 +230,8 @@ class Queue:
         return self._result(job.name, record) if counts else None
 
     def _record(self, name: str) -> dict:
-        path = self.logs / f"{name}.json"
-        try:
-            return read_json(path) if path.exists() else {}
-        except UserError:
-            if path.exists():
-                raise
-            return {}  # another process began the job anew at this moment
+        # Another process that begins the job anew removes the file at any moment.
+        return read_json(self.logs / f"{name}.json", default={})
 
     def _log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -118,11 +118,12 @@ def write_json(path: Path, data) -> None:
     replace_file(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
+def read_json(path: Path, kind: type = dict, default: Any = None) -> Any:
     """Read one of our JSON files.
 
     Args:
         kind: of its content, dict or list.
+        default: what is returned where there is no file; None: that is an error.
 
     Raises:
         UserError: missing, or not a JSON object or list.
@@ -130,6 +131,8 @@ def read_json(path: Path, kind: type = dict) -> Any:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
+        if default is not None and isinstance(error, FileNotFoundError):
+            return default
         raise UserError(f"{path}: expected a JSON file, found: {error}") from None
     if not isinstance(data, kind):
         expected = {dict: "object", list: "list"}[kind]

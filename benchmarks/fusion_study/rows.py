@@ -174,5 +174,5 @@ def _genotype(run: Path) -> str:
 def _discretisation(run: Path) -> dict[str, float | None]:
     """Return AP on val of a search's supernet, and of its genotype on the supernet's weights."""
     file = run / "discretisation.json"
-    content = read_json(file) if file.exists() else {}
+    content = read_json(file, default={})
     return {name: content.get(name) for name in SUPERNET}
