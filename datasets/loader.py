@@ -5,6 +5,7 @@ that was never stopped. A sample with a file that cannot be read ends the run, o
 `BadFiles` allows it.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -25,6 +26,7 @@ from utils.errors import UserError
 # Samples per batch where nothing is trained: as many as fit on one device, however many share a training batch. The
 # number is the same for any number of ranks, since the last digits of a map may depend on the others in its batch.
 EVAL_BATCH_SIZE = 16
+IGNORED = (signal.SIGINT, signal.SIGUSR1)  # by workers
 
 Sample = dict[str, Any]
 Collate = Callable[[list[Sample]], dict[str, Any]]
@@ -176,7 +178,9 @@ class SampleLoader(DataLoader):
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         (drawn, given), self.left_at, ranks = self.left_at, (0, 0), self.batches.ranks
         self.place, self.batches.start = (drawn, given), drawn
-        for batch, faults in super().__iter__():
+        with _signals_blocked():  # workers that start inherit it, until they ignore signals
+            batches = super().__iter__()
+        for batch, faults in batches:
             number = drawn if self.batches.train else drawn * ranks.count + ranks.number
             drawn += 1
             size, faults = self._agreed(batch, faults)
@@ -201,13 +205,23 @@ class SampleLoader(DataLoader):
         return 0 if without else size, ranks.all_gather(faults) if num_faults else []
 
 
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [*IGNORED, signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def ignore_signals(worker: int) -> None:
     """Leave signals to the training process: terminals and job schedulers send them to its workers, too."""
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 def _exit_with_parent(parent: int) -> None:

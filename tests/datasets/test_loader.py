@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 import subprocess
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 
 import pytest
 import torch
@@ -202,17 +203,31 @@ def test_workers_leave_signals_to_their_parent(dataset):
     """A terminal and a job scheduler send them to every process; the parent's own end still reaches them."""
     loader = make_loader(dataset, collate, 1, 1, True, 2, False)
     batches = iter(loader)
-    next(batches), next(batches)  # one of each, so that both have begun
+    next(batches)
     workers = [child.pid for child in multiprocessing.active_children()]
     assert len(workers) == 2
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
         for pid in workers:
             subprocess.run(["kill", f"-{number}", str(pid)], check=True)  # not by their parent
-    assert len(list(batches)) == len(dataset) - 2
+    assert len(list(batches)) == len(dataset) - 1
     for child in multiprocessing.active_children():
         child.terminate()
         child.join(5)
         assert child.exitcode == 0
+
+
+def test_signals_do_not_end_workers_that_are_starting(dataset):
+    """The first batch is asked for only after both have started, and have been sent SIGTERM at once."""
+    starting = BaseProcess.start
+
+    def start(process):
+        starting(process)
+        subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseProcess, "start", start)
+        assert len(list(make_loader(dataset, collate, 1, 1, True, 2, False))) == len(dataset)
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def names_of(batches: list[dict]) -> list[list[str]]:
