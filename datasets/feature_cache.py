@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -106,7 +107,8 @@ def digests_of(records: Iterable[Record]) -> Digests:
     """
     paths = {record.name: record.paths for record in records}
     shown = bar(ranks_here().shard(list(paths.items())), "hashing files")
-    return dict(ranks_here().all_gather([(name, {m: digest(p) for m, p in files.items()}) for name, files in shown]))
+    hashed = cache(digest)  # records may share a file
+    return dict(ranks_here().all_gather([(name, {m: hashed(p) for m, p in files.items()}) for name, files in shown]))
 
 
 def digest(path: str) -> str:

@@ -19,15 +19,15 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.classification.mmimdb import IMAGE, INDEX, LISTS, TEXT, file_name
+from datasets.classification.mmimdb_raw import film_id, read_split
 from utils.args import Parser, command
 from utils.errors import UserError, short
 from utils.files import check_new, faults_named
-from utils.run_folder import read_json, write_json
-from utils.untrusted import checked, is_names
+from utils.run_folder import write_json
+from utils.untrusted import is_names
 
 MEANS = (103.939, 116.779, 123.68)  # of blue, green and red, 0 to 255: Caffe's VGG
 ROWS = {"images": IMAGE, "features": TEXT, "imdb_ids": ()}  # shape of one film's
-ID_DIGITS = 7
 
 
 @command
@@ -49,7 +49,7 @@ def prepare_mmimdb(hdf5: Path, split: Path, out: Path) -> dict[str, int]:
             is full.
     """
     check_new(out)
-    ids = _read_split(split)
+    ids = read_split(split)
     with _readable(hdf5), h5py.File(hdf5, "r") as file, _whole(out) as folder:
         classes = _check(hdf5, file)
         places = _places(hdf5, file, ids)
@@ -63,24 +63,6 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
     """Return a poster (3, H, W), BGR minus means, as uint8 RGB, rounded and clipped."""
     bgr = image + np.array(MEANS)[:, None, None]
     return np.ascontiguousarray(bgr[::-1].round().clip(0, 255).astype(np.uint8))
-
-
-def _read_split(path: Path) -> dict[str, list[str]]:
-    data = read_json(path)
-    for name in LISTS:
-        place = f"{path}: field {name}"
-        checked(data.get(name), lambda films: is_names(films, (str, int)), "a list of film ids", place)
-    ids = {name: [_film(film) for film in data[name]] for name in LISTS}
-    every = [film for listed in ids.values() for film in listed]
-    if len(set(every)) < len(every):
-        raise UserError(f"{path}: expected each film in one list, found {len(every) - len(set(every))} again")
-    return ids
-
-
-def _film(value: bytes | str | int) -> str:
-    """Return the id of a film as the split file writes it, as in "0111161"."""
-    text = value.decode("ascii", errors="replace") if isinstance(value, bytes) else str(value)
-    return text.strip().zfill(ID_DIGITS)
 
 
 def _check(path: Path, file: h5py.File) -> list[str]:
@@ -108,7 +90,7 @@ def _read_names(path: Path, file: h5py.File) -> list[str]:
 
 def _places(path: Path, file: h5py.File, ids: dict[str, list[str]]) -> dict[int, tuple[str, int]]:
     """Return the list of each listed row, and its number in that list."""
-    rows = {_film(film): row for row, film in enumerate(file["imdb_ids"][()].tolist())}
+    rows = {film_id(film): row for row, film in enumerate(file["imdb_ids"][()].tolist())}
     if missing := [film for listed in ids.values() for film in listed if film not in rows]:
         raise UserError(f"{path}: imdb_ids: expected all films of the lists, found {len(missing)} not: {missing[0]}")
     return {rows[film]: (name, number) for name, listed in ids.items() for number, film in enumerate(listed)}

@@ -41,7 +41,8 @@ class Example:
         paths: by modality: a file, or a folder of frames.
         label: places in the list of classes; one where the data set is not multi-label.
         group: a split keeps the examples of one group together, such as those of one person.
-        span: frames of `paths`: the first one, and the one after the last; None: all.
+        span: frames of `paths`, or rows of a file that all examples share: the first one, and the one after the last;
+            None: all.
     """
 
     name: str
@@ -132,6 +133,7 @@ class LabelledData:
             "rest", which the final training uses beside "train", where the published protocol has it.
         load: reads modalities of an example; its tensors are of one shape for all examples. UserError for a bad file.
         facts: plain values that a trained network depends on.
+        lengths: by modality, the length of vectors, where data sets of this name differ in it.
         warnings: lines on what was left out, or is odd without being wrong.
         augment: training draws crops.
     """
@@ -143,6 +145,7 @@ class LabelledData:
     records: dict[str, list[Example]]
     load: Load
     facts: dict[str, Any] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     augment: bool = False
 

@@ -2,6 +2,7 @@
 
 Reads what `python -m datasets.prepare_mmimdb` writes: `FOLDER/{train,dev,test}/image_000000.npy`, `text_000000.npy`
 and `label_000000.npy`, and `FOLDER/mmimdb.json`, which names the genres and, in the order of the numbers, the films.
+A folder with `split.json` in place of `mmimdb.json` is read in the raw form (mmimdb_raw.py).
 
 Shapes: K genres.
 """
@@ -13,27 +14,28 @@ import torch
 from torch import Tensor
 
 from datasets.classification.examples import SMALL, Example, LabelledData
+from datasets.classification.mmimdb_raw import FILMS, IMAGE, LISTS, MODALITIES, SPLIT, VECTORS, open_raw
 from utils.errors import UserError, short
 from utils.run_folder import read_json
 from utils.untrusted import checked, is_names, names_in, plain_file
 
 INDEX = "mmimdb.json"
-LISTS = ("train", "dev", "test")
-MODALITIES = ("image", "text")
-IMAGE, TEXT = (3, 256, 160), (300,)
+TEXT = (300,)
 DTYPES = {"image": ("uint8",), "text": ("float32",), "label": ("int32", "int64", "uint8")}
 
 
 def open_mmimdb(folder: str, small: bool = False) -> LabelledData:
-    """Index the prepared folder; labels are read, images and vectors only looked up.
+    """Index a folder of either form; of the prepared one labels are read, images and vectors only looked up.
 
     Args:
-        folder: that of `mmimdb.json`.
+        folder: that of `mmimdb.json`, or of `split.json`.
         small: the first examples of each list alone.
     Raises:
         UserError: no such folder, a file is missing, or a label is wrong; names the file.
     """
     root = Path(folder)
+    if (root / SPLIT).is_file() and not (root / INDEX).is_file():
+        return open_raw(root, small)
     classes, ids = _read_index(root / INDEX)
     kept = {name: listed[: SMALL if small else None] for name, listed in ids.items()}
     examples = {name: _examples(root / name, listed, len(classes)) for name, listed in kept.items()}
@@ -72,7 +74,8 @@ def read_array(path: Path, kind: str, shape: tuple[int, ...]) -> np.ndarray:
 def _read_index(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     if not path.is_file():
         made = "python -m datasets.prepare_mmimdb HDF5 SPLIT_JSON OUT"
-        raise UserError(f"{path.parent}: expected {INDEX} in it, as `{made}` writes it, found none")
+        raw = f"{SPLIT}, {VECTORS} and {FILMS}/ of the raw form"
+        raise UserError(f"{path.parent}: expected {INDEX} in it, as `{made}` writes it, or {raw}, found neither")
     data = read_json(path)
     ids = data.get("ids")
     checked(data.get("classes"), is_names, "names of genres", f"{path}: field classes")

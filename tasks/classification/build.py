@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from datasets.classification.ego_gesture import open_ego
-from datasets.classification.examples import cut
+from datasets.classification.examples import LabelledData, cut
 from datasets.classification.mmimdb import open_mmimdb
 from datasets.classification.ntu import open_ntu
 from datasets.data_module import DataModule
@@ -51,28 +51,31 @@ def modalities_of(preset: DataSet, options: Options) -> tuple[str, ...]:
     return (name,) if name in preset.files else tuple(preset.files)
 
 
-def build_encoder(preset: DataSet, options: Options, modality: str, imagenet: bool = False) -> nn.Module:
-    return ENCODERS[preset.name][modality](options.backbone, options.num_classes, imagenet)
+def build_encoder(
+    preset: DataSet, options: Options, data: LabelledData, modality: str, imagenet: bool = False
+) -> nn.Module:
+    length = {"length": data.lengths[modality]} if modality in data.lengths else {}
+    return ENCODERS[preset.name][modality](options.backbone, options.num_classes, imagenet, **length)
 
 
 def encoder_file(preset: DataSet, options: Options, modality: str) -> Path:
     return Path(options.checkpointdir) / options[preset.files[modality]]
 
 
-def build_streams(preset: DataSet, options: Options, modalities: tuple[str, ...], pretrained: bool) -> Encoders:
-    """Build the frozen encoders; `pretrained`: with the weights of checkpointdir.
+def build_streams(preset: DataSet, options: Options, data: LabelledData, pretrained: bool) -> Encoders:
+    """Build the frozen encoders of the modalities; `pretrained`: with the weights of checkpointdir.
 
     Raises:
         UserError: a file is missing, or of another network; or the options do not fit the encoders.
     """
     encoders = {}
-    for modality in modalities:
+    for modality in data.modalities:
         path = encoder_file(preset, options, modality)
         if pretrained and not path.exists():
             advice = f"run main_pretrain_{preset.name}.py first, or name yours with "
             advice += f"--checkpointdir and --{preset.files[modality]}"
             raise UserError(f"{path}: no such checkpoint file: {advice}")
-        encoders[modality] = build_encoder(preset, options, modality)
+        encoders[modality] = build_encoder(preset, options, data, modality)
         if pretrained:
             load_encoder(encoders[modality], path, f"--backbone {options.backbone}")
     side = round(options.L**0.5)

@@ -101,7 +101,7 @@ class Classification(Task):
             raise UserError(f"{options.data}: {options.eval_part} list: expected examples, found none")
 
     def build_streams(self, options: Options, data: DataModule, pretrained: bool = True) -> Encoders:
-        return build.build_streams(self.preset, options, data.data.modalities, pretrained)
+        return build.build_streams(self.preset, options, data.data, pretrained)
 
     def spaces(self, options: Options, streams: Encoders) -> dict[str, Space]:
         return {"fusion": build.make_space(options, streams)}
@@ -130,7 +130,7 @@ class Classification(Task):
 
         def classifier(modality: str, *_: Any) -> SingleClassifier:
             seed_everything(options.seed)  # so that a modality trained alone equals one of both
-            encoder = build.build_encoder(self.preset, options, modality, not options.no_imagenet)
+            encoder = build.build_encoder(self.preset, options, data.data, modality, not options.no_imagenet)
             return SingleClassifier(modality, encoder)
 
         return Pretraining(

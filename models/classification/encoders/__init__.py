@@ -1,7 +1,7 @@
 """Encoders of single modalities for classification: each has taps, from shallow to deep, and class scores.
 
 A builder takes the name of a backbone, which encoders of pictures and clips read, the number of classes, and whether to
-start from ImageNet weights.
+start from ImageNet weights; one of vectors may take their length as well.
 """
 
 from collections.abc import Callable, Collection
@@ -16,7 +16,7 @@ from models.classification.encoders.timm_maps import TimmEncoder
 from models.classification.encoders.vgg import PosterEncoder
 from utils.errors import UserError
 
-Build = Callable[[str, int, bool], nn.Module]
+Build = Callable[..., nn.Module]
 DEPTHS = {"resnext101": (3, 4, 23, 3), "resnext50": (3, 4, 6, 3), "resnext26": (2, 2, 2, 2)}
 
 
@@ -24,8 +24,8 @@ def poster(name: str, num_classes: int, imagenet: bool) -> nn.Module:
     return PosterEncoder(num_classes, imagenet) if name == "vgg19" else TimmEncoder(name, num_classes, imagenet)
 
 
-def text(name: str, num_classes: int, imagenet: bool) -> nn.Module:
-    return TextEncoder(num_classes)
+def text(name: str, num_classes: int, imagenet: bool, length: int = 300) -> nn.Module:
+    return TextEncoder(num_classes, length)
 
 
 def skeleton(name: str, num_classes: int, imagenet: bool) -> nn.Module:
