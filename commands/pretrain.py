@@ -24,6 +24,7 @@ from utils.seed import seed_everything
 from utils.tracking import Tracker
 
 CARRIED = ("config", "dataset", "checkpointdir", "fullbb_path", "head_path", "num_classes", "split_seed")
+CARRIED += ("folds", "fold")
 CARRIED += ("paper_protocol", "small_dataset", "max_bad_files", "workers", "device")
 
 

@@ -98,9 +98,9 @@ def rebuild(task: Task, options: Options, folder: str) -> Trained:
 def tested_options(task: Task, options: Options, trained_with: dict, folder: str) -> Options:
     """Return the options with those that the network was trained with; typed ones must agree."""
     for name in filter(options.is_typed, task.agreeing):
-        values = options[name], trained_with[name]
+        values = options[name], trained_with.get(name)
         if not same(*values) and not task.is_same_data(name, *values):
-            expected = f"expected {short(trained_with[name])} as in {folder}"
+            expected = f"expected {short(values[1])} as in {folder}"
             raise UserError(f"--{name}: {expected}, found {short(options[name])}")
     # A test leaves out no example: a score is one over all of them.
     options = options.replaced({"max_bad_files": None}, {"max_bad_files": "run"})

@@ -70,14 +70,14 @@ def make_split(file_names: list[str], seed: int, own_val: list[str] | None = Non
     Raises:
         UserError: a part would be empty, or a name is there twice.
     """
-    names = sorted(file_names, key=_number_key)
+    names = sorted(file_names, key=number_key)
     length = min(max(len(names) // 20, 1), MAX_BLOCK)
     blocks = [names[start : start + length] for start in range(0, len(names), length)]
     parts = _deal(blocks, seed, SHARES) if own_val is None else _deal(blocks, seed, HALVES) | {"val": own_val}
     if not all(parts.values()):
         num = len(file_names)
         raise UserError(f"training pairs: expected enough for train, arch and val, found too few pairs ({num})")
-    parts = {part: sorted(parts[part], key=_number_key) for part in PARTS}
+    parts = {part: sorted(parts[part], key=number_key) for part in PARTS}
     return _check_disjoint(Split(seed, BLOCKED, parts), "training pairs")
 
 
@@ -94,7 +94,7 @@ def _deal(blocks: list[list[str]], seed: int, shares: dict[str, float]) -> dict[
 
 def paper_split(train_names: list[str], test_names: list[str]) -> Split:
     """Return the published protocol: weights on all training pairs, architecture and choice on the test pairs."""
-    train, test = sorted(train_names, key=_number_key), sorted(test_names, key=_number_key)
+    train, test = sorted(train_names, key=number_key), sorted(test_names, key=number_key)
     split = Split(None, PAPER, {"train": train, "arch": test, "val": test})
     return _check_disjoint(split, "training and test pairs")
 
@@ -110,7 +110,7 @@ def overfit_split(names: list[str], num: int) -> Split:
     """
     if len(names) < num:
         raise UserError(f"--overfit {num}: expected as many training pairs with objects, found {len(names)}")
-    taken = sorted(names, key=_number_key)[:num]
+    taken = sorted(names, key=number_key)[:num]
     return Split(None, OVERFIT, dict.fromkeys(PARTS, taken))
 
 
@@ -133,7 +133,7 @@ def dev_split(train: list[str], dev: dict[str, list[str]], seed: int | None) -> 
     return _check_disjoint(Split(seed, BLOCKED, {part: sorted(names) for part, names in parts.items()}), "examples")
 
 
-def _number_key(name: str) -> tuple[list[str | int], str]:
+def number_key(name: str) -> tuple[list[str | int], str]:
     """Order names by their text and numbers in turn, so that frames 9, 10, 11 of one video are neighbours."""
     return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"([0-9]+)", name))], name
 

@@ -159,6 +159,7 @@ def test_the_page_of_options_is_as_made():
 
 def test_the_version_is_the_newest_of_the_changelog():
     headings = re.findall(r"^## (.*)$", (REPO / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = headings[headings[0] == "Unreleased" :]
     assert headings[0] == __version__
     assert headings == sorted(headings, key=lambda version: [int(n) for n in version.split(".")], reverse=True)
 

@@ -67,6 +67,7 @@ def make_tiny_flir(
     num_val: int = 3,
     scenes: tuple[str, ...] = (),
     info: dict | None = None,
+    step: int = 1,
 ) -> Path:
     """Write the data set and return `folder`.
 
@@ -80,10 +81,11 @@ def make_tiny_flir(
         num_val: pairs of the own val list, where the layout has one.
         scenes: each image's "scene" in turn; no image has one where this is empty.
         info: of each annotation file, with its list's name as "list" added; left out where this is None.
+        step: between the file numbers of two pairs.
     """
     numbers = {"train": num_train, "val": num_val, "test": num_test}
     annotation_file, words = LAYOUTS[layout]
-    for split, pairs in draw_lists({split: numbers[split] for split in words}, size, seed).items():
+    for split, pairs in draw_lists({split: numbers[split] for split in words}, size, seed, step=step).items():
         content = coco_content(pairs, size, thermal_name, string_ids)
         for image, pair in zip(content["images"], pairs if scenes else ()):
             image["scene"] = scenes[pair.number % len(scenes)]
@@ -95,7 +97,11 @@ def make_tiny_flir(
 
 
 def draw_lists(
-    numbers: dict[str, int], size: tuple[int, int] = (64, 80), seed: int = 0, classes: tuple[str, ...] = (*LOOKS,)
+    numbers: dict[str, int],
+    size: tuple[int, int] = (64, 80),
+    seed: int = 0,
+    classes: tuple[str, ...] = (*LOOKS,),
+    step: int = 1,
 ) -> dict[str, list[Pair]]:
     """Draw the pairs of each list, given how many; the same arguments give the same pairs."""
     draws, noise = random.Random(seed), torch.Generator().manual_seed(seed)
@@ -104,7 +110,7 @@ def draw_lists(
         lists[split] = []
         for number in range(first, first + num):
             objects = [] if split == "train" and number % 5 == 0 else draw_objects(draws, size, classes)
-            lists[split].append(Pair(number, objects, draw_images(size, objects, noise)))
+            lists[split].append(Pair(number * step, objects, draw_images(size, objects, noise)))
         first += num
     return lists
 

@@ -201,7 +201,9 @@ def _is_text(value: Any) -> bool:
 COUNT, NAME, FILE = (_is_count, "a whole number from 1"), (_is_text, "a name"), (_is_text, "a file name")
 COUNT_OR_NONE = (lambda value: value is None or _is_count(value), "a whole number from 1, or none")
 FLAG, FOLDER = (lambda value: isinstance(value, bool), "true or false"), (_is_text, "a folder")
-SINCE_0_2 = ("encoder", "neck", "towers", "head")  # files of 0.1 do not have them, and are of the defaults
+# Options that files of earlier versions do not have: these are of the defaults.
+FRAME, FOLDS = ("encoder", "neck", "towers", "head"), ("folds", "fold")
+NEWER = (*FRAME, *FOLDS)
 # Options that are taken from files of earlier runs: what they may be there, and in words.
 INHERITED: dict[str, Check] = {
     "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
@@ -210,9 +212,9 @@ INHERITED: dict[str, Check] = {
     "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
     "baseline": (lambda value: value is None or _is_text(value), "a name or none"),
     "checkpointdir": FOLDER,
-    **dict.fromkeys(("backbone", "f1_type", *SINCE_0_2), NAME),
+    **dict.fromkeys(("backbone", "f1_type", *FRAME), NAME),
     **dict.fromkeys(("C", "num_input_nodes", "fusion_levels", "num_classes", "L"), COUNT),
-    **dict.fromkeys(("overfit", "widen"), COUNT_OR_NONE),
+    **dict.fromkeys(("overfit", "widen", *FOLDS), COUNT_OR_NONE),
     **dict.fromkeys(("small_dataset", "paper_protocol"), FLAG),
     **dict.fromkeys(("image_cp", "text_cp", "rgb_cp", "ske_cp", "depth_cp", "fullbb_path", "head_path"), FILE),
 }
@@ -270,7 +272,7 @@ def check_fields(state: dict, source: str, *, options: Iterable[str], fields: di
         check_field(state, name, check, source)
     for name in {name for name in (*FIELDS, *fields) if "." not in name} - {"model"}:
         check_plain(state[name], f"{source}: {name}")
-    absent = {f"args.{name}" for name in SINCE_0_2 if name not in state["args"]}
+    absent = {f"args.{name}" for name in NEWER if name not in state["args"]}
     for name, check in [*((f"args.{option}", INHERITED[option]) for option in options), *fields.items()]:
         if name not in absent:
             check_field(state, name, check, source)

@@ -53,6 +53,7 @@ class DetectionData:
         thermal_counts: 16-bit values that become black and white in images of one channel, where the data set has them.
         warnings: lines on what was left out, or is odd without being wrong.
         options: how images are prepared.
+        fold: which fold "test" is, and of how many; None: the lists are those of the data set.
     """
 
     name: str
@@ -66,6 +67,7 @@ class DetectionData:
     thermal_counts: Counts | None = None
     warnings: tuple[str, ...] = ()
     options: ImageOptions = field(default_factory=ImageOptions)
+    fold: tuple[int, int] | None = None
 
     cache_batch_size = EVAL_BATCH_SIZE
     cache_repeats_batches = True
@@ -139,26 +141,3 @@ class DetectionData:
         """Return black images, uint8 (1, channels, H, W); no file is opened."""
         size = self.options.image_size
         return {m: torch.zeros(1, count, *size, dtype=torch.uint8) for m, count in self.channels.items()}
-
-
-def merge_val(data: DetectionData) -> DetectionData:
-    """Append the data set's own val list, where it has one, to its training list.
-
-    Args:
-        data: with file names that are in one list only.
-    Returns:
-        The data without "val" in `records` and `ground_truth`. The image ids of "train" are then file names, since two
-        annotation files may number their images alike; its `info` is that of the training list.
-    """
-    if "val" not in data.records:
-        return data
-    origins = ("train", "val")
-    names = {origin: {record.image_id: record.file_name for record in data.records[origin]} for origin in origins}
-    truth = {origin: data.ground_truth[origin] for origin in origins}
-    images = [image | {"id": names[o][image["id"]]} for o in origins for image in truth[o]["images"]]
-    annotations = [item | {"image_id": names[o][item["image_id"]]} for o in origins for item in truth[o]["annotations"]]
-    numbered = [item | {"id": number} for number, item in enumerate(annotations, 1)]
-    merged = truth["train"] | {"images": images, "annotations": numbered}
-    records = [replace(record, image_id=record.file_name) for origin in origins for record in data.records[origin]]
-    lists = {"records": data.records | {"train": records}, "ground_truth": data.ground_truth | {"train": merged}}
-    return replace(data, **{name: {o: v for o, v in by_list.items() if o != "val"} for name, by_list in lists.items()})

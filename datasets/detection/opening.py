@@ -13,7 +13,8 @@ from typing import Any
 from datasets.data_module import DataModule, LoaderOptions
 from datasets.detection.annotations import ParsedAnnotations
 from datasets.detection.coco_json import parse_coco
-from datasets.detection.detection_data import DetectionData, ImageOptions, merge_val
+from datasets.detection.detection_data import DetectionData, ImageOptions
+from datasets.detection.merging import NO_TEST_LIST, merge_lists, take_fold
 from datasets.detection.registry import locate
 from datasets.detection.sources import Source, find_images
 from datasets.detection.transforms import COLOUR
@@ -35,6 +36,8 @@ def open_data(
     paper_protocol: bool = False,
     overfit: int | None = None,
     modalities: Sequence[str] = (),
+    folds: int | None = None,
+    fold: int | None = None,
 ) -> DataModule:
     """Open a data set and cut its training list.
 
@@ -46,6 +49,8 @@ def open_data(
         paper_protocol: cut nothing, and choose on the test list.
         overfit: take so many records of the training list for all parts.
         modalities: that the network reads.
+        folds: cut all lists into so many folds, for cross-validation.
+        fold: the fold that is the test list; the others are the training list.
     Raises:
         UserError: the folder is missing or not laid out as the data set, a modality is missing, a record is in two
             lists, or there are too few.
@@ -57,7 +62,8 @@ def open_data(
     if images.modality_dropout and len(data.channels) == 1:
         raise UserError(f"--modality_dropout: expected two modalities or more, found only {data.modalities[0]}")
     _check_disjoint(folder, data)
-    data = merge_val(data) if paper_protocol else data
+    data = merge_lists(data, ("val",)) if paper_protocol else data
+    data = take_fold(data, folds, fold) if folds and fold else data
     names = {origin: [r.file_name for r in records] for origin, records in data.records.items()}
     if overfit:
         split = overfit_split([r.file_name for r in data.records["train"] if len(r.labels)], overfit)
@@ -125,7 +131,7 @@ def open_source(source: Source, report: Report = refuse) -> DetectionData:
         warnings.append(f"{source.lists['train'].annotations}: no box of {', '.join(absent)}")
     if "test" not in source.lists:
         cut = "train and arch" if "val" in source.lists else "train, arch and val"
-        warnings.append(f"{source.name}: no test list: the training list is cut into {cut}; nothing can be tested on")
+        warnings.append(f"{source.name}: {NO_TEST_LIST}: the training list is cut into {cut}; nothing can be tested on")
     statistics = {m: IMAGENET if count == COLOUR else FLIR_THERMAL for m, count in source.channels.items()}
     return DetectionData(
         name=source.name,

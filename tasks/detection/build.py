@@ -45,7 +45,9 @@ def open_data(options: Options) -> DataModule:
     """Open the data set and cut it."""
     sizes = {name: tuple(options[name]) for name in ("image_size", "scale_jitter")}
     images = ImageOptions(**sizes, **options.keywords("hflip", "photometric", "modality_dropout"))
-    cut = options.keywords("split_seed", "paper_protocol", "overfit") | {"modalities": images_of(streams_read(options))}
+    cut = options.keywords("split_seed", "paper_protocol", "overfit", "folds", "fold") | {
+        "modalities": images_of(streams_read(options))
+    }
     return opening.open_data(options.data, options.dataset, images, loader_options(options), **cut)
 
 

@@ -44,6 +44,10 @@ def add_data_options(parser: Parser) -> None:
     add = parser.group("data").add_argument
     text = f"how DIR is laid out: {', '.join(DATA_SETS)}, or a YAML file that says so, docs/own_data.md (flir_aligned)"
     add("--dataset", type=dataset_name, default="flir_aligned", metavar="NAME|FILE", help=text)
+    text = "cross-validation: all lists together are cut into K folds of neighbouring pairs, docs/train.md (the lists)"
+    add("--folds", type=positive, metavar="K", help=text)
+    text = "with --folds: the fold that is the test list; the others are the training list (none)"
+    add("--fold", type=positive, metavar="I", help=text)
     add("--num-classes", type=positive, help="class channels of the head (from the data; published 90)")
     add("--image_size", type=image_size, default=(768, 768), help="input, N or HxW, in pixels (768, as published)")
     add("--hflip", type=share, default=0.5, help="probability of a mirrored training pair (0.5)")

@@ -33,7 +33,7 @@ from utils.untrusted import OBJECT
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
 NETWORK = (*STREAMS, *FRAME)
-DATA = ("dataset", "split_seed", "paper_protocol")
+DATA = ("dataset", "split_seed", "paper_protocol", "folds", "fold")
 
 
 class Detection(Task):
@@ -59,6 +59,7 @@ class Detection(Task):
     def check_options(self, options: Options) -> Options:
         if options.overfit and options.paper_protocol:
             raise UserError("--overfit: expected no --paper-protocol beside it: both say what is chosen on")
+        check_folds(options)
         if not options.eval_exp_dir:
             build.check_baseline(options)
         if options.overfit and not options.is_given("hflip"):
@@ -105,7 +106,8 @@ class Detection(Task):
 
     def results_facts(self, data: DataModule) -> dict[str, Any]:
         scenes = data.data.info["test"].get("hash")  # of a renderer; a plain name
-        return {"scenes": scenes} if isinstance(scenes, str) else {}
+        facts = {"scenes": scenes} if isinstance(scenes, str) else {}
+        return facts | (dict(zip(("fold", "folds"), data.data.fold)) if data.data.fold else {})
 
     def is_same_data(self, name: str, value: Any, trained_with: Any) -> bool:
         """Return whether both are own sets: the copy of the YAML in a run folder may stand for one that has moved."""
@@ -182,6 +184,18 @@ class Detection(Task):
             raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
         fusion = [BoxFusion(options.box_fusion, options.partner_exp_dir)] if options.box_fusion else []
         return fusion + ([] if options.robustness is None else [Robustness(self, options.robustness)])
+
+
+def check_folds(options: Options) -> None:
+    """Refuse folds that cannot be cut, and the protocol that chooses on what is tested on."""
+    if options.fold and not options.folds:
+        raise UserError("--fold: expected --folds beside it, found none")
+    if options.folds and not 1 <= (options.fold or 0) <= options.folds:
+        raise UserError(f"--fold: expected one of the folds 1 to {options.folds}, found {options.fold or 'none'}")
+    if options.folds == 1:
+        raise UserError("--folds: expected at least 2, found 1")
+    if options.folds and options.paper_protocol:
+        raise UserError("--folds: expected no --paper-protocol beside it, which chooses on what is tested on")
 
 
 def _inputs(batch: dict) -> dict:
