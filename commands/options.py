@@ -15,7 +15,18 @@ from utils.option_types import above_zero, count, interval, names, not_negative,
 # What `--help` shows; `--help all` shows every option.
 EVERYDAY = ("data", "dataset", "image_size", "small_dataset", "split_seed", "workers", "hflip", "backbone")
 EVERYDAY += ("checkpointdir", "C", "modality", "init", "batchsize", "epochs", "lr", "drpt", "eta_max", "weight_decay")
-EVERYDAY += ("stream_lr", "accum", "seeds", "space", "strategy", "arch_learning_rate", "topk", "lambda_cost")
+EVERYDAY += (
+    "stream_lr",
+    "freeze_encoder",
+    "encoder_lr",
+    "accum",
+    "seeds",
+    "space",
+    "strategy",
+    "arch_learning_rate",
+    "topk",
+    "lambda_cost",
+)
 EVERYDAY += ("search_exp_dir", "genotype", "baseline", "random_genotype", "eval_exp_dir", "eval_part", "robustness")
 EVERYDAY += ("cache_features", "config", "seed", "save", "device", "amp", "parallel", "wandb", "resume")
 EVERYDAY += ("checkpoint_every", "dry_run")
@@ -52,7 +63,7 @@ def make_parser(task: Task, section: str) -> Parser:
         parser.group("search space")
         add_phase_options = add_search_options if section == "search" else add_found_options
         add_phase_options(parser)
-        add_cache_options(parser)
+    add_cache_options(parser)
     task.add_options(parser, section)
     add_run_options(parser)
     for group in parser._action_groups:
@@ -90,6 +101,10 @@ def add_pretrain_options(parser: Parser) -> None:
     add("--warmup", type=probability, default=0.1, help=text)
     text = "start from random weights, not from ImageNet's where there are any (off)"
     add("--no-imagenet", action="store_true", help=text)
+    text = "encoders keep their start weights and the statistics of their norms; only what follows them learns (off)"
+    add("--freeze_encoder", action="store_true", help=text)
+    text = "highest learning rate of the encoders; statistics of their norms are frozen (none: they learn as the rest)"
+    add("--encoder_lr", type=above_zero, metavar="LR", help=text)
 
 
 def add_weight_options(parser: Parser) -> None:
@@ -212,6 +227,12 @@ def add_cache_options(parser: Parser) -> None:
     text = "type of what is kept; the half types take half the room and change the results' last digits (float32)"
     add("--cache_dtype", choices=["float32", "float16", "bfloat16"], default="float32", help=text)
     add("--cache_dir", default="cache", metavar="DIR", help="folder of the files; delete it at any time (cache)")
+
+
+def check_encoder(options: Options) -> None:
+    """Refuse an encoder that is both frozen and learning."""
+    if options.freeze_encoder and options.encoder_lr:
+        raise UserError(f"--freeze_encoder: expected no --encoder_lr beside it, found {options.encoder_lr:g}")
 
 
 def check_combinations(options: Options) -> None:

@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 
+from commands.options import check_encoder
 from commands.recipe import pretraining_recipe
 from commands.recorder import Recorder, tracking
-from commands.run import RunContext, print_dry_run
+from commands.run import RunContext, cache_options, print_dry_run
 from engine.epochs import Training, run_epochs
+from engine.feature_caching import CacheOptions, cache_sizes, cached
 from engine.pretrained import make_folder, publish
 from engine.step import validator
 from engine.task import Pretraining, Stage, Task
@@ -30,6 +32,7 @@ CARRIED += ("paper_protocol", "small_dataset", "max_bad_files", "workers", "devi
 
 def pretrain(task: Task, options: Options) -> None:
     """Do what the options say."""
+    check_encoder(options)
     options = task.check_options(options)
     context = RunContext.open("pretrain", task, options)
     options = context.options
@@ -49,7 +52,7 @@ def pretrain(task: Task, options: Options) -> None:
             for stage in (stage for stage in pretraining.stages if stage.shared is shared):
                 if (model := stage.model(models, run.log)) is not None:
                     of_stage = replace(context, data=stage.data).with_model(model)
-                    model.load_state_dict(fit(of_stage, stage, loaders[stage.name], run, tracker))
+                    model.load_state_dict(fit(of_stage, stage, run, tracker))
                     models[stage.name] = model.cpu()
 
         train_stages(shared=False)
@@ -76,16 +79,29 @@ def sizes(context: RunContext, stages: list[Stage], loaders: dict[str, Any]) -> 
     parts = {f"parameters_{name}": count_parameters(model) for name, model in models.items()}
     first = stages[0].name
     steps = {"steps_per_epoch": context.compute.num_steps(loaders[first]), "epochs": context.options.epochs}
+    for stage in (stage for stage in stages if stage.features):
+        encoding = replace(context, data=stage.data).with_model(models[stage.name]).encoding()
+        cache = cache_sizes(encoding, caching(context, stage), learning=stage.parts, plain=("val",))
+        steps |= {f"{name}_{stage.name}": size for name, size in cache.items()}
     return parts | context.with_model(models[first]).memory() | steps
 
 
-def fit(context: RunContext, stage: Stage, loader: Any, run: RunFolder, tracker: Tracker) -> dict:
+def caching(context: RunContext, stage: Stage) -> CacheOptions:
+    """Return how the features of a stage's encoders are kept."""
+    learning = "" if stage.features else f"the encoder of {stage.name} learns, so its features change"
+    return replace(cache_options(context.options), level=stage.features or None, learning=learning)
+
+
+def fit(context: RunContext, stage: Stage, run: RunFolder, tracker: Tracker) -> dict:
     """Train what is trainable with AdamW and one learning-rate cycle; returns the state that is best on val."""
     options, session = context.options, context.session(run)
-    seed_everything(options.seed)  # so that a modality trained alone equals one of both
-    training = Training.make(session, pretraining_recipe(options), loader, stage.epochs)
     checkpointer = context.checkpointer(run, session, stage.name)
-    validate, _ = validator(session, stage.data, "val")
+    data = cached(context.encoding(), caching(context, stage), run.log, learning=stage.parts, plain=("val",))
+    checkpointer.note_features(data)
+    seed_everything(options.seed)  # so that a modality trained alone equals one of both
+    loader = data.loader(*stage.parts, train=True)
+    training = Training.make(session, pretraining_recipe(options), loader, stage.epochs)
+    validate, _ = validator(session, data, "val")
     with checkpointer.running(**training.stateful):
         run_epochs(training, validate, stage.epochs, Recorder(checkpointer, tracker))
     return session.compute.ranks.broadcast_from_first(lambda: checkpoint.load(checkpointer.file("best"))["model"])

@@ -22,7 +22,8 @@ def recipe_of(options: Options) -> Recipe:
 
 def pretraining_recipe(options: Options) -> Recipe:
     """Return the recipe of a pretraining."""
-    return Recipe("adamw_onecycle", lr=options.lr, weight_decay=options.weight_decay, warmup_share=options.warmup)
+    values = options.keywords("lr", "weight_decay", warmup_share="warmup")
+    return Recipe("adamw_onecycle", stream_lr=options.encoder_lr or 0.0, **values)
 
 
 def check_recipe(options: Options) -> None:

@@ -72,8 +72,8 @@ class RunContext:
         """
         seed_everything(options.seed)
         compute, data, facts = compute_of(options), task.open_data(options), {}
+        check_cache_options(options, data)
         if kind != "pretrain":
-            check_cache_options(options, data)
             facts = {"checkpoint_split": task.check_pretrained(options, data)} | task.facts(data, kind)
         return cls(kind, task, task.complete(options, data), data, compute, facts)
 
@@ -195,7 +195,15 @@ def _start(kind: str, task: Task, options: Options, data: DataModule) -> RunFold
 
 def cache_options(options: Options) -> CacheOptions:
     values = {"mode": "cache_features", "level": "cache_level", "dtype": "cache_dtype", "folder": "cache_dir"}
-    return CacheOptions(**options.keywords("stream_lr", **values))
+    return CacheOptions(**options.keywords(**values), learning=why_learning(options))
+
+
+def why_learning(options: Options) -> str:
+    """Return why the features of encoders change while a network is trained; "" where the encoders are frozen."""
+    if options.stream_lr:
+        return f"--stream_lr {options.stream_lr:g} trains the streams, so their features change: expected 0"
+    learns = "freeze_encoder" in options and not options.freeze_encoder
+    return "the encoders learn, so their features change: expected --freeze_encoder" if learns else ""
 
 
 def check_cache_options(options: Options, data: DataModule | None = None) -> None:
@@ -205,7 +213,7 @@ def check_cache_options(options: Options, data: DataModule | None = None) -> Non
     for name in filter(options.is_typed, every):
         if name not in used.get(mode, every):
             raise UserError(f"--{name}: no effect with --cache_features {mode}")
-    if data and mode in ("ram", "disk") and (changing := why_changing(data, options.stream_lr)):
+    if data and mode in ("ram", "disk") and (changing := why_changing(data, why_learning(options))):
         raise UserError(f"--cache_features {mode}: {changing}")
 
 

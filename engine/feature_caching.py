@@ -24,7 +24,12 @@ GIB = 2**30
 AUTO = {"ram": 0.5, "disk": 0.5}
 MOST = {"ram": 0.9, "disk": 1.0}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float16", "bfloat16")}
-KIND_WORDS = {"taps": "taps of every BiFPN repeat", "encoder": "encoder maps", "pooled": "pooled taps"}
+KIND_WORDS = {
+    "taps": "taps of every BiFPN repeat",
+    "encoder": "encoder maps",
+    "pooled": "pooled taps",
+    "vector": "vectors that classifiers read",
+}
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,12 @@ class Plan:
         return f"{kept}: {counts} records to compute, {self.bytes / GIB:.2f} GiB"
 
 
-def why_changing(data_module: DataModule, stream_lr: float = 0.0) -> str:
-    """Return why no cached features could stand for an input throughout a training; "" where they can."""
-    if data_module.data.changing:
-        return data_module.data.changing
-    return f"--stream_lr {stream_lr:g} trains the streams, so their features change: expected 0" if stream_lr else ""
+def why_changing(data_module: DataModule, learning: str = "") -> str:
+    """Return why no cached features could stand for an input throughout a training; "" where they can.
+
+    `learning`: why the streams change themselves; "": they are frozen.
+    """
+    return data_module.data.changing or learning
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,14 @@ class CacheOptions:
         level: the kind of features, one of the model's; None: the first one, or of auto the first that fits.
         dtype: of the features, one of DTYPES.
         folder: of the files.
-        stream_lr: learning rate of the streams; 0: frozen.
+        learning: why the streams change while the network is trained; "": they are frozen.
     """
 
     mode: str = "off"
     level: str | None = None
     dtype: str = "float32"
     folder: str = "cache"
-    stream_lr: float = 0.0
+    learning: str = ""
 
 
 def cached(
@@ -88,7 +94,7 @@ def cached(
         UserError: there is no room, or a file cannot be read.
     """
     data, mode = encoding.data, options.mode
-    changing = why_changing(data, options.stream_lr) if learning else ""
+    changing = why_changing(data, options.learning) if learning else ""
     if mode == "off" or changing:
         hint = "; --cache_features auto computes the streams once, not in every epoch"
         log(f"feature cache: off{f'; {changing}' if mode != 'off' else hint if learning and not changing else ''}")
@@ -117,7 +123,7 @@ def cache_sizes(
 ) -> dict[str, float]:
     """Return the size of a whole cache of each kind in MiB, for a dry run; arguments as of `cached`."""
     data, model = encoding.data, encoding.model
-    if why_changing(data, options.stream_lr):
+    if why_changing(data, options.learning):
         return {}
     inputs, sizes = _inputs(data, learning, plain), {}
     records = [record for record, _ in inputs]

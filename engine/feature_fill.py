@@ -38,7 +38,7 @@ class CacheableModel(Protocol):
     """A model with frozen streams, each of which reads some modalities.
 
     Attributes:
-        feature_kinds: what can be kept of a stream ("taps", "encoder", "pooled"), the preferred kind first.
+        feature_kinds: what can be kept of a stream ("taps", "encoder", "pooled", "vector"), the preferred kind first.
         cache_key_modules: the code from an input to its features.
         stream_inputs: the modalities that each stream reads.
         cache_facts: plain values that decide features beside `cache_modules`.

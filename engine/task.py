@@ -63,6 +63,7 @@ class Stage:
         data: of which `parts` are learned from, and `val` is evaluated on.
         shared: the network depends on what other pretrainings have left in checkpointdir, so that it is trained while
             its folder is locked.
+        features: the kind of features that a cache may keep, of the model's `feature_kinds`; "": the encoder learns.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Stage:
     epochs: int
     parts: tuple[str, ...] = ("train",)
     shared: bool = False
+    features: str = ""
 
 
 @dataclass(frozen=True)

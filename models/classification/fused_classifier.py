@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.classification import encoders
-from models.classification.encoders import clips, hcn, maxout, statistics, timm_maps, vgg
+from models.classification.encoders import body, clips, hcn, maxout, statistics, timm_maps, vgg
 from models.classification.encoders.statistics import Statistics
-from models.search.parameters import FrozenEncoders, freeze, supernets
+from models.search.parameters import FrozenEncoders, KeepsEncoder, freeze, supernets
 
 LEVELS = ("fusion",)  # a pyramid of one level
 
@@ -167,7 +167,7 @@ class FusionClassifier(nn.Module):
     # For a feature cache (engine/feature_fill.py): one stream per modality.
 
     feature_kinds = ("pooled",)
-    cache_key_modules = (encoders, clips, hcn, maxout, statistics, timm_maps, vgg, sys.modules[__name__])
+    cache_key_modules = (encoders, body, clips, hcn, maxout, statistics, timm_maps, vgg, sys.modules[__name__])
 
     @property
     def stream_inputs(self) -> dict[str, tuple[str, ...]]:
@@ -188,8 +188,11 @@ class FusionClassifier(nn.Module):
         return self.streams.pooled(stream, inputs[stream])
 
 
-class SingleClassifier(nn.Module):
-    """One modality's encoder with its own class scores: the network of pretraining."""
+class SingleClassifier(KeepsEncoder):
+    """One modality's encoder with its own class scores: the network of pretraining.
+
+    Where its encoder is kept, it is a `BodyEncoder`: its classifier learns.
+    """
 
     memory_format = torch.contiguous_format
 
@@ -197,10 +200,39 @@ class SingleClassifier(nn.Module):
         super().__init__()
         self.modality, self.encoder = modality, encoder
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return class scores (B, K), from inputs by modality."""
-        return self.encoder(normalised(inputs[self.modality], self.encoder.statistics))
+    def forward(self, inputs: dict[str, Any]) -> Tensor:
+        """Return class scores (B, K), from inputs by modality, or from the cached vector of the encoder's body."""
+        encoder_input = inputs[self.modality]
+        if isinstance(encoder_input, list):
+            return self.encoder.classifier(encoder_input[0].float())
+        return self.encoder(normalised(encoder_input, self.encoder.statistics))
+
+    def encoder_modules(self) -> list[nn.Module]:
+        return self.encoder.body()
 
     def blocks(self) -> list[nn.Module]:
         """Return the modules that torch.compile compiles one by one."""
         return [self.encoder]
+
+    # For a feature cache (engine/feature_fill.py), where the encoder is frozen.
+
+    feature_kinds = ("vector",)
+    cache_key_modules = FusionClassifier.cache_key_modules
+
+    @property
+    def stream_inputs(self) -> dict[str, tuple[str, ...]]:
+        """The modality that the encoder reads."""
+        return {self.modality: (self.modality,)}
+
+    @property
+    def cache_facts(self) -> dict[str, int]:
+        """Plain values that decide the vector beside the body: none."""
+        return {}
+
+    def cache_modules(self, stream: str, kind: str) -> dict[str, nn.Module]:
+        """Return the modules that inputs go through."""
+        return {"body": self.streams}
+
+    def encode_for_cache(self, inputs: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
+        """Return the vector (B, c) of the encoder's body, from inputs by modality."""
+        return [self.encoder.pooled(normalised(inputs[stream], self.encoder.statistics))]

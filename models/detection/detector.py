@@ -20,7 +20,7 @@ from models.detection.necks import bifpn
 from models.detection.necks.bifpn import BiFPN
 from models.detection.neighbour_taps import with_neighbours
 from models.detection.streams import INPUTS, Normalization, Normalize, Streams
-from models.search.parameters import freeze, supernets
+from models.search.parameters import KeepsEncoder, freeze, supernets
 
 # part of a search -> the brackets that it consists of
 PARTS = {"fusion": ("fusions",), "neck": ("neck",), "head": ("towers", "head")}
@@ -191,7 +191,8 @@ class FusionDetector(Detector):
     def cache_modules(self, stream: str, kind: str) -> dict[str, nn.Module]:
         """Return the modules that a stream's images go through."""
         parts = ("backbone",) if kind == "encoder" else ("backbone", "fpn")
-        return {"normalize": self.normalize} | {part: getattr(self.streams, f"{stream}_{part}") for part in parts}
+        modules = {part: getattr(self.streams, f"{stream}_{part}") for part in parts}
+        return {"normalize": self.normalize.of(stream)} | modules
 
     def encode_for_cache(self, inputs: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
         """Return the maps (B, R or 1, H, W, C) of a stream from images by modality: see `features`."""
@@ -204,8 +205,10 @@ def _working(features: Tensor) -> Tensor:
     return features if keep else features.float()
 
 
-class SingleDetector(Detector):
-    """One stream's encoder and BiFPN -> [neck] -> [towers] -> head, all trainable: the detector of pretraining.
+class SingleDetector(KeepsEncoder, Detector):
+    """One stream's encoder and BiFPN -> [neck] -> [towers] -> head: the detector of pretraining.
+
+    All learns, but for an encoder that is kept.
 
     Args:
         modality: stream, of INPUTS.
@@ -224,9 +227,19 @@ class SingleDetector(Detector):
         self.modality = modality
 
     def pyramid(self, inputs: dict[str, Any]) -> Maps:
-        """Return the last BiFPN repeat's map of each level, of images uint8 (B, 1 or 3, H, W) by modality."""
+        """Return the last BiFPN repeat's map of each level.
+
+        Args:
+            inputs: images per modality, uint8 (B, 1 or 3, H, W); or, of a feature cache, "encoder", three maps
+                (1, B, C_i, H_i, W_i), with "image_size".
+        """
+        if "encoder" in inputs:
+            return self.fpn([_working(maps[0]) for maps in inputs["encoder"]], inputs["image_size"])[-1]
         x = self.normalize(inputs, self.modality)
         return self.fpn(encode(self.backbone, x), x.shape[-2:])[-1]
+
+    def encoder_modules(self) -> list[nn.Module]:
+        return [self.backbone]
 
     def blocks(self) -> list[nn.Module]:
         """Return the modules that torch.compile compiles one by one."""
@@ -236,3 +249,27 @@ class SingleDetector(Detector):
         """Return encoder and BiFPN under the names of the released stream file."""
         parts = {f"{self.modality}_backbone": self.backbone, f"{self.modality}_fpn": self.fpn}
         return {f"{name}.{k}": v for name, part in parts.items() for k, v in part.state_dict().items()}
+
+    # For a feature cache (engine/feature_fill.py), where the encoder is frozen.
+
+    feature_kinds = ("encoder",)
+    cache_key_modules = FusionDetector.cache_key_modules
+
+    @property
+    def stream_inputs(self) -> dict[str, tuple[str, ...]]:
+        """The modalities that the stream reads."""
+        return {self.modality: tuple(INPUTS[self.modality])}
+
+    @property
+    def cache_facts(self) -> dict[str, int]:
+        """Plain values that decide features beside the modules: none, as of `FusionDetector`."""
+        return {}
+
+    def cache_modules(self, stream: str, kind: str) -> dict[str, nn.Module]:
+        """Return the modules that the images go through, named as by `FusionDetector`, so that both share records."""
+        return {"normalize": self.normalize, "backbone": self.backbone}
+
+    def encode_for_cache(self, inputs: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
+        """Return the encoder maps (B, 1, H_i, W_i, C_i) of images by modality."""
+        maps = encode(self.backbone, self.normalize(inputs, stream))
+        return [m.permute(0, 2, 3, 1)[:, None].contiguous() for m in maps]

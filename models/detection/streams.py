@@ -34,6 +34,14 @@ class Normalize(nn.Module):
         parts = [self._normalized(images[name], name, channels) for name, channels in INPUTS[stream].items()]
         return torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)
 
+    def of(self, stream: str) -> "Normalize":
+        """Return the statistics of a stream's images alone."""
+        part = Normalize({})
+        for name, values in self.named_buffers():
+            if name.rpartition("_")[0] in INPUTS[stream]:
+                part.register_buffer(name, values)
+        return part
+
     def _normalized(self, image: Tensor, name: str, channels: int) -> Tensor:
         mean, std = getattr(self, f"{name}_mean")[:, :channels], getattr(self, f"{name}_std")[:, :channels]
         return (image.float() - mean) / std

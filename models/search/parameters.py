@@ -3,6 +3,8 @@
 Logits are parameters named `alpha_*`. The first two are a disjoint, complete, ordered partition of what is trainable.
 """
 
+from typing import Any
+
 from torch import nn
 
 from utils.errors import UserError
@@ -69,6 +71,34 @@ class FrozenEncoders(nn.Module):
 
     def train(self, mode: bool = True) -> "FrozenEncoders":
         return super().train(False)
+
+
+class KeepsEncoder(nn.Module):
+    """A network that learns with its encoder, unless `keep_encoder` is called.
+
+    A kept encoder is always in eval mode, so that its norms keep their statistics. A subclass says what the encoder is.
+    """
+
+    encoder_kept = False
+
+    def encoder_modules(self) -> list[nn.Module]:
+        """Return the modules that the encoder consists of."""
+        raise NotImplementedError
+
+    def keep_encoder(self, trainable: bool) -> None:
+        """Keep the statistics of the encoder's norms, and unless they are `trainable`, its parameters."""
+        self.encoder_kept = True
+        self.streams.requires_grad_(trainable)
+
+    @property
+    def streams(self) -> nn.ModuleList:
+        """The encoder that is kept, for an optimiser with a learning rate of its own; empty where it is not."""
+        return nn.ModuleList(self.encoder_modules() if self.encoder_kept else ())
+
+    def train(self, mode: bool = True) -> Any:
+        super().train(mode)
+        self.streams.train(False)
+        return self
 
 
 def _is_logit(name: str) -> bool:

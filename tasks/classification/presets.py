@@ -23,6 +23,7 @@ class DataSet:
         train_encoders: the encoders are trained along in the final training, as published.
         multi_label: an example has any number of classes.
         draws: training can draw crops.
+        imagenet: there are ImageNet weights of the encoders of pictures and clips.
     """
 
     name: str
@@ -38,6 +39,7 @@ class DataSet:
     train_encoders: bool = True
     multi_label: bool = False
     draws: bool = True
+    imagenet: bool = True
 
 
 MMIMDB = DataSet(
@@ -72,5 +74,6 @@ EGO = DataSet(
     search=settings(epochs=30, drpt=0.0, batchsize=96, eta_max=3e-3, Ti=5),
     found=settings(epochs=50, drpt=0.2, batchsize=96, eta_max=3e-3, Ti=5),
     train_encoders=False,
+    imagenet=False,
 )
 DATA_SETS = {preset.name: preset for preset in (MMIMDB, NTU, EGO)}

@@ -127,14 +127,23 @@ class Classification(Task):
 
     def pretraining(self, options: Options, data: DataModule) -> Pretraining:
         """Return a stage per encoder, each trained as a classifier by itself, on the train list."""
+        kept = self.kept_encoders(options, data)
 
         def classifier(modality: str, *_: Any) -> SingleClassifier:
             seed_everything(options.seed)  # so that a modality trained alone equals one of both
             encoder = build.build_encoder(self.preset, options, data.data, modality, not options.no_imagenet)
-            return SingleClassifier(modality, encoder)
+            network = SingleClassifier(modality, encoder)
+            if modality in kept:
+                network.keep_encoder(trainable=not options.freeze_encoder)
+            return network
+
+        def stage(modality: str) -> Stage:
+            features = "vector" if modality in kept and options.freeze_encoder else ""
+            network = partial(classifier, modality)
+            return Stage(modality, network, data.of(modality), options.epochs, features=features)
 
         return Pretraining(
-            [Stage(m, partial(classifier, m), data.of(m), options.epochs) for m in data.data.modalities],
+            [stage(modality) for modality in data.data.modalities],
             modalities=tuple(self.preset.files),
             files=lambda models: {
                 build.encoder_file(self.preset, options, m).name: model.get_submodule("encoder").state_dict()
@@ -147,6 +156,24 @@ class Classification(Task):
                 self.next_options(options, "pretrain"),
             ),
         )
+
+    def kept_encoders(self, options: Options, data: DataModule) -> set[str]:
+        """Return the modalities whose encoder keeps the statistics of its norms, and maybe its parameters.
+
+        Raises:
+            UserError: there is none, or it would start from random weights.
+        """
+        name = "freeze_encoder" if options.freeze_encoder else "encoder_lr"
+        if not options.freeze_encoder and options.encoder_lr is None:
+            return set()
+        kept = BACKBONED & set(data.data.modalities)
+        if not kept:
+            expected = f"expected one of the encoders of {', '.join(sorted(BACKBONED & set(self.preset.files)))}"
+            raise UserError(f"--{name}: {expected}, found --modality {options.modality}, which has no start weights")
+        if options.no_imagenet or not self.preset.imagenet:
+            found = "--no-imagenet" if self.preset.imagenet else f"none for the encoders of {self.name}"
+            raise UserError(f"--{name}: expected start weights (ImageNet's), found {found}")
+        return kept
 
     def recorded_facts(self, options: Options, data: DataModule) -> dict[str, Any]:
         """Return what pretrain.json records: the backbone of those encoders that --backbone names, and the classes."""

@@ -52,10 +52,15 @@ def detector_pretraining(options: Options, data: DataModule) -> Pretraining:
     """Return the stages that --modality asks for; the detectors are built here, as checks compare their shapes."""
     modalities = MODALITIES if options.modality == "both" else (options.modality,)
     detectors = {m: build_detector(options, m, data.data.normalization) for m in modalities}
-    stages = [Stage(m, lambda models, log, d=d: d, data, options.epochs, data.learning) for m, d in detectors.items()]
+    sizes = {"data": data, "parts": data.learning}
+    maps = "encoder" if options.freeze_encoder else ""
+    stages = [
+        Stage(m, lambda models, log, d=d: d, epochs=options.epochs, features=maps, **sizes)
+        for m, d in detectors.items()
+    ]
     if set(modalities) <= set(MODALITIES) <= set(data.data.modalities):
         model = partial(shared_head_model, options, data)
-        stages.append(Stage(HEAD, model, data, options.head_epochs, data.learning, shared=True))
+        stages.append(Stage(HEAD, model, epochs=options.head_epochs, shared=True, features=maps or "taps", **sizes))
     return Pretraining(
         stages,
         files=partial(finished_files, options),
@@ -80,7 +85,8 @@ def build_detector(options: Options, modality: str, normalization: dict) -> Sing
     """Build one modality's detector with the start weights that the options ask for."""
     seed_everything(options.seed)
     imagenet = not (options.no_imagenet or options.init)
-    encoder = create_encoder(options.backbone, options.drop_path, imagenet, input_channels(modality))
+    drop_path = 0.0 if keeps_encoder(options) else options.drop_path
+    encoder = create_encoder(options.backbone, drop_path, imagenet, input_channels(modality))
     fpn = BiFPN(encoder_channels(encoder), options.C, options.num_input_nodes // 2, options.fusion_levels)
     set_norm_momentum(fpn, options.norm_momentum)
     head = build.make_head(options)
@@ -88,7 +94,25 @@ def build_detector(options: Options, modality: str, normalization: dict) -> Sing
     if options.init:
         state = ranks().broadcast_from_first(lambda: read_start(options, modality))
         load_start(detector, state, f"--init {options.init}")
+    if keeps_encoder(options):
+        detector.keep_encoder(trainable=not options.freeze_encoder)
     return detector
+
+
+def keeps_encoder(options: Options) -> bool:
+    """Return whether the statistics of the encoder's norms are kept, and maybe its parameters."""
+    return options.freeze_encoder or options.encoder_lr is not None
+
+
+def check_encoder_start(options: Options) -> None:
+    """Refuse to keep an encoder of random weights, and a drop path, which a kept encoder does not have."""
+    name = "freeze_encoder" if options.freeze_encoder else "encoder_lr"
+    if not keeps_encoder(options):
+        return
+    if options.no_imagenet and not options.init:
+        raise UserError(f"--{name}: expected start weights (ImageNet's, or --init), found --no-imagenet")
+    if options.is_typed("drop_path") and options.drop_path:
+        raise UserError(f"--drop_path: no effect with --{name}: expected 0, found {options.drop_path:g}")
 
 
 def read_start(options: Options, modality: str) -> State:

@@ -24,7 +24,12 @@ from tasks.detection import build
 from tasks.detection.box_fusion import BoxFusion
 from tasks.detection.evaluator import DetectionEvaluator
 from tasks.detection.options import BASELINES, FRAME
-from tasks.detection.pretrain import FROM_PRETRAINING, check_stream_sizes, detector_pretraining
+from tasks.detection.pretrain import (
+    FROM_PRETRAINING,
+    check_encoder_start,
+    check_stream_sizes,
+    detector_pretraining,
+)
 from tasks.detection.robustness import Robustness
 from utils.args import Options
 from utils.distributed import SINGLE_PROCESS, Ranks, ranks
@@ -62,6 +67,8 @@ class Detection(Task):
         check_folds(options)
         if not options.eval_exp_dir:
             build.check_baseline(options)
+        if "freeze_encoder" in options:
+            check_encoder_start(options)
         if options.overfit and not options.is_given("hflip"):
             options = options.with_values("default", hflip=0.0)  # the very pairs that are chosen on
         return options

@@ -12,15 +12,18 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.resnet import ResNet
 
+from models.classification.encoders.body import BodyEncoder
 from models.classification.encoders.statistics import GREY, IMAGENET, Statistics
 
 FLAT = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # of torchvision
 
 
-class _Clips(nn.Module):
+class _Clips(BodyEncoder):
     """Four stages; the last three and the pooled last one are the taps."""
 
     statistics: Statistics = IMAGENET
+    stem: nn.Module
+    stages: nn.ModuleList
 
     def taps(self, clips: Tensor) -> list[Tensor]:
         """Return maps of 512, 1024 and 2048 channels (B, C, t, h, w) and (B, 2048), of clips (B, 3 or 1, T, H, W)."""
@@ -30,9 +33,12 @@ class _Clips(nn.Module):
             taps.append(x)
         return [*taps, x.mean(dim=(2, 3, 4))]
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Return class scores (B, K)."""
-        return self.classifier(self.taps(clips)[-1])
+    def body(self) -> list[nn.Module]:
+        return [self.stem, self.stages]
+
+    def pooled(self, clips: Tensor) -> Tensor:
+        """Return the mean of the last stage (B, 2048), of clips (B, 3 or 1, T, H, W)."""
+        return self.taps(clips)[-1]
 
 
 class InflatedResNet(_Clips):

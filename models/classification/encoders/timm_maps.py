@@ -1,6 +1,6 @@
 """Any timm encoder in place of VGG-19: its four deepest maps are the taps.
 
-Shapes: B batch, K classes.
+Shapes: B batch, C channels, K classes.
 """
 
 from typing import ClassVar
@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from models.classification.encoders.body import BodyEncoder
 from models.classification.encoders.statistics import IMAGENET, Statistics
 from utils.errors import UserError
 
@@ -16,7 +17,7 @@ NUM_TAPS = 4
 PROBE = 256, 160  # pixels of a poster
 
 
-class TimmEncoder(nn.Module):
+class TimmEncoder(BodyEncoder):
     """Four maps of an image, and class scores of the mean of the last.
 
     Args:
@@ -53,6 +54,9 @@ class TimmEncoder(nn.Module):
         """Return (B, C_i, h, w) four times, of normalised images (B, 3, H, W)."""
         return self.features(images)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return class scores (B, K)."""
-        return self.classifier(self.taps(images)[-1].mean(dim=(2, 3)))
+    def body(self) -> list[nn.Module]:
+        return [self.features]
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Return the mean of the last map (B, C), of normalised images (B, 3, H, W)."""
+        return self.taps(images)[-1].mean(dim=(2, 3))

@@ -1,6 +1,6 @@
 """VGG-19 (1409.1556) for posters, torchvision's, as BM-NAS reads it (2104.09379, section 4.1).
 
-Shapes: B batch, K classes.
+Shapes: B batch, C channels, K classes.
 """
 
 from typing import ClassVar
@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
+from models.classification.encoders.body import BodyEncoder
 from models.classification.encoders.statistics import IMAGENET, Statistics
 
 TAPS = {20: "relu4_1", 26: "relu4_4", 33: "relu5_3", 36: "pool5"}  # by place in torchvision's list of layers
@@ -15,7 +16,7 @@ CHANNELS = {"relu4_1": 512, "relu4_4": 512, "relu5_3": 512, "pool5": 512}
 HIDDEN = 512  # of our classifier; torchvision's has 120 million parameters for 1,000 classes
 
 
-class PosterEncoder(nn.Module):
+class PosterEncoder(BodyEncoder):
     """Four maps of an image, and class scores of the mean of the last.
 
     Args:
@@ -41,6 +42,9 @@ class PosterEncoder(nn.Module):
             taps += [x] if place in TAPS else []
         return taps
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return class scores (B, K)."""
-        return self.classifier(self.taps(images)[-1].mean(dim=(2, 3)))
+    def body(self) -> list[nn.Module]:
+        return [self.features]
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Return the mean of the last map (B, C), of normalised images (B, 3, H, W)."""
+        return self.taps(images)[-1].mean(dim=(2, 3))
