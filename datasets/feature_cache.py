@@ -1,8 +1,8 @@
 """Samples whose inputs are replaced by cached features: what frozen streams compute of them, once per input.
 
-A record is found by the content of its files, by what of them is shown, and by whether it is mirrored or black; its
-store belongs to one state of one stream (engine/feature_fill.py). So features of a changed file, of other weights or of
-another input size are never read.
+A record is found by the content of its files, by what of them is shown, and by its variant: mirrored, scaled or black.
+Its store belongs to one state of one stream (engine/feature_fill.py). So features of a changed file, of other weights
+or of another input size are never read.
 """
 
 import hashlib
@@ -34,18 +34,19 @@ class Record(Protocol):
 
 
 class Variant(NamedTuple):
-    """How the inputs of a record are changed before a stream reads them."""
+    """How the inputs of a record are changed before a stream reads them; a black image is its own mirror image."""
 
     flip: bool = False
     black: bool = False
+    scale: float = 1.0  # factor on the scale at which they fit
 
     @property
     def words(self) -> str:
-        return "black" if self.black else "mirrored" if self.flip else "plain"
+        words = "black" if self.black else "mirrored" if self.flip else "plain"
+        return words if self.scale == 1 else f"{words} at scale {self.scale:g}"
 
 
 PLAIN = Variant()
-IMAGE_VARIANTS = (PLAIN, Variant(flip=True), Variant(black=True))  # a black image is its own mirror image
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,20 +68,21 @@ class FeatureCache:
     def key(self, stream: str, record: Record, variant: Variant = PLAIN) -> str:
         """Return the key of a record's features in the store of a stream."""
         digests = ["black" if variant.black else self.digests[record.name][m] for m in self.inputs[stream]]
-        mirrored = "mirrored" if variant.flip else "plain"
-        return "-".join([*digests, record.excerpt, mirrored])
+        words = ["mirrored" if variant.flip else "plain", *([] if variant.scale == 1 else [repr(variant.scale)])]
+        return "-".join([*digests, record.excerpt, *words])
 
-    def read(self, record: Record, flip: bool = False, black: str | None = None) -> dict[str, list[Tensor]]:
+    def read(self, record: Record, variant: Variant = PLAIN, black: str | None = None) -> dict[str, list[Tensor]]:
         """Return the features of each stream.
 
         Args:
             record: of the data set.
-            flip: the inputs are mirrored.
+            variant: of the inputs, but for a black one.
             black: the modality whose input is black; a stream that reads it reads no other one.
         Raises:
             UserError: a file of the record could not be read when the cache was filled.
         """
-        variants = {s: Variant(black=True) if black in self.inputs[s] else Variant(flip) for s in self.stores}
+        black_variant = Variant(black=True, scale=variant.scale)
+        variants = {s: black_variant if black in self.inputs[s] else variant for s in self.stores}
         try:
             return {s: store[self.key(s, record, variants[s])] for s, store in self.stores.items()}
         except KeyError:
@@ -96,7 +98,8 @@ class CachedDataset(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         sample = self.dataset.target(key)
-        features = self.cache.read(self.records[key[0]], sample.get("flip", False), sample.get("black"))
+        variant = Variant(sample.get("flip", False), scale=sample.get("factor", 1.0))
+        features = self.cache.read(self.records[key[0]], variant, sample.get("black"))
         return sample | {"features": features, "kind": self.cache.kind}
 
 

@@ -21,7 +21,7 @@ import torchvision
 from torch import Tensor, nn
 
 from datasets.data_module import DataModule
-from datasets.feature_cache import IMAGE_VARIANTS, FeatureCache, Record, Variant
+from datasets.feature_cache import FeatureCache, Record, Variant
 from datasets.feature_store import AnyStore, Shapes
 from engine.compute import Compute
 from engine.progress import Log
@@ -91,9 +91,10 @@ class Encoding:
         """
         store, here = cache.stores[stream], ranks_here()
         batch_size = self.data.cache_batch_size if self.data.data.cache_repeats_batches else 1
+        variants = dict.fromkeys(variant for inputs in wanted.values() for _, variant in inputs)
         with store.writing(len(wanted), log, here):
             for attempt in range(max(len(inputs) for inputs in wanted.values())):
-                for variant in IMAGE_VARIANTS:
+                for variant in variants:
                     inputs = {key: inputs[attempt] for key, inputs in wanted.items() if len(inputs) > attempt}
                     records = {key: record for key, (record, changed) in inputs.items() if changed == variant}
                     if left := unfinished(records, store, batch_size):

@@ -113,8 +113,8 @@ class DetectionDataset(Dataset):
             key: an index (its draws use seed 0), or (index, seed).
         Returns:
             "images" by modality, uint8 (channels, H, W), "boxes_xyxy" float32 (N, 4), "labels" int64 (N,), "image_id",
-            "file_name", "scale" (letterboxed = original * scale), "flip", "original_size" (height, width), "image_size"
-            (H, W), "black" as of `black`.
+            "file_name", "scale" (letterboxed = original * scale), "flip", "factor", "original_size" (height, width),
+            "image_size" (H, W), "black" as of `black`.
         Raises:
             UserError: as `load_images`.
         """

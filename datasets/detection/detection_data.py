@@ -26,7 +26,7 @@ class ImageOptions:
 
     Args:
         image_size: (height, width) of the letterboxed image.
-        hflip, scale_jitter, photometric: as in `DetectionTransform`.
+        hflip, scale_jitter, photometric, scales: as in `DetectionTransform`.
         modality_dropout: probability that one modality of a training sample gives a black image.
     """
 
@@ -35,6 +35,7 @@ class ImageOptions:
     scale_jitter: tuple[float, float] = (1.0, 1.0)
     photometric: float = 0.0
     modality_dropout: float = 0.0
+    scales: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,8 @@ class DetectionData:
     def dataset(self, records: Sequence[DetectionRecord], train: bool) -> DetectionDataset:
         """Return the samples of records: augmented for training, plain otherwise."""
         o = self.options
-        transform = DetectionTransform(o.image_size, self.fill, train, o.hflip, o.scale_jitter, o.photometric)
+        drawn = {"scale_jitter": o.scale_jitter, "photometric": o.photometric, "scales": o.scales}
+        transform = DetectionTransform(o.image_size, self.fill, train, o.hflip, **drawn)
         dropout = o.modality_dropout if train else 0.0
         return DetectionDataset(list(records), transform, self.channels, self.thermal_counts, dropout)
 
@@ -126,14 +128,16 @@ class DetectionData:
     def variants(self, records: Sequence[DetectionRecord], train: bool) -> list[tuple[DetectionRecord, Variant]]:
         """Return every image that will be read, and where training drops modalities a black one of each size."""
         flips = {0.0: [False], 1.0: [True]}.get(self.options.hflip, [False, True]) if train else [False]
-        variants = [(record, Variant(flip)) for record in records for flip in flips]
+        scales = list(dict.fromkeys(self.options.scales)) if train and self.options.scales else [1.0]
+        variants = [(record, Variant(flip, scale=scale)) for record in records for scale in scales for flip in flips]
         dropped = train and self.options.modality_dropout
         sizes = {(record.width, record.height): record for record in records} if dropped else {}
-        return variants + [(record, Variant(black=True)) for record in sizes.values()]
+        return variants + [(record, Variant(black=True, scale=scale)) for record in sizes.values() for scale in scales]
 
     def variant_dataset(self, records: Sequence[DetectionRecord], variant: Variant) -> DetectionDataset:
         """Return the images of records, all changed alike; an image id is the place in the list."""
-        transform = DetectionTransform(self.options.image_size, self.fill, train=variant.flip, hflip=1.0)
+        changed, drawn = variant.flip or variant.scale != 1, {"hflip": float(variant.flip), "scales": (variant.scale,)}
+        transform = DetectionTransform(self.options.image_size, self.fill, train=changed, **drawn)
         numbered = [replace(record, image_id=place) for place, record in enumerate(records)]
         return DetectionDataset(numbered, transform, self.channels, self.thermal_counts, blank=variant.black)
 

@@ -32,10 +32,11 @@ class Placement:
     """Where an image lies in its sample: mirrored left to right (`flip`), then resized, then cropped and filled.
 
     `resized` is (height, width) after the resize by `scale`. `top` and `left` say where the resized image begins in
-    the sample: a negative number is cropped, a positive one is filled.
+    the sample: a negative number is cropped, a positive one is filled. `factor` is that on the scale that fits.
     """
 
     flip: bool
+    factor: float
     scale: float
     resized: tuple[int, int]
     top: int
@@ -47,8 +48,7 @@ class DetectionTransform:
     """Turn the decoded images of one scene into a sample of fixed size.
 
     In testing images are scaled to fit, placed at the top left, and filled with the mean; nothing is drawn. Training
-    adds, in this order, a horizontal flip, a factor on the scale that fits with a random crop or placement, and
-    photometry.
+    adds, in this order, a horizontal flip, a factor on the scale that fits with a crop or placement, and photometry.
 
     Args:
         image_size: (height, width) of the letterboxed image.
@@ -56,6 +56,8 @@ class DetectionTransform:
         train: augment with the values below, which are not used otherwise.
         hflip: probability of a flip.
         scale_jitter: (lowest, highest) factor on the scale that fits; (1, 1) is off, top left as in testing.
+        scales: factors on the scale that fits, of which one is drawn in place of one of `scale_jitter`; images are then
+            placed or cropped in the centre, and where the factor is 1, placed as in testing.
         photometric: strength s in 0..1. Brightness and contrast of each image are multiplied by 1 - s .. 1 + s. So is
             the saturation of images in colours, whose hue moves by up to s / 10 turns.
     """
@@ -66,6 +68,7 @@ class DetectionTransform:
     hflip: float = 0.5
     scale_jitter: tuple[float, float] = (1.0, 1.0)
     photometric: float = 0.0
+    scales: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         factors, strength = "two factors, 0 < lowest <= highest", self.photometric
@@ -89,8 +92,8 @@ class DetectionTransform:
             labels: int64 (N,).
         Returns:
             "images" by modality, uint8 (channels, H, W); "boxes_xyxy" float32 (M, 4) clipped, "labels" (M,), "scale",
-            "flip", "image_size" (H, W). Boxes of which a crop left less than a quarter, or less than 1 px on a side,
-            are removed (M <= N). Without `train`, letterboxed = original * scale.
+            "flip", "factor", "image_size" (H, W). Boxes of which a crop left less than a quarter, or less than 1 px on
+            a side, are removed (M <= N). Without `train`, letterboxed = original * scale.
         """
         height, width = next(iter(images.values())).shape[-2:]
         placement = self.draw((height, width))
@@ -108,7 +111,7 @@ class DetectionTransform:
             size: (h, w) of the original.
             placement: as drawn for this size.
         Returns:
-            "boxes_xyxy" (M, 4) in letterboxed pixels, "labels" (M,), "scale", "flip", "image_size" (H, W).
+            "boxes_xyxy" (M, 4) in letterboxed pixels, "labels" (M,), "scale", "flip", "factor", "image_size" (H, W).
         """
         boxes_xyxy = boxes_xyxy.reshape(-1, 4)
         if placement.flip:
@@ -119,7 +122,8 @@ class DetectionTransform:
         sides, whole_sides = (boxes[:, 2:] - boxes[:, :2] for boxes in (visible, moved))
         keep = (sides.prod(1) >= MIN_VISIBLE * whole_sides.prod(1)) & (sides >= MIN_SIDE_PX).all(1)
         kept = {"boxes_xyxy": torch.from_numpy(visible[keep]), "labels": labels[torch.from_numpy(keep)]}
-        return kept | {"scale": placement.scale, "flip": placement.flip, "image_size": self.image_size}
+        drawn = {"scale": placement.scale, "flip": placement.flip, "factor": placement.factor}
+        return kept | drawn | {"image_size": self.image_size}
 
     def draw(self, size: tuple[int, int]) -> Placement:
         """Draw the geometry of a scene of original `size` (h, w): the first draws of a sample."""
@@ -127,12 +131,16 @@ class DetectionTransform:
         if self.train:
             drawn, factor, *position = torch.rand(4).tolist()
             low, high = self.scale_jitter
-            flip, factor = drawn < self.hflip, low + factor * (high - low)
+            flip = drawn < self.hflip
+            if self.scales:
+                low = high = self.scales[int(factor * len(self.scales))]
+                position = [0.5, 0.5]
+            factor = low + factor * (high - low)
             position = (0.0, 0.0) if low == high == 1 else position
         scale = min(self.image_size[0] / size[0], self.image_size[1] / size[1]) * factor
         height, width = (max(1, round(side * scale)) for side in size)
         top, left = (round(p * (room - side)) for p, room, side in zip(position, self.image_size, (height, width)))
-        return Placement(flip, scale, (height, width), top, left)
+        return Placement(flip, factor, scale, (height, width), top, left)
 
     def place(self, images: dict[str, Tensor], placement: Placement) -> dict[str, Tensor]:
         """Return images (channels, h, w) as they are in the sample, (channels, H, W)."""

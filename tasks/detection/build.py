@@ -43,7 +43,7 @@ MATCH = 0.10  # how far a widened fusion's parameters may be from what they matc
 
 def open_data(options: Options) -> DataModule:
     """Open the data set and cut it."""
-    sizes = {name: tuple(options[name]) for name in ("image_size", "scale_jitter")}
+    sizes = {name: tuple(options[name] or ()) for name in ("image_size", "scale_jitter", "scales")}
     images = ImageOptions(**sizes, **options.keywords("hflip", "photometric", "modality_dropout"))
     cut = options.keywords("split_seed", "paper_protocol", "overfit", "folds", "fold") | {
         "modalities": images_of(streams_read(options))
@@ -263,6 +263,13 @@ def matching_width(options: Options) -> int | None:
 
 def _fusion_parameters(options: Options, widen: int | None) -> int:
     return count_parameters(nn.ModuleList(baseline_fusions(options.baseline, options.C, options.fusion_levels, widen)))
+
+
+def check_scales(options: Options) -> None:
+    """Refuse scales from a range beside scales from a list."""
+    low, high = options.scale_jitter
+    if options.scales and (low, high) != (1, 1):
+        raise UserError(f"--scales: expected --scale_jitter 1 1 beside it, found {low:g} {high:g}")
 
 
 def check_baseline(options: Options) -> None:

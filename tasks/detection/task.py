@@ -67,6 +67,7 @@ class Detection(Task):
         check_folds(options)
         if not options.eval_exp_dir:
             build.check_baseline(options)
+            build.check_scales(options)
         if "freeze_encoder" in options:
             check_encoder_start(options)
         if options.overfit and not options.is_given("hflip"):

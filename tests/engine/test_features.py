@@ -72,9 +72,9 @@ def test_cached_features_equal_live_ones(parts, kind):
                 assert (ours - theirs).abs().max() <= 1e-6 * theirs.abs().max()
 
 
-def cached_with_dropout(parts: DataModule, model: FusionDetector) -> tuple[DataModule, DataModule]:
+def cached_with_dropout(parts: DataModule, model: FusionDetector, **more) -> tuple[DataModule, DataModule]:
     """Give parts that drop sensors, live and with a cache as the command fills it; images are letterboxed."""
-    options = ImageOptions((64, 96), hflip=0.5, modality_dropout=0.6)
+    options = ImageOptions((64, 96), hflip=0.5, modality_dropout=0.6, **more)
     live = replace(parts, data=replace(parts.data, options=options))
     encoding, options = Encoding(live, model, CPU), caching.CacheOptions("ram")
     return live, caching.cached(encoding, options, print, learning=("train",), plain=("val",))
@@ -110,6 +110,30 @@ def test_dropout_is_the_same_from_a_cache(parts):
                 assert (ours - torch.stack(list(theirs))).abs().max() <= 1e-6 * ours.abs().max()
     assert {(True, False), (False, True), (False, False)} == set(black)
     assert black[: len(black) // 2] != black[len(black) // 2 :]
+
+
+def test_a_few_scales_are_the_same_from_a_cache(parts):
+    """Boxes and features, mirrored or not, of pictures and black ones; a factor of 1 shares the records of val."""
+    model = detector(parts)
+    scales = (1.0, 0.7, 1.4)
+    live, filled = cached_with_dropout(parts, model, scales=scales)
+    numbers = {part: len(parts.records(part)) for part in ("train", "val")}
+    for store in filled.cache.stores.values():
+        assert len(store.slots) == numbers["train"] * 6 + numbers["val"] + len(scales)
+        endings = {key.rpartition("80x64-")[2] for key in store.slots}
+        assert endings == {f"{word}{scale}" for word in ("plain", "mirrored") for scale in ("", "-0.7", "-1.4")}
+    seen = set()
+    live, filled = (module.loader("train", train=True) for module in (live, filled))
+    for epoch in range(3):
+        for loader in (live, filled):
+            loader.set_epoch(epoch)
+        for a, b in zip(live, filled, strict=True):
+            assert torch.equal(a["boxes_xyxy"], b["boxes_xyxy"])
+            assert torch.equal(a["scales"], b["scales"])
+            seen |= set(a["scales"].tolist())
+            for ours, theirs in zip(model.taps(b["features"]), model.taps(a["images"]), strict=True):
+                assert (ours - torch.stack(list(theirs))).abs().max() <= 1e-6 * ours.abs().max()
+    assert seen == {torch.tensor(scale).item() for scale in scales}
 
 
 def alternating_steps(model: FusionDetector, batches: list[dict]) -> list[torch.Tensor]:

@@ -119,6 +119,24 @@ def test_thermal_is_resized_like_rgb(size, image_size):
     assert all(torch.equal(channel, expected[0]) for channel in sample["images"]["rgb"][:, :height, :width])
 
 
+def test_a_few_scales_around_the_centre():
+    """Each as often, with the draws of a jitter: the same flips; at factor 1 as in testing."""
+    scales, size = (0.5, 1.0, 1.6), (HEIGHT, WIDTH)
+    transform = DetectionTransform((60, 90), FILL, train=True, scales=scales)
+    jitter = DetectionTransform((60, 90), FILL, train=True, scale_jitter=(0.5, 1.6))
+    placements = []
+    for seed in range(150):
+        torch.manual_seed(seed)
+        placements.append(transform.draw(size))
+        torch.manual_seed(seed)
+        assert jitter.draw(size).flip == placements[-1].flip
+    expected = {0.5: ((30, 40), 15, 25), 1.0: ((60, 80), 0, 0), 1.6: ((96, 128), -18, -19)}
+    assert {(p.factor, p.flip): (p.resized, p.top, p.left) for p in placements} == {
+        (factor, flip): place for factor, place in expected.items() for flip in (False, True)
+    }
+    assert all(30 < sum(p.factor == scale for p in placements) < 70 for scale in scales)
+
+
 def test_draw_gives_the_placement_of_the_sample_drawn_from_the_same_seed():
     transform = DetectionTransform((60, 80), FILL, train=True, scale_jitter=(0.5, 2.0), photometric=0.3)
     placements = set()
