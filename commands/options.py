@@ -14,29 +14,18 @@ from utils.option_types import above_zero, count, interval, names, not_negative,
 
 # What `--help` shows; `--help all` shows every option.
 EVERYDAY = ("data", "dataset", "image_size", "small_dataset", "split_seed", "workers", "hflip", "backbone")
-EVERYDAY += ("checkpointdir", "C", "modality", "init", "batchsize", "epochs", "lr", "drpt", "eta_max", "weight_decay")
-EVERYDAY += (
-    "stream_lr",
-    "freeze_encoder",
-    "encoder_lr",
-    "accum",
-    "seeds",
-    "space",
-    "strategy",
-    "arch_learning_rate",
-    "topk",
-    "lambda_cost",
-)
-EVERYDAY += ("search_exp_dir", "genotype", "baseline", "random_genotype", "eval_exp_dir", "eval_part", "robustness")
-EVERYDAY += ("cache_features", "config", "seed", "save", "device", "amp", "parallel", "wandb", "resume")
-EVERYDAY += ("checkpoint_every", "dry_run")
+EVERYDAY += ("checkpointdir", "C", "modality", "init", "encoder_weights", "freeze_encoder", "encoder_lr", "batchsize")
+EVERYDAY += ("epochs", "lr", "drpt", "eta_max", "weight_decay", "stream_lr", "accum", "seeds", "space", "strategy")
+EVERYDAY += ("arch_learning_rate", "topk", "lambda_cost", "search_exp_dir", "genotype", "baseline", "random_genotype")
+EVERYDAY += ("eval_exp_dir", "eval_part", "robustness", "cache_features", "config", "seed", "save", "device", "amp")
+EVERYDAY += ("parallel", "wandb", "resume", "checkpoint_every", "dry_run")
 PURPOSE = {
     "pretrain": "Train the networks that a search starts from; writes checkpointdir.",
     "search": "Search the architecture on frozen encoders; writes RUN/genotype.json.",
     "found": "Train the found network or a baseline, or test a trained one (--eval_exp_dir).",
 }
 # Values of options that a command or a task does not have.
-ABSENT = {"stream_lr": 0.0, "cache_features": "off", "pair_inputs": False, "num_keep_edges": 2}
+ABSENT = {"normalization": "data", "stream_lr": 0.0, "cache_features": "off", "pair_inputs": False, "num_keep_edges": 2}
 ABSENT |= dict.fromkeys(("seeds", "eval_exp_dir", "search_exp_dir", "results", "baseline", "genotype"))
 ABSENT |= dict.fromkeys(("random_genotype", "cache_dir", "overfit", "max_parameter_free", "cache_level"))
 RECIPE_NAMES = ("adam_restarts", "sgd_steps", "sgd_cosine")  # of engine/recipes.py, for search and training
@@ -100,11 +89,19 @@ def add_pretrain_options(parser: Parser) -> None:
     text = "share of the steps in which the learning rate rises (%(default)s)"
     add("--warmup", type=probability, default=0.1, help=text)
     text = "start from random weights, not from ImageNet's where there are any (off)"
+    undone = "start from ImageNet weights though a config says no-imagenet (off)"
+    add("--imagenet", dest="no_imagenet", action="store_false", default=False, help=undone)
     add("--no-imagenet", action="store_true", help=text)
     text = "encoders keep their start weights and the statistics of their norms; only what follows them learns (off)"
     add("--freeze_encoder", action="store_true", help=text)
     text = "highest learning rate of the encoders; statistics of their norms are frozen (none: they learn as the rest)"
     add("--encoder_lr", type=above_zero, metavar="LR", help=text)
+    text = "start encoders from a file, .pth or .safetensors, in place of ImageNet weights from the network: of timm, "
+    text += "torchvision, EfficientNet-PyTorch or a detector of ours; FILE for all pictures, MODALITY=FILE for one "
+    add("--encoder_weights", nargs="+", metavar="[MODALITY=]FILE", help=text + "(none)")
+    text = "mean and standard deviation of pictures: of the data set, or those that the encoder was pretrained with "
+    text += "(data; with --encoder_weights: encoder)"
+    add("--normalization", choices=["data", "encoder"], default="data", help=text)
 
 
 def add_weight_options(parser: Parser) -> None:

@@ -18,10 +18,12 @@ from torch import nn
 from datasets.data_module import DataModule
 from engine.checkpointer import Checkpointer
 from engine.compute import Compute, pick_compute
+from engine.encoder_weights import RECORDED
 from engine.feature_caching import CacheOptions, why_changing
 from engine.feature_fill import Encoding
 from engine.memory_estimate import memory_estimate
 from engine.nonfinite import Guard
+from engine.pretrained import pretrained_with
 from engine.progress import Progress
 from engine.step import Session
 from engine.task import Task
@@ -75,6 +77,8 @@ class RunContext:
         check_cache_options(options, data)
         if kind != "pretrain":
             facts = {"checkpoint_split": task.check_pretrained(options, data)} | task.facts(data, kind)
+            record = pretrained_with(options.checkpointdir)
+            facts |= {RECORDED: record[RECORDED]} if RECORDED in record else {}
         return cls(kind, task, task.complete(options, data), data, compute, facts)
 
     def with_model(self, model: nn.Module, **facts: Any) -> "RunContext":

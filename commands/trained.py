@@ -9,6 +9,7 @@ from torch import nn
 
 from commands.run import cache_options
 from engine.compute import Compute
+from engine.encoder_weights import RECORDED
 from engine.feature_caching import cached
 from engine.feature_fill import Encoding
 from engine.nonfinite import Guard
@@ -65,6 +66,8 @@ class Trained:
         facts |= {"protocol": state["protocol"], "split": state["split"]}
         facts |= {"genotype_protocol": meta.get("protocol"), "genotype_split": meta.get("split")}
         facts |= {"checkpoint_split": state["checkpoint_split"], "commit": commit()}
+        facts |= {"normalization": self.options.normalization}
+        facts |= {RECORDED: state[RECORDED]} if RECORDED in state else {}
         return facts | self.task.results_facts(self.data)
 
 

@@ -30,7 +30,8 @@ def pretrained_with(folder: str | Path) -> dict[str, Any]:
         return {}
     record = read_json(path)
     check_plain(record, str(path))
-    for name, check in {"data": OBJECT, "splits": OBJECT, "backbone": (TEXT[0], "a name"), "classes": NAMES}.items():
+    objects = dict.fromkeys(("data", "splits", "encoder_weights"), OBJECT)
+    for name, check in {**objects, "backbone": (TEXT[0], "a name"), "classes": NAMES}.items():
         if name in record:
             check_field(record, name, check, str(path))
     return record

@@ -176,4 +176,6 @@ def test_encoders_without_start_weights(films, capsys):
     assert "found --no-imagenet" in refused(mmimdb, capsys, *films, FREEZE, "--no-imagenet")
     write_ego(films[0].with_name("ego"), 1, 32, 1)
     line = refused(ego, capsys, films[0].with_name("ego"), "--freeze_encoder", "--device", "cpu")
-    assert "--freeze_encoder: expected start weights (ImageNet's), found none for the encoders of ego" in line
+    assert (
+        "--freeze_encoder: expected start weights of rgb, depth (--encoder_weights or ImageNet's), found none" in line
+    )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import safetensors
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +48,21 @@ def load(path: str | Path) -> dict:
     check_plain(data, str(path), also=(Tensor,))
     _check_sizes(data, path)
     return data
+
+
+def load_safetensors(path: str | Path) -> tuple[State, dict[str, str]]:
+    """Read a safetensors file onto the CPU; returns its tensors by name, and its metadata.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        with safetensors.safe_open(plain_file(path), "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file of weights") from None
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path}: expected a whole safetensors file, found: {error}") from None
 
 
 def _reason(error: Exception) -> str:

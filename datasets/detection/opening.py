@@ -23,6 +23,7 @@ from datasets.loader import BadFiles
 from datasets.splits import make_split, overfit_split, paper_split
 from utils.errors import Report, UserError, near, refuse, reported
 
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FLIR_THERMAL = ((0.519, 0.519, 0.519), (0.225, 0.225, 0.225))
 
@@ -38,6 +39,7 @@ def open_data(
     modalities: Sequence[str] = (),
     folds: int | None = None,
     fold: int | None = None,
+    statistics: Statistics | None = None,
 ) -> DataModule:
     """Open a data set and cut its training list.
 
@@ -51,11 +53,14 @@ def open_data(
         modalities: that the network reads.
         folds: cut all lists into so many folds, for cross-validation.
         fold: the fold that is the test list; the others are the training list.
+        statistics: mean and standard deviation that every modality is normalised with; None: those of the data set.
     Raises:
         UserError: the folder is missing or not laid out as the data set, a modality is missing, a record is in two
             lists, or there are too few.
     """
     data = replace(open_data_set(folder, dataset), options=images)
+    if statistics:
+        data = replace(data, normalization=dict.fromkeys(data.channels, statistics))
     if not set(modalities) <= set(data.channels):
         expected, found = (" and ".join(names) for names in (modalities, data.channels))
         raise UserError(f"{folder}: expected images of {expected}, which the network reads, found only {found}")

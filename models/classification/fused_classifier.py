@@ -175,9 +175,10 @@ class FusionClassifier(nn.Module):
         return {modality: (modality,) for modality in self.streams.modalities}
 
     @property
-    def cache_facts(self) -> dict[str, int]:
+    def cache_facts(self) -> dict[str, Any]:
         """Plain values that decide pooled taps beside the encoder."""
-        return {"length": self.streams.length, "square": self.streams.square}
+        statistics = {modality: self.streams.encoder(modality).statistics for modality in self.streams.modalities}
+        return {"length": self.streams.length, "square": self.streams.square, "statistics": statistics}
 
     def cache_modules(self, stream: str, kind: str) -> dict[str, nn.Module]:
         """Return the modules that a modality's inputs go through."""

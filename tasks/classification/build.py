@@ -16,6 +16,7 @@ from datasets.classification.ntu import open_ntu
 from datasets.data_module import DataModule
 from engine.task import data_module
 from models.classification.encoders import ENCODERS
+from models.classification.encoders.timm_maps import TimmEncoder
 from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
 from models.search.architecture import Architecture
 from models.search.fusion_cells.choices import SEQUENCES
@@ -54,8 +55,12 @@ def modalities_of(preset: DataSet, options: Options) -> tuple[str, ...]:
 def build_encoder(
     preset: DataSet, options: Options, data: LabelledData, modality: str, imagenet: bool = False
 ) -> nn.Module:
+    """Build the encoder of a modality; its pictures are normalised as --normalization says."""
     length = {"length": data.lengths[modality]} if modality in data.lengths else {}
-    return ENCODERS[preset.name][modality](options.backbone, options.num_classes, imagenet, **length)
+    encoder = ENCODERS[preset.name][modality](options.backbone, options.num_classes, imagenet, **length)
+    if options.normalization == "encoder" and isinstance(encoder, TimmEncoder):
+        encoder.use_pretrained_statistics()
+    return encoder
 
 
 def encoder_file(preset: DataSet, options: Options, modality: str) -> Path:

@@ -6,6 +6,7 @@ Shapes: B batch, K classes; batches as collated by datasets/classification/examp
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.data_module import DataModule
+from engine.encoder_weights import WeightsFile, loaded_in_words, paths_by_modality, read_weights_files, record_of
 from engine.pretrained import PRETRAINED, check_split, pretrained_with
 from engine.task import Pretraining, Stage, Task
+from models.classification.encoders import load_start
 from models.classification.fused_classifier import Encoders, FusionClassifier, SingleClassifier
 from models.search.architecture import Architecture, Reader
 from models.search.fusion_cells.choices import SEQUENCES
@@ -33,7 +36,7 @@ from utils.untrusted import LIST
 
 THRESHOLD = 0.3
 BACKBONED = {"image", "rgb", "depth"}  # modalities whose network --backbone names
-SIZES = ("backbone", "C", "L", "split_seed", "paper_protocol", "small_dataset")
+SIZES = ("backbone", "normalization", "C", "L", "split_seed", "paper_protocol", "small_dataset")
 
 
 class Classification(Task):
@@ -44,7 +47,7 @@ class Classification(Task):
         f1_type: of multi-label data, the mean over classes by which an epoch is chosen, one of F1_TYPES.
     """
 
-    from_pretraining = ("backbone",)
+    from_pretraining = ("backbone", "normalization")
 
     def __init__(self, preset: DataSet, f1_type: str = "weighted"):
         self.preset = preset
@@ -53,13 +56,19 @@ class Classification(Task):
         self.rebuilt_from = (*SIZES, "baseline", *(["f1_type"] if preset.multi_label else []))
         self.metric = f"F1_{f1_type}" if self.multi_label else "accuracy"
         self.logged = tuple(dict.fromkeys((self.metric, "F1_weighted" if self.multi_label else "F1_macro")))
-        self.fields = {"data_set": (lambda name: name == preset.name, preset.name), "classes": LIST}
+        self.fields = {
+            "args.normalization": (("data", "encoder").__contains__, "data or encoder"),
+            "data_set": (lambda name: name == preset.name, preset.name),
+            "classes": LIST,
+        }
 
     def with_options(self, options: Options) -> "Classification":
         return Classification(self.preset, options.f1_type)
 
     def check_options(self, options: Options) -> Options:
         """Freeze the encoders where their features are cached, and unless --stream_lr is given."""
+        if "modality" in options and options.encoder_weights and not options.is_given("normalization"):
+            return options.with_values("default", normalization="encoder")
         if options.eval_exp_dir:
             return options.with_values("run", augment=False, stream_lr=0.0)
         if options.stream_lr and options.cache_features != "off" and not options.is_given("stream_lr"):
@@ -127,11 +136,18 @@ class Classification(Task):
 
     def pretraining(self, options: Options, data: DataModule) -> Pretraining:
         """Return a stage per encoder, each trained as a classifier by itself, on the train list."""
-        kept = self.kept_encoders(options, data)
+        pictures = [m for m in data.data.modalities if m in BACKBONED]
+        kept = self.kept_encoders(options, data, pictures)
+        weights = read_weights_files(options.encoder_weights, data.data.modalities, pictures)
 
-        def classifier(modality: str, *_: Any) -> SingleClassifier:
+        def classifier(modality: str, models: dict, log: Callable[[str], None]) -> SingleClassifier:
             seed_everything(options.seed)  # so that a modality trained alone equals one of both
-            encoder = build.build_encoder(self.preset, options, data.data, modality, not options.no_imagenet)
+            file = weights.get(modality)
+            imagenet = not (options.no_imagenet or file)
+            encoder = build.build_encoder(self.preset, options, data.data, modality, imagenet)
+            if file:
+                source = f"--encoder_weights {file.path} (--backbone {options.backbone})"
+                log(loaded_in_words(modality, file, load_start(encoder, file.state, source, modality)))
             network = SingleClassifier(modality, encoder)
             if modality in kept:
                 network.keep_encoder(trainable=not options.freeze_encoder)
@@ -149,7 +165,7 @@ class Classification(Task):
                 build.encoder_file(self.preset, options, m).name: model.get_submodule("encoder").state_dict()
                 for m, model in models.items()
             },
-            facts=lambda: self.recorded_facts(options, data),
+            facts=lambda: self.recorded_facts(options, data) | self.recorded_start(options, data, weights),
             check=lambda: self.check_others(options, data),
             next_command=lambda files: (
                 f"main_darts_searchable_{self.name}.py",
@@ -157,22 +173,26 @@ class Classification(Task):
             ),
         )
 
-    def kept_encoders(self, options: Options, data: DataModule) -> set[str]:
+    def kept_encoders(self, options: Options, data: DataModule, pictures: list[str]) -> set[str]:
         """Return the modalities whose encoder keeps the statistics of its norms, and maybe its parameters.
 
+        Those of pictures are kept, and others that start from a file.
+
         Raises:
-            UserError: there is none, or it would start from random weights.
+            UserError: there is none, or one of pictures would start from random weights.
         """
         name = "freeze_encoder" if options.freeze_encoder else "encoder_lr"
         if not options.freeze_encoder and options.encoder_lr is None:
             return set()
-        kept = BACKBONED & set(data.data.modalities)
-        if not kept:
+        files = paths_by_modality(options.encoder_weights or (), data.data.modalities, pictures)
+        if not (kept := {*pictures, *files}):
             expected = f"expected one of the encoders of {', '.join(sorted(BACKBONED & set(self.preset.files)))}"
             raise UserError(f"--{name}: {expected}, found --modality {options.modality}, which has no start weights")
-        if options.no_imagenet or not self.preset.imagenet:
+        random = [modality for modality in pictures if modality not in files]
+        if random and (options.no_imagenet or not self.preset.imagenet):
             found = "--no-imagenet" if self.preset.imagenet else f"none for the encoders of {self.name}"
-            raise UserError(f"--{name}: expected start weights (ImageNet's), found {found}")
+            expected = f"expected start weights of {', '.join(random)} (--encoder_weights or ImageNet's)"
+            raise UserError(f"--{name}: {expected}, found {found}")
         return kept
 
     def recorded_facts(self, options: Options, data: DataModule) -> dict[str, Any]:
@@ -180,6 +200,15 @@ class Classification(Task):
         earlier = pretrained_with(options.checkpointdir).get("backbone", options.backbone)
         backbone = options.backbone if BACKBONED & set(data.data.modalities) else earlier
         return {"backbone": backbone, "classes": data.data.classes}
+
+    def recorded_start(self, options: Options, data: DataModule, weights: dict[str, WeightsFile]) -> dict[str, Any]:
+        """Return what pretrain.json records of the start weights and the normalization that belongs to them."""
+        record = record_of(options.checkpointdir, data.data.modalities, weights)
+        if BACKBONED & set(data.data.modalities):
+            chosen = options.normalization
+        else:
+            chosen = pretrained_with(options.checkpointdir).get("normalization", "data")
+        return record | ({} if chosen == "data" else {"normalization": chosen})
 
     def check_others(self, options: Options, data: DataModule) -> None:
         """Refuse another backbone, or other classes, than those of the encoders that stay in checkpointdir."""

@@ -24,6 +24,7 @@ from models.detection.heads.head import Head
 from models.detection.layers import set_norm_momentum
 from models.detection.streams import INPUTS, MODALITIES, Streams, images_of, level_names, tap_names
 from models.detection.tables import ENCODERS, HEADS, NECKS, TOWERS
+from models.encoder_weights import statistics_in_timm
 from models.search.architecture import Architecture, Reader, read_architecture
 from models.search.costs import macs
 from models.search.fusion_cells.choices import num_neighbours
@@ -38,6 +39,7 @@ from utils.args import Options
 from utils.errors import UserError, short
 
 HAND_MADE = "mean"  # fusion of a search that searches other parts; the shared head is pretrained on it
+ENCODER = "encoder"  # of --normalization
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
 
 
@@ -45,9 +47,10 @@ def open_data(options: Options) -> DataModule:
     """Open the data set and cut it."""
     sizes = {name: tuple(options[name] or ()) for name in ("image_size", "scale_jitter", "scales")}
     images = ImageOptions(**sizes, **options.keywords("hflip", "photometric", "modality_dropout"))
-    cut = options.keywords("split_seed", "paper_protocol", "overfit", "folds", "fold") | {
-        "modalities": images_of(streams_read(options))
-    }
+    cut = options.keywords("split_seed", "paper_protocol", "overfit", "folds", "fold")
+    cut["modalities"] = images_of(streams_read(options))
+    if options.normalization == ENCODER:
+        cut["statistics"] = statistics_in_timm(options.backbone)
     return opening.open_data(options.data, options.dataset, images, loader_options(options), **cut)
 
 

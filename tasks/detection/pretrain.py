@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from datasets.data_module import DataModule
+from engine.encoder_weights import WeightsFile, loaded_in_words, paths_by_modality, read_weights_files, record_of
 from engine.pretrained import PRETRAINED, check_split, differing, pretrained_with, recorded_splits
 from engine.task import Pretraining, Stage
 from models.detection.backbones import create_encoder, encoder_channels
@@ -24,7 +25,9 @@ from models.detection.fusions import baseline_fusions
 from models.detection.layers import set_norm_momentum
 from models.detection.necks.bifpn import BiFPN
 from models.detection.streams import INPUTS, MODALITIES, input_channels
+from models.encoder_weights import load_encoder, names_in_timm
 from tasks.detection import build
+from tasks.detection.build import ENCODER
 from tasks.detection.stream_files import streams_of
 from utils import checkpoint
 from utils.args import Options
@@ -35,7 +38,7 @@ from utils.seed import seed_everything
 
 HEAD = "head"  # the stage of the shared head
 OTHER = dict(zip(MODALITIES, reversed(MODALITIES)))
-FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale")
+FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale", "normalization")
 
 
 def check_stream_sizes(options: Options) -> Options:
@@ -48,14 +51,31 @@ def check_stream_sizes(options: Options) -> Options:
     return options.with_values("default", num_input_nodes=nodes, fusion_levels=levels)
 
 
+def check_start(options: Options) -> Options:
+    """Return the options with the normalization that follows from the start weights; refuse two starts."""
+    if options.init and options.encoder_weights:
+        raise UserError("--encoder_weights: expected no --init beside it: both say where encoders start")
+    if options.is_given("normalization"):
+        return options
+    start = pretrained_with(options.init).get("normalization") if is_folder(options.init) else None
+    return options.with_values("default", normalization=ENCODER if options.encoder_weights else start or "data")
+
+
+def stages_of(options: Options) -> tuple[str, ...]:
+    """Return the modalities whose detectors are trained."""
+    return MODALITIES if options.modality == "both" else (options.modality,)
+
+
 def detector_pretraining(options: Options, data: DataModule) -> Pretraining:
     """Return the stages that --modality asks for; the detectors are built here, as checks compare their shapes."""
-    modalities = MODALITIES if options.modality == "both" else (options.modality,)
-    detectors = {m: build_detector(options, m, data.data.normalization) for m in modalities}
+    modalities = stages_of(options)
+    files = read_weights_files(options.encoder_weights, modalities, modalities)
+    detectors = {m: build_detector(options, m, data.data.normalization, m in files) for m in modalities}
+    lines = {m: start_from_file(options, detectors[m], file) for m, file in files.items()}
     sizes = {"data": data, "parts": data.learning}
     maps = "encoder" if options.freeze_encoder else ""
     stages = [
-        Stage(m, lambda models, log, d=d: d, epochs=options.epochs, features=maps, **sizes)
+        Stage(m, partial(started, d, lines.get(m)), epochs=options.epochs, features=maps, **sizes)
         for m, d in detectors.items()
     ]
     if set(modalities) <= set(MODALITIES) <= set(data.data.modalities):
@@ -65,7 +85,7 @@ def detector_pretraining(options: Options, data: DataModule) -> Pretraining:
         stages,
         files=partial(finished_files, options),
         modalities=tuple(INPUTS),
-        facts=lambda: options.keywords(*FROM_PRETRAINING) | {"data": data.data.facts},
+        facts=lambda: recorded_facts(options, data, files),
         check=partial(check_others, options, data, detectors),
         next_command=partial(next_main, options, data),
     )
@@ -81,10 +101,24 @@ def next_main(options: Options, data: DataModule, files: Iterable[str]) -> tuple
     return "main_darts_searchable_flira.py", sizes
 
 
-def build_detector(options: Options, modality: str, normalization: dict) -> SingleDetector:
-    """Build one modality's detector with the start weights that the options ask for."""
+def recorded_facts(options: Options, data: DataModule, files: dict[str, WeightsFile]) -> dict[str, Any]:
+    """Return what pretrain.json records beside the splits."""
+    facts = options.keywords(*FROM_PRETRAINING) | {"data": data.data.facts}
+    if options.normalization != ENCODER:
+        del facts["normalization"]
+    return facts | record_of(
+        options.checkpointdir, stages_of(options), files, options.init if is_folder(options.init) else None
+    )
+
+
+def build_detector(options: Options, modality: str, normalization: dict, has_file: bool = False) -> SingleDetector:
+    """Build one modality's detector with the start weights that the options ask for.
+
+    Args:
+        has_file: its encoder will start from a file.
+    """
     seed_everything(options.seed)
-    imagenet = not (options.no_imagenet or options.init)
+    imagenet = not (options.no_imagenet or options.init or has_file)
     drop_path = 0.0 if keeps_encoder(options) else options.drop_path
     encoder = create_encoder(options.backbone, drop_path, imagenet, input_channels(modality))
     fpn = BiFPN(encoder_channels(encoder), options.C, options.num_input_nodes // 2, options.fusion_levels)
@@ -109,16 +143,40 @@ def check_encoder_start(options: Options) -> None:
     name = "freeze_encoder" if options.freeze_encoder else "encoder_lr"
     if not keeps_encoder(options):
         return
-    if options.no_imagenet and not options.init:
-        raise UserError(f"--{name}: expected start weights (ImageNet's, or --init), found --no-imagenet")
+    modalities = stages_of(options)
+    started = paths_by_modality(options.encoder_weights or (), modalities, modalities)
+    if options.no_imagenet and not options.init and (random := [m for m in modalities if m not in started]):
+        expected = f"expected start weights of {', '.join(random)} (--encoder_weights, --init or ImageNet's)"
+        raise UserError(f"--{name}: {expected}, found --no-imagenet")
     if options.is_typed("drop_path") and options.drop_path:
         raise UserError(f"--drop_path: no effect with --{name}: expected 0, found {options.drop_path:g}")
+
+
+def start_from_file(options: Options, detector: SingleDetector, file: WeightsFile) -> str:
+    """Load a file of --encoder_weights into the encoder; returns a line for the log."""
+    source, whole = f"--encoder_weights {file.path} (--backbone {options.backbone})", names_in_timm(options.backbone)
+    rest = load_encoder(detector.backbone, file.state, source, modality=detector.modality, whole=whole)
+    return loaded_in_words(detector.modality, file, rest)
+
+
+def started(
+    detector: SingleDetector, line: str | None, models: dict[str, nn.Module], log: Callable[[str], None]
+) -> SingleDetector:
+    """Return the detector for its stage; logs which file its encoder starts from, if any."""
+    if line:
+        log(line)
+    return detector
+
+
+def is_folder(start: str | None) -> bool:
+    """Return whether --init names a checkpointdir."""
+    return bool(start) and Path(start).is_dir()
 
 
 def read_start(options: Options, modality: str) -> State:
     """Return the tensors of --init under EfficientDet's names: of its own file, or of a checkpointdir's modality."""
     path = Path(options.init)
-    if not path.is_dir():
+    if not is_folder(options.init):
         return checkpoint.load(path)
     streams = streams_of(checkpoint.load(path / build.streams_path(options, (modality,)).name), [modality])
     head = checkpoint.load(path / f"{modality}_head.pth")

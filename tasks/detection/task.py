@@ -27,6 +27,7 @@ from tasks.detection.options import BASELINES, FRAME
 from tasks.detection.pretrain import (
     FROM_PRETRAINING,
     check_encoder_start,
+    check_start,
     check_stream_sizes,
     detector_pretraining,
 )
@@ -37,7 +38,7 @@ from utils.errors import UserError
 from utils.untrusted import OBJECT
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
-NETWORK = (*STREAMS, *FRAME)
+NETWORK = (*STREAMS, "normalization", *FRAME)
 DATA = ("dataset", "split_seed", "paper_protocol", "folds", "fold")
 
 
@@ -53,6 +54,7 @@ class Detection(Task):
         "data": OBJECT,
         "args.dataset": (lambda name: name in DATA_SETS or is_description(name), "a known one"),
         "args.baseline": (lambda name: name in (None, *BASELINES), "a known one"),
+        "args.normalization": (("data", build.ENCODER).__contains__, "data or encoder"),
         **{f"args.{option}": (table.__contains__, "a known one") for option, table in TABLES.items()},
     }
 
@@ -72,7 +74,7 @@ class Detection(Task):
             check_encoder_start(options)
         if options.overfit and not options.is_given("hflip"):
             options = options.with_values("default", hflip=0.0)  # the very pairs that are chosen on
-        return options
+        return check_start(options) if "modality" in options else options
 
     def complete(self, options: Options, data: DataModule) -> Options:
         """Add the number of classes, and the sizes of the streams and of a widened fusion."""

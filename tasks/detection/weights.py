@@ -6,12 +6,11 @@ No pickle in it; `Predictor` reads it like a run folder.
 import json
 from pathlib import Path
 
-import safetensors
 from safetensors.torch import save
 
+from utils.checkpoint import load_safetensors
 from utils.errors import UserError
 from utils.files import replace_file
-from utils.untrusted import plain_file
 
 SUFFIX = ".safetensors"
 KEY = "nas_dsf"  # of the metadata
@@ -30,16 +29,13 @@ def load_weights(path: Path) -> dict:
     Raises:
         UserError: the file is missing or damaged, or is none of ours.
     """
+    tensors, metadata = load_safetensors(path)
     try:
-        with safetensors.safe_open(plain_file(path), "pt") as file:
-            metadata = file.metadata() or {}
-            state = json.loads(metadata[KEY])
-            if not isinstance(state, dict):
-                raise ValueError(f"{KEY} is no object")
-            return state | {"model": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file of weights") from None
+        state = json.loads(metadata[KEY])
+        if not isinstance(state, dict):
+            raise ValueError(f"{KEY} is no object")
     except KeyError:
         raise UserError(f"{path}: expected weights by tools/export.py, found a file without {KEY} in it") from None
-    except (OSError, ValueError, RecursionError, safetensors.SafetensorError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected a whole safetensors file, found: {error}") from None
+    return state | {"model": tensors}

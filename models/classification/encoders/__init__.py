@@ -14,6 +14,7 @@ from models.classification.encoders.hcn import SkeletonEncoder
 from models.classification.encoders.maxout import TextEncoder
 from models.classification.encoders.timm_maps import TimmEncoder
 from models.classification.encoders.vgg import PosterEncoder
+from models.encoder_weights import load_encoder
 from utils.errors import UserError
 
 Build = Callable[..., nn.Module]
@@ -47,6 +48,21 @@ def checked(name: str, names: Collection[str]) -> str:
     if name not in names:
         raise UserError(f"--backbone: expected one of {', '.join(names)}, found {name}")
     return name
+
+
+def load_start(encoder: nn.Module, state: dict, source: str, modality: str) -> list[str]:
+    """Load an encoder's start weights from a file's tensors; its classifier stays new.
+
+    Returns:
+        The names in the file that are not read, as they belong to the rest of its network.
+
+    Raises:
+        UserError: as `encoder_weights.load_encoder`.
+    """
+    if hasattr(encoder, "load_start"):
+        return encoder.load_start(state, source, modality)
+    parts = nn.ModuleDict({name: part for name, part in encoder.named_children() if name != "classifier"})
+    return load_encoder(parts, state, source, modality=modality, whole=encoder.state_dict())
 
 
 # By data set and modality, in the order of a cell's inputs.

@@ -14,6 +14,7 @@ from torchvision.models.resnet import ResNet
 
 from models.classification.encoders.body import BodyEncoder
 from models.classification.encoders.statistics import GREY, IMAGENET, Statistics
+from models.encoder_weights import load_encoder, tensors_of
 
 FLAT = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")  # of torchvision
 
@@ -53,12 +54,25 @@ class InflatedResNet(_Clips):
     def __init__(self, num_classes: int, imagenet: bool = False, name: str = "resnet50"):
         super().__init__()
         flat = get_model(name, weights="DEFAULT" if imagenet else None)
-        last = flat.fc.in_features
+        last, self.name = flat.fc.in_features, name
         self.channels = {"layer2": last // 4, "layer3": last // 2, "layer4": last, "pooled": last}
         inflate(flat)
         self.stem = nn.Sequential(flat.conv1, flat.bn1, flat.relu, nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)))
         self.stages = nn.ModuleList((flat.layer1, flat.layer2, flat.layer3, flat.layer4))
         self.classifier = nn.Linear(last, num_classes)
+
+    def load_start(self, state: dict, source: str, modality: str) -> list[str]:
+        """Load stem and stages from a file, of torchvision's flat network or of ours; returns the names not read."""
+        parts = nn.ModuleDict({"stem": self.stem, "stages": self.stages})
+        if "conv1.weight" not in tensors_of(state, modality):
+            return load_encoder(parts, state, source, modality=modality, whole=self.state_dict())
+        flat = get_model(self.name, weights=None)
+        whole, flat.fc = list(flat.state_dict()), nn.Identity()
+        rest = load_encoder(flat, state, source, modality=modality, whole=whole)
+        inflate(flat)
+        # Both have the same parts in the same order: stem's convolution and norm, then the stages.
+        parts.load_state_dict(dict(zip(parts.state_dict(), flat.state_dict().values(), strict=True)))
+        return rest
 
 
 def inflate(network: ResNet) -> None:

@@ -3,14 +3,13 @@
 Shapes: B batch, C channels, K classes.
 """
 
-from typing import ClassVar
-
 import timm
 import torch
 from torch import Tensor, nn
 
 from models.classification.encoders.body import BodyEncoder
 from models.classification.encoders.statistics import IMAGENET, Statistics
+from models.encoder_weights import load_encoder, names_in_timm, statistics_in_timm
 from utils.errors import UserError
 
 NUM_TAPS = 4
@@ -29,7 +28,7 @@ class TimmEncoder(BodyEncoder):
         UserError: timm has no such encoder, or it has fewer maps.
     """
 
-    statistics: ClassVar[Statistics] = IMAGENET
+    statistics: Statistics = IMAGENET
 
     def __init__(self, name: str, num_classes: int, imagenet: bool = False):
         super().__init__()
@@ -46,9 +45,18 @@ class TimmEncoder(BodyEncoder):
             reason = (str(error).splitlines() or ["other shapes"])[0]
             expected = "expected vgg19 or a timm encoder with four maps"
             raise UserError(f"--backbone {name}: {expected}, found: {reason}") from None
+        self.name = name
         self.features.train()
         self.channels = {f"stage{n + 1}": channels for n, channels in enumerate(counts)}
         self.classifier = nn.Linear(counts[-1], num_classes)
+
+    def load_start(self, state: dict, source: str, modality: str) -> list[str]:
+        """Load the features from a file; returns the names in it that are not read. See `encoder_weights`."""
+        return load_encoder(self.features, state, source, modality=modality, whole=names_in_timm(self.name))
+
+    def use_pretrained_statistics(self) -> None:
+        """Normalise pictures as those that timm's weights were trained on."""
+        self.statistics = statistics_in_timm(self.name)
 
     def taps(self, images: Tensor) -> list[Tensor]:
         """Return (B, C_i, h, w) four times, of normalised images (B, 3, H, W)."""

@@ -5,11 +5,13 @@ Shapes: B batch, C channels, K classes.
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
 from models.classification.encoders.body import BodyEncoder
 from models.classification.encoders.statistics import IMAGENET, Statistics
+from models.encoder_weights import load_encoder
 
 TAPS = {20: "relu4_1", 26: "relu4_4", 33: "relu5_3", 36: "pool5"}  # by place in torchvision's list of layers
 CHANNELS = {"relu4_1": 512, "relu4_4": 512, "relu5_3": 512, "pool5": 512}
@@ -33,6 +35,13 @@ class PosterEncoder(BodyEncoder):
         self.classifier = nn.Sequential(
             nn.Linear(512, HIDDEN), nn.ReLU(), nn.Dropout(0.5), nn.Linear(HIDDEN, num_classes)
         )
+
+    def load_start(self, state: dict, source: str, modality: str) -> list[str]:
+        """Load the features from a file; returns the names in it that are not read. See `encoder_weights`."""
+        with torch.device("meta"):
+            whole = list(vgg19().state_dict())
+        features = nn.ModuleDict({"features": self.features})
+        return load_encoder(features, state, source, modality=modality, whole=[*whole, *self.state_dict()])
 
     def taps(self, images: Tensor) -> list[Tensor]:
         """Return (B, 512, h, w) four times, of normalised images (B, 3, H, W)."""
