@@ -9,7 +9,7 @@ from commands.options import source_of
 from commands.recipe import check_recipe, recipe_of
 from commands.recorder import Recorder, tracking
 from commands.run import RunContext, cache_options, print_dry_run
-from engine.epochs import Training, run_epochs
+from engine.epochs import Training, Untrained, run_epochs
 from engine.feature_caching import cache_sizes, cached
 from engine.step import validator
 from engine.task import Task
@@ -42,6 +42,8 @@ def train(task: Task, options: Options) -> None:
     with context.running() as run:
         if architecture:
             run.log(f"genotype {architecture.id}: {architecture.words}")
+        for line in task.introduction(context.data, context.model):
+            run.log(line)
         run_training(context, run)
 
 
@@ -54,6 +56,8 @@ def describe(task: Task, model: torch.nn.Module, architecture: Architecture | No
 def sizes(context: RunContext, architecture: Architecture | None) -> dict[str, Any]:
     """Return what a dry run prints."""
     options, data = context.options, context.data
+    if not context.task.trainable:
+        return {"parameters": context.task.num_parameters(context.model), data.unit: len(data.records("val"))}
     steps = context.compute.num_steps(data.loader(*data.learning, train=True))
     cache = cache_sizes(context.encoding(), cache_options(options), learning=data.learning, plain=("val",))
     parts = describe(context.task, context.model, architecture)
@@ -67,7 +71,11 @@ def run_training(context: RunContext, run: RunFolder) -> None:
         run.write_json("genotype.json", context.facts["genotype"])
     data = cached(context.encoding(), cache_options(options), run.log, learning=learning, plain=("val",))
     checkpointer.note_features(data)
-    training = Training.make(session, recipe_of(options), data.loader(*learning, train=True), options.epochs)
+    training = (
+        Training.make(session, recipe_of(options), data.loader(*learning, train=True), options.epochs)
+        if context.task.trainable
+        else Untrained(session)
+    )
     validate, answers = validator(session, data, "val")
     with tracking(options, run) as tracker:
         with checkpointer.running(**training.stateful):

@@ -40,10 +40,11 @@ class Trained:
     @property
     def method(self) -> str:
         """What results say was tested."""
-        if self.architecture:
-            return f"genotype {self.architecture.id}"
-        widened = "widen" in self.options and self.options["widen"] is not None
-        return f"{self.options.baseline} widened" if widened else self.options.baseline
+        return f"genotype {self.architecture.id}" if self.architecture else self.task.method(self.options)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.task.num_parameters(self.model)
 
     def test(self, part: str, compute: Compute, log: Callable[[str], None]) -> tuple[Metrics, list[dict]]:
         """Return the metrics of a part, and the answers that they are of."""
@@ -56,12 +57,13 @@ class Trained:
     def facts(self, part: str) -> dict[str, Any]:
         """Return what results record beside the metrics."""
         state, meta = self.state, self.architecture.meta if self.architecture else {}
-        progress, total = state["progress"], count_parameters(self.model)
-        outside = count_parameters(self.model.streams) + count_parameters(self.model.head)
+        progress = state["progress"]
+        fusion = count_parameters(self.model) - count_parameters(self.model.streams) - count_parameters(self.model.head)
         facts = {"part": part, "pairs": len(self.data.records(part)), "method": self.method}
         facts |= {"eval_exp_dir": str(self.path), "epoch": progress["best_epoch"]}
         facts |= {f"{self.task.metric}_val": progress["best"], "seed": state["args"]["seed"]}
-        facts |= {"bad_files": len(state["bad_files"]), "parameters": total, "parameters_fusion": total - outside}
+        facts |= {"bad_files": len(state["bad_files"]), "parameters": self.num_parameters}
+        facts |= {"parameters_fusion": fusion}
         facts |= self.task.costs(self.model, self.options)
         facts |= {"protocol": state["protocol"], "split": state["split"]}
         facts |= {"genotype_protocol": meta.get("protocol"), "genotype_split": meta.get("split")}

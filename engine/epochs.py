@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -68,8 +68,22 @@ class Training:
         self.schedule.step()
 
 
+@dataclass(frozen=True)
+class Untrained:
+    """Takes the place of `Training` where a network has nothing to learn: an epoch is its evaluation alone."""
+
+    session: Session
+    stateful: dict = field(default_factory=dict)
+
+    def start_epoch(self, epoch: int) -> Row:
+        return {}
+
+    def train_epoch(self) -> Row:
+        return {}
+
+
 def run_epochs(
-    learner: Training,
+    learner: Training | Untrained,
     validate: Callable[[], Metrics],
     epochs: int,
     on_epoch: Callable[[Row, bool], None],

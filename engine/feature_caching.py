@@ -94,6 +94,9 @@ def cached(
         UserError: there is no room, or a file cannot be read.
     """
     data, mode = encoding.data, options.mode
+    if not encoding.model.feature_kinds:
+        log("feature cache: off; the network has no streams whose features could be kept")
+        return data
     changing = why_changing(data, options.learning) if learning else ""
     if mode == "off" or changing:
         hint = "; --cache_features auto computes the streams once, not in every epoch"

@@ -132,6 +132,7 @@ class Task:
         searchable_parts: parts of the network that can be searched, of fusion, neck, head and cells.
         other_parts: parts that cannot, or not yet.
         fields: of best.pt, beside those of every task: the type of each (utils/untrusted.py).
+        trainable: whether a network has anything to train; else a training scores it on `val`.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Task:
     searchable_parts: tuple[str, ...] = ("fusion",)
     other_parts: tuple[str, ...] = ("head",)
     fields: dict[str, Any] = {}  # noqa: RUF012
+    trainable = True
 
     def load(self) -> Task:
         """Return the task itself; an entry of TASKS imports it here."""
@@ -236,6 +238,20 @@ class Task:
     def brackets(self, model: Any) -> dict[str, nn.Module]:
         """Return the parts of a network whose parameters are counted, by name."""
         return {"streams": model.streams, "fusion": model.fusions, "head": model.head}
+
+    def num_parameters(self, model: Any) -> int:
+        """Return the number of parameters of a network."""
+        from models.search.parameters import count_parameters  # with torch
+
+        return count_parameters(model)
+
+    def method(self, options: Options) -> str:
+        """Return what results call the network of a baseline."""
+        return options.baseline
+
+    def introduction(self, data: Any, model: Any) -> list[str]:
+        """Return lines about a network for the log of its run."""
+        return []
 
     def pretraining(self, options: Options, data: Any) -> Pretraining:
         """Return the stages of a pretraining; none where the task has no pretraining."""

@@ -12,6 +12,7 @@ from datasets.data_module import DataModule
 from datasets.detection.dataset import DetectionRecord
 from datasets.splits import Split
 from engine.progress import metric_of
+from models.detection.baselines import ONNX, words_of_onnx
 from models.search.architecture import Architecture
 from models.search.fusion_cells.genotype import Genotype
 from models.search.parts import read_any
@@ -175,6 +176,8 @@ class Run:
             if "fused" in self.results:
                 return f"{method} of {GENOTYPE_ID.sub('genotype', str(self.results['fused']))}"
             return self.trained.method if self.trained else method
+        if str(self.args.get("baseline")).startswith(ONNX):
+            return words_of_onnx(self.args["baseline"], self.args.get("onnx_modality"))
         if self.args.get("baseline"):
             return f"{self.args['baseline']}{' widened' if self.args.get('widen') else ''}"
         return next((words for name, words in SOURCES.items() if self.args.get(name) is not None), "genotype")

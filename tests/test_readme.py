@@ -46,7 +46,7 @@ def commands() -> list[str]:
     return found
 
 
-NEEDS_MORE = ("_exp_dir", " exp>", "--genotype", "early", "my_set.yaml", "--dataset voc", "--resume")
+NEEDS_MORE = ("_exp_dir", " exp>", "--genotype", "early", "my_set.yaml", "--dataset voc", "--resume", "onnx:")
 
 
 def argv_of(line: str, data: str) -> list[str]:

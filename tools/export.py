@@ -25,6 +25,7 @@ from datasets.detection.sources import CHANNELS
 from models.detection.export import ExportedDetector, RawDetector
 from tasks.detection.flira import FLIRA
 from tasks.detection.predictor import Predictor
+from tasks.detection.task import OF_OURS
 from tasks.detection.weights import KEY, SUFFIX, save_weights
 from utils import checkpoint
 from utils.args import Parser, command
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> None:
     if args.weights:
         path = Path(args.eval_exp_dir) / "best.pt"
         state = checkpoint.load(path)
-        check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields)
+        check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields | OF_OURS)
         save_weights(state, args.weights)
         print(f"weights: {args.weights} ({size_of(args.weights)})")
     if args.onnx:

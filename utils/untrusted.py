@@ -200,10 +200,12 @@ def _is_text(value: Any) -> bool:
 
 COUNT, NAME, FILE = (_is_count, "a whole number from 1"), (_is_text, "a name"), (_is_text, "a file name")
 COUNT_OR_NONE = (lambda value: value is None or _is_count(value), "a whole number from 1, or none")
+TEXT_OR_NONE = (lambda value: value is None or _is_text(value), "a text or none")
 FLAG, FOLDER = (lambda value: isinstance(value, bool), "true or false"), (_is_text, "a folder")
 # Options that files of earlier versions do not have: these are of the defaults.
 FRAME, FOLDS = ("encoder", "neck", "towers", "head"), ("folds", "fold")
-NEWER = (*FRAME, "normalization", *FOLDS)
+ONNX = ("onnx_modality", "onnx_description")
+NEWER = (*FRAME, "normalization", *FOLDS, *ONNX)
 # Options that are taken from files of earlier runs: what they may be there, and in words.
 INHERITED: dict[str, Check] = {
     "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
@@ -215,6 +217,7 @@ INHERITED: dict[str, Check] = {
     **dict.fromkeys(("backbone", "normalization", "f1_type", *FRAME), NAME),
     **dict.fromkeys(("C", "num_input_nodes", "fusion_levels", "num_classes", "L"), COUNT),
     **dict.fromkeys(("overfit", "widen", *FOLDS), COUNT_OR_NONE),
+    **dict.fromkeys(ONNX, TEXT_OR_NONE),
     **dict.fromkeys(("small_dataset", "paper_protocol"), FLAG),
     **dict.fromkeys(("image_cp", "text_cp", "rgb_cp", "ske_cp", "depth_cp", "fullbb_path", "head_path"), FILE),
 }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.detection.transforms import COLOUR, DetectionTransform
+from datasets.detection.transforms import COLOUR, AsDecoded, DetectionTransform
 from datasets.images import Counts, read_rgb, read_thermal
 from utils.errors import UserError
 
@@ -97,7 +97,7 @@ class DetectionDataset(Dataset):
     """
 
     records: list[DetectionRecord]
-    transform: DetectionTransform
+    transform: DetectionTransform | AsDecoded
     channels: dict[str, int]
     counts: Counts | None = None
     dropout: float = 0.0

@@ -14,7 +14,7 @@ import torch
 from datasets import images
 from datasets.detection import transforms
 from datasets.detection.dataset import DetectionDataset, DetectionRecord, collate
-from datasets.detection.transforms import DetectionTransform, Normalization, fill_from_mean
+from datasets.detection.transforms import AsDecoded, DetectionTransform, Normalization, fill_from_mean
 from datasets.feature_cache import Variant
 from datasets.images import Counts
 from datasets.loader import EVAL_BATCH_SIZE
@@ -25,12 +25,12 @@ class ImageOptions:
     """How images are prepared: their size, and augmentation as in `DetectionTransform`.
 
     Args:
-        image_size: (height, width) of the letterboxed image.
+        image_size: (height, width) of the letterboxed image; None: images keep their size, for batches of one.
         hflip, scale_jitter, photometric, scales: as in `DetectionTransform`.
         modality_dropout: probability that one modality of a training sample gives a black image.
     """
 
-    image_size: tuple[int, int] = (768, 768)
+    image_size: tuple[int, int] | None = (768, 768)
     hflip: float = 0.0
     scale_jitter: tuple[float, float] = (1.0, 1.0)
     photometric: float = 0.0
@@ -102,7 +102,9 @@ class DetectionData:
         """Return the samples of records: augmented for training, plain otherwise."""
         o = self.options
         drawn = {"scale_jitter": o.scale_jitter, "photometric": o.photometric, "scales": o.scales}
-        transform = DetectionTransform(o.image_size, self.fill, train, o.hflip, **drawn)
+        transform = (
+            DetectionTransform(o.image_size, self.fill, train, o.hflip, **drawn) if o.image_size else AsDecoded()
+        )
         dropout = o.modality_dropout if train else 0.0
         return DetectionDataset(list(records), transform, self.channels, self.thermal_counts, dropout)
 

@@ -163,6 +163,24 @@ class DetectionTransform:
         return canvas
 
 
+class AsDecoded:
+    """Takes the place of `DetectionTransform` for networks that resize images themselves: nothing is changed."""
+
+    def draw(self, size: tuple[int, int]) -> Placement:
+        return Placement(flip=False, factor=1.0, scale=1.0, resized=size, top=0, left=0)
+
+    def place(self, images: dict[str, Tensor], placement: Placement) -> dict[str, Tensor]:
+        return images
+
+    def targets(
+        self, boxes_xyxy: Tensor, labels: Tensor, size: tuple[int, int], placement: Placement
+    ) -> dict[str, Any]:
+        """Return a sample without its images, as `DetectionTransform.targets`; "image_size" is that of the images."""
+        boxes = {"boxes_xyxy": boxes_xyxy.reshape(-1, 4), "labels": labels}
+        drawn = {"scale": placement.scale, "flip": placement.flip, "factor": placement.factor}
+        return boxes | drawn | {"image_size": size}
+
+
 def fill_from_mean(normalization: Normalization, channels: dict[str, int]) -> dict[str, list[int]]:
     """Return the fill of each modality, an integer 0..255 per channel, from its mean of three channels in 0..1.
 

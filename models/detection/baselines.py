@@ -8,6 +8,7 @@ BiFPN repeat.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -83,3 +84,9 @@ BASELINES = {
     "shuffle_attn": (("thermal", "rgb"), _op(ShuffleAttn)),
 }
 FUSIONS = tuple(name for name, (streams, _) in BASELINES.items() if len(streams) == 2)
+ONNX = "onnx:"  # how a baseline begins that is the ONNX file of a detector trained elsewhere
+
+
+def words_of_onnx(baseline: str, modality: str | None) -> str:
+    """Return what reports and results call the detector of an ONNX file."""
+    return f"{modality} by {Path(baseline.removeprefix(ONNX)).name}"

@@ -19,7 +19,6 @@ from torchvision.ops import batched_nms, box_convert
 from datasets.detection.dataset import DetectionRecord
 from engine.task import ExtraTest, Metrics
 from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU
-from models.search.parameters import count_parameters
 from tasks.detection.evaluator import DetectionEvaluator
 from utils.coco_eval import to_coco_detections
 from utils.errors import UserError
@@ -44,7 +43,7 @@ class BoxFusion(ExtraTest):
 
     def plan(self, trained: list[Any]) -> dict[str, Any]:
         check_partners(*trained)
-        return {f"parameters_{t.path.name}": count_parameters(t.model) for t in trained}
+        return {f"parameters_{t.path.name}": t.num_parameters for t in trained}
 
     def combine(
         self, trained: list[Any], answers: list[list[dict]], facts: list[dict]
@@ -62,11 +61,15 @@ class BoxFusion(ExtraTest):
 
 
 def check_partners(first: Any, second: Any) -> None:
-    """Refuse to fuse one run with itself, or two that were not trained for the same classes on the same split."""
+    """Refuse to fuse one run with itself, or two that were not trained for the same classes on the same split.
+
+    A network in which nothing is trained has just the classes of the data.
+    """
     if first.path.resolve() == second.path.resolve():
         raise UserError(f"--partner_exp_dir {second.path}: expected another run than --eval_exp_dir, found the same")
     values, partner_values = (t.state["args"] | {"split": t.state["split"]} for t in (first, second))
-    for name in ("split", "dataset", "num_classes"):
+    trained_here = first.task.trainable and second.task.trainable
+    for name in ("split", "dataset", *["num_classes"] * trained_here):
         if partner_values[name] != values[name]:
             expected = f"expected {values[name]} as in {first.path}"
             raise UserError(f"--partner_exp_dir {second.path}: {name}: {expected}, found {partner_values[name]}")
@@ -75,7 +78,8 @@ def check_partners(first: Any, second: Any) -> None:
 def facts_of_both(first: Any, second: Any, method: str, facts: dict, others: dict) -> dict[str, object]:
     """Return what results record of two runs whose boxes are fused; partner_* is the second's."""
     methods = {"method": f"box {method}", "fused": f"{first.method} + {second.method}"}
-    sums = {name: facts[name] + others[name] for name in ("parameters", "macs")} | {"parameters_fusion": 0}
+    counts = {name: (facts[name], others[name]) for name in ("parameters", "macs")}
+    sums = {name: None if None in both else sum(both) for name, both in counts.items()} | {"parameters_fusion": 0}
     names = ("epoch", "seed", "genotype_protocol", "genotype_split", "checkpoint_split")
     partner = {"partner_exp_dir": str(second.path)} | {f"partner_{name}": others[name] for name in names}
     return facts | methods | sums | partner

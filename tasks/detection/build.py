@@ -4,6 +4,7 @@ Options are read here and in tasks/detection/{task,pretrain}.py; below, values c
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,15 +44,23 @@ ENCODER = "encoder"  # of --normalization
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
 
 
-def open_data(options: Options) -> DataModule:
-    """Open the data set and cut it."""
+def open_data(options: Options, modalities: tuple[str, ...] | None = None, as_decoded: bool = False) -> DataModule:
+    """Open the data set and cut it.
+
+    Args:
+        modalities: that the network reads; None: those of its streams.
+        as_decoded: images are not resized, and come one by one.
+    """
     sizes = {name: tuple(options[name] or ()) for name in ("image_size", "scale_jitter", "scales")}
     images = ImageOptions(**sizes, **options.keywords("hflip", "photometric", "modality_dropout"))
+    loading = loader_options(options)
+    if as_decoded:
+        images, loading = ImageOptions(image_size=None), replace(loading, batch_size=1)
     cut = options.keywords("split_seed", "paper_protocol", "overfit", "folds", "fold")
-    cut["modalities"] = images_of(streams_read(options))
+    cut["modalities"] = modalities or images_of(streams_read(options))
     if options.normalization == ENCODER:
         cut["statistics"] = statistics_in_timm(options.backbone)
-    return opening.open_data(options.data, options.dataset, images, loader_options(options), **cut)
+    return opening.open_data(options.data, options.dataset, images, loading, **cut)
 
 
 def streams_read(options: Options) -> tuple[str, ...]:

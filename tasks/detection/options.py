@@ -3,19 +3,36 @@
 Options that all tasks share: commands/options.py.
 """
 
+import argparse
+from pathlib import Path
+
 from datasets.detection.names import DATA_SETS, KINDS, dataset_name
 from models.search.fusion_cells.choices import MAPS, PUBLISHED
 from tasks.fusion_options import add_space_options
 from utils.args import Parser
+from utils.errors import near
 from utils.option_types import above_zero, image_size, not_negative, positive, probability, share
 
 # The keys of the table of baselines (models/detection/baselines.py), and those of both streams.
 FUSIONS = ("mean", "sum", "concat_conv", "eca_attn", "shuffle_attn")
 BASELINES = ("thermal", "rgb", "early", "rgb_twice", *FUSIONS)
+ONNX = "onnx:"  # as in models/detection/baselines.py
 # Entries of models/detection/tables.py that the detector consists of.
 FRAME = {"encoder": "bifpn", "neck": "none", "towers": "none", "head": "efficientdet"}
 # Values of options that a command does not have.
 ABSENT = {"widen": None, "modality_dropout": 0.0, "match_parameters": None}
+ABSENT |= dict.fromkeys(("onnx_modality", "onnx_description"))
+
+
+def baseline(text: str) -> str:
+    """Return what --baseline may be: a name, or an ONNX file."""
+    if text in BASELINES or (text.startswith(ONNX) and Path(text.removeprefix(ONNX)).name):
+        return text
+    expected = f"expected {', '.join(BASELINES)} or {ONNX}FILE"
+    raise argparse.ArgumentTypeError(f"{expected}, found {text!r}{near(text, BASELINES)}")
+
+
+baseline.metavar = "NAME|onnx:FILE"
 
 
 def add_options(parser: Parser, section: str) -> None:
@@ -92,7 +109,12 @@ def add_pretrain_options(parser: Parser) -> None:
 def add_found_options(parser: Parser) -> None:
     add = parser.group("found network").add_argument
     text = "train a hand-made fusion of the last taps, one modality, both stacked (early), or RGB fused with itself "
-    add("--baseline", choices=list(BASELINES), help=text + "(none)")
+    text += f"({', '.join(BASELINES)}); or score the detector of an ONNX file, of which nothing is trained, "
+    add("--baseline", type=baseline, help=text + "docs/onnx_detectors.md (none)")
+    text = "with --baseline onnx:FILE: the sensor whose pictures it reads (rgb; of tools.export's files their own)"
+    add("--onnx_modality", choices=["rgb", "thermal"], help=text)
+    text = "with --baseline onnx:FILE: YAML file that describes it (FILE.yaml beside it, where there is one)"
+    add("--onnx_description", metavar="FILE", help=text)
     text = f"widen {', '.join(FUSIONS)} to the fusion parameters of this search run or genotype, within 10 %% (none)"
     add("--match_parameters", metavar="PATH", help=text)
     text = "share of the training pairs, drawn anew in each epoch, of which one sensor, drawn evenly, gives a black "

@@ -27,6 +27,7 @@ from models.search.architecture import architecture_from_json
 from tasks.detection import build
 from tasks.detection.flira import FLIRA
 from tasks.detection.options import FRAME
+from tasks.detection.task import OF_OURS
 from tasks.detection.weights import SUFFIX, load_weights
 from utils import checkpoint
 from utils.args import Options
@@ -72,7 +73,7 @@ class Predictor:
         self.compute = pick_compute(device=device)
         path = Path(run) if Path(run).suffix == SUFFIX else Path(run) / "best.pt"
         state = load_weights(path) if path.suffix == SUFFIX else checkpoint.load(path)
-        check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields)
+        check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields | OF_OURS)
         options = Options(UNREAD | dict.fromkeys(FLIRA.rebuilt_from) | FRAME, {}, {})
         options = options_from_run(options, state["args"], FLIRA.rebuilt_from, source=f"{path}: args")
         build.check_sizes(options, state["model"], str(path))

@@ -15,6 +15,7 @@ from datasets.data_module import DataModule
 from datasets.detection.names import DATA_SETS, is_description
 from engine.pretrained import check_split, differing, pretrained_with
 from engine.task import ExtraTest, Task
+from models.detection.baselines import ONNX
 from models.detection.detector import FusionDetector
 from models.detection.streams import Streams
 from models.detection.tables import TABLES
@@ -40,6 +41,13 @@ from utils.untrusted import OBJECT
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
 NETWORK = (*STREAMS, "normalization", *FRAME)
 DATA = ("dataset", "split_seed", "paper_protocol", "folds", "fold")
+OF_ONNX = ("onnx_modality", "onnx_description")
+# Of a checkpoint of a network that has tensors.
+OF_OURS = {"args.baseline": (lambda name: name in (None, *BASELINES), "a network that was trained here")}
+
+
+def is_baseline(name: Any) -> bool:
+    return name in (None, *BASELINES) or (isinstance(name, str) and name.startswith(ONNX))
 
 
 class Detection(Task):
@@ -48,25 +56,37 @@ class Detection(Task):
     metric, logged, predictions_file = "AP", ("AP", "AP50"), "detections.json"
     from_pretraining = FROM_PRETRAINING
     from_search = (*NETWORK, *DATA, "overfit", "checkpointdir", "fullbb_path", "head_path")
-    rebuilt_from = (*NETWORK, *DATA, "baseline", "widen")
+    rebuilt_from = (*NETWORK, *DATA, "baseline", "widen", *OF_ONNX)
     agreeing = (*NETWORK, *DATA)
     fields = {  # noqa: RUF012
         "data": OBJECT,
         "args.dataset": (lambda name: name in DATA_SETS or is_description(name), "a known one"),
-        "args.baseline": (lambda name: name in (None, *BASELINES), "a known one"),
+        "args.baseline": (is_baseline, "a known one"),
         "args.normalization": (("data", build.ENCODER).__contains__, "data or encoder"),
         **{f"args.{option}": (table.__contains__, "a known one") for option, table in TABLES.items()},
     }
 
-    open_data, pretraining = staticmethod(build.open_data), staticmethod(detector_pretraining)
+    pretraining = staticmethod(detector_pretraining)
 
     def __init__(self, name: str, title: str):
         self.name, self.title = name, title
+
+    def with_options(self, options: Options) -> "Detection":
+        if not is_onnx(options):
+            return self
+        from tasks.detection.onnx_task import onnx_detection  # which builds on this class
+
+        return onnx_detection(self, options)
+
+    def open_data(self, options: Options) -> DataModule:
+        return build.open_data(options)
 
     def check_options(self, options: Options) -> Options:
         if options.overfit and options.paper_protocol:
             raise UserError("--overfit: expected no --paper-protocol beside it: both say what is chosen on")
         check_folds(options)
+        if unread := [name for name in OF_ONNX if options.is_typed(name) and not is_onnx(options)]:
+            raise UserError(f"--{unread[0]}: expected --baseline {ONNX}FILE beside it, found none")
         if not options.eval_exp_dir:
             build.check_baseline(options)
             build.check_scales(options)
@@ -160,6 +180,10 @@ class Detection(Task):
         head = build.load_head(options, build.head_path(options)) if pretrained else build.make_head(options)
         return build.assemble(options, streams, head, architecture, data.data.normalization)
 
+    def method(self, options: Options) -> str:
+        widened = "widen" in options and options.widen is not None
+        return f"{options.baseline} widened" if widened else options.baseline
+
     def losses(self, model: Any, batch: dict, ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
         """Return the losses of a batch, or of this rank's share of one: see `Head.losses`."""
         return model.head.losses(model(_inputs(batch)), batch, ranks)
@@ -206,6 +230,11 @@ def check_folds(options: Options) -> None:
         raise UserError("--folds: expected at least 2, found 1")
     if options.folds and options.paper_protocol:
         raise UserError("--folds: expected no --paper-protocol beside it, which chooses on what is tested on")
+
+
+def is_onnx(options: Options) -> bool:
+    """Return whether the network is the ONNX file of a detector trained elsewhere."""
+    return bool(options.baseline) and options.baseline.startswith(ONNX)
 
 
 def _inputs(batch: dict) -> dict:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,6 +82,33 @@ def test_onnx_without_torch_finds_what_predict_finds(in_work, tiny_flir, tiny_co
     assert len(theirs) >= len(ours) > 10  # there may be some of a score of 0
     assert [t["score"] for t in theirs[: len(ours)]] == pytest.approx([o["score"] for o in ours], abs=1e-3)
     assert "expected a new file" in refused(export, capsys, "--eval_exp_dir", network, "--onnx", file)
+    scores_as_its_run(file, Path(network), tiny_flir, tiny_config, capsys)
+
+
+def scores_as_its_run(file: Path, network: Path, data: Path, config: Path, capsys) -> None:
+    """Take an exported file back as --baseline, and compare its detections and AP with those of its run."""
+    common = [data, "--config", config]
+    text = run(found, capsys, *common, "--baseline", f"onnx:{file}")
+    assert "network.onnx reads thermal pictures as uint8 grey, 64x80, resize letterbox; boxes from boxes" in text
+    runs = network, named(text, "eval_exp_dir")
+    same_detections(*(json.loads((folder / "detections.json").read_text()) for folder in runs))
+    results = [named(run(found, capsys, *common, "--eval_exp_dir", folder), "results") for folder in runs]
+    same_detections(*(json.loads((path.parent / "detections.json").read_text()) for path in results))
+    ours, theirs = (json.loads(path.read_text()) for path in results)
+    assert theirs["AP"] == pytest.approx(ours["AP"], abs=1e-4)
+    assert theirs["AP_val"] == pytest.approx(ours["AP_val"], abs=1e-4)
+    assert theirs["method"] == "thermal by network.onnx"
+    assert 0.9 < theirs["parameters"] / ours["parameters"] < 1.5  # with anchors, without frozen norms
+
+
+def same_detections(ours: list[dict], theirs: list[dict]) -> None:
+    """Compare detections; those of about the same score may change places."""
+    assert len(ours) == len(theirs) > 10
+    left = list(theirs)
+    for item in ours:
+        alike = [o for o in left if all(o[name] == item[name] for name in ("image_id", "category_id"))]
+        alike = [o for o in alike if o["score"] == pytest.approx(item["score"], abs=1e-4)]
+        left.remove(next(o for o in alike if o["bbox"] == pytest.approx(item["bbox"], abs=0.02)))
 
 
 def test_one_file_is_as_good_as_the_run(network, tiny_flir, tmp_path, capsys):

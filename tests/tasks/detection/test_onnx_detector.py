@@ -1,0 +1,175 @@
+"""ONNX detectors of many forms: pictures in, boxes out, against boxes by hand, white pixels and torchvision."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnx", reason="requirements-export.txt is not installed")
+pytest.importorskip("onnxruntime", reason="requirements-export.txt is not installed")
+
+from models.detection.onnx_detector import OnnxDetector
+from tasks.detection.onnx_description import read_description
+from tasks.detection.onnx_file import open_onnx
+from tasks.detection.onnx_inputs import extra_inputs, picture_input
+from tasks.detection.onnx_outputs import outputs_of
+from tests.tasks.detection.onnx_files import BYTE, FLOAT, constant_detector, white_box_detector
+
+CLASSES = ["person", "bike", "car"]
+
+
+def detector(path: Path, description: str, classes: list[str] = CLASSES) -> OnnxDetector:
+    """Return the detector of a file with this description beside it."""
+    path.with_suffix(".yaml").write_text(description)
+    file = open_onnx(str(path))
+    fields, source = read_description(file, None)
+    picture, extra = picture_input(file, fields, source), extra_inputs(file, fields, source)
+    return OnnxDetector(file.run, "rgb", picture, extra, outputs_of(file, fields, classes, source))
+
+
+def detect(model: OnnxDetector, picture: torch.Tensor) -> dict:
+    (found,) = model.head.detect(model({"rgb": picture[None]}), {})
+    return {name: values.tolist() for name, values in found.items()}
+
+
+RESIZES = ("letterbox", "letterbox_centre", "stretch")
+
+
+@pytest.mark.parametrize(("resize", "dtype"), [*product(RESIZES, (FLOAT,)), ("letterbox_centre", BYTE)])
+def test_white_pixels_are_found_in_pixels_of_the_picture(tmp_path, resize, dtype):
+    """Of pictures that are larger, smaller, wide and high; the last column and row are white in one of them."""
+    model = detector(
+        white_box_detector(tmp_path / "white.onnx", [1, 3, 96, 64], dtype), f"names: [car]\nresize: {resize}"
+    )
+    for (height, width), (x1, y1, x2, y2) in {
+        (192, 320): (80, 32, 192, 128),
+        (48, 32): (4, 8, 20, 33),
+        (30, 200): (150, 6, 200, 30),
+        (96, 64): (1, 2, 3, 5),
+    }.items():
+        picture = torch.zeros(3, height, width, dtype=torch.uint8)
+        picture[:, y1:y2, x1:x2] = 255
+        found = detect(model, picture)
+        assert found["labels"] == [2]
+        # A resize mixes pixels: up to one of the input, or half of one of the picture, at each edge.
+        fit = model.picture.fit(height, width)
+        px = [max(1.6 / scale, 0.6) for scale in (fit.scale_x, fit.scale_y)] * 2
+        px = px if (height, width) != (96, 64) else [1e-4] * 4
+        for value, expected, tolerance in zip(found["boxes_xyxy"][0], (x1, y1, x2, y2), px):
+            assert abs(value - expected) <= tolerance, (height, width, found)
+
+
+def test_boxes_come_back_from_each_resize_as_they_went():
+    """A box of the picture, placed as the picture is, comes back as it was."""
+    from models.detection.onnx_input import PictureInput
+
+    for resize, (height, width) in product(RESIZES, [(480, 640), (33, 777), (512, 512), (900, 31)]):
+        fit = PictureInput("x", "float32", "nchw", resize=resize, size=(320, 416)).fit(height, width)
+        box = torch.tensor([[0.25 * width, 0.5 * height, width, height]], dtype=torch.float64)
+        offset = torch.tensor([fit.left, fit.top] * 2)
+        inside = box * torch.tensor([fit.scale_x, fit.scale_y] * 2) + offset
+        assert (inside[:, 2:] <= torch.tensor(fit.input[::-1]) + 0.5).all()
+        torch.testing.assert_close(fit.to_picture(inside), box)
+        assert fit.top == (fit.input[0] - fit.resized[0]) // 2 * (resize == "letterbox_centre")
+
+
+# 64x32 pictures in an input of 128x64, so that boxes are halved; two boxes in every form.
+SHAPE = [1, 3, 128, 64]
+XYXY = np.float32([[8, 16, 40, 64], [0, 0, 64, 128]])
+CXCYWH = np.float32([[24, 40, 32, 48], [32, 64, 64, 128]])
+EXPECTED = {"boxes_xyxy": [[4, 8, 20, 32], [0, 0, 32, 64]], "scores": [0.75, 0.5], "labels": [0, 2]}
+SCORES, LABELS = np.float32([0.75, 0.5]), np.array([0, 1])
+NAMES = "names: [person, car]\n"
+PER_CLASS = np.float32([[0.75, 0], [0, 0.5]])
+LOGITS = np.float32([[np.log(3), -20], [-20, 0]])
+ROWS = np.concatenate([XYXY, SCORES[:, None], LABELS[:, None].astype(np.float32)], axis=1)
+RELATIVE = ROWS[:, [5, 4, 0, 1, 2, 3]] / np.float32([1, 1, 64, 128, 64, 128])  # label, score, box
+FORMS = {
+    "three outputs": ("", {"boxes": XYXY, "scores": SCORES, "labels": LABELS}),
+    "with a batch axis, any names, float labels": (
+        "boxes: a\nscores: b\nlabels: c\n",
+        {"a": XYXY[None], "b": SCORES[None], "c": LABELS[None].astype(np.float32)},
+    ),
+    "torchvision's, with numbers for names": ("", {"o1": XYXY, "o2": LABELS, "o3": SCORES}),
+    "TensorFlow's": (
+        "first_label: 1\n",
+        {
+            "num_detections": np.float32([2]),
+            "detection_boxes": np.pad(XYXY[:, [1, 0, 3, 2]] / np.float32([128, 64, 128, 64]), ((0, 3), (0, 0)))[None],
+            "detection_scores": np.float32([[0.75, 0.5, 0.4, 0.4, 0.4]]),
+            "detection_classes": np.float32([[1, 2, 1, 1, 1]]),
+        },
+    ),
+    "x, y, width, height": (
+        "box_form: xywh\n",
+        {"boxes": np.float32([[8, 16, 32, 48], [0, 0, 64, 128]]), "scores": SCORES, "labels": LABELS},
+    ),
+    "labels from 1": ("first_label: 1\n", {"boxes": XYXY, "scores": SCORES, "labels": LABELS + 1}),
+    "padded": (
+        "",
+        {
+            "boxes": np.float32([*XYXY, [0, 0, 0, 0], [-1, -1, -1, -1]]),
+            "scores": np.float32([*SCORES, 0, -1]),
+            "labels": np.array([*LABELS, 0, -1]),
+        },
+    ),
+    "a score per class": ("", {"boxes": XYXY[None], "scores": PER_CLASS[None]}),
+    "logits": ("activation: sigmoid\n", {"boxes": XYXY[None], "scores": LOGITS[None]}),
+    "DETR's": (
+        "boxes: pred_boxes\nscores: logits\nbox_form: cxcywh\nbox_unit: relative\nactivation: softmax\nnms: none\n",
+        {
+            "logits": np.float32([[[np.log(3), -20, 0], [-20, 0, 0]]]),
+            "pred_boxes": (CXCYWH / np.float32([64, 128, 64, 128]))[None],
+        },
+    ),
+    "rows of six": ("columns: [box, score, label]\n", {"output0": ROWS[None]}),
+    "rows of six, first axes": ("columns: [box, score, label]\n", {"output0": np.pad(ROWS, ((0, 5), (0, 0))).T[None]}),
+    "rows of seven, of YOLOv7": (
+        "columns: [other, box, label, score]\n",
+        {"output": np.insert(ROWS[:, [0, 1, 2, 3, 5, 4]], 0, 0, axis=1)},
+    ),
+    "mmdeploy's": ("", {"labels": LABELS[None], "boxes": XYXY[None], "scores": SCORES[None]}),
+    "boxes with their scores, labels apart": (
+        "detections: dets\nlabels: labels\n",
+        {"dets": ROWS[None, :, :5], "labels": LABELS[None]},
+    ),
+    "of SSD, 4 axes": (
+        "columns: [other, label, score, box]\nbox_unit: relative\n",
+        {"out": np.insert(RELATIVE, 0, 0, axis=1)[None, None]},
+    ),
+    "half precision": ("", {"boxes": XYXY.astype("f2"), "scores": SCORES.astype("f2"), "labels": LABELS}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_boxes_in_every_form(tmp_path, form):
+    description, outputs = FORMS[form]
+    model = detector(constant_detector(tmp_path / "file.onnx", SHAPE, **outputs), NAMES + description)
+    found = detect(model, torch.zeros(3, 64, 32, dtype=torch.uint8))
+    for name, expected in EXPECTED.items():
+        np.testing.assert_allclose(found[name][:2], expected, atol=1e-3)
+    assert all(score < 1e-6 for score in found["scores"][2:])
+
+
+@pytest.mark.parametrize("version", ["v5", "v8", "v8 rows", "one class"])
+def test_raw_yolo_is_suppressed_per_class(tmp_path, version):
+    """Of four boxes one is all but the first one, of the same class, and goes; the same of another class stays."""
+    boxes = np.float32([[24, 40, 32, 48], [25, 40, 32, 48], [24, 40, 32, 48], [32, 64, 64, 128]])
+    scores = np.float32([[0.9, 0.01], [0.8, 0], [0, 0.7], [0, 0.6]])
+    names = "names: {0: person, 1: car}\n"
+    if version == "v5":
+        rows = np.concatenate([boxes, np.float32([[0.5], [0.5], [0.5], [0.5]]), scores], axis=1)[None]
+        expected = [(0.45, 0), (0.35, 2), (0.3, 2)]
+    elif version == "one class":
+        names, scores = "names: [person]\ncolumns: [box, class_scores]\n", scores.max(axis=1, keepdims=True)
+        rows, expected = np.concatenate([boxes, scores], axis=1).T[None], [(0.9, 0), (0.6, 0)]
+    else:
+        rows = np.concatenate([boxes, scores], axis=1)[None]
+        rows, expected = rows if "rows" in version else rows.swapaxes(1, 2), [(0.9, 0), (0.7, 2), (0.6, 2)]
+        names += "columns: [box, class_scores]\n"
+    model = detector(constant_detector(tmp_path / "yolo.onnx", SHAPE, output0=np.ascontiguousarray(rows)), names)
+    found = detect(model, torch.zeros(3, 64, 32, dtype=torch.uint8))
+    found = [(round(score, 3), label) for score, label in zip(found["scores"], found["labels"]) if score > 0.1]
+    assert found == expected
