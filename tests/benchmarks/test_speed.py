@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import evaluation, full_search
+from benchmarks import evaluation, full_search, pretrain_cache
 from tests import processes
 from tests.tiny_data import CONFIG
 
@@ -15,7 +15,7 @@ SMALL = ["--train", "12", "--val", "4", "--width", "96"]
 def rows(monkeypatch) -> list[dict]:
     """What the benchmarks would append to results/."""
     found = []
-    for module in (evaluation, full_search):
+    for module in (evaluation, full_search, pretrain_cache):
         monkeypatch.setattr(module, "append_row", lambda name, row: found.append(row))
     return found
 
@@ -45,3 +45,14 @@ def test_full_search(rows, config, monkeypatch):
     assert (row["cache"], row["epochs"], row["extrapolated_epochs"]) == ("ram", 1, 2)
     assert row["extrapolated_s"] == pytest.approx(row["before_s"] + 2 * row["epoch_s"], abs=0.2)
     assert row["wall_s"] == pytest.approx(row["before_s"] + row["epoch_s"], abs=0.2)
+
+
+def test_pretrain_cache(rows, tiny_flir, config, monkeypatch):
+    monkeypatch.setattr(pretrain_cache, "run", processes.run_command)
+    options = ["--config", config, "--backbone", "test_efficientnet", "--epochs", "2", "--runs", "1"]
+    assert pretrain_cache.main([str(tiny_flir), *options]) == 0
+    (row,) = rows
+    assert row["epochs"] == 1
+    assert row["ratio"] == pytest.approx(row["disk_epoch_s"] / row["off_epoch_s"], rel=0.05)
+    maps = sum(channels * (64 // stride) * (80 // stride) for channels, stride in zip((32, 48, 64), (8, 16, 32)))
+    assert row["cache_mib"] == round(23 * maps * 4 / 2**20, 1)
