@@ -26,6 +26,18 @@ def same(row: dict[str, str], columns: dict[str, object]) -> bool:
     return all(row[name] == ("" if value is None else str(value)) for name, value in columns.items())
 
 
+def shown(word: str) -> str:
+    """Return a word of a command line without the places of this machine: a data folder as DIR, also in NAME:DIR."""
+    path, (start, _, folder) = Path(word), word.rpartition(":")
+    if start and Path(folder).is_dir():
+        return f"{shown(start)}:DIR"
+    if path.is_absolute() and path.is_relative_to(RESULTS.parent):
+        return str(path.relative_to(RESULTS.parent))
+    if path.is_absolute() and path.is_file():
+        return path.name
+    return "DIR" if path.is_dir() and "runs" not in path.parts else word
+
+
 def append_row(name: str, row: dict, module: str = "", key: dict[str, object] | None = None) -> None:
     """Append a row to results/NAME.csv, with command (the data folder as DIR), commit, device and versions.
 
@@ -39,7 +51,7 @@ def append_row(name: str, row: dict, module: str = "", key: dict[str, object] | 
     Raises:
         ValueError: the file has other columns.
     """
-    words = ["DIR" if Path(word).is_dir() and "runs" not in Path(word).parts else word for word in sys.argv[1:]]
+    words = [shown(word) for word in sys.argv[1:]]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     facts = {
         "command": " ".join(["python", "-m", f"benchmarks.{module or name}", *words]),

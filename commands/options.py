@@ -31,7 +31,7 @@ ABSENT |= dict.fromkeys(("random_genotype", "cache_dir", "overfit", "max_paramet
 RECIPE_NAMES = ("adam_restarts", "sgd_steps", "sgd_cosine")  # of engine/recipes.py, for search and training
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 OF_SPACE = ("space", "predecessors", "steps", "multiplier", "node_steps", "node_multiplier", "max_parameter_free")
-FOR_TEST = ("results", "eval_part", "robustness", "box_fusion", "partner_exp_dir")
+FOR_TEST = ("results", "eval_part", "eval_dataset", "robustness", "box_fusion", "partner_exp_dir")
 # Options that one strategy alone reads.
 READ_BY = {"candidates": "random", "population": "evolution", "tournament": "evolution", "rounds": "evolution"}
 OF_LOGITS = ("arch_learning_rate", "arch_weight_decay", "alternate", "arch_warmup", "pair_inputs", "hessian")

@@ -19,7 +19,7 @@ from utils.seed import seed_everything
 
 READ = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers", "pin_mem")
 READ += ("device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir", "robustness")
-READ += ("no_report", "cache_features", "cache_level", "cache_dtype", "cache_dir")
+READ += ("eval_dataset", "no_report", "cache_features", "cache_level", "cache_dtype", "cache_dir")
 FROM_RUN = "the architecture comes from the run"
 UNTESTED = dict.fromkeys(("genotype", "baseline", "random_genotype", "match_parameters"), FROM_RUN)
 UNTESTED["overfit"] = "a test trains nothing; --eval_part val tests on the pairs that the run has learned"

@@ -70,7 +70,7 @@ class Trained:
         facts |= {"checkpoint_split": state["checkpoint_split"], "commit": commit()}
         facts |= {"normalization": self.options.normalization}
         facts |= {RECORDED: state[RECORDED]} if RECORDED in state else {}
-        return facts | self.task.results_facts(self.data)
+        return facts | self.task.results_facts(self.options, self.data)
 
 
 def rebuild(task: Task, options: Options, folder: str) -> Trained:
@@ -85,7 +85,7 @@ def rebuild(task: Task, options: Options, folder: str) -> Trained:
     options = task.check_options(tested_options(task, options, state["args"], folder))
     task = task.with_options(options)
     task.check_trained(options, state, str(path))
-    data = task.open_data(options)
+    data = task.tested_data(options, task.open_data(options), state, str(path))
     options = task.complete(options, data)
     task.check_data(options, data, state, str(path))
     if options.eval_part == "val" and data.split.hash != state["split"]:

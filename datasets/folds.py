@@ -28,7 +28,7 @@ def make_folds(file_names: list[str], num_folds: int) -> list[list[str]]:
     Raises:
         UserError: there are fewer blocks than folds.
     """
-    blocks = _blocks(sorted(file_names, key=number_key), num_folds)
+    blocks = make_blocks(file_names, num_folds)
     if len(blocks) < num_folds:
         blocks_found = f"{len(blocks)} (of {len(file_names)} names)"
         raise UserError(f"--folds {num_folds}: expected at least as many blocks of neighbours, found {blocks_found}")
@@ -64,8 +64,9 @@ def _distance(frame: tuple[object, int], numbers: dict[object, list[int]]) -> fl
     return min((abs(number - other) for other in numbers.get(video, ())), default=float("inf"))
 
 
-def _blocks(names: list[str], num_folds: int) -> list[list[str]]:
-    """Join runs of neighbours to blocks, in order; `names` are sorted."""
+def make_blocks(file_names: list[str], num_folds: int) -> list[list[str]]:
+    """Join runs of neighbours to blocks, of which each fold gets several; in the order of file numbers."""
+    names = sorted(file_names, key=number_key)
     longest = min(math.ceil(len(names) / num_folds), MAX_BLOCK)
     shortest = min(max(len(names) // (num_folds * BLOCKS_PER_FOLD), 1), MAX_BLOCK)
     blocks: list[list[str]] = []

@@ -187,7 +187,7 @@ class Task:
         """Return plain values about the data that checkpoints of "search" or "found" carry."""
         return {}
 
-    def results_facts(self, data: Any) -> dict[str, Any]:
+    def results_facts(self, options: Options, data: Any) -> dict[str, Any]:
         """Return what results record of the data."""
         return {}
 
@@ -201,6 +201,10 @@ class Task:
 
     def check_trained(self, options: Options, state: dict, source: str) -> None:
         """Refuse a checkpoint whose tensors do not have the sizes that its options say."""
+
+    def tested_data(self, options: Options, data: Any, state: dict, source: str) -> Any:
+        """Return the data that a trained network is tested on, where these differ from what was opened."""
+        return data
 
     def check_data(self, options: Options, data: Any, state: dict, source: str) -> None:
         """Refuse data that a trained network was not trained for."""

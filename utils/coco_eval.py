@@ -116,6 +116,22 @@ class Scoring:
         curves = {name: _precision(evaluation, category_id)[0] for name, category_id in classes}
         return {name: curve.tolist() for name, curve in curves.items() if curve.min() >= 0}
 
+    def matches(self, image_ids: list[str | int]) -> dict[str, list[dict | None]]:
+        """Match detections with objects.
+
+        Args:
+            image_ids: the images, in the order of the result.
+        Returns:
+            By class name, for each image the entry of `COCOeval.evalImgs` at all sizes: "dtScores" (D), "dtMatches" and
+            "dtIgnore" (T, D), "gtIgnore" (G); None for an image with neither objects nor detections.
+        """
+        evaluation, found = self._evaluate(by_area=False), {}
+        places = {image_id: place for place, image_id in enumerate(evaluation.params.imgIds)}
+        for category_id, name in zip(self.category_ids, self.class_names, strict=True):
+            entries = _of_class(evaluation, sorted(self.category_ids).index(category_id))
+            found[name] = [entries[places[image_id]] for image_id in image_ids]
+        return found
+
     def _images(self) -> list[dict]:
         wanted = set(self.image_ids)
         return [image for image in self.ground_truth["images"] if image["id"] in wanted]

@@ -125,8 +125,8 @@ class OnnxDetection(Detection):
     def costs(self, model: Any, options: Options) -> dict[str, Any]:
         return {"macs": None}
 
-    def results_facts(self, data: DataModule) -> dict[str, Any]:
-        return super().results_facts(data) | {"onnx": {"file": self.file.name, "sha256": self.file.digests}}
+    def results_facts(self, options: Options, data: DataModule) -> dict[str, Any]:
+        return super().results_facts(options, data) | {"onnx": {"file": self.file.name, "sha256": self.file.digests}}
 
     def method(self, options: Options) -> str:
         return words_of_onnx(options.baseline, self.modality)

@@ -21,7 +21,7 @@ ONNX = "onnx:"  # as in models/detection/baselines.py
 FRAME = {"encoder": "bifpn", "neck": "none", "towers": "none", "head": "efficientdet"}
 # Values of options that a command does not have.
 ABSENT = {"widen": None, "modality_dropout": 0.0, "match_parameters": None}
-ABSENT |= dict.fromkeys(("onnx_modality", "onnx_description"))
+ABSENT |= dict.fromkeys(("onnx_modality", "onnx_description", "eval_dataset"))
 
 
 def baseline(text: str) -> str:
@@ -125,6 +125,11 @@ def add_found_options(parser: Parser) -> None:
     text = "with --eval_exp_dir: test with sensors dead, corrupted and shifted as well, into robustness.json and .png, "
     text += f"docs/robustness.md; kinds: {', '.join(KINDS)} (all, where none is named)"
     add("--robustness", nargs="*", choices=KINDS, metavar="KIND", help=text)
+    text = (
+        "with --eval_exp_dir: DIR is another set, laid out as for --dataset; its classes are taken by name, those that "
+    )
+    text += "it does not label are not scored (the set of the run)"
+    add("--eval_dataset", type=dataset_name, metavar="NAME|FILE", help=text)
     text = "fuse the boxes of --eval_exp_dir and --partner_exp_dir, untrained: suppression, weighted boxes fusion "
     add("--box_fusion", choices=["nms", "wbf"], help=text + "(none)")
     add("--partner_exp_dir", metavar="RUN", help="with --box_fusion: the second training run (none)")

@@ -7,7 +7,6 @@
 Shapes: h, w size of a picture; boxes are xyxy pixels.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from engine.step import move
 from models.detection.streams import images_of
 from models.search.architecture import architecture_from_json
 from tasks.detection import build
+from tasks.detection.facts import SENSORS, read_facts
 from tasks.detection.flira import FLIRA
 from tasks.detection.options import FRAME
 from tasks.detection.task import OF_OURS
@@ -32,9 +32,8 @@ from tasks.detection.weights import SUFFIX, load_weights
 from utils import checkpoint
 from utils.args import Options
 from utils.errors import UserError
-from utils.untrusted import check_field, check_fields, options_from_run
+from utils.untrusted import check_fields, options_from_run
 
-SENSORS = ("rgb", "thermal")
 Picture = str | Path | Tensor
 FILE = (str, Path)
 MAX_SKEW = 0.02  # by which the shapes of the two pictures of a pair may differ: beyond, they show different fields
@@ -157,45 +156,3 @@ def _fit(rgb: Tensor, thermal: Tensor, names: dict[str, Any]) -> Tensor:
         ours, theirs = (f"{names[m] if isinstance(names[m], FILE) else m} of {w}x{h} px" for m, (h, w) in sizes.items())
         raise UserError(f"{ours}: expected an aligned pair, whose pictures are of one shape, found {theirs}")
     return F.resize_image(rgb, list(wanted))
-
-
-def read_facts(data: dict, num_classes: int, sensors: tuple[str, ...], source: str) -> dict[str, Any]:
-    """Return classes, normalization and thermal counts as a checkpoint has them; anyone may have written it.
-
-    Args:
-        sensors: that the network reads; the data may have had others as well.
-
-    Raises:
-        UserError: a field is not what it must be; names it.
-    """
-    statistics = f"mean and standard deviation, three numbers each, of {' and '.join(sensors)}"
-    fields = {
-        "classes": (lambda names: _texts(names) and 0 < len(names) <= num_classes, f"1 to {num_classes} names"),
-        "thermal_counts": (lambda v: v is None or (_numbers(v, 2) and v[0] < v[1]), "two numbers, dark and bright"),
-        "normalization": (lambda value: _is_normalization(value, sensors), statistics),
-    }
-    data = {"thermal_counts": None} | data
-    for name, check in fields.items():
-        check_field(data, name, check, source)
-    recorded = data["normalization"]
-    normalization = {m: tuple(tuple(numbers) for numbers in recorded[m]) for m in SENSORS if m in recorded}
-    counts = tuple(data["thermal_counts"]) if data["thermal_counts"] else None
-    return {"classes": data["classes"], "normalization": normalization, "thermal_counts": counts}
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
-
-
-def _is_normalization(value: Any, sensors: tuple[str, ...]) -> bool:
-    if not isinstance(value, dict) or not {*sensors} <= {*value}:
-        return False
-    pairs = [value[sensor] for sensor in SENSORS if sensor in value]
-    if not all(isinstance(pair, list) and len(pair) == 2 and all(_numbers(n, 3) for n in pair) for pair in pairs):
-        return False
-    return min(std[0] for _, std in pairs) > 0
-
-
-def _numbers(value: Any, count: int) -> bool:
-    plain = isinstance(value, list) and len(value) == count
-    return plain and all(type(n) in (int, float) and math.isfinite(n) for n in value)

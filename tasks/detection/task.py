@@ -5,6 +5,7 @@ Shapes: batch as collated by datasets/detection/dataset.py.
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from engine.pretrained import check_split, differing, pretrained_with
 from engine.task import ExtraTest, Task
 from models.detection.baselines import ONNX
 from models.detection.detector import FusionDetector
-from models.detection.streams import Streams
+from models.detection.streams import Streams, images_of
 from models.detection.tables import TABLES
 from models.search.architecture import Architecture, Reader
 from models.search.space import Space
 from tasks.detection import build
 from tasks.detection.box_fusion import BoxFusion
 from tasks.detection.evaluator import DetectionEvaluator
+from tasks.detection.facts import as_trained, read_facts
 from tasks.detection.options import BASELINES, FRAME
 from tasks.detection.pretrain import (
     FROM_PRETRAINING,
@@ -84,6 +86,9 @@ class Detection(Task):
     def check_options(self, options: Options) -> Options:
         if options.overfit and options.paper_protocol:
             raise UserError("--overfit: expected no --paper-protocol beside it: both say what is chosen on")
+        if options.eval_dataset:
+            whole = {"folds": None, "fold": None, "paper_protocol": False, "overfit": None}
+            options = options.with_values("command line", dataset=options.eval_dataset, **whole)
         check_folds(options)
         if unread := [name for name in OF_ONNX if options.is_typed(name) and not is_onnx(options)]:
             raise UserError(f"--{unread[0]}: expected --baseline {ONNX}FILE beside it, found none")
@@ -134,9 +139,10 @@ class Detection(Task):
     def facts(self, data: DataModule, section: str) -> dict[str, Any]:
         return {"data": data.data.facts} if section == "found" else {}
 
-    def results_facts(self, data: DataModule) -> dict[str, Any]:
+    def results_facts(self, options: Options, data: DataModule) -> dict[str, Any]:
         scenes = data.data.info["test"].get("hash")  # of a renderer; a plain name
         facts = {"scenes": scenes} if isinstance(scenes, str) else {}
+        facts |= {"eval_dataset": options.eval_dataset} if options.eval_dataset else {}
         return facts | (dict(zip(("fold", "folds"), data.data.fold)) if data.data.fold else {})
 
     def is_same_data(self, name: str, value: Any, trained_with: Any) -> bool:
@@ -153,8 +159,16 @@ class Detection(Task):
     def check_trained(self, options: Options, state: dict, source: str) -> None:
         build.check_sizes(options, state["model"], source)
 
+    def tested_data(self, options: Options, data: DataModule, state: dict, source: str) -> DataModule:
+        if not options.eval_dataset:
+            return data
+        sensors = images_of(build.needed_modalities(options.baseline))
+        facts = read_facts(state["data"], options.num_classes, sensors, f"{source}: data")
+        return replace(data, data=as_trained(data.data, facts["classes"], facts["normalization"]))
+
     def check_data(self, options: Options, data: DataModule, state: dict, source: str) -> None:
-        build.check_facts(state["data"], data, source)
+        if not options.eval_dataset:  # else they are those of the network already
+            build.check_facts(state["data"], data, source)
 
     def build_streams(self, options: Options, data: DataModule, pretrained: bool = True) -> Streams:
         make = build.load_streams if pretrained else build.make_streams

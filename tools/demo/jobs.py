@@ -35,7 +35,8 @@ def shared_options(options: Options) -> Shared:
     """Return the arguments that the commands of one seed share."""
     common = (data_folder(options), "--config", options.config)
     learning = (*common, "--seed", options.seed, "--checkpointdir", Path(options.out) / "checkpoints")
-    search, found = (_cache(options, section) for section in ("search", "found"))
+    folder = cache_folder(options)
+    search, found = (cache_words(options.task, options.config, folder, section) for section in ("search", "found"))
     return Shared(
         pretrained=tuple(f"pretrain_{modality}" for modality in options.demo.single),
         learning=(f"main_pretrain_{options.task}.py", *learning),
@@ -94,11 +95,11 @@ def cache_folder(options: Options) -> Path:
     return Path(options.out) / "cache"
 
 
-def _cache(options: Options, section: str) -> Words:
+def cache_words(task: str, config: str, folder: str | Path, section: str) -> Words:
     """Return the option that names the cache, if the config turns caching on."""
-    make = parser_of(TASKS[options.task])
-    config = read_config(options.config, {name: make(name) for name in SECTIONS}, section)
-    return ("--cache_dir", cache_folder(options)) if config.get("cache_features", "off") != "off" else ()
+    make = parser_of(TASKS[task])
+    values = read_config(config, {name: make(name) for name in SECTIONS}, section)
+    return ("--cache_dir", folder) if values.get("cache_features", "off") != "off" else ()
 
 
 def job(name: str, fixed: Words, after: tuple[str, ...], more: Callable[[Finished], list] = lambda _: []) -> Job:
