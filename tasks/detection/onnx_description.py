@@ -97,6 +97,7 @@ def read_description(file: OnnxFile, path: str | None) -> tuple[dict[str, Any], 
     if path is None:
         return from_metadata(file, named=False), file.path
     data = read_yaml(path, path)
+    data = {} if data is None else data
     checked(data, is_object, f"the fields {', '.join(FIELDS)}", path)
     for name, value in data.items():
         if name not in FIELDS:

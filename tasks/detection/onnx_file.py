@@ -18,7 +18,7 @@ from utils.untrusted import plain_file
 
 LIBRARIES = ("onnx", "onnxruntime")
 BLOCK = 2**20  # bytes that are hashed at once
-ERRORS_ONLY = 3  # of onnxruntime's levels of logging
+FATAL = 4  # of onnxruntime's levels of logging; errors are raised as well
 TYPES = {"uint8": "uint8", "float": "float32", "float16": "float16", "double": "float64"}
 TYPES |= {f"int{bits}": f"int{bits}" for bits in (8, 16, 32, 64)}
 Fields = dict[str, Any]  # of a description
@@ -127,10 +127,11 @@ def open_session(path: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = FATAL
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        values = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}  # which would print, and try once more
+        return onnxruntime.InferenceSession(path, options, **values)
     except faults() as error:
         raise no_onnx(path, error) from None
 

@@ -41,7 +41,8 @@ def outputs_of(file: OnnxFile, fields: Fields, classes: list[str], source: str) 
         UserError: names the field that is missing or does not fit the file.
     """
     if "names" not in fields:
-        raise UserError(f"{source}: names: expected the detector's class names (or coco80, coco90, coco91), found none")
+        expected = "expected the detector's class names (or coco80, coco90, coco91)"
+        raise UserError(f"{source}: names: {expected}, found none: see docs/onnx_detectors.md")
     names, first_label = as_list(fields["names"]), fields.get("first_label", 0)
     channels = map_classes(names, classes, fields.get("classes", {}), source)
     parts, forms = parts_of(file, fields, source)

@@ -28,12 +28,35 @@ def value_info(name: str, array: np.ndarray, shape: list | None = None):
     return helper.make_tensor_value_info(name, kind, list(array.shape) if shape is None else shape)
 
 
-def constant_detector(path: Path, shape: list, dtype: int = FLOAT, **outputs: np.ndarray) -> Path:
-    """Write a detector that answers every picture with the same arrays, and reads it all the same."""
+def constant_detector(
+    path: Path, shape: list, dtype: int = FLOAT, metadata: dict[str, str] | None = None, **outputs: np.ndarray
+) -> Path:
+    """Write a detector that answers every picture with the same arrays."""
     nodes = [constant(f"{name}_value", array) for name, array in outputs.items()]
     nodes += [helper.make_node("Identity", [f"{name}_value"], [name]) for name in outputs]
     picture = helper.make_tensor_value_info("picture", dtype, shape)
-    return save(path, nodes, [picture], [value_info(name, array) for name, array in outputs.items()])
+    ports = [value_info(name, array) for name, array in outputs.items()]
+    return save(path, nodes, [picture], ports, **(metadata or {}))
+
+
+def whole_picture_detector(path: Path, shape: list) -> Path:
+    """Write a detector of one box: the size that a second input, int64 (1, 2), gives as width and height."""
+    nodes = [
+        constant("corner", np.zeros((1, 2), np.float32)),
+        helper.make_node("Cast", ["sizes"], ["far_corner"], to=FLOAT),
+        helper.make_node("Concat", ["corner", "far_corner"], ["boxes"], axis=1),
+        constant("scores_value", np.float32([0.9])),
+        constant("labels_value", np.array([0])),
+        helper.make_node("Identity", ["scores_value"], ["scores"]),
+        helper.make_node("Identity", ["labels_value"], ["labels"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("picture", FLOAT, shape),
+        helper.make_tensor_value_info("sizes", INT, [1, 2]),
+    ]
+    outputs = [value_info("boxes", np.zeros((1, 4), np.float32))]
+    outputs += [value_info("scores", np.zeros(1, np.float32)), value_info("labels", np.zeros(1, np.int64))]
+    return save(path, nodes, inputs, outputs)
 
 
 def white_box_detector(path: Path, shape: list, dtype: int = FLOAT, channel: int = 0) -> Path:

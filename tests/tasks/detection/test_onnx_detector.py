@@ -1,21 +1,24 @@
 """ONNX detectors of many forms: pictures in, boxes out, against boxes by hand, white pixels and torchvision."""
 
+import json
+import re
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 pytest.importorskip("onnx", reason="requirements-export.txt is not installed")
 pytest.importorskip("onnxruntime", reason="requirements-export.txt is not installed")
 
 from models.detection.onnx_detector import OnnxDetector
-from tasks.detection.onnx_description import read_description
+from tasks.detection.onnx_description import FIELDS, read_description
 from tasks.detection.onnx_file import open_onnx
 from tasks.detection.onnx_inputs import extra_inputs, picture_input
 from tasks.detection.onnx_outputs import outputs_of
-from tests.tasks.detection.onnx_files import BYTE, FLOAT, constant_detector, white_box_detector
+from tests.tasks.detection.onnx_files import BYTE, FLOAT, constant_detector, white_box_detector, whole_picture_detector
 
 CLASSES = ["person", "bike", "car"]
 
@@ -173,3 +176,157 @@ def test_raw_yolo_is_suppressed_per_class(tmp_path, version):
     found = detect(model, torch.zeros(3, 64, 32, dtype=torch.uint8))
     found = [(round(score, 3), label) for score, label in zip(found["scores"], found["labels"]) if score > 0.1]
     assert found == expected
+
+
+def test_a_picture_becomes_the_array_that_is_described(tmp_path):
+    """Blue first, channels last, ImageNet's numbers, a grey margin: by NumPy, without a resize."""
+    outputs = {"boxes": XYXY, "scores": SCORES, "labels": LABELS}
+    description = NAMES + "channels: bgr\nmean: [0.4, 0.5, 0.6]\nstd: [0.1, 0.2, 0.3]\nfill: [10, 20, 30]\n"
+    model = detector(constant_detector(tmp_path / "a.onnx", [1, 48, 40, 3], **outputs), description)
+    picture = torch.randint(0, 256, (3, 48, 30), dtype=torch.uint8)
+    array = model.picture.array(picture, model.picture.fit(48, 30))
+    expected = np.tile(np.array([30, 20, 10]), (48, 40, 1)).astype(np.float64)
+    expected[:, :30] = picture.flip(0).permute(1, 2, 0)
+    np.testing.assert_allclose(array[0], (expected / 255 - [0.4, 0.5, 0.6]) / [0.1, 0.2, 0.3], atol=1e-5)
+    thermal = detector(constant_detector(tmp_path / "b.onnx", [3, 48, 30], BYTE, **outputs), NAMES)
+    grey = thermal.picture.array(picture[:1], thermal.picture.fit(48, 30))
+    assert (grey == picture[:1].numpy()).all()
+    assert (grey.shape, grey.dtype) == ((3, 48, 30), np.uint8)
+
+
+def test_inputs_of_free_size_hold_the_picture(tmp_path):
+    file = constant_detector(tmp_path / "free.onnx", [1, 3, None, None], boxes=XYXY, scores=SCORES, labels=LABELS)
+    for description, size, scale in (
+        ("", (50, 70), 1),
+        ("multiple: 32\n", (64, 96), 1),
+        ("size: 140\n", (140, 140), 2),
+        ("size: [140, 140]\nmultiple: 32\nresize: letterbox_centre\n", (128, 160), 2),
+    ):
+        fit = detector(file, NAMES + description).picture.fit(50, 70)
+        assert (fit.input, fit.scale_x, fit.scale_y) == (size, scale, scale)
+    assert (fit.top, fit.left) == ((128 - 100) // 2, (160 - 140) // 2)
+
+
+def test_a_second_input_says_how_large_the_first_is(tmp_path):
+    file = whole_picture_detector(tmp_path / "sizes.onnx", [1, 3, 96, 64])
+    description = "names: [car]\nextra_inputs: {sizes: size_wh}\nresize: "
+    picture = torch.zeros(3, 30, 50, dtype=torch.uint8)
+    assert detect(detector(file, description + "stretch"), picture)["boxes_xyxy"] == [[0, 0, 50, 30]]
+    centred = detect(detector(file, description + "letterbox_centre"), picture)
+    assert centred["boxes_xyxy"] == [[0, 0, 50, 30]]  # the margins are cut
+
+
+def test_metadata_stand_in_for_a_description(tmp_path):
+    """Names, and the size of free axes, as Ultralytics writes them; a description goes before."""
+    rows = np.concatenate([CXCYWH, PER_CLASS, np.zeros((2, 1), np.float32)], axis=1).T[None].copy()
+    metadata = {"names": "{0: 'person', 1: 'automobile', 2: 'traffic light'}", "stride": "32", "imgsz": "[128, 64]"}
+    file = constant_detector(tmp_path / "yolo.onnx", [1, 3, None, None], metadata=metadata, output0=rows)
+    model = detector(file, "classes: {automobile: car}")
+    assert detect(model, torch.zeros(3, 64, 32, dtype=torch.uint8))["labels"] == [0, 2]
+    assert model.picture.words == "float32 rgb 0..1, 128x64, resize letterbox_centre"
+    with pytest.raises(ValueError, match="classes: expected a name for one of person, bike, car, found none among"):
+        detector(file, "names: [tree, house, lamp]")
+
+
+MISTAKES = {  # description -> the error; three outputs of a detector of 64x128 px
+    "": "names: expected the detector's class names (or coco80, coco90, coco91), found none",
+    "names: [tree]": "classes: expected a name for one of person, bike, car, found none among ['tree']",
+    "names: [tree]\nclasses: {tree: oak}": "classes.tree: expected person, bike, car or none, found 'oak'",
+    "names: [car]\nclasses: {cat: car}": "classes.cat: expected a name of the detector, found none (did you mean car?)",
+    "names: {1: car}": "names: expected a list of names",
+    "names: [car]\nsize: 320": "size: expected 128x64 as of picture, found (320, 320)",
+    "names: [car]\nresize: fit": "resize: expected letterbox or letterbox_centre or stretch or none, found 'fit'",
+    "names: [car]\nmultiple: 32": "multiple: expected none with an input of fixed size 128x64, found 32",
+    "names: [car]\nlayout: hwc": "layout: expected nchw or nhwc, found hwc for 4 axes",
+    "names: [car]\nboxes: box": "boxes: expected an output of boxes, scores, labels, found box (did you mean boxes?)",
+    "names: [car]\nboxes: boxes": "scores: expected an output or a column with them, found none",
+    "names: [car]\ncolumns: [box]": "columns: expected detections beside it, found none",
+    "names: [car]\nactivation: softmax": "activation: expected sigmoid or none for one score per box, found softmax",
+    "names: [car]\nextra_inputs: {a: ones}": "extra_inputs: expected an input a of numbers, found only picture",
+    "names: [car]\nnames_: 1": "expected the fields",
+    "names: [car]\nstd: [0, 1, 1]": "std: expected a list of one or three numbers above 0",
+    "names: [car]\ninput: x": "input: expected the name of the input that takes the picture, of picture",
+}
+
+
+@pytest.mark.parametrize("description", MISTAKES)
+def test_a_wrong_description_is_one_line_that_names_the_field(tmp_path, description):
+    file = constant_detector(tmp_path / "a.onnx", SHAPE, boxes=XYXY, scores=SCORES, labels=LABELS)
+    with pytest.raises(ValueError, match=re.escape(MISTAKES[description])):
+        detector(file, description)
+
+
+WRONG = {  # outputs that are not as described, and the error
+    "labels beyond": (
+        {"labels": np.array([0, 9])},
+        "output labels: expected labels of at most 1, as there are names, found 9",
+    ),
+    "logits": ({"scores": np.float32([0.5, 3.5])}, "output scores: expected scores in 0..1, found 3.5; activation"),
+    "not a number": ({"scores": np.float32([0.5, np.nan])}, "output scores: expected scores in 0..1, found nan"),
+    "infinite": ({"boxes": XYXY + np.float32([[0], [np.inf]])}, "output boxes: expected finite numbers, found others"),
+    "other lengths": ({"scores": SCORES[:1]}, "output scores: expected 2 numbers, one for each box, found shape (1,)"),
+    "no boxes": ({"boxes": XYXY[:, :3]}, "output boxes: expected shape (N, 4), found (2, 3)"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_outputs_are_one_line_that_names_the_output(tmp_path, case):
+    outputs, error = WRONG[case]
+    arrays = {"boxes": XYXY, "scores": SCORES, "labels": LABELS} | outputs
+    model = detector(
+        constant_detector(tmp_path / "a.onnx", SHAPE, **arrays),
+        NAMES + "boxes: boxes\nscores: scores\nlabels: labels\n",
+    )
+    with pytest.raises(ValueError, match=re.escape(f"a.onnx: {error}")):
+        detect(model, torch.zeros(3, 8, 8, dtype=torch.uint8))
+
+
+def test_six_columns_that_may_be_two_things_are_asked_for(tmp_path):
+    file = constant_detector(tmp_path / "a.onnx", SHAPE, output0=ROWS[None])
+    with pytest.raises(ValueError, match=r"columns: expected those of output output0, .* \[box, class_scores\]"):
+        detector(file, NAMES)
+
+
+def test_exports_of_two_sensors_or_raw_ones_are_refused(tmp_path):
+    facts = {
+        "sensors": ["rgb", "thermal"],
+        "raw": False,
+        "classes": CLASSES,
+        "fill": {"rgb": [1, 2, 3], "thermal": [4]},
+    }
+    for changed, error in (
+        ({}, "expected a detector of one sensor, found one of rgb and thermal"),
+        ({"sensors": ["rgb"], "raw": True}, "found one that was made with --raw"),
+        ({"sensors": ["radar"]}, "metadata nas_dsf: sensors: expected a list of rgb and thermal"),
+    ):
+        metadata = {"nas_dsf": json.dumps(facts | changed)}
+        file = constant_detector(
+            tmp_path / "a.onnx", SHAPE, metadata=metadata, boxes=XYXY, scores=SCORES, labels=LABELS
+        )
+        with pytest.raises(ValueError, match=error):
+            detector(file, NAMES)
+
+
+def test_tensors_in_a_file_beside_it_are_part_of_the_file(tmp_path):
+    import onnx
+
+    path = constant_detector(tmp_path / "a.onnx", SHAPE, boxes=XYXY, scores=SCORES, labels=LABELS)
+    model, size = onnx.load(path), {"size_threshold": 0, "convert_attribute": True}
+    onnx.save(model, path, save_as_external_data=True, location="a.data", **size)
+    file = open_onnx(str(path))
+    assert sorted(file.digests) == ["a.data", "a.onnx"]
+    assert file.num_parameters == XYXY.size + SCORES.size
+    (tmp_path / "a.data").unlink()
+    with pytest.raises(ValueError, match=r"a\.data, found no such file"):
+        open_onnx(str(path))
+
+
+def test_the_examples_of_the_page_are_descriptions():
+    page = (Path(__file__).parents[3] / "docs/onnx_detectors.md").read_text(encoding="utf-8")
+    examples = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert len(examples) == 3
+    for example in examples:
+        for name, value in example.items():
+            assert FIELDS[name][0](value), (name, value)
+    rows = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]*) \|", page, re.MULTILINE))))
+    assert set(FIELDS) <= rows
