@@ -27,7 +27,9 @@ PURPOSE = {
 # Values of options that a command or a task does not have.
 ABSENT = {"normalization": "data", "stream_lr": 0.0, "cache_features": "off", "pair_inputs": False, "num_keep_edges": 2}
 ABSENT |= dict.fromkeys(("seeds", "eval_exp_dir", "search_exp_dir", "results", "baseline", "genotype"))
-ABSENT |= dict.fromkeys(("random_genotype", "cache_dir", "overfit", "max_parameter_free", "cache_level"))
+ABSENT |= dict.fromkeys(
+    ("folds", "fold", "random_genotype", "cache_dir", "overfit", "max_parameter_free", "cache_level")
+)
 RECIPE_NAMES = ("adam_restarts", "sgd_steps", "sgd_cosine")  # of engine/recipes.py, for search and training
 SOURCES = ("search_exp_dir", "genotype", "baseline", "random_genotype")
 OF_SPACE = ("space", "predecessors", "steps", "multiplier", "node_steps", "node_multiplier", "max_parameter_free")

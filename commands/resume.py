@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from commands.options import check_edges, parser_of, source_of
-from commands.several_seeds import each_seed
+from commands.several_runs import each_run
 from engine.task import Task
 from utils import __version__
 from utils.args import CONFIG, TYPED, MakeParser, Options, options_of, parse, read_again, same
@@ -21,7 +21,7 @@ FIRST_VERSION = "0.1.0"  # whose run folders do not name it
 
 
 def resolve_options(task: Task, section: str, argv: list[str]) -> Iterator[Options]:
-    """Yield the options of each run that a command line asks for: one, or one per seed; finished runs are left out.
+    """Yield the options of each run that is asked for: one, or one per seed or fold; finished runs are left out.
 
     Args:
         section: "pretrain", "search" or "found".
@@ -36,7 +36,7 @@ def resolve_options(task: Task, section: str, argv: list[str]) -> Iterator[Optio
         check_folders(options)
         return options
 
-    for options in each_seed(parse(make_parser, argv, section), section):
+    for options in each_run(parse(make_parser, argv, section), section):
         resolved = ranks().broadcast_from_first(lambda options=options: resolve(options))
         if not is_finished(resolved.resume):
             yield resolved

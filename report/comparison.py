@@ -24,7 +24,17 @@ SAME_DATA = ("part", "split", "pairs", "scenes", "protocol")  # fields of result
 # The second column of a table of methods, by the metric that chooses an epoch.
 SECOND_METRIC = {"AP": "AP50", "accuracy": "F1_macro", "F1_micro": "F1_macro"}
 # Options that name places, sources or ways of running; two runs that differ only in these are of one method.
-NOT_OF_METHOD = ("seed", "seeds", "save", "data", "checkpointdir", "cache_dir", "search_exp_dir", "eval_exp_dir")
+NOT_OF_METHOD = (
+    "seed",
+    "seeds",
+    "fold",
+    "save",
+    "data",
+    "checkpointdir",
+    "cache_dir",
+    "search_exp_dir",
+    "eval_exp_dir",
+)
 NOT_OF_METHOD += ("results", "partner_exp_dir", "genotype", "random_genotype", "match_parameters", "widen", "config")
 NOT_OF_METHOD += ("wandb", "workers", "pin_mem", "device", "no_report", "dry_run", "checkpoint_every")
 NOT_OF_METHOD += ("max_bad_files", "robustness")

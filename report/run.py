@@ -21,7 +21,7 @@ from report.metrics import read_metrics
 from utils import checkpoint
 from utils.errors import UserError
 from utils.files import faults_named
-from utils.run_folder import ALPHAS, COMMAND, SEED_SUFFIX, RunFolder, read_json
+from utils.run_folder import ALPHAS, COMMAND, FOLD_SUFFIX, SEED_SUFFIX, RunFolder, read_json
 from utils.untrusted import FOLDER, check_field
 
 KINDS = ("pretrain", "search", "found", "test")
@@ -184,9 +184,9 @@ class Run:
 
     @cached_property
     def label(self) -> str:
-        """The method and --save; runs of one method over several seeds have the same label."""
+        """The method and --save; runs of one method over several seeds or folds have the same label."""
         saved = (self.trained or self).args.get("save", "EXP") if "fused" not in self.results else "EXP"
-        save = re.sub(rf"{SEED_SUFFIX}\d+$", "", str(saved))
+        save = re.sub(rf"({SEED_SUFFIX}|{FOLD_SUFFIX})\d+$", "", str(saved))
         return self.method if save in ("EXP", self.method.replace(" ", "_")) else f"{self.method} ({save})"
 
     @property

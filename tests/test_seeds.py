@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import several_seeds as seeds
 from commands.options import parser_of
+from commands.several_runs import each_run
 from main_darts_found_flira import main as found
 from main_darts_searchable_flira import main as search
 from tasks import TASKS
@@ -63,7 +63,7 @@ def test_what_contradicts_is_refused(in_work, tiny_flir, tiny_config, capsys, op
 
 def test_without_seeds_nothing_changes():
     options = parse(parser_of(TASKS["flira"]), ["data"], "found")
-    assert list(seeds.each_seed(options, "found")) == [options]
+    assert list(each_run(options, "found")) == [options]
 
 
 def test_one_seed_that_is_typed_wins_over_seeds_of_a_config(in_work, tiny_flir, tiny_config, capsys, tmp_path):

@@ -19,7 +19,8 @@ from utils.signals import Stop
 from utils.untrusted import plain_file
 
 RUNS = "runs"  # where run folders lie, below the folder that a command is run in
-SEED_SUFFIX = "-seed"  # of --save, before the number of one of --seeds
+# Of --save, before the number of one of --seeds, or of a fold where one command runs all.
+SEED_SUFFIX, FOLD_SUFFIX = "-seed", "-fold"
 # Of a run, an object per line: each epoch's numbers; and of a search the relaxed weights of its logits.
 METRICS, ALPHAS = "metrics.jsonl", "alphas.jsonl"
 COMMAND = "command.json"  # which command, its options that were given and typed, and the defaults of all

@@ -61,7 +61,8 @@ def add_data_options(parser: Parser) -> None:
     add = parser.group("data").add_argument
     text = f"how DIR is laid out: {', '.join(DATA_SETS)}, or a YAML file that says so, docs/own_data.md (flir_aligned)"
     add("--dataset", type=dataset_name, default="flir_aligned", metavar="NAME|FILE", help=text)
-    text = "cross-validation: all lists together are cut into K folds of neighbouring pairs, docs/train.md (the lists)"
+    text = "cross-validation: all lists together are cut into K folds of neighbouring pairs, docs/train.md; without "
+    text += "--fold one run per fold, then mean and spread (the lists)"
     add("--folds", type=positive, metavar="K", help=text)
     text = "with --folds: the fold that is the test list; the others are the training list (none)"
     add("--fold", type=positive, metavar="I", help=text)
