@@ -1,12 +1,16 @@
 """Benchmarks of speed run to the end on small sizes, and their numbers fit together."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from benchmarks import evaluation, full_search, pretrain_cache
+from commands.options import parser_of
+from tasks import TASKS
 from tests import processes
 from tests.tiny_data import CONFIG
+from utils.args import parse
 
 SMALL = ["--train", "12", "--val", "4", "--width", "96"]
 
@@ -48,11 +52,21 @@ def test_full_search(rows, config, monkeypatch):
 
 
 def test_pretrain_cache(rows, tiny_flir, config, monkeypatch):
-    monkeypatch.setattr(pretrain_cache, "run", processes.run_command)
-    options = ["--config", config, "--backbone", "test_efficientnet", "--epochs", "2", "--runs", "1"]
-    assert pretrain_cache.main([str(tiny_flir), *options]) == 0
+    """On made-up times of runs whose command lines are read as the command reads them."""
+    seen = []
+
+    def run(script, *words):
+        options = parse(parser_of(TASKS["flira"]), [str(word) for word in words], "pretrain")
+        seen.append((options.epochs, options.freeze_encoder, options.cache_features))
+        folder = Path(f"runs/pretrain-EXP-20260101-0000{len(seen):02}")
+        folder.mkdir(parents=True)
+        (folder / "command.json").write_text("{}")
+        seconds = {"off": 4.0, "disk": 1.0}[options.cache_features]
+        row = json.dumps({"train_seconds": seconds, "val_seconds": seconds / 2})
+        (folder / "metrics.jsonl").write_text("\n".join([row] * options.epochs))
+
+    monkeypatch.setattr(pretrain_cache, "run", run)
+    assert pretrain_cache.main([str(tiny_flir), "--config", config, "--epochs", "3", "--runs", "2"]) == 0
+    assert seen == [(1, False, "off"), (1, True, "disk"), *[(3, True, "off"), (3, True, "disk")] * 2]
     (row,) = rows
-    assert row["epochs"] == 1
-    assert row["ratio"] == pytest.approx(row["disk_epoch_s"] / row["off_epoch_s"], rel=0.05)
-    maps = sum(channels * (64 // stride) * (80 // stride) for channels, stride in zip((32, 48, 64), (8, 16, 32)))
-    assert row["cache_mib"] == round(23 * maps * 4 / 2**20, 1)
+    assert (row["epochs"], row["off_epoch_s"], row["disk_train_s"], row["ratio"]) == (4, 6.0, 1.0, 0.25)
