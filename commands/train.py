@@ -57,7 +57,12 @@ def sizes(context: RunContext, architecture: Architecture | None) -> dict[str, A
     """Return what a dry run prints."""
     options, data = context.options, context.data
     if not context.task.trainable:
-        return {"parameters": context.task.num_parameters(context.model), data.unit: len(data.records("val"))}
+        lines = context.task.introduction(data, context.model)
+        return {
+            "network": lines,
+            "parameters": context.task.num_parameters(context.model),
+            data.unit: len(data.records("val")),
+        }
     steps = context.compute.num_steps(data.loader(*data.learning, train=True))
     cache = cache_sizes(context.encoding(), cache_options(options), learning=data.learning, plain=("val",))
     parts = describe(context.task, context.model, architecture)

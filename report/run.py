@@ -160,6 +160,11 @@ class Run:
         return [record for record in self.data_module.records(part) if record.file_name not in unreadable]
 
     @property
+    def is_onnx(self) -> bool:
+        """Whether the network is the ONNX file of a detector trained elsewhere."""
+        return str(self.args.get("baseline")).startswith(ONNX)
+
+    @property
     def sensor(self) -> str:
         """The modality on whose images boxes are drawn: thermal, or rgb for networks that read only RGB."""
         return "rgb" if self.method.startswith("rgb") else "thermal"
@@ -176,7 +181,7 @@ class Run:
             if "fused" in self.results:
                 return f"{method} of {GENOTYPE_ID.sub('genotype', str(self.results['fused']))}"
             return self.trained.method if self.trained else method
-        if str(self.args.get("baseline")).startswith(ONNX):
+        if self.is_onnx:
             return words_of_onnx(self.args["baseline"], self.args.get("onnx_modality"))
         if self.args.get("baseline"):
             return f"{self.args['baseline']}{' widened' if self.args.get('widen') else ''}"

@@ -13,6 +13,7 @@ from report.search_sections import searcher_of
 TITLES = {"pretrain": "Pretraining", "search": "Search", "found": "Training", "test": "Test"}
 WEIGHTS_LEARN = "Weights learn on train and arch; the epoch is chosen on val."
 LOGITS_LEARN = "Weights learn on train, logits on arch; the epoch is chosen on val."
+NOTHING_LEARNS = "Nothing is trained; the network is scored on val."
 UNREAD = " The test {} are not read."
 PROTOCOLS = {
     OVERFIT: " Overfitting, a check of the whole job: learned and chosen on the same {} pairs.",
@@ -34,6 +35,7 @@ def what_was_run(run: Run) -> Section:
         words = f"Tested on {counted(run.results.get('pairs'))} {run.unit} of {run.results.get('part')}."
     else:
         words = LOGITS_LEARN if run.kind == "search" and searcher_of(run) == "gradient" else WEIGHTS_LEARN
+        words = NOTHING_LEARNS if run.is_onnx else words
         words += UNREAD.format(run.unit) if split and split.protocol != PAPER else ""
     if split:
         words += PROTOCOLS.get(split.protocol, "").format(sizes.get("train"))

@@ -12,7 +12,8 @@ pytest.importorskip("onnxruntime", reason="requirements-export.txt is not instal
 from main_darts_found_flira import main as found
 from tasks.detection.predictor import Predictor
 from tests.run_commands import named, refused, run
-from tests.tasks.detection.onnx_files import constant_detector
+from tests.tasks.detection.onnx_files import constant_detector, white_box_detector
+from tools.report import main as report
 
 BOXES = {
     "boxes": np.float32([[8, 8, 40, 60], [0, 0, 64, 64]]),
@@ -35,7 +36,7 @@ def outside(in_work, tiny_flir, tiny_config, tmp_path, capsys) -> Path:
     return named(text, "eval_exp_dir")
 
 
-def test_a_run_of_a_file_is_one_like_that_of_a_training(outside, tiny_flir, tiny_config, tmp_path, capsys):
+def test_a_run_of_a_file_is_one_like_that_of_a_training(outside, tiny_flir, tiny_config, capsys, undrawn):
     expected = [(1, [8.0, 8.0, 32.0, 52.0], 0.9), (3, [0.0, 0.0, 64.0, 64.0], 0.5)]
     for item in detections_in(outside):
         assert (item["category_id"], item["bbox"], item["score"]) in expected
@@ -48,6 +49,8 @@ def test_a_run_of_a_file_is_one_like_that_of_a_training(outside, tiny_flir, tiny
     assert (facts["method"], facts["macs"], facts["epoch"]) == ("rgb by two.onnx", None, 0)
     (digest,) = facts["onnx"]["sha256"].values()
     assert (facts["onnx"]["file"], len(digest)) == ("two.onnx", 64)
+    page = named(run(report, capsys, outside), "report").read_text()
+    assert "Training: rgb by two.onnx" in page
     text = run(found, capsys, *common, "--robustness", "black", "shift")
     rows = json.loads((named(text, "robustness")).read_text())["rows"]
     assert [(row["sensor"], row["kind"]) for row in rows[1:]] == [("rgb", "black"), *[("rgb", "shift")] * 4]
@@ -100,3 +103,16 @@ def test_without_onnxruntime_the_way_to_it_is_said(in_work, tiny_flir, tiny_conf
     monkeypatch.setattr("tasks.detection.onnx_file.find_spec", lambda name: None)
     error = refused(found, capsys, tiny_flir, "--config", tiny_config, "--baseline", f"onnx:{tmp_path}/a.onnx")
     assert "expected onnx, onnxruntime, found none: pip install -r requirements-export.txt" in error
+
+
+def test_a_detector_that_finds_persons_has_their_ap(in_work, tiny_flir, tiny_config, tmp_path, capsys):
+    """Only thermal persons are white to it; it finds a box in pictures without any as well."""
+    file = white_box_detector(tmp_path / "white.onnx", [1, 3, 128, 128])
+    (tmp_path / "white.yaml").write_text("names: [person]\nresize: letterbox_centre\n")
+    common = [tiny_flir, "--config", tiny_config]
+    outside = named(
+        run(found, capsys, *common, "--baseline", f"onnx:{file}", "--onnx_modality", "thermal"), "eval_exp_dir"
+    )
+    facts = json.loads(named(run(found, capsys, *common, "--eval_exp_dir", outside), "results").read_text())
+    assert facts["AP50_person"] > 0.5
+    assert facts["AP_person"] > 0.5

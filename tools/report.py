@@ -48,7 +48,7 @@ def data_of(run: Run, folder: str | None) -> DataModule | None:
     if not (run.path / "detections.json").exists():
         return None
     options = parse(parser_of(TASKS["flira"]), [folder or run.args["data"]], "found")
-    names = ("dataset", "split_seed", "paper_protocol", "overfit", "folds", "fold", "baseline")
+    names = ("dataset", "split_seed", "paper_protocol", "overfit", "folds", "fold", "baseline", "onnx_modality")
     options = options_from_run(options, run.args, names, source=f"{run.path / 'args.json'}")
     if is_description(options.dataset):
         options = options.with_values("run", dataset=str(run.path / "dataset.yaml"))

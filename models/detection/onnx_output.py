@@ -20,7 +20,7 @@ from utils.errors import UserError
 # Of one output with all of a box: its columns, and how many each takes; class_scores takes one per class.
 COLUMNS = {"box": 4, "score": 1, "label": 1, "objectness": 1, "other": 1, "class_scores": 0}
 BOX_FORMS = ("xyxy", "xywh", "cxcywh", "yxyx")
-UNITS = ("pixels", "relative")
+UNITS = ("pixels", "relative")  # or a number: of pixels, the stride of a feature map
 ACTIVATIONS = ("none", "sigmoid", "softmax")
 PADDING = -1.0  # the score of rows without a box in some detectors
 TOLERANCE = 1e-3  # by which rounding may bring a score out of 0..1
@@ -37,7 +37,7 @@ class Outputs:
         columns: of "detections", of COLUMNS.
         columns_first: the output's shape says that columns are its last axis but one; None: it says neither.
         box_form: of BOX_FORMS.
-        unit: of UNITS.
+        unit: of UNITS, or pixels of the input in one.
         activation: of ACTIVATIONS, that scores still need.
         first_label: the label of the first name.
         nms: IoU of suppression among boxes of a class; None: none is needed.
@@ -50,7 +50,7 @@ class Outputs:
     columns: tuple[str, ...] = ()
     columns_first: bool | None = None
     box_form: str = "xyxy"
-    unit: str = "pixels"
+    unit: str | float = "pixels"
     activation: str = "none"
     first_label: int = 0
     nms: float | None = None
@@ -203,7 +203,8 @@ class Outputs:
         elif self.box_form != "xyxy":
             boxes = box_convert(boxes, self.box_form, "xyxy")
         height, width = fit.input
-        return boxes * torch.tensor([width, height] * 2) if self.unit == "relative" else boxes
+        pixels = {"pixels": [1.0] * 4, "relative": [width, height] * 2}
+        return boxes * torch.tensor(pixels.get(self.unit, [self.unit] * 4))
 
     def _wrong(self, part: str, expected: str, found: str) -> UserError:
         name = self.parts.get(part, self.parts.get("detections"))

@@ -18,7 +18,7 @@ from engine.memory_estimate import PROBE
 from engine.pretrained import PRETRAINED, differing, pretrained_with
 from engine.task import loader_options
 from models.detection.anchors import level_sizes
-from models.detection.baselines import BASELINES, FUSIONS
+from models.detection.baselines import BASELINES, FUSIONS, ONNX
 from models.detection.detector import FusionDetector
 from models.detection.fusions import baseline_fusions, found_fusions, searchable_fusions
 from models.detection.heads.head import Head
@@ -38,26 +38,22 @@ from tasks.fusion_options import space_values
 from utils import checkpoint
 from utils.args import Options
 from utils.errors import UserError, short
+from utils.untrusted import checked
 
 HAND_MADE = "mean"  # fusion of a search that searches other parts; the shared head is pretrained on it
 ENCODER = "encoder"  # of --normalization
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
 
 
-def open_data(options: Options, modalities: tuple[str, ...] | None = None, as_decoded: bool = False) -> DataModule:
-    """Open the data set and cut it.
-
-    Args:
-        modalities: that the network reads; None: those of its streams.
-        as_decoded: images are not resized, and come one by one.
-    """
+def open_data(options: Options) -> DataModule:
+    """Open the data set and cut it; for an ONNX file images are not resized, and come one by one."""
     sizes = {name: tuple(options[name] or ()) for name in ("image_size", "scale_jitter", "scales")}
     images = ImageOptions(**sizes, **options.keywords("hflip", "photometric", "modality_dropout"))
     loading = loader_options(options)
-    if as_decoded:
+    if is_onnx(options):
         images, loading = ImageOptions(image_size=None), replace(loading, batch_size=1)
     cut = options.keywords("split_seed", "paper_protocol", "overfit", "folds", "fold")
-    cut["modalities"] = modalities or images_of(streams_read(options))
+    cut["modalities"] = images_of(streams_read(options))
     if options.normalization == ENCODER:
         cut["statistics"] = statistics_in_timm(options.backbone)
     return opening.open_data(options.data, options.dataset, images, loading, **cut)
@@ -67,7 +63,14 @@ def streams_read(options: Options) -> tuple[str, ...]:
     """Return the streams that are pretrained, searched or trained."""
     if "modality" in options and options.modality != "both":
         return (options.modality,)
+    if is_onnx(options):
+        return (checked(options.onnx_modality, MODALITIES.__contains__, " or ".join(MODALITIES), "onnx_modality"),)
     return needed_modalities(options.baseline)
+
+
+def is_onnx(options: Options) -> bool:
+    """Return whether the network is the ONNX file of a detector trained elsewhere."""
+    return bool(options.baseline) and options.baseline.startswith(ONNX)
 
 
 def num_classes(options: Options, data: DataModule) -> int:

@@ -75,7 +75,10 @@ FIELDS: dict[str, Check] = {
         f"a list of {', '.join(COLUMNS)}, each once, other as often as needed",
     ),
     "box_form": one_of(*BOX_FORMS),
-    "box_unit": one_of(*UNITS),
+    "box_unit": (
+        lambda v: v in UNITS or (is_number(v) and v > 0),
+        f"{' or '.join(UNITS)}, or a number of pixels",
+    ),
     "activation": one_of(*ACTIVATIONS),
     "first_label": (lambda v: is_int(v) and v >= 0, "a whole number from 0"),
     "nms": (lambda v: v == "none" or (is_number(v) and 0 < v <= 1), "a number in 0..1, or none"),
@@ -107,11 +110,9 @@ def read_description(file: OnnxFile, path: str | None) -> tuple[dict[str, Any], 
 
 
 def beside(file: str) -> str | None:
-    """Return the description beside an ONNX file, None where there is none."""
-    found = [path for path in (Path(f"{file}.yaml"), Path(file).with_suffix(".yaml")) if path.exists()]
-    if len(found) > 1:
-        raise UserError(f"{found[0]}: expected one description, found {found[1]} as well: see --onnx_description")
-    return str(found[0]) if found else None
+    """Return the description beside an ONNX file, FILE.onnx.yaml before FILE.yaml; None where there is none."""
+    paths = Path(f"{file}.yaml"), Path(file).with_suffix(".yaml")
+    return next((str(path) for path in paths if path.exists()), None)
 
 
 def from_metadata(file: OnnxFile, named: bool) -> dict[str, Any]:

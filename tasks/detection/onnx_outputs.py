@@ -109,7 +109,9 @@ def columns_of(file: OnnxFile, fields: Fields, parts: dict[str, str], num_scores
     forms = [("box", "score", "label"), ("box", "class_scores"), ("box", "objectness", "class_scores")]
     forms = [("box", "score")] if "labels" in parts else forms
     widths = {form: sum(COLUMNS[name] or num_scores for name in form) for form in forms}
-    fitting = [form for form, width in widths.items() if width in port.shape[-2:]]
+    # Class scores may stand in either axis, while rows of a box each are what is left of a suppression.
+    places = {form: port.shape[-2:] if "class_scores" in form else port.shape[-1:] for form in forms}
+    fitting = [form for form, width in widths.items() if width in places[form]]
     if len(fitting) != 1:
         words = " and ".join(f"[{', '.join(form)}]" for form in fitting) or "no usual columns"
         found = f"no such field, and a shape {axes(port)} that fits {words}"

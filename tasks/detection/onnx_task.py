@@ -59,9 +59,6 @@ class OnnxDetection(Detection):
         options = super().check_options(options.with_values("default", **UNUSED))
         return options.with_values("default", onnx_modality=self.modality)
 
-    def open_data(self, options: Options) -> DataModule:
-        return build.open_data(options, (self.modality,), as_decoded=True)
-
     def complete(self, options: Options, data: DataModule) -> Options:
         options = options.with_values("data", num_classes=build.num_classes(options, data))
         # Sizes that every best.pt names; no network is built from them.

@@ -74,7 +74,7 @@ class Detection(Task):
         self.name, self.title = name, title
 
     def with_options(self, options: Options) -> "Detection":
-        if not is_onnx(options):
+        if not build.is_onnx(options):
             return self
         from tasks.detection.onnx_task import onnx_detection  # which builds on this class
 
@@ -90,7 +90,7 @@ class Detection(Task):
             whole = {"folds": None, "fold": None, "paper_protocol": False, "overfit": None}
             options = options.with_values("command line", dataset=options.eval_dataset, **whole)
         check_folds(options)
-        if unread := [name for name in OF_ONNX if options.is_typed(name) and not is_onnx(options)]:
+        if unread := [name for name in OF_ONNX if options.is_typed(name) and not build.is_onnx(options)]:
             raise UserError(f"--{unread[0]}: expected --baseline {ONNX}FILE beside it, found none")
         if not options.eval_exp_dir:
             build.check_baseline(options)
@@ -244,11 +244,6 @@ def check_folds(options: Options) -> None:
         raise UserError("--folds: expected at least 2, found 1")
     if options.folds and options.paper_protocol:
         raise UserError("--folds: expected no --paper-protocol beside it, which chooses on what is tested on")
-
-
-def is_onnx(options: Options) -> bool:
-    """Return whether the network is the ONNX file of a detector trained elsewhere."""
-    return bool(options.baseline) and options.baseline.startswith(ONNX)
 
 
 def _inputs(batch: dict) -> dict:

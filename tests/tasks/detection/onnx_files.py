@@ -71,7 +71,7 @@ def white_box_detector(path: Path, shape: list, dtype: int = FLOAT, channel: int
         helper.make_node("Cast", ["picture"], ["float"], to=FLOAT),
         constant("channel", np.array([channel])),
         helper.make_node("Gather", ["float", "channel"], ["one"], axis=1),
-        constant("threshold", np.float32(white * 0.98)),
+        constant("threshold", np.float32(white * 0.95)),
         helper.make_node("Greater", ["one", "threshold"], ["is_white"]),
         helper.make_node("Cast", ["is_white"], ["mask"], to=FLOAT),
     ]

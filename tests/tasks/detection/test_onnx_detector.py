@@ -109,6 +109,7 @@ FORMS = {
         "box_form: xywh\n",
         {"boxes": np.float32([[8, 16, 32, 48], [0, 0, 64, 128]]), "scores": SCORES, "labels": LABELS},
     ),
+    "boxes on a map of stride 4": ("box_unit: 4\n", {"boxes": XYXY / 4, "scores": SCORES, "labels": LABELS}),
     "labels from 1": ("first_label: 1\n", {"boxes": XYXY, "scores": SCORES, "labels": LABELS + 1}),
     "padded": (
         "",
@@ -171,7 +172,7 @@ def test_raw_yolo_is_suppressed_per_class(tmp_path, version):
     else:
         rows = np.concatenate([boxes, scores], axis=1)[None]
         rows, expected = rows if "rows" in version else rows.swapaxes(1, 2), [(0.9, 0), (0.7, 2), (0.6, 2)]
-        names += "columns: [box, class_scores]\n"
+        names += "columns: [box, class_scores]\n" * ("rows" in version)
     model = detector(constant_detector(tmp_path / "yolo.onnx", SHAPE, output0=np.ascontiguousarray(rows)), names)
     found = detect(model, torch.zeros(3, 64, 32, dtype=torch.uint8))
     found = [(round(score, 3), label) for score, label in zip(found["scores"], found["labels"]) if score > 0.1]
