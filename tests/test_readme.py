@@ -46,7 +46,18 @@ def commands() -> list[str]:
     return found
 
 
-NEEDS_MORE = ("_exp_dir", " exp>", "--genotype", "early", "my_set.yaml", "--dataset voc", "--resume", "onnx:")
+NEEDS_MORE = (
+    "_exp_dir",
+    " exp>",
+    "--genotype",
+    "early",
+    "my_set.yaml",
+    "--dataset voc",
+    "--resume",
+    "onnx:",
+    "--folds",
+)
+NEEDS_MORE += ("--encoder_weights",)
 
 
 def argv_of(line: str, data: str) -> list[str]:
