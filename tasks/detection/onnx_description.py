@@ -106,7 +106,10 @@ def read_description(file: OnnxFile, path: str | None) -> tuple[dict[str, Any], 
         if name not in FIELDS:
             raise UserError(f"{path}: expected the fields {', '.join(FIELDS)}, found {name}{near(str(name), FIELDS)}")
         checked(value, *FIELDS[name], f"{path}: {name}")
-    return from_metadata(file, named="names" in data) | data, path
+    recorded = from_metadata(file, named="names" in data)
+    if data.get("resize") == "none":
+        recorded.pop("size", None)
+    return recorded | data, path
 
 
 def beside(file: str) -> str | None:

@@ -225,6 +225,7 @@ def test_metadata_stand_in_for_a_description(tmp_path):
     model = detector(file, "classes: {automobile: car}")
     assert detect(model, torch.zeros(3, 64, 32, dtype=torch.uint8))["labels"] == [0, 2]
     assert model.picture.words == "float32 rgb 0..1, 128x64, resize letterbox_centre"
+    assert detector(file, "classes: {automobile: car}\nresize: none").picture.words.endswith("any size, resize none")
     with pytest.raises(ValueError, match="classes: expected a name for one of person, bike, car, found none among"):
         detector(file, "names: [tree, house, lamp]")
 
