@@ -28,6 +28,8 @@ def same(row: dict[str, str], columns: dict[str, object]) -> bool:
 
 def shown(word: str) -> str:
     """Return a word of a command line without the places of this machine: a data folder as DIR, also in NAME:DIR."""
+    if "=" in word and Path(word.partition("=")[2]).is_file():
+        return f"{word.partition('=')[0]}={shown(word.partition('=')[2])}"
     path, (start, _, folder) = Path(word), word.rpartition(":")
     if start and Path(folder).is_dir():
         return f"{shown(start)}:DIR"

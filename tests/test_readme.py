@@ -46,18 +46,8 @@ def commands() -> list[str]:
     return found
 
 
-NEEDS_MORE = (
-    "_exp_dir",
-    " exp>",
-    "--genotype",
-    "early",
-    "my_set.yaml",
-    "--dataset voc",
-    "--resume",
-    "onnx:",
-    "--folds",
-)
-NEEDS_MORE += ("--encoder_weights",)
+NEEDS_MORE = ("_exp_dir", " exp>", "--genotype", "early", "my_set.yaml", "--dataset voc", "--resume", "onnx:")
+NEEDS_MORE += ("--folds", "--encoder_weights", "--init")
 
 
 def argv_of(line: str, data: str) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks.cross_validation.study import BASELINES, FOLD, NAME, SEARCHES, Study, parse
+from benchmarks.cross_validation.study import BASELINES, FOLD, NAME, SEARCHES, TASK, Study, parse
 from benchmarks.rows import append_row
 from commands import run_command
 from tasks import TASKS
@@ -25,7 +25,6 @@ from utils.args import ended
 from utils.run_folder import read_json, write_json
 from utils.subprocesses import named
 
-TASK = "flira"
 COLUMNS = ("AP", "AP50", "AP75", "AP_person", "AP_bike", "AP_car", "AP_val", "epoch", "pairs", "parameters_fusion")
 
 
@@ -106,7 +105,7 @@ class Fold:
         return cache_words(TASK, str(self.study.config), self.cache, section)
 
     def pretrain(self) -> None:
-        call("pretrain", *self.learning, *self.save("pretraining"))
+        call("pretrain", *self.learning, *self.study.start_words, *self.save("pretraining"))
 
     def search(self, method: str) -> str:
         """Search with a method's strategy; returns the run."""

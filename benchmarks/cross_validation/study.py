@@ -1,21 +1,26 @@
 """What a cross-validation measures: its options, its folder, its methods, and which rows are there."""
 
 import argparse
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from benchmarks.fusion_study.config import content_hash
 from benchmarks.rows import read_rows, same
+from commands.options import parser_of
 from datasets.detection.names import dataset_name
+from tasks import TASKS
 from tools.demo.tasks import BOX_FUSIONS, SINGLE
-from utils.args import Parser
+from utils.args import SECTIONS, Parser, read_config
 from utils.errors import UserError, near
 from utils.option_types import positive, seed
 from utils.run_folder import RUNS
 from utils.subprocesses import CORES
 from utils.untrusted import read_yaml
 
-NAME = "cross_validation"  # of the rows
+NAME, TASK = "cross_validation", "flira"  # of the rows, and of the commands
+STARTS = ("init", "encoder_weights")
 BASELINES = (*SINGLE, "sum", "concat_conv", "eca_attn")
 SEARCHES = {"darts": ("--strategy", "darts", "--space", "fusion_v1"), "evolution": ("--strategy", "evolution")}
 METHODS = (*BASELINES, *BOX_FUSIONS, "random", *SEARCHES)
@@ -29,6 +34,7 @@ class Study:
     Args:
         data: folder of the data set.
         config: settings of all commands.
+        start: what the pretraining starts from, by option: "init" or "encoder_weights".
         more: further sets to test on, by name: what --dataset says, and the folder.
         out: folder of all runs, checkpoints and detections.
         chosen: the folds to measure.
@@ -37,6 +43,7 @@ class Study:
 
     data: Path
     config: Path
+    start: dict[str, list[str]]
     folds: int
     seed: int
     methods: tuple[str, ...]
@@ -58,12 +65,23 @@ class Study:
     @property
     def key(self) -> dict[str, object]:
         """The columns that identify the rows of the study."""
-        config = {"config": self.config.stem, "config_hash": content_hash(self._settings)}
+        content = [self._settings, self._digests] if self.start else self._settings
+        config = {"config": self.config.stem, "config_hash": content_hash(content)}
         return {"dataset": self.data.name} | config | {"folds": self.folds, "seed": self.seed}
 
     @property
     def _settings(self) -> dict:
         return read_yaml(self.config, f"--config {self.config}") or {}
+
+    @cached_property
+    def _digests(self) -> dict[str, list[str]]:
+        """The content of the files that the pretraining starts from."""
+        return {name: [digest(Path(path_of(value))) for value in values] for name, values in self.start.items()}
+
+    @property
+    def start_words(self) -> list[str]:
+        """Return the options of the pretraining that name where it starts."""
+        return [word for name, values in self.start.items() for word in (f"--{name}", *values)]
 
     @property
     def test_sets(self) -> tuple[str, ...]:
@@ -73,7 +91,7 @@ class Study:
         """Return the command line of one fold."""
         more = [f"{dataset}:{folder}" for dataset, folder in self.more.values()]
         words = [self.data, "--config", self.config, "--folds", self.folds, "--fold", fold, "--seed", self.seed]
-        words += ["--methods", *self.methods, "--out", self.out]
+        words += ["--methods", *self.methods, "--out", self.out, *self.start_words]
         return words + (["--more", *more] if more else [])
 
     def missing(self, fold: int) -> list[tuple[str, str]]:
@@ -91,6 +109,8 @@ def make_parser() -> Parser:
     add("--folds", type=positive, default=10, metavar="K", help="number of folds (10)")
     add("--fold", type=positive, nargs="+", metavar="I", help="only these folds (all)")
     add("--methods", nargs="+", metavar="NAME", help=f"of {', '.join(METHODS)} (all)")
+    add("--init", metavar="PATH", help="of the pretraining in each fold, beside the config: see main_pretrain_flira.py")
+    add("--encoder_weights", nargs="+", metavar="[MODALITY=]FILE", help="likewise")
     text = "further sets that the same networks are tested on: what --dataset says, and the folder (none)"
     add("--more", nargs="+", metavar="NAME:DIR", default=[], help=text)
     add("--seed", type=seed, default=2, help="seed of all training; the folds do not depend on it (2)")
@@ -117,9 +137,13 @@ def parse(argv: list[str]) -> tuple[Study | None, bool]:
     config = Path(args.config).resolve()
     out = Path(args.out or f"{RUNS}/{NAME}-{config.stem}").resolve()
     more = dict(map(further_set, args.more))
+    in_config = read_config(args.config, parsers(), "pretrain")
+    given = {name: getattr(args, name) or in_config.get(name) for name in STARTS}
+    start = {name: [value] if isinstance(value, str) else value for name, value in given.items() if value}
     study = Study(
         data=Path(args.data).resolve(),
         config=config,
+        start={name: list(map(absolute, values)) for name, values in start.items()},
         folds=args.folds,
         seed=args.seed,
         methods=methods,
@@ -129,6 +153,32 @@ def parse(argv: list[str]) -> tuple[Study | None, bool]:
         slots=args.slots,
     )
     return study, args.summary
+
+
+def parsers() -> dict[str, Parser]:
+    """Return the parsers of the commands, by section."""
+    return {section: parser_of(TASKS[TASK])(section) for section in SECTIONS}
+
+
+def path_of(value: str) -> str:
+    """Return the path in MODALITY=FILE or FILE."""
+    name, separator, path = value.partition("=")
+    return path if separator and name.isidentifier() else value
+
+
+def absolute(value: str) -> str:
+    """Return FILE or MODALITY=FILE with an absolute path, since the commands run in another folder."""
+    path = path_of(value)
+    return value.removesuffix(path) + str(Path(path).resolve())
+
+
+def digest(path: Path) -> str:
+    """Return a hash of the content of a file, or of the weights in a folder."""
+    files = sorted(file for file in path.iterdir() if file.suffix in (".pth", ".tar")) if path.is_dir() else [path]
+    hashed = hashlib.sha256()
+    for file in files:
+        hashed.update(file.read_bytes())
+    return hashed.hexdigest()
 
 
 def further_set(text: str) -> tuple[str, tuple[str, Path]]:

@@ -89,6 +89,21 @@ def test_rows_that_are_there_are_not_measured_again(argv, commands):
     assert len(parse([*argv, *some])[0].missing(1)) == 4
 
 
+def test_the_pretraining_starts_from_files_named_from_where_the_study_is_called(argv, commands):
+    Path("weights.pth").write_bytes(b"1")
+    some = ["--fold", "1", "--methods", "sum"]
+    before = parse([*argv, *some])[0].key["config_hash"]
+    one_fold.main([*argv, *some, "--encoder_weights", "weights.pth", "rgb=weights.pth"])
+    path = str(Path("weights.pth").resolve())
+    assert commands[0][1].encoder_weights == [path, f"rgb={path}"]
+    Path("short.yaml").write_text("batchsize: 2\npretrain: {encoder_weights: weights.pth}\n")
+    study = parse([*argv, *some])[0]
+    assert study.start_words == ["--encoder_weights", path]
+    first = study.key["config_hash"]
+    Path("weights.pth").write_bytes(b"2")
+    assert len({before, first, parse([*argv, *some])[0].key["config_hash"]}) == 3
+
+
 def test_a_command_that_fails_ends_the_fold(argv, commands, monkeypatch):
     def broken(section: str, task, argv: list[str]) -> None:
         raise UserError("broken on purpose")
