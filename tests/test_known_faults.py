@@ -203,7 +203,17 @@ def options_runs(section: str, data: Path, config: Path) -> list[list[str]]:
     return [
         [*plain, "--random_genotype", "1", *other_split],
         [str(data), "--config", str(config), "--eval_exp_dir", str(trained[0])],
+        [str(data), "--config", str(config), "--baseline", f"onnx:{onnx_file(config.parent)}"],
     ]
+
+
+def onnx_file(folder: Path) -> Path:
+    """Write a small detector of persons."""
+    pytest.importorskip("onnxruntime", reason="requirements-export.txt is not installed")
+    from tests.tasks.detection.onnx_files import white_box_detector
+
+    (folder / "white.yaml").write_text("names: [person]\n")
+    return white_box_detector(folder / "white.onnx", [1, 3, 64, 64])
 
 
 @pytest.mark.parametrize("section", ["pretrain", "search", "found"])
