@@ -7,7 +7,6 @@ in the study's folder. Each goes on with its run where an earlier process was st
 """
 
 import contextlib
-import io
 import os
 import shutil
 import sys
@@ -16,15 +15,14 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.cross_validation.study import BASELINES, FOLD, NAME, SEARCHES, TASK, Study, parse
+from benchmarks.in_process import call as call_task
 from benchmarks.rows import append_row
-from commands import run_command
-from tasks import TASKS
 from tools.demo.jobs import cache_words
 from tools.demo.tasks import BOX_FUSIONS, SINGLE
-from utils.args import ended
 from utils.run_folder import read_json, write_json
 from utils.subprocesses import named
 
+call = partial(call_task, TASK)
 COLUMNS = ("AP", "AP50", "AP75", "AP_person", "AP_bike", "AP_car", "AP_val", "epoch", "pairs", "parameters_fusion")
 
 
@@ -43,37 +41,6 @@ def working_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
-
-
-class Output(io.StringIO):
-    """Keep what is printed, and print it."""
-
-    def __init__(self, stream):
-        super().__init__()
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        self.stream.write(text)
-        self.stream.flush()
-        return super().write(text)
-
-
-def call(section: str, *words: object) -> str:
-    """Run a command in this process, as its main would; return what it printed.
-
-    Args:
-        section: "pretrain", "search" or "found".
-        words: its arguments.
-
-    Raises:
-        SystemExit: the command failed; with its exit code, since it has said why.
-    """
-    output = Output(sys.stdout)
-    print("$", section, *words, flush=True)
-    with contextlib.redirect_stdout(output):
-        if code := ended(partial(run_command, section, TASKS[TASK]), [str(word) for word in words]):
-            raise SystemExit(code)
-    return output.getvalue()
 
 
 class Fold:

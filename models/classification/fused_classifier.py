@@ -181,8 +181,9 @@ class FusionClassifier(nn.Module):
         return {"length": self.streams.length, "square": self.streams.square, "statistics": statistics}
 
     def cache_modules(self, stream: str, kind: str) -> dict[str, nn.Module]:
-        """Return the modules that a modality's inputs go through."""
-        return {"encoder": self.streams.encoder(stream)}
+        """Return the modules that a modality's inputs go through: without class scores, which taps do not depend on."""
+        encoder = self.streams.encoder(stream)
+        return {name: module for name, module in encoder.named_children() if name != "classifier"}
 
     def encode_for_cache(self, inputs: dict[str, Tensor], stream: str, kind: str) -> list[Tensor]:
         """Return the pooled taps (B, c, L or 1) of a modality, from inputs by modality."""

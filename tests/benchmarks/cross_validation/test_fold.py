@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import in_process
 from benchmarks.cross_validation import fold as one_fold
 from benchmarks.cross_validation.__main__ import main as benchmark
 from benchmarks.cross_validation.study import METHODS, parse
@@ -47,7 +48,7 @@ def commands(monkeypatch):
         ends = {"search": "search_exp_dir", "found": "eval_exp_dir", "pretrain": "run"}
         print(f"results: {run}/results.json" if kind == "test" else f"{ends[kind]}: {run}")
 
-    monkeypatch.setattr(one_fold, "run_command", stand_in)
+    monkeypatch.setattr(in_process, "run_command", stand_in)
     return called
 
 
@@ -108,7 +109,7 @@ def test_a_command_that_fails_ends_the_fold(argv, commands, monkeypatch):
     def broken(section: str, task, argv: list[str]) -> None:
         raise UserError("broken on purpose")
 
-    monkeypatch.setattr(one_fold, "run_command", broken)
+    monkeypatch.setattr(in_process, "run_command", broken)
     with pytest.raises(SystemExit, match="2"):
         one_fold.main([*argv, "--fold", "1"])
     assert Path.cwd().name != "out"

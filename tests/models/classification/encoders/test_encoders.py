@@ -8,6 +8,7 @@ from models.classification.encoders.clips import InflatedResNet, ResNeXt101, inf
 from models.classification.encoders.hcn import SkeletonEncoder
 from models.classification.encoders.maxout import Maxout, TextEncoder
 from models.classification.encoders.vgg import PosterEncoder
+from models.classification.fused_classifier import Encoders, FusionClassifier, LateFusion
 
 CASES = {
     "poster": (
@@ -47,6 +48,18 @@ def test_taps_and_scores_are_of_the_published_sizes(name):
     assert [tuple(t.shape) for t in found] == [(2, *shape) for shape in taps]
     assert list(encoder.channels.values()) == [shape[0] for shape in taps]
     assert encoder(x).shape == (2, classes)
+
+
+@pytest.mark.parametrize("name", ["poster", "text", "rgb", "depth"])
+def test_cached_taps_do_not_depend_on_the_classifier(name):
+    encoder = on_meta(name)
+    streams = Encoders({name: encoder}, length=4, square=False)
+    kept = FusionClassifier(streams, LateFusion([0], concat=True), 8, 5, 0.0).cache_modules(name, "pooled")
+    parameters = {id(p) for module in kept.values() for p in module.parameters()}
+    without = {id(p) for p in encoder.parameters()} - {id(p) for p in encoder.classifier.parameters()}
+    assert parameters == without
+    encoder.classifier = None
+    assert encoder.taps(torch.empty(2, *CASES[name][1], device="meta"))
 
 
 @pytest.mark.parametrize(("name", "expected"), [("rgb", 46_265_468), ("skeleton", 1_062_652)])
