@@ -140,6 +140,9 @@ def parse(argv: list[str]) -> tuple[Study | None, bool]:
     in_config = read_config(args.config, parsers(), "pretrain")
     given = {name: getattr(args, name) or in_config.get(name) for name in STARTS}
     start = {name: [value] if isinstance(value, str) else value for name, value in given.items() if value}
+    for name, values in start.items():
+        if missing := [value for value in values if not Path(path_of(value)).exists()]:
+            raise UserError(f"--{name} {missing[0]}: expected a file or folder, found none")
     study = Study(
         data=Path(args.data).resolve(),
         config=config,

@@ -131,6 +131,8 @@ def test_the_tables_are_printed_without_measuring(argv, commands, capsys):
         (("--fold", "4"), "--fold: expected one of the folds 1 to 3, found 4"),
         (("--methods", "som"), "--methods: no such method: som"),
         (("--more", "llvip:nowhere"), "--more llvip:nowhere: expected NAME:DIR"),
+        (("--init", "nowhere"), "--init nowhere: expected a file or folder, found none"),
+        (("--encoder_weights", "rgb=nowhere"), "--encoder_weights rgb=nowhere: expected a file or folder"),
         (("--more", "nothing:other"), "--more nothing:other: expected flir_aligned,"),
     ],
 )
