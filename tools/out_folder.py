@@ -44,13 +44,13 @@ def prepare(out: Path, stamp: dict, resume: bool) -> bool:
 
 
 @contextlib.contextmanager
-def shared(out: Path, stamp: dict, scratch: Path) -> Iterator[int]:
+def shared(out: Path, stamp: dict, scratch: Path | None = None) -> Iterator[int]:
     """Prepare OUT, or resume it, together with other processes of the same stamp.
 
     Args:
         out: the folder.
         stamp: as for `prepare`.
-        scratch: folder that the last process removes at its end.
+        scratch: folder that the last process removes at its end; None: nothing is removed.
 
     Yields:
         The file descriptor of the lock, which commands must inherit.
@@ -70,7 +70,7 @@ def shared(out: Path, stamp: dict, scratch: Path) -> Iterator[int]:
         try:
             yield file.fileno()
         finally:
-            if lock_alone(file):
+            if lock_alone(file) and scratch:
                 shutil.rmtree(scratch, ignore_errors=True)
             release(file)
 

@@ -10,6 +10,8 @@ method, a test on the fold's pairs and on the test lists of further sets. All of
 is not measured again. A fold that was stopped goes on where it was. Rows: results/cross_validation.csv.
 """
 
+import shutil
+
 from benchmarks.cross_validation.report import report
 from benchmarks.cross_validation.study import Study, parse
 from benchmarks.rows import read_rows
@@ -35,10 +37,12 @@ def measure(study: Study) -> None:
     jobs = [fold_job(study, fold) for fold in study.chosen if study.missing(fold)]
     if not jobs:
         return
-    with shared(study.out, study.stamp, study.out / "cache") as lock:
+    with shared(study.out, study.stamp) as lock:
         say(f"{len(jobs)} folds, {study.slots} side by side; logs in {study.out}/logs")
         env = environment_for(study.slots, CORES)
         Queue(jobs, study.slots, study.out / "logs", env, say=say, keep_going=True, hold=(lock,)).run()
+    if study.is_done:  # until then a fold that goes on reads the features of the encoders
+        shutil.rmtree(study.out / "cache", ignore_errors=True)
 
 
 def fold_job(study: Study, fold: int) -> Job:

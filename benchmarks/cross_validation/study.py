@@ -94,6 +94,11 @@ class Study:
         words += ["--methods", *self.methods, "--out", self.out, *self.start_words]
         return words + (["--more", *more] if more else [])
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all folds have their rows."""
+        return not any(self.missing(fold) for fold in range(1, self.folds + 1))
+
     def missing(self, fold: int) -> list[tuple[str, str]]:
         """Return the methods of a fold, each with a test set, that have no row."""
         rows, columns = read_rows(NAME), self.key | {"fold": fold}

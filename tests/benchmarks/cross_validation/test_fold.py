@@ -90,6 +90,27 @@ def test_rows_that_are_there_are_not_measured_again(argv, commands):
     assert len(parse([*argv, *some])[0].missing(1)) == 4
 
 
+def test_cached_features_stay_until_all_folds_are_done(argv, commands, monkeypatch):
+    """Each fold is run here in place of its process."""
+
+    class Here:
+        def __init__(self, jobs, *values, **options):
+            self.jobs = jobs
+
+        def run(self):
+            cache.mkdir(exist_ok=True)
+            for job in self.jobs:
+                one_fold.main(job.line({})[3:])
+
+    monkeypatch.setattr("benchmarks.cross_validation.__main__.Queue", Here)
+    some, cache = [*argv, "--methods", "sum"], Path("out/cache")
+    for fold, left in ((1, True), (2, True), (3, False)):
+        assert benchmark([*some, "--fold", str(fold)]) == 0
+        assert cache.exists() is left
+    assert parse(some)[0].is_done
+    assert not parse([*argv, "--methods", "rgb"])[0].is_done
+
+
 def test_the_pretraining_starts_from_files_named_from_where_the_study_is_called(argv, commands):
     Path("weights.pth").write_bytes(b"1")
     some = ["--fold", "1", "--methods", "sum"]
