@@ -37,7 +37,7 @@ from utils.args import Options, Parser, command
 from utils.option_types import positive
 from utils.option_types import seed as as_seed
 from utils.run_folder import newest_run
-from utils.subprocesses import run
+from utils.subprocesses import ROOT, run
 
 SLOW = 3e-4  # learning rate of an encoder that learns slowly, a tenth of the rest's
 CACHED = {"freeze_encoder": True, "cache_features": "disk"}
@@ -71,9 +71,8 @@ def parse(argv: list[str]) -> Namespace:
     add("--coco", metavar="DIR", type=path, required=True, help="folder of COCO 2017 pictures")
     add("--weights", metavar="FILE", type=path, required=True, help="ImageNet weights, as of --encoder_weights")
     add("--out", metavar="OUT", type=path, default=path("runs/few_pairs"), help="working folder (runs/few_pairs)")
-    add(
-        "--config", metavar="FILE", type=path, default=path("configs/real_small.yaml"), help="(configs/real_small.yaml)"
-    )
+    config = path("configs/real_small.yaml")
+    add("--config", metavar="FILE", type=path, default=config, help="settings (configs/real_small.yaml)")
     add("--seeds", type=as_seed, nargs="+", default=[2, 3, 4], help="of training (2 3 4)")
     add("--modality", choices=["thermal", "rgb"], default="thermal", help="whose detector is trained (thermal)")
     add("--starts", nargs="+", choices=list(STARTS), default=list(STARTS), help="which rows (frozen slow all random)")
@@ -90,9 +89,7 @@ def prepare(args: Namespace) -> None:
         sizes = [word for name, value in SCENES.items() for word in (f"--{name}", value)]
         run("datasets.road_scenes", "scenes", *sizes)
     if not Path("grey").exists():
-        run(
-            "datasets.prepare_grey", args.coco, "grey", "--dataset", Path(args.config).with_name("coco_road_users.yaml")
-        )
+        run("datasets.prepare_grey", args.coco, "grey", "--dataset", ROOT / "configs/sets/coco_road_users.yaml")
     content = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     for start, values in STARTS.items():
         pretraining = {name: value for name, value in content["pretrain"].items() if name not in CACHED} | values
