@@ -9,7 +9,8 @@ from benchmarks.rows import append_row, read_rows, same
 from utils.run_folder import read_json
 
 SINGLE = ("image", "text")
-FUSED = ("sum", "concat", "random", "darts", "evolution")
+LATE = ("sum", "concat")
+FUSED = (*LATE, "random", "darts", "evolution")
 NETWORKS, AVERAGE = (*SINGLE, *FUSED), "average"
 LINEAR = ("shares", "logistic_plot", "logistic_both")
 DIFFERENCES = "films_differences"
@@ -52,11 +53,11 @@ def read_runs(folder: Path, method: str, labels: np.ndarray) -> dict[int, Scores
 
 
 def compared(method: str, means: dict[str, Scores], key: dict[str, object]) -> list[str]:
-    """Return what is subtracted from a fusion: the better modality on val, regressions, and the late fusions."""
+    """Return what is subtracted from a fusion: the better modality on val, regressions, and simpler fusions."""
     if method not in (AVERAGE, *FUSED):
         return []
-    late = ("sum", "concat") if method in ("random", "darts", "evolution") else ()
-    return [name for name in (better_modality(key), "logistic_plot", "logistic_both", *late) if name in means]
+    simpler = {"random": LATE, "darts": (*LATE, "random"), "evolution": (*LATE, "random")}.get(method, ())
+    return [name for name in (better_modality(key), "logistic_plot", "logistic_both", *simpler) if name in means]
 
 
 def better_modality(key: dict[str, object]) -> str:
