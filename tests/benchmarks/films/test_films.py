@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +14,15 @@ from benchmarks import rows
 from benchmarks.films import baselines, intervals
 from benchmarks.films.__main__ import main
 from benchmarks.films.intervals import THRESHOLD, columns, difference, mean_scores, scores, weights
+from benchmarks.films.summary import DIFFERENCES, table
+from benchmarks.rows import read_rows
 from datasets.classification.mmimdb import open_mmimdb
 from datasets.generated.mmimdb import write_mmimdb
 from datasets.prepare_mmimdb import prepare_mmimdb
 from tests.datasets.classification.raw_films import write_raw
+from tools.demo.__main__ import config_hash
 
+REPO = Path(__file__).resolve().parents[3]
 NETWORK = "test_efficientnet"
 
 
@@ -127,3 +132,10 @@ def test_a_tiny_run_writes_rows_once(films, tmp_path, monkeypatch, capsys):
     assert len(pairs) == len(set(pairs)) == 7 + 2 * 3
     assert ("darts", "logistic_both") in pairs
     assert "searched, DARTS" in table
+
+
+def test_the_docs_show_the_rows():
+    newest = read_rows(DIFFERENCES)[-1]
+    key = {name: newest[name] for name in ("dataset", "config", "config_hash")}
+    assert config_hash(REPO / newest["config"]) == newest["config_hash"]
+    assert table(key) in (REPO / "docs/classification.md").read_text(encoding="utf-8")
