@@ -7,6 +7,7 @@ four starts: ImageNet weights that stay as they are (frozen), that learn slowly,
 and random weights. Each is also preceded by a first step: BiFPN and head learn on road scenes, then on COCO's road
 users and their grey copies, behind a frozen encoder; from random weights all learn. Scored is the detector of the best
 epoch on `val`. The test list chooses nothing.
+Pictures are smaller and epochs fewer than in the config (SMALL), so that an encoder that learns takes minutes.
 Rows: results/few_pairs.csv. A row that is there is not measured again, and a stopped command goes on behind it.
 """
 
@@ -47,6 +48,7 @@ STARTS: dict[str, dict[str, Any]] = {  # options of each start
     "all": {},
     "random": {"no-imagenet": True},
 }
+SMALL = {"image_size": "256x320", "anchor_scale": 1.5}
 NUMBERS = ("AP", "AP50", "AP_person", "AP_bike", "AP_car")
 SCENES = {"seed": 1, "train": 600, "val": 60, "test": 30, "width": 320}
 
@@ -78,8 +80,9 @@ def parse(argv: list[str]) -> Namespace:
     add("--starts", nargs="+", choices=list(STARTS), default=list(STARTS), help="which rows (frozen slow all random)")
     text = "with or without the first step (no yes)"
     add("--first", nargs="+", choices=["no", "yes"], default=["no", "yes"], help=text)
+    add("--epochs", type=positive, default=8, help="epochs on DIR (8)")
     add("--scene_epochs", type=positive, default=4, help="epochs of the first step on road scenes (4)")
-    add("--coco_epochs", type=positive, default=10, help="epochs of the first step on COCO (10)")
+    add("--coco_epochs", type=positive, default=8, help="epochs of the first step on COCO (8)")
     return parser.parse_args(argv)
 
 
@@ -93,7 +96,7 @@ def prepare(args: Namespace) -> None:
     content = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     for start, values in STARTS.items():
         pretraining = {name: value for name, value in content["pretrain"].items() if name not in CACHED} | values
-        text = yaml.safe_dump(content | {"pretrain": pretraining})
+        text = yaml.safe_dump(content | SMALL | {"pretrain": pretraining | {"epochs": args.epochs}})
         Path(f"{start}.yaml").write_text(text, encoding="utf-8")
 
 
@@ -101,7 +104,7 @@ def measure(args: Namespace, start: str, first: str, seed: int) -> None:
     """Train and score one row, unless it is there."""
     key = {"config_hash": config_hash(str(args.config)), "dataset": args.data.name, "scenes": scenes_hash()}
     key |= {"start": start, "first_step": first, "modality": args.modality, "seed": seed}
-    key |= {"scene_epochs": args.scene_epochs, "coco_epochs": args.coco_epochs}
+    key |= {name: getattr(args, name) for name in ("epochs", "scene_epochs", "coco_epochs")} | SMALL
     if any(same(row, key) for row in read_rows("few_pairs")):
         return
     weights = () if start == "random" else ("--encoder_weights", args.weights)
