@@ -92,7 +92,7 @@ def prepare(args: Namespace) -> None:
         sizes = [word for name, value in SCENES.items() for word in (f"--{name}", value)]
         run("datasets.road_scenes", "scenes", *sizes)
     if not Path("grey").exists():
-        run("datasets.prepare_grey", args.coco, "grey", "--dataset", ROOT / "configs/sets/coco_road_users.yaml")
+        run("datasets.prepare_grey", args.coco, "grey", "--dataset", ROOT / "examples/coco_road_users.yaml")
     content = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     for start, values in STARTS.items():
         pretraining = {name: value for name, value in content["pretrain"].items() if name not in CACHED} | values

@@ -1,6 +1,6 @@
 """Write a set of single colour pictures as pairs of a picture and its grey copy, which stands for a thermal one.
 
-    python -m datasets.prepare_grey COCO OUT --dataset configs/sets/coco_road_users.yaml
+    python -m datasets.prepare_grey COCO OUT --dataset examples/coco_road_users.yaml
 
 Detectors of both sensors then start from the same labelled pictures (docs/pretraining.md). OUT gets the pictures in
 `rgb/` and `thermal/`, COCO files, and `set.yaml`, which describes it for --dataset.
