@@ -44,8 +44,9 @@ def cache_line(text: str) -> str:
 
 def assert_same_run(one: Path, other: Path) -> None:
     for a, b in zip(rows_of(one), rows_of(other), strict=True):
-        for name in {"train_loss", "arch_loss", "AP_val"} & a.keys():
+        for name in {"train_loss", "arch_loss"} & a.keys():
             assert a[name] == pytest.approx(b[name], **CLOSE)
+        assert a["AP_val"] == pytest.approx(b["AP_val"], abs=1e-3)  # last digits can swap two detections
     if (one / "genotype.json").exists():
         a, b = (
             json.loads((folder / "genotype.json").read_text())["parts"]["fusion"]["cells"] for folder in (one, other)

@@ -51,7 +51,9 @@ NEEDS_MORE += ("--folds", "--encoder_weights", "--init")
 
 
 def argv_of(line: str, data: str) -> list[str]:
-    for placeholder, value in (("<dir of FLIR-Aligned Dataset>", data), ("<dir>", data), ("FILE", "genotype.json")):
+    line = line.replace("<grey>/set.yaml", "set.yaml")  # that datasets.prepare_grey writes
+    folders = dict.fromkeys(("<dir of FLIR-Aligned Dataset>", "<dir>", "<scenes>", "<grey>"), data)
+    for placeholder, value in (folders | {"FILE": "genotype.json"}).items():
         line = line.replace(placeholder, value)
     return shlex.split(re.sub(r"<dir of (search|eval) exp>", r"\1_run", line))[1:]
 
