@@ -64,10 +64,14 @@ def main(argv: list[str]) -> None:
                 measure(args, start, steps, seed)
 
 
+def path(text: str) -> Path:
+    """Return an absolute path, as the command changes its folder."""
+    return Path(text).resolve()
+
+
 def parse(argv: list[str]) -> Namespace:
     parser = Parser("Measure what each step of the recipe for few real pairs is worth.")
     add = parser.add_argument
-    path = lambda text: Path(text).resolve()  # noqa: E731
     add("data", metavar="DIR", type=path, help="real pairs")
     add("--coco", metavar="DIR", type=path, required=True, help="folder of COCO 2017 pictures")
     add("--weights", metavar="FILE", type=path, required=True, help="ImageNet weights, as of --encoder_weights")

@@ -134,10 +134,10 @@ def names_by_order(wanted: State, whole: Collection[str], state: State, source: 
     """
     ours, theirs = ([name for name in names if not name.endswith(COUNTER)] for names in (wanted, state))
     for place, name in enumerate(ours):
-        other = theirs[place] if place < len(theirs) else None
-        same = other and state[other].shape == wanted[name].shape and last_word(other) == last_word(name)
-        if not same:
-            found = f"{other[:80]} {tuple(state[other].shape)}" if other else "no more"
+        counterpart = theirs[place] if place < len(theirs) else None
+        shape = counterpart and state[counterpart].shape
+        if counterpart is None or shape != wanted[name].shape or last_word(counterpart) != last_word(name):
+            found = f"{counterpart[:80]} {tuple(state[counterpart].shape)}" if counterpart else "no more"
             expected = f"expected {name} {tuple(wanted[name].shape)}, by name or as tensor {place + 1} of the file"
             raise UserError(f"{source}: {expected}, found {found}: of another network")
     rest = [name for name in whole if name not in wanted and not name.endswith(COUNTER)]
@@ -145,7 +145,7 @@ def names_by_order(wanted: State, whole: Collection[str], state: State, source: 
         found = f"{len(theirs) - len(ours)}, the first {theirs[len(ours)][:80]}"
         raise UserError(f"{source}: expected at most {len(rest)} tensors after the encoder's, found {found}")
     names = dict(zip(ours, theirs)) | dict(zip(rest, theirs[len(ours) :]))
-    layers = {name.rpartition(".")[0]: other.rpartition(".")[0] for name, other in names.items()}
+    layers = {name.rpartition(".")[0]: counterpart.rpartition(".")[0] for name, counterpart in names.items()}
     every = (name.rpartition(".") for name in (*wanted, *whole))
     return {f"{layer}.{word}": f"{layers.get(layer, layer)}.{word}" for layer, _, word in every}
 
