@@ -1,6 +1,5 @@
 """--encoder_weights: the files that encoders start from in pretraining, by modality, and what is recorded of them."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from engine.pretrained import pretrained_with
 from utils import checkpoint
 from utils.distributed import ranks
 from utils.errors import UserError
-from utils.untrusted import plain_file
+from utils.files import sha256_of
 
 RECORDED = "encoder_weights"  # the key in pretrain.json, in checkpoints and in results.json
 SAFETENSORS = ".safetensors"
@@ -79,7 +78,7 @@ def read(path: Path) -> WeightsFile:
     """
     is_safe = path.suffix.lower() == SAFETENSORS
     state = checkpoint.load_safetensors(path)[0] if is_safe else checkpoint.load(path)
-    return WeightsFile(path, state, hashlib.sha256(plain_file(path).read_bytes()).hexdigest())
+    return WeightsFile(path, state, sha256_of(path))
 
 
 def record_of(

@@ -1,12 +1,24 @@
-"""Writing files that are whole at any moment, and stay where the power fails: temporary file, fsync, replace."""
+"""Files: written whole (temporary file, fsync, replace), so that they stay where the power fails; and hashed."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from utils.errors import UserError
+
+BLOCK = 2**20  # bytes that are hashed at once
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    hashed = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            hashed.update(block)
+    return hashed.hexdigest()
 
 
 def check_new(folder: Path) -> None:

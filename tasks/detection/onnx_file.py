@@ -3,7 +3,6 @@
 It is run by onnxruntime on the CPU, on as many threads as torch has. Only operators of onnxruntime itself are run.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import Any
 import torch
 
 from utils.errors import UserError, printable
+from utils.files import sha256_of
 from utils.untrusted import plain_file
 
 LIBRARIES = ("onnx", "onnxruntime")
-BLOCK = 2**20  # bytes that are hashed at once
 FATAL = 4  # of onnxruntime's levels of logging; errors are raised as well
 TYPES = {"uint8": "uint8", "float": "float32", "float16": "float16", "double": "float64"}
 TYPES |= {f"int{bits}": f"int{bits}" for bits in (8, 16, 32, 64)}
@@ -79,7 +78,7 @@ def open_onnx(path: str) -> OnnxFile:
         raise UserError(f"--baseline onnx:{path}: expected an ONNX file, found: {error}") from None
     meta = session.get_modelmeta().custom_metadata_map
     outputs = tuple(map(port, session.get_outputs()))
-    values = {"digests": {file.name: digest(file) for file in (Path(path), *files)}, "num_parameters": tensors}
+    values = {"digests": {file.name: sha256_of(file) for file in (Path(path), *files)}, "num_parameters": tensors}
     run = runner(path, session, [output.name for output in outputs])
     return OnnxFile(path, tuple(map(port, session.get_inputs())), outputs, dict(meta), run=run, **values)
 
@@ -161,12 +160,3 @@ def faults() -> tuple[type[Exception], ...]:
 def no_onnx(path: str, error: Exception) -> UserError:
     reason = printable(str(error))[:300] or type(error).__name__
     return UserError(f"--baseline onnx:{path}: expected an ONNX file, found: {reason}")
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    hashed = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            hashed.update(block)
-    return hashed.hexdigest()
