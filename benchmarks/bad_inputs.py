@@ -16,7 +16,6 @@ JSON object per reader. Rows: results/bad_inputs.csv.
 import contextlib
 import functools
 import json
-import os
 import random
 import re
 import signal
@@ -32,6 +31,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.in_process import inside
 from benchmarks.rows import append_row
 from commands.options import parser_of
 from datasets.detection.opening import open_data_set
@@ -264,17 +264,6 @@ def outcome(reader: Reader, path: Path, content: bytes) -> str:
 def named(line: str, path: Path) -> bool:
     """Return whether a message names the file, or another file that it refers to."""
     return path.name in line or str(Path.cwd()) in line or re.match(r"(/|\.\./)[^:]*: ", line) is not None
-
-
-@contextlib.contextmanager
-def inside(folder: str) -> Iterator[None]:
-    """Change the working directory inside the block."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,11 @@
 
 import contextlib
 import io
+import os
 import sys
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from commands import run_command
 from tasks import TASKS
@@ -40,3 +43,14 @@ def call(task: str, section: str, *words: object) -> str:
         if code := ended(partial(run_command, section, TASKS[task]), [str(word) for word in words]):
             raise SystemExit(code)
     return output.getvalue()
+
+
+@contextlib.contextmanager
+def inside(folder: str | Path) -> Iterator[None]:
+    """Change the working directory inside the block."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

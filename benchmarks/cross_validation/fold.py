@@ -6,16 +6,14 @@ All commands run in this one process, since importing torch hundreds of times wo
 in the study's folder. Each goes on with its run where an earlier process was stopped (--resume auto).
 """
 
-import contextlib
-import os
 import shutil
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from benchmarks.cross_validation.study import BASELINES, FOLD, NAME, SEARCHES, TASK, Study, parse
 from benchmarks.in_process import call as call_task
+from benchmarks.in_process import inside
 from benchmarks.rows import append_row
 from tools.demo.jobs import cache_words
 from tools.demo.tasks import BOX_FUSIONS, SINGLE
@@ -28,19 +26,9 @@ COLUMNS = ("AP", "AP50", "AP75", "AP_person", "AP_bike", "AP_car", "AP_val", "ep
 
 def main(argv: list[str]) -> None:
     study, _ = parse(argv)
-    with working_in(study.out):
+    with inside(study.out):
         for number in study.chosen:
             Fold(study, number).measure()
-
-
-@contextlib.contextmanager
-def working_in(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 class Fold:
