@@ -33,12 +33,13 @@ from typing import Any
 
 from datasets.feature_cache import PLAIN, CachedDataset, FeatureCache, Variant
 from datasets.loader import BadFiles, LoaderOptions, SampleLoader, Samples
-from datasets.splits import BLOCKED, PARTS, Split
+from datasets.splits import ALL, BLOCKED, PARTS, Split
 from utils import distributed
 from utils.distributed import Ranks
 from utils.errors import UserError
 
 UNUSED_IN_SEARCH = "rest"  # a list that is learned from in the final training alone
+TRAINING_LIST = "training list"  # takes the place of `train` where that holds the test list, too
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class DataModule:
     @property
     def learning(self) -> tuple[str, ...]:
         """The parts that weights alone may learn on, in pretraining and when the found network is trained."""
-        parts = ("train", "arch") if self.split.protocol == BLOCKED else ("train",)
+        parts = {BLOCKED: ("train", "arch"), ALL: (TRAINING_LIST,)}.get(self.split.protocol, ("train",))
         return parts + ((UNUSED_IN_SEARCH,) if self.data.records.get(UNUSED_IN_SEARCH) else ())
 
     def for_search(self) -> "DataModule":
@@ -90,6 +91,8 @@ class DataModule:
         if part in self.split.parts:
             by_name = {record.name: record for listed in self.data.records.values() for record in listed}
             return [by_name[name] for name in self.split.parts[part]]
+        if part == TRAINING_LIST:
+            return self.data.records["train"]
         if part == "test" and not self.data.records.get("test"):
             found = ", ".join(name for name, listed in self.data.records.items() if listed)
             raise UserError(f"{self.data.name}: expected a test list, found only {found} (see --eval_part)")

@@ -2,8 +2,8 @@
 
 FLIR frames come from video, so neighbours are nearly equal: whole blocks of neighbouring file numbers go to one part.
 Where a data set brings its own val list, that is val, and only train and arch are cut from the training list.
-The published protocol (`paper_split`) searches and chooses on the test set. `overfit_split` checks on a few pairs that
-a network can learn them; its scores are not results.
+The published protocols search and choose on the test set (`paper_split`), or learn on all lists (`all_in_both_roles`).
+`overfit_split` checks on a few pairs that a network can learn them; its scores are not results.
 """
 
 import hashlib
@@ -20,9 +20,10 @@ PARTS = ("train", "arch", "val")
 BLOCKED = "train/arch/val"
 PAPER = "paper: test used as val"
 DEV = "paper: dev used as arch and val"
+ALL = "paper: all lists used as train and arch"
 OVERFIT = "overfit: learned pairs used as val"
 # Of each protocol, the parts that have no name in common.
-DISJOINT = {BLOCKED: PARTS, PAPER: ("train", "val"), DEV: ("train", "val"), OVERFIT: ("train",)}
+DISJOINT = {BLOCKED: PARTS, PAPER: ("train", "val"), DEV: ("train", "val"), ALL: ("train",), OVERFIT: ("train",)}
 SHARES, HALVES = {"train": 0.45, "arch": 0.45, "val": 0.10}, {"train": 0.5, "arch": 0.5}
 MAX_BLOCK = 32  # frames; shorter for small sets, so that each has about 20 blocks or more to deal out
 
@@ -99,6 +100,17 @@ def paper_split(train_names: list[str], test_names: list[str]) -> Split:
     return _check_disjoint(split, "training and test pairs")
 
 
+def all_in_both_roles(train_names: list[str], test_names: list[str]) -> Split:
+    """Return the published protocol of FAD's search: weights and logits learn on all images.
+
+    `arch` lists them in the opposite order, so that the loaders of both, which draw places in a list by one seed, do
+    not give the same batches. `val` is the test list, whose images are learned from: nothing can be chosen on it.
+    """
+    names = sorted([*train_names, *test_names], key=number_key)
+    split = Split(None, ALL, {"train": names, "arch": names[::-1], "val": sorted(test_names, key=number_key)})
+    return _check_disjoint(split, "training and test images")
+
+
 def overfit_split(names: list[str], num: int) -> Split:
     """Learn and choose on the same few pairs.
 
@@ -139,7 +151,7 @@ def number_key(name: str) -> tuple[list[str | int], str]:
 
 
 def _check_fields(split: Split, source: str) -> None:
-    protocols = f"{BLOCKED!r}, {PAPER!r}, {DEV!r} or {OVERFIT!r}"
+    protocols = f"{BLOCKED!r}, {PAPER!r}, {DEV!r}, {ALL!r} or {OVERFIT!r}"
     checked(split.protocol, lambda protocol: protocol in list(DISJOINT), protocols, f"{source}: protocol")
     seeded = split.protocol == BLOCKED
     expected = "an integer" if seeded else "null"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from datasets.splits import DEV, OVERFIT, PAPER
+from datasets.splits import ALL, DEV, OVERFIT, PAPER
 from report import drawings
 from report.formatting import NONE, counted, duration, number, points
 from report.metrics import phases
@@ -18,6 +18,7 @@ UNREAD = " The test {} are not read."
 PROTOCOLS = {
     OVERFIT: " Overfitting, a check of the whole job: learned and chosen on the same {} pairs.",
     DEV: " Published protocol: the whole dev list serves as arch and val.",
+    ALL: " Published protocol: weights and logits learn on the training and test lists together.",
     PAPER: " Published protocol: the test pairs serve as arch and val, so the numbers are those of a choice on them.",
 }
 F1_CLASS = "F1_class_"
@@ -36,7 +37,7 @@ def what_was_run(run: Run) -> Section:
     else:
         words = LOGITS_LEARN if run.kind == "search" and searcher_of(run) == "gradient" else WEIGHTS_LEARN
         words = NOTHING_LEARNS if run.is_onnx else words
-        words += UNREAD.format(run.unit) if split and split.protocol != PAPER else ""
+        words += UNREAD.format(run.unit) if split and split.protocol not in (PAPER, ALL) else ""
     if split:
         words += PROTOCOLS.get(split.protocol, "").format(sizes.get("train"))
     hardware = f"{environment.get('processor', NONE)}; GPUs: {environment.get('gpus', NONE)}"

@@ -46,6 +46,11 @@ class ParsedAnnotations:
     notes: dict[str, int | str]
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def classes(self) -> list[str]:
+        """Names of the class channels."""
+        return [category["name"] for category in self.ground_truth["categories"]]
+
 
 class Box(NamedTuple):
     """One box as a file has it: `place` names file and entry, `key` the entry's field that holds the box."""

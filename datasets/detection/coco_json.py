@@ -22,7 +22,7 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: 
 
     Args:
         path: the JSON file.
-        classes: names of the class channels, in order; the file must list each of them.
+        classes: names of the class channels, in order; the file must list each of them. None: all that it lists.
         aliases: other names of classes, as {"bicycle": "bike"}.
         report: gets a UserError for each entry that is wrong; that entry is left out.
     Returns:
@@ -34,7 +34,7 @@ def parse_coco(path: Path, classes: list[str], aliases: dict[str, str], report: 
     items = _entries(path, data, "annotations")
     images, faulty = _read_images(path, _entries(path, data, "images"), report)
     names = _read_categories(path, _entries(path, data, "categories"), aliases)
-    class_ids = _match_classes(path, names, classes)
+    class_ids = _match_classes(path, names, classes or list(dict.fromkeys(names.values())))
     info = data["info"] if isinstance(data.get("info"), dict) else {}
     check_plain(info, f"{path}: info")
     boxes = _boxes(path, items, images, faulty, names, report)
@@ -115,6 +115,8 @@ def _read_categories(path: Path, items: list[dict], aliases: dict[str, str]) -> 
 
 
 def _match_classes(path: Path, names: dict[int, str], classes: list[str]) -> dict[str, int]:
+    if not classes:
+        raise UserError(f"{path}: categories: expected classes with names, found none")
     ids = {name: category_id for category_id, name in reversed(names.items())}  # of one name twice the first
     if any(name not in ids for name in classes):
         listed = list(dict.fromkeys(names.values()))

@@ -55,6 +55,7 @@ class DetectionData:
         warnings: lines on what was left out, or is odd without being wrong.
         options: how images are prepared.
         fold: which fold "test" is, and of how many; None: the lists are those of the data set.
+        searched_on_all: as of `Source`.
     """
 
     name: str
@@ -69,6 +70,7 @@ class DetectionData:
     warnings: tuple[str, ...] = ()
     options: ImageOptions = field(default_factory=ImageOptions)
     fold: tuple[int, int] | None = None
+    searched_on_all: bool = False
 
     cache_batch_size = EVAL_BATCH_SIZE
     cache_repeats_batches = True

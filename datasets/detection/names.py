@@ -14,6 +14,8 @@ DATA_SETS = {
     "m3fd": ("m3fd", "locate_m3fd", {}),
     "voc": ("voc_coco", "locate_voc", {}),
     "coco": ("voc_coco", "locate_coco", {}),
+    "voc2012": ("voc_coco", "locate_voc2012", {}),
+    "coco2017": ("voc_coco", "locate_coco2017", {}),
 }
 DESCRIPTIONS = (".yaml", ".yml")
 # Of corruptions (datasets/detection/corruptions.py).

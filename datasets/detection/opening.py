@@ -20,7 +20,7 @@ from datasets.detection.sources import Source, find_images
 from datasets.detection.transforms import COLOUR
 from datasets.detection.voc_xml import parse_voc
 from datasets.loader import BadFiles
-from datasets.splits import make_split, overfit_split, paper_split
+from datasets.splits import all_in_both_roles, make_split, overfit_split, paper_split
 from utils.errors import Report, UserError, near, refuse, reported
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -48,7 +48,7 @@ def open_data(
         images: how images are prepared.
         loading: how batches are made.
         split_seed: of the cut.
-        paper_protocol: cut nothing, and choose on the test list.
+        paper_protocol: cut nothing, and choose on the test list; as published, some sets are searched on all lists.
         overfit: take so many records of the training list for all parts.
         modalities: that the network reads.
         folds: cut all lists into so many folds, for cross-validation.
@@ -75,7 +75,8 @@ def open_data(
     elif paper_protocol:
         if "test" not in names:
             raise UserError(f"--paper-protocol: expected a test list, on which it chooses, found none in {data.name}")
-        split = paper_split(names["train"], names["test"])
+        cut = all_in_both_roles if data.searched_on_all else paper_split
+        split = cut(names["train"], names["test"])
     else:
         split = make_split(names["train"], split_seed, own_val=names.get("val"))
     return DataModule(data, split, loading, BadFiles(loading.max_bad_files))
@@ -115,19 +116,12 @@ def open_source(source: Source, report: Report = refuse) -> DetectionData:
     Returns:
         The data set; the notes of "train" name the layout.
     """
-    parsed = {}
-    for origin, image_list in source.lists.items():
-        # Of a list that cannot be read.
-        truth: dict[str, Any] = {"info": {}, "images": [], "annotations": [], "categories": []}
-        ids = list(range(1, len(source.classes) + 1))
-        parsed[origin] = ParsedAnnotations([], ids, truth, {"images": 0, "boxes": 0})
-        with reported(report):
-            xml = image_list.xml_files
-            parse, files = (parse_voc, xml) if xml else (parse_coco, image_list.annotations)
-            parsed[origin] = parse(files, list(source.classes), source.aliases, report)
-    seen = {int(label) for image in parsed["train"].images for label in image.labels}
-    absent = [name for channel, name in enumerate(source.classes) if channel not in seen]
-    _check_boxes(source, parsed["train"], absent, report)
+    train = _parse(source, "train", list(source.classes), report)
+    classes = list(source.classes) or train.classes
+    parsed = {o: train if o == "train" else _parse(source, o, classes, report) for o in source.lists}
+    seen = {int(label) for image in train.images for label in image.labels}
+    absent = [name for channel, name in enumerate(classes) if channel not in seen]
+    _check_boxes(source, train, absent, len(classes), report)
     _check_categories(source, parsed, report)
     records = {origin: find_images(source, origin, parsed[origin].images, report) for origin in source.lists}
     notes = {origin: annotations.notes for origin, annotations in parsed.items()}
@@ -140,8 +134,8 @@ def open_source(source: Source, report: Report = refuse) -> DetectionData:
     statistics = {m: IMAGENET if count == COLOUR else FLIR_THERMAL for m, count in source.channels.items()}
     return DetectionData(
         name=source.name,
-        classes=list(source.classes),
-        category_ids=parsed["train"].category_ids,
+        classes=classes,
+        category_ids=train.category_ids,
         records=records,
         ground_truth={origin: annotations.ground_truth for origin, annotations in parsed.items()},
         notes=notes | {"train": {"layout": source.layout, **notes["train"]}},
@@ -149,16 +143,29 @@ def open_source(source: Source, report: Report = refuse) -> DetectionData:
         normalization=statistics | source.normalization,
         thermal_counts=source.thermal_counts,
         warnings=tuple(warnings),
+        searched_on_all=source.searched_on_all,
     )
 
 
-def _check_boxes(source: Source, train: ParsedAnnotations, absent: list[str], report: Report) -> None:
+def _parse(source: Source, origin: str, classes: list[str], report: Report) -> ParsedAnnotations:
+    """Read one list of a source; it is empty where it cannot be read."""
+    image_list = source.lists[origin]
+    with reported(report):
+        if image_list.xml_files:
+            form = {"first_pixel": source.first_pixel, "ignore_difficult": source.ignore_difficult}
+            return parse_voc(image_list.xml_files, classes, source.aliases, report, **form)
+        return parse_coco(image_list.annotations, classes, source.aliases, report)
+    truth: dict[str, Any] = {"info": {}, "images": [], "annotations": [], "categories": []}
+    return ParsedAnnotations([], list(range(1, len(classes) + 1)), truth, {"images": 0, "boxes": 0})
+
+
+def _check_boxes(source: Source, train: ParsedAnnotations, absent: list[str], num_classes: int, report: Report) -> None:
     """Refuse a training list without boxes, or without those of a class that its files seem to spell differently."""
     place = f"{source.lists['train'].annotations}: annotations"
     dropped = {k.removeprefix("dropped_"): v for k, v in train.notes.items() if k.startswith("dropped_")}
     found = f" (but {', '.join(f'{v} of {k}' for k, v in dropped.items())})" if dropped else ""
     with reported(report):
-        if train.images and len(absent) == len(source.classes):
+        if train.images and len(absent) == num_classes:
             expected = f"at least one box of {', '.join(absent)} to train on"
             raise UserError(f"{place}: expected {expected}, found none{found}")
         for name in absent:
@@ -172,6 +179,6 @@ def _check_categories(source: Source, parsed: dict[str, ParsedAnnotations], repo
     for origin, annotations in parsed.items():
         with reported(report):
             if annotations.images and train.images and annotations.category_ids != train.category_ids:
-                expected, found = (dict(zip(source.classes, p.category_ids)) for p in (train, annotations))
+                expected, found = (dict(zip(train.classes, p.category_ids)) for p in (train, annotations))
                 place = f"{source.lists[origin].annotations}: categories"
                 raise UserError(f"{place}: expected the ids of {file}, {expected}, found {found}")

@@ -17,7 +17,8 @@ from utils.errors import UserError, near, short
 from utils.untrusted import checked, is_list, is_name, is_number, is_object, read_yaml
 
 NEEDED = ("classes", "images", "annotations")
-FIELDS = (*NEEDED, "modalities", "names", "xml", "aliases", "normalization", "thermal_counts")
+XML_FIELDS = {"first_pixel": 0, "difficult": "use"}  # that only Pascal VOC files have a use for, and their defaults
+FIELDS = (*NEEDED, "modalities", "names", "xml", *XML_FIELDS, "aliases", "normalization", "thermal_counts")
 MODALITIES = ("thermal", "rgb")  # of pairs; the first one is annotated
 ORIGINS = ("train", "val", "test")
 MAX_CLASSES = 10_000  # each is nine channels of the head
@@ -25,6 +26,8 @@ MAX_CLASSES = 10_000  # each is nine channels of the head
 PATH = (lambda value: is_name(value) and "\0" not in value, "a path")
 NAMES = (lambda value: is_list(value, is_name) and 0 < len(set(value)) == len(value), "a list of different names")
 THREE = (lambda value: is_list(value, is_number, 3) and 0 <= min(value) <= max(value) <= 1, "three numbers in 0..1")
+FIRST_PIXEL = (lambda value: type(value) is int and value in (0, 1), "0 or 1, the number of the first pixel")
+DIFFICULT = (lambda value: value in ("use", "ignore"), "use or ignore")
 COUNTS = (lambda value: is_list(value, is_number, 2) and value[0] < value[1], "[dark, bright] with dark < bright")
 
 
@@ -53,6 +56,10 @@ def locate_own_set(folder: Path, file: str) -> Source:
         lists[origin] = ImageList(path, {m: folder / folders[m][origin] for m in modalities}, xml_files)
     if "xml" in data and not any(one.xml_files and one.annotations.is_file() for one in lists.values()):
         raise UserError(f"{file}: xml: expected only beside a list of names, found {short(data['xml'])} without one")
+    for name in XML_FIELDS:
+        if name in data and not any(image_list.xml_files for image_list in lists.values()):
+            raise UserError(f"{file}: {name}: expected only beside Pascal VOC files, found {short(data[name])} without")
+    xml_form = XML_FIELDS | {name: data[name] for name in XML_FIELDS if name in data}
     return Source(
         name=file,
         folder=folder,
@@ -65,6 +72,8 @@ def locate_own_set(folder: Path, file: str) -> Source:
         names=_renaming(place["names"], data.get("names", {}), modalities),
         normalization=_normalization(place["normalization"], data.get("normalization", {}), modalities),
         thermal_counts=_counts(place["thermal_counts"], data.get("thermal_counts")),
+        first_pixel=checked(xml_form["first_pixel"], *FIRST_PIXEL, place["first_pixel"]),
+        ignore_difficult=checked(xml_form["difficult"], *DIFFICULT, place["difficult"]) == "ignore",
         names_repeat=len(files) > 1 and all(len(set(folders[m].values())) == len(files) for m in modalities),
     )
 

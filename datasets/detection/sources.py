@@ -42,7 +42,7 @@ class Source:
 
     Attributes:
         name: as `--dataset` has it.
-        classes: names of the class channels, in order.
+        classes: names of the class channels, in order; none: those of the training list's COCO file.
         aliases: other names of classes in the files.
         lists: "train", and "val" and "test" where the data set has them.
         layout: which of the known forms was found, in words.
@@ -53,6 +53,9 @@ class Source:
         normalization: (mean of 3, standard deviation of 3) in 0..1 of modalities that have their own.
         thermal_counts: 16-bit values that become black and white, see `images.read_thermal`.
         names_repeat: lists may use one name for different images, which are then distinguished by their list.
+        first_pixel: in Pascal VOC files, the number of the leftmost and uppermost pixel: 0, or 1 as in VOC's own.
+        ignore_difficult: "difficult" objects of Pascal VOC files are treated as crowds.
+        searched_on_all: the published search took weights and logits from the training and test lists together.
     """
 
     name: str
@@ -67,6 +70,9 @@ class Source:
     normalization: Normalization = field(default_factory=dict)
     thermal_counts: Counts | None = None
     names_repeat: bool = False
+    first_pixel: int = 0
+    ignore_difficult: bool = False
+    searched_on_all: bool = False
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Reader of Pascal VOC annotations (Everingham et al. 2010): one XML file per image, and a list of names.
 
-A box is xmin, ymin, xmax, ymax; its width is xmax - xmin, as in the COCO copies of such sets, without VOC's own + 1 and
-its count from 1: only so are FLIR-Aligned's boxes the same in all its layouts. "difficult" objects are boxes as any.
+A box is xmin, ymin, xmax, ymax; its width is xmax - xmin, as in the COCO copies of such sets, without VOC's own + 1:
+only so are FLIR-Aligned's boxes the same in all its layouts. VOC's own files count pixels from 1, others from 0.
+"difficult" objects are boxes as any, or are ignored as crowds: not learned from, and no fault where they are detected.
 """
 
 import contextlib
@@ -18,7 +19,12 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def parse_voc(
-    files: dict[str, Path], classes: list[str], aliases: dict[str, str], report: Report = refuse
+    files: dict[str, Path],
+    classes: list[str],
+    aliases: dict[str, str],
+    report: Report = refuse,
+    first_pixel: int = 0,
+    ignore_difficult: bool = False,
 ) -> ParsedAnnotations:
     """Read and check the XML files of one list.
 
@@ -27,6 +33,8 @@ def parse_voc(
         classes: names of the class channels, in order.
         aliases: other names of classes, as {"bicycle": "bike"}.
         report: gets a UserError for each file or object that is wrong; that image or box is left out.
+        first_pixel: the number of the leftmost and uppermost pixel; it is subtracted from corners.
+        ignore_difficult: "difficult" objects are crowds.
     Returns:
         The images in the order of `files`, with the boxes of `classes`. Image ids are the keys of `files`; class
         channel k has category id k + 1.
@@ -36,7 +44,7 @@ def parse_voc(
         with reported(report):
             root = read_root(path)
             images[name] = _read_image(path, root, PurePosixPath(name))
-            boxes += _boxes(path, root, name, aliases, report)
+            boxes += _boxes(path, root, name, aliases, report, first_pixel, ignore_difficult)
     return collect(images, boxes, {name: number for number, name in enumerate(classes, 1)}, {}, report)
 
 
@@ -98,16 +106,31 @@ def _read_image(path: Path, root: Element, name: PurePosixPath) -> dict:
     return {"id": str(name), "file_name": str(file_name), **{side: int(value) for side, value in sides.items()}}
 
 
-def _boxes(path: Path, root: Element, image_id: str, aliases: dict[str, str], report: Report) -> Iterator[Box]:
+def _boxes(
+    path: Path,
+    root: Element,
+    image_id: str,
+    aliases: dict[str, str],
+    report: Report,
+    first_pixel: int,
+    ignore_difficult: bool,
+) -> Iterator[Box]:
     for number, item in enumerate(root.iter("object")):
         with reported(report):
             place = f"{path}: object[{number}]"
             name = (item.findtext("name") or "").strip()
             if not name:
                 raise UserError(f"{place}.name: expected a name, found none")
-            x1, y1, x2, y2 = (_number(f"{place}.bndbox", item.find("bndbox"), key) for key in CORNERS)
+            bounds = item.find("bndbox")
+            x1, y1, x2, y2 = (_number(f"{place}.bndbox", bounds, key) - first_pixel for key in CORNERS)
             bbox = [x1, y1, x2 - x1, y2 - y1]
-            yield Box(place, "bndbox", image_id, aliases.get(name, name), bbox, crowd=False, area=None)
+            crowd = ignore_difficult and _is_difficult(place, item)
+            yield Box(place, "bndbox", image_id, aliases.get(name, name), bbox, crowd, area=None)
+
+
+def _is_difficult(place: str, item: Element) -> bool:
+    text = (item.findtext("difficult") or "0").strip()
+    return checked(text, lambda text: text in ("0", "1"), "0 or 1", f"{place}.difficult") == "1"
 
 
 def _number(place: str, parent: Element | None, key: str) -> float:
