@@ -1,13 +1,13 @@
 """An architecture: the genotype of each part of a model that was searched, and the file that holds it.
 
 Format 2 is {"format": 2, "id": ..., "parts": {"fusion": a genotype, "head": ..., ...}}. A file of format 1 is one
-genotype, of the part that its space belongs to. The public text form of NAS-DSF is a fusion. Files are untrusted: a
+genotype, of the part that its space belongs to. Public text forms are of one part as well. Files are untrusted: a
 wrong field is named, and what is built from it is bounded.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,8 @@ MAX_BYTES = 100_000  # of a file; the published text form has some 2,000
 class Reader(Protocol):
     """What reads the genotype of a part; every `Space` is one.
 
-    A reader may also have `spaces`, names of spaces by which a file of format 1 is recognised, and `from_text`.
+    A reader may also have `spaces`, names of spaces by which a file of format 1 is recognised; and `from_text(text,
+    source)`, which reads a public text form, with `text_field`, a field by which this form is recognised.
     """
 
     def from_json(self, data: Any, source: str) -> Any: ...
@@ -74,7 +75,7 @@ class Architecture:
 
 
 def read_architecture(path: str | Path, readers: Readers, complete: bool = True) -> Architecture:
-    """Read a genotype file: JSON of format 2 or 1, or the public text form.
+    """Read a genotype file: JSON of format 2 or 1, or a public text form.
 
     Args:
         readers: by part; the file may hold no other parts.
@@ -90,9 +91,10 @@ def read_architecture(path: str | Path, readers: Readers, complete: bool = True)
         raise UserError(f"{path}: expected a readable genotype file, found: {error}") from None
     if size > MAX_BYTES:
         raise UserError(f"{path}: expected a genotype file of at most {MAX_BYTES} bytes, found {size}")
-    from_text = getattr(readers.get("fusion"), "from_text", None)
-    if from_text and not text.lstrip().startswith("{"):
-        return Architecture({"fusion": from_text(text, str(path))})
+    if not text.lstrip().startswith("{") and (part := _part_of_text(text, readers)):
+        if complete:
+            _check_complete({part}, readers, str(path))
+        return Architecture({part: readers[part].from_text(text, str(path))})
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -114,10 +116,23 @@ def architecture_from_json(data: Any, source: str, readers: Readers, complete: b
     for part in parts:
         if part not in readers:
             raise UserError(f"{source}: field parts: expected genotypes of {expected}, found one of {short(part)}")
-    if complete and len(parts) < len(readers):
-        raise UserError(f"{source}: field parts: expected genotypes of {expected}, found those of {', '.join(parts)}")
+    if complete:
+        _check_complete(parts, readers, source)
     wheres = {part: f"{source}: parts.{part}" if two else source for part in parts}
     return Architecture({part: readers[part].from_json(parts[part], wheres[part]) for part in readers if part in parts})
+
+
+def _check_complete(parts: Iterable[str], readers: Readers, source: str) -> None:
+    if set(readers) - set(parts):
+        expected, found = ", ".join(readers), ", ".join(parts)
+        raise UserError(f"{source}: field parts: expected genotypes of {expected}, found those of {found}")
+
+
+def _part_of_text(text: str, readers: Readers) -> str | None:
+    """Return which part a text form is of; the first that has one where no field tells it, None where none has one."""
+    parts = {part: reader for part, reader in readers.items() if getattr(reader, "from_text", None)}
+    matching = [part for part, reader in parts.items() if f"{reader.text_field}=" in text]
+    return next(iter([*matching, *parts]), None)
 
 
 def _part_of(data: dict, readers: Readers) -> str:
