@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 Ranked = list[tuple[float, Any]]  # log probability (up to a constant) and what is chosen, the likeliest first
@@ -23,3 +23,13 @@ def best_combinations(choices: Sequence[Ranked], count: int) -> list[tuple[float
                 step = ranked[places[n]][0] - ranked[successor[n]][0]
                 heapq.heappush(heap, (cost + (step if math.isfinite(step) else math.inf), successor))
     return best
+
+
+def best_first(ranked: Iterable[tuple[float, Any]]) -> Ranked:
+    """Return the entries, the likeliest first; equal ones keep their order."""
+    return sorted(ranked, key=lambda pair: -pair[0])
+
+
+def log_weight(weight: float) -> float:
+    """Return the logarithm, minus infinity of 0."""
+    return math.log(weight) if weight > 0 else -math.inf

@@ -18,6 +18,7 @@ from models.search.architecture import Architecture
 from models.search.best_combinations import Ranked, best_combinations
 from models.search.costs import Measure
 from models.search.relaxations import Stage
+from utils.errors import UserError
 
 Row = dict[str, Any]
 Supernets = Mapping[str, Any]  # modules by place; each has `space`, `stage` and `weights()`
@@ -107,6 +108,16 @@ class Space(Protocol):
 
     def from_code(self, code: Sequence[int]) -> Any:
         """Return the genotype of a code; raises UserError for one that is not valid."""
+
+
+def check_code(space: Space, code: Sequence[int]) -> None:
+    """Raise UserError where a code has another length, or a token is none that `allowed` lets through."""
+    if len(code) != len(space.sizes):
+        raise UserError(f"code: expected {len(space.sizes)} tokens, found {len(code)}")
+    for number, token in enumerate(code):
+        values = [value for value, may in enumerate(space.allowed(code[:number])) if may]
+        if token not in values:
+            raise UserError(f"code: token {number}: expected one of {values}, found {token}")
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def expected_cost(fusions: list[SearchableFusion], table: list[Prices], device: 
             edges, _, ops = fusion.weights(stage=EVALUATION)  # an expectation, not a draw
             if even:
                 edges, ops = (torch.full_like(w, 1 / w.shape[-1]) for w in (edges, ops))
-            terms = terms + (ops * op_prices).sum() + _price_of_edges(edges, edge_prices, fusion.space)
+            terms = terms + (ops * op_prices).sum() + price_of_edges(edges, edge_prices, fusion.space.edges_per_step)
         return terms
 
     with torch.no_grad():
@@ -74,7 +74,7 @@ def expected_cost(fusions: list[SearchableFusion], table: list[Prices], device: 
     return lambda: cost(even=False) / cost_of_even
 
 
-def _price_of_edges(edges: Tensor, prices: Tensor, space: CellSpace) -> Tensor:
-    """Return the expected price of two edges per step: edges (P, E, O)."""
-    of_step = edges.split(space.edges_per_step, dim=1)
+def price_of_edges(edges: Tensor, prices: Tensor, edges_per_step: list[int]) -> Tensor:
+    """Return the expected price of two edges per step: edges (..., E, O), prices (O,)."""
+    of_step = edges.split(edges_per_step, dim=-2)
     return sum(2 * (part * prices).sum() / part[..., 1:].sum().clamp(min=1e-6) for part in of_step)

@@ -23,7 +23,7 @@ from models.search.fusion_cells.random_genotypes import draw_genotype, limit_par
 from models.search.fusion_cells.supernet import SearchableFusion
 from models.search.fusion_cells.tokens import allowed, cells_of_code, slots, to_code
 from models.search.fusion_cells.top_k import top_k_genotypes
-from models.search.space import Choice, CostTable, Row, Supernets
+from models.search.space import Choice, CostTable, Row, Supernets, check_code
 from utils.errors import UserError
 
 
@@ -118,8 +118,8 @@ class FusionSpace(CellSpace):
         return tuple(token for cell in genotype.cells for token in to_code(self, cell))
 
     def from_code(self, code: Sequence[int]) -> Genotype:
-        cells = cells_of_code(self, len(self.levels), code)
-        return Genotype(self.inputs, self.levels, self.channels, cells, space=self.name)
+        check_code(self, code)
+        return Genotype(self.inputs, self.levels, self.channels, cells_of_code(self, code), space=self.name)
 
 
 def fusion_space(

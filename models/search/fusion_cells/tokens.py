@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.genotype import CellGenotype, StepGenotype, edge_pairs
-from utils.errors import UserError
 
 
 class Slot(NamedTuple):
@@ -76,15 +75,7 @@ def cell_of_code(space: CellSpace, code: Sequence[int]) -> CellGenotype:
     return CellGenotype(tuple(edges), tuple(nodes), space.concat)
 
 
-def cells_of_code(space: CellSpace, num_levels: int, code: Sequence[int]) -> tuple[CellGenotype, ...]:
-    """Return the cells of a code; raises UserError where a token is none that `allowed` lets through."""
+def cells_of_code(space: CellSpace, code: Sequence[int]) -> tuple[CellGenotype, ...]:
+    """Return the cells of a valid code."""
     size = len(slots(space))
-    if len(code) != size * num_levels:
-        raise UserError(f"code: expected {size * num_levels} tokens, found {len(code)}")
-    codes = [code[start : start + size] for start in range(0, len(code), size)]
-    for number, token in enumerate(code):
-        level, n = divmod(number, size)
-        values = [value for value, may in enumerate(allowed(space, codes[level][:n])) if may]
-        if token not in values:
-            raise UserError(f"code: token {number}: expected one of {values}, found {token}")
-    return tuple(cell_of_code(space, cell_code) for cell_code in codes)
+    return tuple(cell_of_code(space, code[start : start + size]) for start in range(0, len(code), size))

@@ -6,15 +6,12 @@ their weights, over all pairs that may be taken), and each inner step's operatio
 Shapes: P mixtures per node, E edges, O operations, S steps, K inner steps.
 """
 
-import math
-from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 from torch import Tensor
 
-from models.search.best_combinations import Ranked, best_combinations
+from models.search.best_combinations import Ranked, best_combinations, best_first, log_weight
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.fusion_cells.derive import cap_parameter_free, derive_cell, final_weights, state_pairs
 from models.search.fusion_cells.genotype import CellGenotype, Genotype, Names, edge_pairs
@@ -46,8 +43,8 @@ def top_k_genotypes(
 
 def _choices(weights: Weights, space: CellSpace, count: int) -> list[Ranked]:
     """Return the ranked alternatives of a level: its edges together, then the operation of each inner step."""
-    ops = [zip(map(_log, row), space.op_names) for step in weights.ops.tolist() for row in step]
-    return [_ranked_edges(weights.edges, space, count), *(_best_first(row)[:count] for row in ops)]
+    ops = [zip(map(log_weight, row), space.op_names) for step in weights.ops.tolist() for row in step]
+    return [_ranked_edges(weights.edges, space, count), *(best_first(row)[:count] for row in ops)]
 
 
 def _ranked_edges(edges: Tensor, space: CellSpace, count: int) -> Ranked:
@@ -59,15 +56,15 @@ def _ranked_edges(edges: Tensor, space: CellSpace, count: int) -> Ranked:
         for log, chosen in beam:
             taken = [(a, b) for (_, a), (_, b) in edge_pairs(chosen)]
             longer += [(log + more, (*chosen, *pair)) for more, pair in _ranked_pairs(rows, taken, space)[:count]]
-        beam = _best_first(longer)[:count]
+        beam = best_first(longer)[:count]
     return beam
 
 
 def _ranked_pairs(rows: Tensor, taken: list[tuple[int, int]], space: CellSpace) -> Ranked:
     """Return every pair of edges that a step may take, the likeliest first, ties as in derivation."""
-    table = [[[_log(w) for w in row] for row in port] for port in rows.tolist()]
+    table = [[[log_weight(w) for w in row] for row in port] for port in rows.tolist()]
     names = list(enumerate(space.edge_ops))[1:]  # without `none`
-    return _best_first(
+    return best_first(
         (table[0][j][a] + table[-1][k][b], ((first, j), (second, k)))
         for j, k in state_pairs(rows)
         if space.allows((j, k), taken)
@@ -75,16 +72,8 @@ def _ranked_pairs(rows: Tensor, taken: list[tuple[int, int]], space: CellSpace) 
     )
 
 
-def _best_first(ranked: Iterable[tuple[float, Any]]) -> Ranked:
-    return sorted(ranked, key=lambda pair: -pair[0])  # stable
-
-
 def _cell(start: CellGenotype, picked: list, space: CellSpace) -> CellGenotype:
     edges, names = picked[0], picked[1:]
     ops = [tuple(names[i : i + space.node_steps]) for i in range(0, len(names), space.node_steps)]
     steps = tuple(replace(step, inner_steps=names) for step, names in zip(start.steps, ops, strict=True))
     return replace(start, edges=edges, steps=steps)
-
-
-def _log(weight: float) -> float:
-    return math.log(weight) if weight > 0 else -math.inf
