@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from models.detection.detector import FusionDetector
-from models.detection.postprocess import MAX_DETECTIONS, NMS_IOU, NUM_CANDIDATES
+from models.detection.postprocess import MAX_DETECTIONS
 from models.detection.streams import images_of
 
 
@@ -61,13 +61,13 @@ class ExportedDetector(nn.Module):
 
     def boxes_of(self, logits: Tensor, values: Tensor, extent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes, scores and labels as `forward`, of class logits (B, N, K) and box values (B, N, V)."""
-        num_classes = logits.shape[-1]
-        scores, best = logits.flatten(1).sigmoid().topk(min(NUM_CANDIDATES[-1], logits.shape[1] * num_classes))
-        labels, places = best % num_classes, best // num_classes
+        head = self.raw.model.head
+        scores, places, labels = head.candidates(logits, values, self.image_size)
         chosen = values.gather(1, places[..., None].expand(-1, -1, values.shape[-1]))
-        decode = self.raw.model.head.decode
-        boxes = decode(chosen.flatten(0, 1), self.locations[places.flatten()]).unflatten(0, scores.shape)
+        boxes = head.decode(chosen.flatten(0, 1), self.locations[places.flatten()]).unflatten(0, scores.shape)
         boxes = boxes.clamp(min=0).minimum(extent.flip(1).repeat(1, 2)[:, None])
+        if not head.keeps_empty_boxes:
+            scores = scores * (boxes[..., 2:] > boxes[..., :2]).all(-1)
         kept = self._suppress(boxes, scores, labels)
         scores, order = (scores * kept).topk(min(MAX_DETECTIONS, scores.shape[1]))
         return boxes.gather(1, order[..., None].expand(-1, -1, 4)), scores, labels.gather(1, order)
@@ -77,6 +77,6 @@ class ExportedDetector(nn.Module):
         height, width = self.image_size
         images = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand_as(labels)
         apart = torch.stack((labels * (width + 1), images * (height + 1)), dim=-1).to(boxes.dtype)
-        kept = nms((boxes + apart.repeat(1, 1, 2)).flatten(0, 1), scores.flatten(), NMS_IOU)
+        kept = nms((boxes + apart.repeat(1, 1, 2)).flatten(0, 1), scores.flatten(), self.raw.model.head.nms_iou)
         stays = torch.zeros_like(scores).flatten().scatter(0, kept, torch.ones_like(kept, dtype=scores.dtype))
         return stays.view_as(scores)

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from models.detection.anchors import NUM_ANCHORS, make_anchors
 from models.detection.heads.anchor_losses import detection_losses
 from models.detection.heads.anchor_targets import assign_targets, decode_boxes
-from models.detection.heads.head import Detections, Maps, image_size_of
+from models.detection.heads.head import Detections, Maps, flatten_levels, image_size_of
 from models.detection.layers import batch_norm, init_normal, separable_conv
-from models.detection.postprocess import detect
+from models.detection.postprocess import NMS_IOU, NUM_CANDIDATES, detect
 from utils.distributed import SINGLE_PROCESS, Ranks
 
 
@@ -30,20 +30,6 @@ class HeadOutput(NamedTuple):
 
     class_logits: Maps
     box_deltas: Maps
-
-
-def flatten_levels(levels: Maps, per_anchor: int) -> Tensor:
-    """Return head maps in the order of the anchors.
-
-    Args:
-        levels: per level (B, A * per_anchor, H_l, W_l).
-        per_anchor: values per anchor, K or 4.
-
-    Returns:
-        (B, N, per_anchor), anchors ordered as `make_anchors` does.
-    """
-    flat = [level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, per_anchor) for level in levels]
-    return torch.cat(flat, dim=1)
 
 
 class PredictionNet(nn.Module):
@@ -91,6 +77,9 @@ class DetectionHead(nn.Module):
         anchor_scale: side of the smallest anchor in strides (published: 4).
     """
 
+    nms_iou = NMS_IOU
+    keeps_empty_boxes = True
+
     def __init__(
         self, channels: int, num_classes: int, repeats: int = 3, num_levels: int = 5, anchor_scale: float = 4.0
     ) -> None:
@@ -126,6 +115,11 @@ class DetectionHead(nn.Module):
     def locations(self, image_size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
         """Return the anchors of an image (height, width), (N, 4) xyxy pixels."""
         return _anchors(image_size, self.num_levels, self.anchor_scale, torch.device(device))
+
+    def candidates(self, logits: Tensor, values: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the best scores, with their locations and classes: see `Head.candidates`."""
+        scores, best = logits.flatten(1).sigmoid().topk(min(NUM_CANDIDATES[-1], logits[0].numel()))
+        return scores, best // self.num_classes, best % self.num_classes
 
     def decode(self, values: Tensor, locations: Tensor) -> Tensor:
         """Return boxes (n, 4) xyxy pixels of deltas (n, 4) and their anchors (n, 4)."""

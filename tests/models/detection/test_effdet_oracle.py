@@ -13,7 +13,8 @@ from models.detection.anchors import level_sizes, make_anchors
 from models.detection.backbones import create_encoder, encode
 from models.detection.heads.anchor_losses import detection_losses
 from models.detection.heads.anchor_targets import Targets, assign_targets
-from models.detection.heads.efficientdet import DetectionHead, HeadOutput, flatten_levels
+from models.detection.heads.efficientdet import DetectionHead, HeadOutput
+from models.detection.heads.head import flatten_levels
 from models.detection.necks.bifpn import BiFPN
 
 effdet = pytest.importorskip("effdet", reason="effdet, the test-only oracle, is not installed")

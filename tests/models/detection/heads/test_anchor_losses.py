@@ -6,9 +6,11 @@ import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from models.detection.heads.anchor_losses import _class_loss, detection_losses
+from models.detection.heads.anchor_losses import detection_losses
 from models.detection.heads.anchor_targets import Targets
-from models.detection.heads.efficientdet import HeadOutput, flatten_levels
+from models.detection.heads.efficientdet import HeadOutput
+from models.detection.heads.focal_loss import focal_loss
+from models.detection.heads.head import flatten_levels
 
 NUM_CLASSES = 3
 SIZES = [(2, 3), (1, 2)]
@@ -61,14 +63,15 @@ def test_losses_equal_the_loops():
     assert losses["loss"].item() == pytest.approx(class_loss + 50 * box_loss, rel=1e-5)
 
 
-def test_class_loss_equals_torchvisions_with_gradient():
+@pytest.mark.parametrize("gamma", [1.5, 2.0])
+def test_focal_loss_equals_torchvisions_with_gradient(gamma):
     """Ours is made for speed; the library's is the right answer."""
     logits = (4 * torch.randn(2, NUM, NUM_CLASSES, dtype=torch.float64) - 3).requires_grad_()
     classes = random_targets().classes
     positive = (classes >= 0).unsqueeze(-1)
     one_hot = torch.zeros_like(logits).scatter_(-1, classes.clamp(min=0).unsqueeze(-1), positive.double())
-    theirs = sigmoid_focal_loss(logits, one_hot, alpha=0.25, gamma=1.5, reduction="sum")
-    ours = _class_loss(logits, classes)
+    theirs = sigmoid_focal_loss(logits, one_hot, alpha=0.25, gamma=gamma, reduction="sum")
+    ours = focal_loss(logits, classes, gamma)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
     gradients = (torch.autograd.grad(3 * loss, logits)[0] for loss in (ours, theirs))
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from models.detection.anchors import NUM_ANCHORS
-from models.detection.heads.efficientdet import DetectionHead, PredictionNet, flatten_levels
+from models.detection.heads.efficientdet import DetectionHead, PredictionNet
+from models.detection.heads.head import flatten_levels
 
 
 def test_start_values():
