@@ -15,7 +15,7 @@ from models.search.tower_cells.genotype import TowerCell
 from models.search.tower_cells.operations import EDGES
 from models.search.tower_cells.supernet import TowerSupernet
 
-SHIPPED = Path(__file__).with_name("fad_reference_part.npz")  # the parts edge, search_cell, derive
+SHIPPED = Path(__file__).with_name("fad_reference_part.npz")  # the parts edge, search_cell, derive, targets, losses
 
 
 @cache

@@ -1,0 +1,126 @@
+"""FCOS's head, form "imprv": a class, a box and a centre-ness from every point of the pyramid.
+
+FCOS (Tian et al. 2019, 1904.01355), with the improvements of its release, which FAD (2007.12075) builds on:
+centre-ness from the box maps, distances in strides, GIoU loss, centre sampling, scores sqrt(class * centre-ness).
+Towers are not the head's: models/detection/towers.py.
+
+Shapes: B images, C channels, K classes, level l of H_l x W_l cells, N points over all levels, k candidates.
+"""
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from models.detection.anchors import level_sizes
+from models.detection.heads.fcos_losses import normalizers, point_losses
+from models.detection.heads.fcos_targets import assign_points, make_points
+from models.detection.heads.head import Detections, Maps, flatten_levels, image_size_of, init_normal, precise
+from models.detection.postprocess import MAX_DETECTIONS
+from utils.distributed import SINGLE_PROCESS, Ranks
+
+CLASS_THRESHOLD = 0.05  # of the class probability alone
+LEVEL_CANDIDATES = 1000
+
+
+class PointOutput(NamedTuple):
+    """The output of the head, in training and in evaluation.
+
+    `class_logits`: per level (B, K, H_l, W_l).
+    `distances`: per level (B, 4, H_l, W_l), left, top, right, bottom in strides of the level, at least 0.
+    `centerness`: per level (B, 1, H_l, W_l), logits.
+    """
+
+    class_logits: Maps
+    distances: Maps
+    centerness: Maps
+
+
+class FCOSHead(nn.Module):
+    """Predict classes, boxes and centre-ness from the maps of towers.
+
+    Args:
+        channels: C of the maps.
+        num_classes: K.
+        num_levels: pyramid levels.
+        box_loss: "giou", "iou" or "linear_iou".
+    """
+
+    nms_iou = 0.6
+    keeps_empty_boxes = False
+
+    def __init__(self, channels: int, num_classes: int, num_levels: int = 5, box_loss: str = "giou") -> None:
+        super().__init__()
+        self.num_classes, self.num_levels, self.box_loss = num_classes, num_levels, box_loss
+        self.cls_logits = nn.Conv2d(channels, num_classes, 3, padding=1)
+        self.bbox_pred = nn.Conv2d(channels, 4, 3, padding=1)
+        self.centerness = nn.Conv2d(channels, 1, 3, padding=1)
+        self.scales = nn.Parameter(torch.ones(num_levels))
+        init_normal(self.cls_logits, bias=-math.log(99))  # every class starts at a probability of 1 %
+        init_normal(self.bbox_pred)
+        init_normal(self.centerness)
+
+    def forward(self, class_maps: Maps, box_maps: Maps | None = None) -> PointOutput:
+        """Predict from the maps (B, C, H_l, W_l) of each level; `box_maps`: those for the boxes where they differ."""
+        box_maps = class_maps if box_maps is None else box_maps
+        distances = [(s * self.bbox_pred(x)).relu() for s, x in zip(self.scales, box_maps, strict=True)]
+        return PointOutput([self.cls_logits(x) for x in class_maps], distances, [self.centerness(x) for x in box_maps])
+
+    def losses(self, output: PointOutput, batch: dict[str, Any], ranks: Ranks = SINGLE_PROCESS) -> dict[str, Tensor]:
+        """Return "loss", "class_loss", "box_loss" and "centerness_loss": see `Head.losses`."""
+        points = self.locations(image_size_of(batch), batch["boxes_xyxy"].device)
+        targets = assign_points(points, batch["boxes_xyxy"], batch["labels"])
+        sums = ranks.all_reduce_sum(normalizers(targets))
+        losses = point_losses(*self.flatten(output), targets, sums, self.box_loss)
+        return {name: loss * ranks.count for name, loss in losses.items()}
+
+    def detect(self, output: PointOutput, batch: dict[str, Any]) -> Detections:
+        """Return boxes, scores and labels of each image: see `Head.detect`. Boxes without area are left out."""
+        size, (logits, values) = image_size_of(batch), map(precise, self.flatten(output))
+        scores, places, labels = self.candidates(logits, values, size)
+        chosen = values.gather(1, places[..., None].expand(-1, -1, values.shape[-1]))
+        boxes = self.decode(chosen, self.locations(size, chosen.device)[places])
+        found = zip(boxes.cpu(), scores.cpu(), labels.cpu(), batch["scales"].tolist(), batch["original_sizes"].tolist())
+        return [self._best(clip_boxes_to_image(b / scale, hw), s, c) for b, s, c, scale, hw in found]
+
+    def _best(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the best of some candidates (k,) that do not overlap."""
+        there = ((boxes[:, 2:] > boxes[:, :2]).all(1) & (scores > 0)).nonzero().squeeze(1)
+        kept = there[batched_nms(boxes[there], scores[there], labels[there], self.nms_iou)[:MAX_DETECTIONS]]
+        return {"boxes_xyxy": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
+
+    def candidates(self, logits: Tensor, values: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the best scores of each level, with their locations and classes: see `Head.candidates`."""
+        probabilities = logits.sigmoid()
+        scores = (probabilities * values[..., 4:].sigmoid()).sqrt()
+        scores = scores.where(probabilities > CLASS_THRESHOLD, 0)
+        first, best, pairs = 0, [], []
+        for level in scores.split([rows * columns for rows, columns in level_sizes(image_size, self.num_levels)], 1):
+            top = level.flatten(1).topk(min(LEVEL_CANDIDATES, level[0].numel()))
+            best.append(top.values)
+            pairs.append(top.indices + first)
+            first += level[0].numel()
+        found = torch.cat(pairs, 1)
+        return torch.cat(best, 1), found // self.num_classes, found % self.num_classes
+
+    def flatten(self, output: PointOutput) -> tuple[Tensor, Tensor]:
+        """Return class logits (B, N, K) and values (B, N, 5), distances and the logit of centre-ness."""
+        values = [torch.cat(level, dim=1) for level in zip(output.distances, output.centerness, strict=True)]
+        return flatten_levels(output.class_logits, self.num_classes), flatten_levels(values, 5)
+
+    def locations(self, image_size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+        """Return the points of an image (height, width), (N, 3): x, y and stride in pixels."""
+        return _points(image_size, self.num_levels, torch.device(device))
+
+    def decode(self, values: Tensor, locations: Tensor) -> Tensor:
+        """Return boxes (..., 4) xyxy pixels of values (..., 5) and their points (..., 3)."""
+        points, distances = locations[..., :2], values[..., :4] * locations[..., 2:]
+        return torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
+
+
+@lru_cache(maxsize=4)  # a run has one image size, or two
+def _points(image_size: tuple[int, int], num_levels: int, device: torch.device) -> Tensor:
+    return make_points(image_size, num_levels).to(device)
