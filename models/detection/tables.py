@@ -8,11 +8,19 @@ from collections.abc import Callable
 from torch import nn
 
 from models.detection.heads.efficientdet import DetectionHead
+from models.detection.heads.fcos import FCOSHead
 from models.detection.heads.head import Head
+from models.detection.necks.fpn import FPN
 from models.detection.streams import Streams
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {"bifpn": Streams}  # taps after every repeat of a BiFPN
-NECKS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda **sizes: None}  # the encoders' BiFPN is the pyramid
+NECKS: dict[str, Callable[..., nn.Module | None]] = {
+    "none": lambda **sizes: None,  # the encoders' BiFPN is the pyramid
+    "fpn": lambda in_channels, channels, **sizes: FPN(in_channels, channels),  # of the maps of an encoder
+}
 TOWERS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda **sizes: None}  # EfficientDet's head has its own
-HEADS: dict[str, Callable[..., Head]] = {"efficientdet": DetectionHead}
+HEADS: dict[str, Callable[..., Head]] = {
+    "efficientdet": DetectionHead,
+    "fcos": lambda channels, num_classes, num_levels, **anchors: FCOSHead(channels, num_classes, num_levels),
+}
 TABLES: dict[str, dict] = {"encoder": ENCODERS, "neck": NECKS, "towers": TOWERS, "head": HEADS}  # by option
