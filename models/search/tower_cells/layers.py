@@ -17,9 +17,16 @@ DILATIONS = {"sin": 1, "dil": 2, "dilr3": 3}  # of the depthwise convolutions
 Edge = tuple[int, int]  # node and source
 
 
+class GroupNorm(nn.GroupNorm):
+    """A group norm that also takes one image whose groups hold one value; torch's refuses it, but not two images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 def group_norm(channels: int) -> nn.GroupNorm:
     """Return a norm of 32 groups, or of the largest power of two that divides the channels."""
-    return nn.GroupNorm(math.gcd(MOST_GROUPS, channels), channels)
+    return GroupNorm(math.gcd(MOST_GROUPS, channels), channels)
 
 
 def make_layer(kind: str, channels: int) -> nn.Sequential:
