@@ -12,13 +12,18 @@ from models.detection.heads.fcos import FCOSHead
 from models.detection.heads.head import Head
 from models.detection.necks.fpn import FPN
 from models.detection.streams import Streams
+from models.detection.towers import Towers
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {"bifpn": Streams}  # taps after every repeat of a BiFPN
 NECKS: dict[str, Callable[..., nn.Module | None]] = {
     "none": lambda **sizes: None,  # the encoders' BiFPN is the pyramid
     "fpn": lambda in_channels, channels, **sizes: FPN(in_channels, channels),  # of the maps of an encoder
 }
-TOWERS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda **sizes: None}  # EfficientDet's head has its own
+TOWERS: dict[str, Callable[..., nn.Module | None]] = {
+    "none": lambda **sizes: None,  # EfficientDet's head has its own
+    "plain": lambda channels, hidden=None, **sizes: Towers(channels, hidden=hidden),  # FCOS's
+    "wired": lambda channels, hidden=None, **sizes: Towers(channels, hidden=hidden, wired=True),
+}
 HEADS: dict[str, Callable[..., Head]] = {
     "efficientdet": DetectionHead,
     "fcos": lambda channels, num_classes, num_levels, **anchors: FCOSHead(channels, num_classes, num_levels),
