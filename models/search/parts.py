@@ -7,6 +7,7 @@ from typing import Any
 
 from models.search.architecture import Architecture, Reader, read_architecture
 from models.search.fusion_cells.genotype_file import AnyFusionReader
+from models.search.tower_cells.genotype_file import TowerReader
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,16 @@ def _draw_fusion(genotype: Any, path: Path) -> Path:
     return draw_genotype(genotype, path)
 
 
-PARTS: dict[str, Part] = {"fusion": Part(AnyFusionReader(), _draw_fusion)}
+def _draw_towers(genotype: Any, path: Path) -> Path:
+    from models.search.tower_cells.draw import draw_towers
+
+    return draw_towers(genotype, path)
+
+
+PARTS: dict[str, Part] = {
+    "fusion": Part(AnyFusionReader(), _draw_fusion),
+    "head": Part(TowerReader(), _draw_towers),
+}
 
 
 def read_any(path: str | Path) -> Architecture:

@@ -9,7 +9,7 @@ Only this module imports matplotlib for genotypes. It uses the object-oriented i
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
 from models.search.fusion_cells.choices import MAPS, SPACES, level_inputs
-from models.search.fusion_cells.genotype import CellGenotype, Genotype, Names, StepGenotype, edge_pairs
+from models.search.fusion_cells.genotype import CellGenotype, Genotype, Names, edge_pairs
 from utils.errors import printable, short
 
 # The palette of Okabe and Ito, whose colours colour-blind readers can distinguish.
@@ -49,7 +49,17 @@ def draw_genotype(genotype: Genotype, path: str | Path) -> Path:
         genotype: its inputs are named MODALITY/bifpnREPEAT.
         path: the picture to write; its folder must exist.
     """
-    panels = panels_of(genotype)
+    foot = f"Left: features of the frozen streams ({colours_in_words(genotype.inputs)}, white: not used).  "
+    foot += "Step: bar = concat and, of several states, 1×1 conv, norm, ReLU; then + x, norm."
+    return draw_panels(genotype, panels_of(genotype), foot, path)
+
+
+def draw_panels(genotype: Genotype, panels: Sequence["Panel"], foot: str, path: str | Path) -> Path:
+    """Write a PNG file of a panel for each level, below the genotype's id, and return its path.
+
+    Args:
+        foot: a line below the panels.
+    """
     columns = min(len(panels), 2)
     rows = math.ceil(len(panels) / columns)
     width, height = max(p.width for p in panels) + MARGIN, max(p.height for p in panels) + MARGIN
@@ -58,7 +68,7 @@ def draw_genotype(genotype: Genotype, path: str | Path) -> Path:
     for place, (panel, level) in enumerate(zip(panels, genotype.levels, strict=True)):
         left = MARGIN + (place % columns) * width
         panel.draw(axes, level, left, size[1] - FOOT - (place // columns) * height - panel.height)
-    _head_and_foot(axes, genotype, size)
+    _head_and_foot(axes, genotype, foot, size)
     axes.figure.savefig(path)
     return Path(path)
 
@@ -84,25 +94,26 @@ class Panel:
     def __init__(self, inputs: Names, cell: CellGenotype, rank: int):
         self.inputs, self.cell = inputs, cell
         self.output = "1×1 conv" if rank == MAPS else "norm, ReLU"
-        self.step_width = LEAD + max(len(s.inner_steps) for s in cell.steps) * OP_PITCH + 0.35
+        self.num_steps = len(cell.edges) // 2
+        self.step_width = LEAD + max((len(s.inner_steps) for s in cell.steps), default=1) * OP_PITCH + 0.35
         self.step_left = TAP_WIDTH + GUTTER
         self.out_left = self.step_left + self.step_width + 0.55
         self.width = self.out_left + OUT_WIDTH + 0.3
         self.bypassing = [state for state in cell.concat if state < len(inputs)]  # taps that are output directly
         self.below = 0.3 if self.bypassing else 0  # room for them below the steps
-        body = max(len(inputs) * TAP_PITCH, len(cell.steps) * STEP_PITCH) + self.below
+        body = max(len(inputs) * TAP_PITCH, self.num_steps * STEP_PITCH) + self.below
         self.height = body + TITLE_HEIGHT + 0.15
 
     def draw(self, axes: Axes, level: str, left: float, bottom: float) -> None:
         """Draw with the lower left corner at (left, bottom)."""
         self.axes, self.left, self.bottom = axes, left, bottom
         self.middle = bottom + (self.height - TITLE_HEIGHT + self.below) / 2
-        _box(axes, left - PAD, bottom, self.width, self.height, "#F7F7F7", "#E2E2E2", zorder=0)
+        draw_box(axes, left - PAD, bottom, self.width, self.height, "#F7F7F7", "#E2E2E2", zorder=0)
         title = f"{level}   (stride {2 ** int(level[1:])})" if re.fullmatch("P[0-9]{1,2}", level) else level
-        _text(axes, left, bottom + self.height - 0.2, printable(title), 13, weight="bold")
+        draw_text(axes, left, bottom + self.height - 0.2, printable(title), 13, weight="bold")
         self._draw_taps()
-        for number, (step, pair) in enumerate(zip(self.cell.steps, edge_pairs(self.cell.edges), strict=True)):
-            self._draw_step(number, step)
+        for number, pair in enumerate(edge_pairs(self.cell.edges)):
+            self._draw_step(number)
             for port, (operation, state) in enumerate(pair):
                 self._draw_edge(number, port, operation, state)
         self._draw_output(level)
@@ -111,7 +122,7 @@ class Panel:
         return self.middle + ((len(self.inputs) - 1) / 2 - tap) * TAP_PITCH
 
     def _step_y(self, step: int) -> float:
-        return self.middle + ((len(self.cell.steps) - 1) / 2 - step) * STEP_PITCH
+        return self.middle + ((self.num_steps - 1) / 2 - step) * STEP_PITCH
 
     def _port_y(self, step: int, port: int) -> float:
         return self._step_y(step) + (X_LANE, Y_LANE)[port]
@@ -128,9 +139,9 @@ class Panel:
             modality, _, repeat = name.partition("/")
             colour, y = self._colour(tap), self._tap_y(tap)
             fill, edge, ink = (colour, colour, LIGHT_ON) if tap in used else ("white", FAINT, MUTED)
-            _box(self.axes, self.left, y - TAP_HEIGHT / 2, TAP_WIDTH, TAP_HEIGHT, fill, edge)
+            draw_box(self.axes, self.left, y - TAP_HEIGHT / 2, TAP_WIDTH, TAP_HEIGHT, fill, edge)
             text = printable(f"{modality}  {repeat.replace('bifpn', 'BiFPN ')}")
-            _text(self.axes, self.left + TAP_WIDTH / 2, y, text, 9, ink, **CENTRED)
+            draw_text(self.axes, self.left + TAP_WIDTH / 2, y, text, 9, ink, **CENTRED)
 
     def _draw_edge(self, step: int, port: int, operation: str, state: int) -> None:
         """Draw an edge to a step, from a tap or from an earlier step, which it leaves on the right and passes below."""
@@ -141,18 +152,19 @@ class Panel:
         else:
             source = state - len(self.inputs)
             right, gap = self.left + self.step_left + self.step_width + 0.12, self._step_y(source) - STEP_PITCH / 2
-            start, lane = (right - 0.12, self._step_y(source)), end[0] - 0.2
+            start, lane = (right - 0.12, self._step_y(source)), end[0] - 0.2 - 0.08 * source
             corners = [start, (right, start[1]), (right, gap), (lane, gap), (lane, end[1]), end]
             _line(self.axes, corners, STEP_COLOUR)
         if operation != "skip":
             text, box = operation.replace("_", " ").removesuffix(" 3x3"), {"fc": "white", "ec": FAINT, "pad": 1.5}
-            _text(self.axes, end[0] - 0.22, end[1], text, 7, ha="right", bbox=box, zorder=6)
+            draw_text(self.axes, end[0] - 0.22, end[1], text, 7, ha="right", bbox=box, zorder=6)
 
-    def _draw_step(self, number: int, step: StepGenotype) -> None:
+    def _draw_step(self, number: int) -> None:
         """Draw the node of a step: the states x and y, a box per inner step, and the bar that concatenates."""
+        step = self.cell.steps[number]
         left, y = self.left + self.step_left, self._step_y(number)
-        _box(self.axes, left, y - STEP_HEIGHT / 2, self.step_width, STEP_HEIGHT, "white", STEP_COLOUR, line=1.4)
-        _text(self.axes, left + 0.1, y + 0.42, f"step {number + 1}", 8.5, weight="bold")
+        draw_box(self.axes, left, y - STEP_HEIGHT / 2, self.step_width, STEP_HEIGHT, "white", STEP_COLOUR, line=1.4)
+        draw_text(self.axes, left + 0.1, y + 0.42, f"step {number + 1}", 8.5, weight="bold")
         ports = [(left + 0.14, self._port_y(number, port)) for port in (0, 1)]
         bar = left + self.step_width - 0.12
         first = left + LEAD + OP_WIDTH / 2
@@ -171,7 +183,7 @@ class Panel:
         for name, (x, port_y), (_, state) in zip("xy", ports, edge_pairs(self.cell.edges)[number]):
             self.axes.plot(x, port_y, "o", color=self._colour(state), markersize=11, zorder=5)
             ink = LIGHT_ON if state < len(self.inputs) else "white"
-            _text(self.axes, x, port_y, name, 8, ink, zorder=6, **CENTRED)
+            draw_text(self.axes, x, port_y, name, 8, ink, zorder=6, **CENTRED)
 
     def _draw_inner(self, states: list, state: int, end: tuple, y: float, colour: str, arrow: bool) -> None:
         """Draw an inner edge: x and y follow their lanes; the result of an operation passes later ones below."""
@@ -190,15 +202,15 @@ class Panel:
     def _draw_operation(self, operation: str, centre: tuple[float, float]) -> None:
         x, y = centre
         fill = OPERATION_COLOURS.get(operation, OTHER_COLOUR)
-        _box(self.axes, x - OP_WIDTH / 2, y - OP_HEIGHT / 2, OP_WIDTH, OP_HEIGHT, fill, INK, zorder=4)
-        _text(self.axes, x, y, operation, 10, DARK_ON, zorder=5, **CENTRED)
+        draw_box(self.axes, x - OP_WIDTH / 2, y - OP_HEIGHT / 2, OP_WIDTH, OP_HEIGHT, fill, INK, zorder=4)
+        draw_text(self.axes, x, y, operation, 10, DARK_ON, zorder=5, **CENTRED)
 
     def _draw_output(self, level: str) -> None:
         """Draw the concatenation, the edges to it from steps, and those from taps, which pass below the steps."""
         x, tall = self.left + self.out_left, 0.62
-        _box(self.axes, x, self.middle - tall / 2, OUT_WIDTH, tall, "white", INK, line=1.4)
+        draw_box(self.axes, x, self.middle - tall / 2, OUT_WIDTH, tall, "white", INK, line=1.4)
         text = f"concat\n{self.output}\n→ {printable(level)}"
-        _text(self.axes, x + OUT_WIDTH / 2, self.middle, text, 9, ha="center")
+        draw_text(self.axes, x + OUT_WIDTH / 2, self.middle, text, 9, ha="center")
         for place, state in enumerate(self.cell.concat):
             y = self.middle + tall * (0.5 - (place + 1) / (len(self.cell.concat) + 1))
             if state >= len(self.inputs):
@@ -223,15 +235,13 @@ def colours_in_words(inputs: Names) -> str:
     return ", ".join(f"{words[colour]}: {modality}" for modality, colour in modality_colours(inputs).items())
 
 
-def _head_and_foot(axes: Axes, genotype: Genotype, size: tuple[float, float]) -> None:
+def _head_and_foot(axes: Axes, genotype: Genotype, foot: str, size: tuple[float, float]) -> None:
     facts = {"seed": genotype.meta.get("seed")}
     facts |= {f"{n.removesuffix('_val')} on val": v for n, v in genotype.meta.items() if n.endswith("_val")}
     words = [f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {short(v)}" for k, v in facts.items() if v is not None]
     text = "   ".join([f"Genotype {genotype.id}", *words])
-    _text(axes, MARGIN - PAD, size[1] - FOOT / 2, text, 15, weight="bold")
-    foot = f"Left: features of the frozen streams ({colours_in_words(genotype.inputs)}, white: not used).  "
-    foot += "Step: bar = concat and, of several states, 1×1 conv, norm, ReLU; then + x, norm."
-    _text(axes, MARGIN - PAD, FOOT / 2, foot, 9.5)
+    draw_text(axes, MARGIN - PAD, size[1] - FOOT / 2, text, 15, weight="bold")
+    draw_text(axes, MARGIN - PAD, FOOT / 2, foot, 9.5)
 
 
 def _canvas(size: tuple[float, float]) -> Axes:
@@ -242,12 +252,12 @@ def _canvas(size: tuple[float, float]) -> Axes:
     return axes
 
 
-def _text(axes, x, y, text, size, colour=INK, **style) -> None:
+def draw_text(axes, x, y, text, size, colour=INK, **style) -> None:
     """Write text, vertically centred unless the style says otherwise."""
     axes.text(x, y, text, **{"size": size, "color": colour, "va": "center", "parse_math": False} | style)
 
 
-def _box(axes, x, y, width, height, fill, edge, line=0.8, zorder=3) -> None:
+def draw_box(axes, x, y, width, height, fill, edge, line=0.8, zorder=3) -> None:
     shape = "round,pad=0,rounding_size=0.06"
     axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=shape, fc=fill, ec=edge, lw=line, zorder=zorder))
 

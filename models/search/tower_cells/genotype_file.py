@@ -4,7 +4,6 @@ The text form has a line `Genotype(normal=[[(OPERATION, STATE), ...], ...], norm
 helpers, which name a wrong field: models/search/fusion_cells/genotype_file.py.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,20 +44,16 @@ class TowerReader:
         """Return the genotype of untrusted JSON; raises UserError."""
         if not isinstance(data, dict):
             raise UserError(f"{source}: expected a genotype, an object, found {short(data)}")
-        levels = [list(self.places)] if self.places else [list(names) for names in LEVELS]
-        check(data.get("levels") in levels, f"{source}: field levels", _either(levels), data.get("levels", NOTHING))
-        space = data["space"] if data.get("space") in list(SPACES) else PUBLISHED
-        check_values(data, {"format": FORMAT, "space": space, "inputs": list(INPUTS)}, source)
+        levels, space = data.get("levels", NOTHING), data.get("space", NOTHING)
+        fitting = [list(places) for places in ([self.places] if self.places else LEVELS)]
+        check(levels in fitting, f"{source}: field levels", " or ".join(map(str, fitting)), levels)
+        check(space in list(SPACES), f"{source}: field space", " or ".join(SPACES), space)
+        check_values(data, {"format": FORMAT, "inputs": list(INPUTS)}, source)
         check_channels(data, source)
         where = f"{source}: field cells"
-        cells = read_list(data.get("cells"), where, len(data["levels"]), "one cell per tower")
-        found = []
-        for number, cell in enumerate(cells):
-            place = f"{where}[{number}]"
-            found.append(read_cell(get_field(cell, "edges", place), place, SPACES[space]))
-            check_values(cell, {"concat": list(CONCAT)}, f"{place}")
-            check(cell.get("steps", []) == [], f"{place}.steps", "none in the cell of a tower", cell.get("steps"))
-        return Genotype(INPUTS, tuple(data["levels"]), data["C"], tuple(found), read_meta(data, source), space)
+        cells = read_list(data.get("cells"), where, len(levels), "one cell per tower")
+        found = tuple(_cell(cell, f"{where}[{number}]", SPACES[space]) for number, cell in enumerate(cells))
+        return Genotype(INPUTS, tuple(levels), data["C"], found, read_meta(data, source), space)
 
     def from_text(self, text: str, source: str) -> Genotype:
         """Return the genotype of a public text form; raises UserError."""
@@ -67,14 +62,8 @@ class TowerReader:
         if len(lines) != len(places):
             raise UserError(f"{source}: expected a line for each tower, {', '.join(places)}, found {len(lines)} lines")
         space = PUBLISHED if "dil_conv_3x3_r3" not in text else "fad12"
-        cells = []
-        for number, call in enumerate(calls, 1):
-            where = f"{source}: line {number}"
-            nodes = read_list(get_field(call, "normal", where), f"{where}: normal", NUM_NODES, "one per node")
-            edges = [edge for node in nodes for edge in read_list(node, f"{where}: normal", 2, "two edges per node")]
-            cells.append(read_cell(edges, f"{where}: normal", SPACES[space]))
-            check_values(call, {"normal_concat": list(CONCAT)}, where)
-        return Genotype(INPUTS, tuple(places), self.channels, tuple(cells), space=space)
+        cells = tuple(_cell_of_call(c, f"{source}: line {n}", SPACES[space]) for n, c in enumerate(calls, 1))
+        return Genotype(INPUTS, tuple(places), self.channels, cells, space=space)
 
 
 def read_cell(edges: Any, where: str, operations: Names) -> TowerCell:
@@ -85,5 +74,19 @@ def read_cell(edges: Any, where: str, operations: Names) -> TowerCell:
     return cell
 
 
-def _either(values: Sequence) -> str:
-    return " or ".join(map(str, values))
+def _cell(data: Any, where: str, operations: Names) -> TowerCell:
+    """Return the cell of untrusted JSON."""
+    cell = read_cell(get_field(data, "edges", where), where, operations)
+    concat, steps = data.get("concat", NOTHING), data.get("steps", [])
+    check(concat == list(CONCAT), f"{where}.concat", list(CONCAT), concat)
+    check(steps == [], f"{where}.steps", "none in the cell of a tower", steps)
+    return cell
+
+
+def _cell_of_call(call: Any, where: str, operations: Names) -> TowerCell:
+    """Return the cell of a line of the text form."""
+    normal = f"{where}: normal"
+    nodes = read_list(get_field(call, "normal", where), normal, NUM_NODES, "one per node")
+    edges = [edge for node in nodes for edge in read_list(node, normal, 2, "two edges per node")]
+    check_values(call, {"normal_concat": list(CONCAT)}, where)
+    return read_cell(edges, normal, operations)
