@@ -1,7 +1,7 @@
 """Cross-validation of single sensors, hand-made, random and searched fusions over all pairs of a data set.
 
     python -m benchmarks.cross_validation DIR --folds 10 --config FILE [--fold 3 4] [--methods NAME ...]
-        [--more m3fd:DIR llvip:DIR ...]
+        [--more examples/m3fd_person_car.yaml:DIR llvip:DIR ...]
     python -m benchmarks.cross_validation --summary
 
 In each fold: pretraining of both streams and of the shared head, a search for each searched method, a training for each

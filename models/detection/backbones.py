@@ -110,7 +110,8 @@ def _weights_within_reach(name: str) -> dict[str, str]:
         return {"file": cached}
     if not is_reachable(url):
         problem = f"its ImageNet weights are not in the local cache and {url} cannot be reached"
-        raise UserError(f"--backbone {name}: {problem}; connect, or --no-imagenet starts from random weights")
+        advice = "connect, name a file with --encoder_weights, or start from random weights with --no-imagenet"
+        raise UserError(f"--backbone {name}: {problem}: {advice}")
     return {}
 
 

@@ -76,7 +76,8 @@ def as_trained(data: DetectionData, classes: Sequence[str], normalization: dict)
     unused = max(data.category_ids) + 1
     ids = [unused + n if c is None else data.category_ids[c] for n, c in enumerate(channels)]
     unlabelled = [name for name, channel in zip(classes, channels) if channel is None]
-    remark = f"{data.name}: does not label {', '.join(unlabelled)}: not scored"
+    names = f"its classes are {', '.join(data.classes)}; a YAML file with aliases gives them other names"
+    remark = f"{data.name}: no class named {', '.join(unlabelled)}, so these are not scored ({names})"
     place = {channel: n for n, channel in enumerate(channels) if channel is not None}
     return replace(
         data,

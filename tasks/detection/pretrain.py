@@ -71,7 +71,8 @@ def detector_pretraining(options: Options, data: DataModule) -> Pretraining:
     modalities = stages_of(options)
     files = read_weights_files(options.encoder_weights, modalities, modalities)
     detectors = {m: build_detector(options, m, data.data.normalization, m in files) for m in modalities}
-    lines = {m: start_from_file(options, detectors[m], file) for m, file in files.items()}
+    lines = {m: f"{m} detector from --init {options.init}" for m in modalities} if options.init else {}
+    lines |= {m: start_from_file(options, detectors[m], file) for m, file in files.items()}
     sizes = {"data": data, "parts": data.learning}
     maps = "encoder" if options.freeze_encoder else ""
     stages = [
@@ -162,7 +163,7 @@ def start_from_file(options: Options, detector: SingleDetector, file: WeightsFil
 def started(
     detector: SingleDetector, line: str | None, models: dict[str, nn.Module], log: Callable[[str], None]
 ) -> SingleDetector:
-    """Return the detector for its stage; logs which file its encoder starts from, if any."""
+    """Return the detector for its stage; logs what it starts from, if that is a file."""
     if line:
         log(line)
     return detector

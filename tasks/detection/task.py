@@ -117,8 +117,13 @@ class Detection(Task):
         return options.with_values("checkpoint", widen=width)
 
     def warnings(self, options: Options, section: str) -> list[str]:
-        start, verb = (f"--L {options.L} and ", "have") if "L" in options else ("", "has")
-        lines = [f"{start}--no-prefetcher ({options.no_prefetcher}) {verb} no effect here"]
+        lines = [
+            f"--{name} has no effect here"
+            for name in ("L", "no-prefetcher")
+            if options.is_given(name.replace("-", "_"))
+        ]
+        source = "data set" if options.normalization == "data" else "encoder's pretraining"
+        lines.append(f"pictures are normalised with mean and standard deviation of the {source}")
         if section == "found":
             lines.append(f"head from {build.head_path(options)}")
         if section in ("search", "found"):
