@@ -4,7 +4,7 @@ FCOS (Tian et al. 2019, 1904.01355), with the improvements of its release, which
 centre-ness from the box maps, distances in strides, GIoU loss, centre sampling, scores sqrt(class * centre-ness).
 Towers are not the head's: models/detection/towers.py.
 
-Shapes: B images, C channels, K classes, level l of H_l x W_l cells, N points over all levels, k candidates.
+Shapes: B images, C channels, K classes, level l of H_l x W_l cells, N points over all levels.
 """
 
 import math
@@ -13,17 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from models.detection.anchors import level_sizes
 from models.detection.heads.fcos_losses import normalizers, point_losses
 from models.detection.heads.fcos_targets import assign_points, make_points
-from models.detection.heads.head import Detections, Maps, flatten_levels, image_size_of, init_normal, precise
-from models.detection.postprocess import MAX_DETECTIONS
+from models.detection.heads.head import Detections, Maps, flatten_levels, image_size_of, init_normal
+from models.detection.heads.level_detections import CLASS_THRESHOLD, best_of_levels, detect_by_levels
 from utils.distributed import SINGLE_PROCESS, Ranks
-
-CLASS_THRESHOLD = 0.05  # of the class probability alone
-LEVEL_CANDIDATES = 1000
 
 
 class PointOutput(NamedTuple):
@@ -78,33 +74,15 @@ class FCOSHead(nn.Module):
         return {name: loss * ranks.count for name, loss in losses.items()}
 
     def detect(self, output: PointOutput, batch: dict[str, Any]) -> Detections:
-        """Return boxes, scores and labels of each image: see `Head.detect`. Boxes without area are left out."""
-        size, (logits, values) = image_size_of(batch), map(precise, self.flatten(output))
-        scores, places, labels = self.candidates(logits, values, size)
-        chosen = values.gather(1, places[..., None].expand(-1, -1, values.shape[-1]))
-        boxes = self.decode(chosen, self.locations(size, chosen.device)[places])
-        found = zip(boxes.cpu(), scores.cpu(), labels.cpu(), batch["scales"].tolist(), batch["original_sizes"].tolist())
-        return [self._best(clip_boxes_to_image(b / scale, hw), s, c) for b, s, c, scale, hw in found]
-
-    def _best(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return the best of some candidates (k,) that do not overlap."""
-        there = ((boxes[:, 2:] > boxes[:, :2]).all(1) & (scores > 0)).nonzero().squeeze(1)
-        kept = there[batched_nms(boxes[there], scores[there], labels[there], self.nms_iou)[:MAX_DETECTIONS]]
-        return {"boxes_xyxy": boxes[kept], "scores": scores[kept], "labels": labels[kept]}
+        """Return boxes, scores and labels of each image: see `Head.detect`."""
+        return detect_by_levels(self, output, batch)
 
     def candidates(self, logits: Tensor, values: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the best scores of each level, with their locations and classes: see `Head.candidates`."""
         probabilities = logits.sigmoid()
-        scores = (probabilities * values[..., 4:].sigmoid()).sqrt()
-        scores = scores.where(probabilities > CLASS_THRESHOLD, 0)
-        first, best, pairs = 0, [], []
-        for level in scores.split([rows * columns for rows, columns in level_sizes(image_size, self.num_levels)], 1):
-            top = level.flatten(1).topk(min(LEVEL_CANDIDATES, level[0].numel()))
-            best.append(top.values)
-            pairs.append(top.indices + first)
-            first += level[0].numel()
-        found = torch.cat(pairs, 1)
-        return torch.cat(best, 1), found // self.num_classes, found % self.num_classes
+        scores = (probabilities * values[..., 4:].sigmoid()).sqrt().where(probabilities > CLASS_THRESHOLD, 0)
+        sizes = level_sizes(image_size, self.num_levels)
+        return best_of_levels(scores, [rows * columns for rows, columns in sizes])
 
     def flatten(self, output: PointOutput) -> tuple[Tensor, Tensor]:
         """Return class logits (B, N, K) and values (B, N, 5), distances and the logit of centre-ness."""

@@ -192,7 +192,7 @@ def iou(a: list[float], b: list[float]) -> float:
 
 def test_detections_equal_the_loop(monkeypatch):
     """At most 30 candidates per level; the picture fills a part of the letterbox, so that some boxes are empty."""
-    monkeypatch.setattr("models.detection.heads.fcos.LEVEL_CANDIDATES", 30)
+    monkeypatch.setattr("models.detection.heads.level_detections.LEVEL_CANDIDATES", 30)
     head, scale, size = learned_head(), 0.5, (150, 240)
     output = head(maps_of(2))
     batch = {"image_size": IMAGE_SIZE, "scales": torch.full((2,), scale), "original_sizes": torch.tensor([size] * 2)}

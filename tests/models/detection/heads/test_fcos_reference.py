@@ -86,7 +86,7 @@ def test_losses_without_positives(batch):
 @pytest.mark.parametrize(("name", "most"), [("all", 1000), ("top40", 40)])
 def test_detections(monkeypatch, name, most):
     stored, size = reference("detections"), (64, 96)
-    monkeypatch.setattr("models.detection.heads.fcos.LEVEL_CANDIDATES", most)
+    monkeypatch.setattr("models.detection.heads.level_detections.LEVEL_CANDIDATES", most)
     output = output_of("detections", level_sizes(size, 5), 1, 6)
     output = output._replace(class_logits=[x - 1 for x in output.class_logits])
     batch = {"image_size": size, "scales": torch.ones(1), "original_sizes": torch.tensor([[10**6, 10**6]])}
