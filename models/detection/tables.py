@@ -10,6 +10,7 @@ from torch import nn
 from models.detection.heads.efficientdet import DetectionHead
 from models.detection.heads.fcos import FCOSHead
 from models.detection.heads.head import Head
+from models.detection.heads.retinanet import RetinaNetHead
 from models.detection.necks.fpn import FPN
 from models.detection.streams import Streams
 from models.detection.towers import Towers
@@ -23,9 +24,11 @@ TOWERS: dict[str, Callable[..., nn.Module | None]] = {
     "none": lambda **sizes: None,  # EfficientDet's head has its own
     "plain": lambda channels, hidden=None, **sizes: Towers(channels, hidden=hidden),  # FCOS's
     "wired": lambda channels, hidden=None, **sizes: Towers(channels, hidden=hidden, wired=True),
+    "plain_relu": lambda channels, hidden=None, **sizes: Towers(channels, hidden=hidden, norm=False),  # RetinaNet's
 }
 HEADS: dict[str, Callable[..., Head]] = {
     "efficientdet": DetectionHead,
     "fcos": lambda channels, num_classes, num_levels, **anchors: FCOSHead(channels, num_classes, num_levels),
+    "retinanet": lambda channels, num_classes, num_levels, **anchors: RetinaNetHead(channels, num_classes, num_levels),
 }
 TABLES: dict[str, dict] = {"encoder": ENCODERS, "neck": NECKS, "towers": TOWERS, "head": HEADS}  # by option

@@ -29,21 +29,22 @@ class PlainTower(nn.Sequential):
     Args:
         width: W, in and out.
         hidden: channels between the layers; None: W.
+        norm: False leaves the norms out, as RetinaNet does.
     """
 
-    def __init__(self, width: int, hidden: int | None = None):
+    def __init__(self, width: int, hidden: int | None = None, norm: bool = True):
         widths = [width, *[hidden or width] * (DEPTH - 1), width]
-        super().__init__(*(_plain_layer(*pair) for pair in pairwise(widths)))
+        super().__init__(*(_plain_layer(*pair, norm) for pair in pairwise(widths)))
 
     def over_levels(self, firsts: Maps, seconds: Maps) -> Maps:
         """Return the output for each level: of the first of its two maps."""
         return [self(x) for x in firsts]
 
 
-def _plain_layer(channels_in: int, channels: int) -> nn.Sequential:
+def _plain_layer(channels_in: int, channels: int, norm: bool) -> nn.Sequential:
     conv = nn.Conv2d(channels_in, channels, 3, padding=1)
     init_normal(conv)
-    return nn.Sequential(conv, group_norm(channels), nn.ReLU(inplace=True))
+    return nn.Sequential(conv, *([group_norm(channels)] if norm else []), nn.ReLU(inplace=True))
 
 
 class Towers(nn.Module):
@@ -55,7 +56,7 @@ class Towers(nn.Module):
     Args:
         width: W.
         box, cls: towers from two maps to 3W channels, by `over_levels`; None: a plain one.
-        hidden: channels inside of plain towers; None: W.
+        hidden, norm: of plain towers.
         wired: a plain class tower reads b. The control that has the wiring of searched towers alone.
     """
 
@@ -66,11 +67,12 @@ class Towers(nn.Module):
         cls: nn.Module | None = None,
         hidden: int | None = None,
         wired: bool = False,
+        norm: bool = True,
     ):
         super().__init__()
-        self.box: Any = PlainTower(width, hidden) if box is None else box
+        self.box: Any = PlainTower(width, hidden, norm) if box is None else box
         self.box_reduce = _reduction(width, box)
-        self.cls: Any = PlainTower(width, hidden) if cls is None else cls
+        self.cls: Any = PlainTower(width, hidden, norm) if cls is None else cls
         self.cls_reduce = _reduction(width, cls)
         self.cls_reads_box = wired or cls is not None
 
