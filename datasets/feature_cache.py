@@ -96,7 +96,7 @@ class CachedDataset(Dataset):
     def __init__(self, dataset: Any, cache: FeatureCache):
         self.dataset, self.cache, self.records = dataset, cache, dataset.records
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[int, ...]) -> dict[str, Any]:
         sample = self.dataset.target(key)
         variant = Variant(sample.get("flip", False), scale=sample.get("factor", 1.0))
         features = self.cache.read(self.records[key[0]], variant, sample.get("black"))

@@ -59,7 +59,9 @@ class Store:
         self.slots = dict.fromkeys(keys, (-1, -1)) | self.slots
 
     def _to_bytes(self, maps: list[Tensor]) -> Tensor:
-        assert tuple(tuple(m.shape) for m in maps) == self.shapes, ([tuple(m.shape) for m in maps], self.shapes)
+        # Inputs of the other orientation have maps of transposed sides.
+        shapes = tuple(tuple(m.shape) for m in maps)
+        assert [sorted(shape) for shape in shapes] == [sorted(shape) for shape in self.shapes], (shapes, self.shapes)
         numbers = torch.cat([m.reshape(-1) for m in maps]).to(self.dtype)
         if not numbers.isfinite().all():
             raise UserError(

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -43,6 +43,8 @@ class LoaderOptions:
         pin_memory: pin memory, which speeds up copies to a GPU.
         max_bad_files: samples that may be left out, in all, because a file of them cannot be read; None: in a test,
             none.
+        group: of a record: a batch holds samples of one group, such as images of one size; None: all are one group.
+        sizes: of training batches, see `SeededBatches`.
     """
 
     batch_size: int
@@ -50,6 +52,8 @@ class LoaderOptions:
     workers: int = 0
     pin_memory: bool = False
     max_bad_files: int | None = 0
+    group: Callable[[Any], Hashable] | None = None
+    sizes: tuple[int, int] | None = None
 
 
 @dataclass(eq=False)
@@ -143,10 +147,13 @@ class SampleLoader(DataLoader):
     ):
         ranks, num = distributed.ranks() if ranks is None else ranks, len(dataset.records)
         size = options.batch_size if train else min(options.batch_size, EVAL_BATCH_SIZE)
-        if train and (smallest := min(size, num)) < ranks.count:
+        groups = None if options.group is None else [options.group(record) for record in dataset.records]
+        sizes = options.sizes if train else None
+        self.batches = SeededBatches(num, size, options.seed, train, ranks, groups, sizes)
+        if train and self.batches.smallest < ranks.count:
             expected = f"expected batches of at least {ranks.count} samples, one for each process"
-            raise UserError(f"--batchsize {size}: {expected}, found {smallest}")
-        self.batches = SeededBatches(num, size, options.seed, train, ranks)
+            hint = " (portrait and landscape images have batches of their own)" if groups else ""
+            raise UserError(f"--batchsize {size}: {expected}, found {self.batches.smallest}{hint}")
         super().__init__(
             _Readable(dataset),
             batch_sampler=self.batches,

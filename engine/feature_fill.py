@@ -8,7 +8,7 @@ Shapes: B batch.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -97,9 +97,10 @@ class Encoding:
                 for variant in variants:
                     inputs = {key: inputs[attempt] for key, inputs in wanted.items() if len(inputs) > attempt}
                     records = {key: record for key, (record, changed) in inputs.items() if changed == variant}
-                    if left := unfinished(records, store, batch_size):
-                        self._add(store, stream, cache.kind, left, variant)
-                        store.note(here.all_gather([key for key in left if key in store]))
+                    for members in by_group(records, self.data.options.group):
+                        if left := unfinished(members, store, batch_size):
+                            self._add(store, stream, cache.kind, left, variant)
+                            store.note(here.all_gather([key for key in left if key in store]))
 
     def _add(self, store: AnyStore, stream: str, kind: str, records: dict[str, Record], variant: Variant) -> None:
         """Add the features of some records; those that are there already are not replaced."""
@@ -118,6 +119,14 @@ def encode(model: CacheableModel, inputs: dict[str, Tensor], stream: str, kind: 
     # Each input is read once, so compiling would not pay; and records are the same with and without it.
     with torch.no_grad(), compute.autocast(), torch.compiler.set_stance("force_eager"):
         return [features.cpu() for features in model.encode_for_cache(moved, stream, kind)]
+
+
+def by_group(records: dict[str, Record], group: Callable[[Record], Hashable] | None) -> list[dict[str, Record]]:
+    """Return the records of each group apart, as loaders batch them."""
+    groups: dict[Hashable, dict[str, Record]] = {}
+    for key, record in records.items():
+        groups.setdefault(group(record) if group else None, {})[key] = record
+    return list(groups.values())
 
 
 def unfinished(records: dict[str, Record], store: AnyStore, size: int) -> dict[str, Record]:

@@ -97,7 +97,7 @@ def test_found_options(seen, tiny_flir, tiny_config):
     argv += ["--modality_dropout", "0.3"]
     assert found([*argv, "--random_genotype", "3", "--steps", "1", "--node_steps", "2"]) == 0
     check_data_and_run(seen)
-    dropout = {loader.batches.whole: loader.dataset.dataset.dropout for loader in seen["SampleLoader"]}
+    dropout = {loader.batches.train: loader.dataset.dataset.dropout for loader in seen["SampleLoader"]}
     assert dropout == {True: 0.3, False: 0.0}  # in training, and on val
     check_weights(seen, steps_per_epoch=2)
     fusion = seen["FusionDetector"][-1].fusions[0]
@@ -169,7 +169,7 @@ def test_accumulation_options(seen, tiny_flir, tiny_config, monkeypatch, tmp_pat
     for main, extra in ((search, small), (found, ["--baseline", "sum"])):
         assert main([*argv, *extra]) == 0
         assert main([*argv, *extra, "--dry_run"]) == 0
-        loader = next(loader for loader in reversed(seen["SampleLoader"]) if loader.batches.whole)
+        loader = next(loader for loader in reversed(seen["SampleLoader"]) if loader.batches.train)
         assert len(loader) == {search: 3, found: 5}[main]
         assert f"steps_per_epoch: {2 if main is search else 3}" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)

@@ -205,7 +205,7 @@ FLAG, FOLDER = (lambda value: isinstance(value, bool), "true or false"), (_is_te
 # Options that files of earlier versions do not have: these are of the defaults.
 FRAME, FOLDS = ("encoder", "neck", "towers", "head"), ("folds", "fold")
 ONNX = ("onnx_modality", "onnx_description")
-NEWER = (*FRAME, "normalization", *FOLDS, *ONNX)
+NEWER = (*FRAME, "normalization", "canvas", *FOLDS, *ONNX)
 # Options that are taken from files of earlier runs: what they may be there, and in words.
 INHERITED: dict[str, Check] = {
     "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
@@ -214,7 +214,7 @@ INHERITED: dict[str, Check] = {
     "split_seed": (lambda value: type(value) is int and value >= 0, "a whole number from 0"),
     "baseline": (lambda value: value is None or _is_text(value), "a name or none"),
     "checkpointdir": FOLDER,
-    **dict.fromkeys(("backbone", "normalization", "f1_type", *FRAME), NAME),
+    **dict.fromkeys(("backbone", "normalization", "canvas", "f1_type", *FRAME), NAME),
     **dict.fromkeys(("C", "num_input_nodes", "fusion_levels", "num_classes", "L"), COUNT),
     **dict.fromkeys(("overfit", "widen", *FOLDS), COUNT_OR_NONE),
     **dict.fromkeys(ONNX, TEXT_OR_NONE),

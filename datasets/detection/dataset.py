@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.detection.transforms import COLOUR, AsDecoded, DetectionTransform
+from datasets.detection.transforms import COLOUR, AsDecoded, DetectionTransform, is_portrait
 from datasets.images import Counts, read_rgb, read_thermal
 from utils.errors import UserError
 
@@ -56,6 +56,10 @@ class DetectionRecord:
         """What is learned from the record, but for pixels."""
         fields = f"{self.file_name!r} {self.width} {self.height}".encode()
         return fields + self.boxes_xyxy.tobytes() + self.labels.tobytes()
+
+    @property
+    def is_portrait(self) -> bool:
+        return is_portrait(self.height, self.width)
 
     @property
     def excerpt(self) -> str:
@@ -106,11 +110,11 @@ class DetectionDataset(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: int | tuple[int, ...]) -> dict[str, Any]:
         """Return one sample.
 
         Args:
-            key: an index (its draws use seed 0), or (index, seed).
+            key: an index (its draws use seed 0), (index, seed), or (index, seed, short side of an oriented canvas).
         Returns:
             "images" by modality, uint8 (channels, H, W), "boxes_xyxy" float32 (N, 4), "labels" int64 (N,), "image_id",
             "file_name", "scale" (letterboxed = original * scale), "flip", "factor", "original_size" (height, width),
@@ -120,7 +124,7 @@ class DetectionDataset(Dataset):
         """
         return self._sample(key, self.images(key))
 
-    def images(self, key: int | tuple[int, int]) -> Images:
+    def images(self, key: int | tuple[int, ...]) -> Images:
         """Return the decoded images of a key, with a black one where `dropout` draws it."""
         record, _ = self._find(key)
         if self.blank:
@@ -129,7 +133,7 @@ class DetectionDataset(Dataset):
         images, black = load_images(record, self.channels, self.counts), self.black(key)
         return {modality: torch.zeros_like(image) if modality == black else image for modality, image in images.items()}
 
-    def black(self, key: int | tuple[int, int]) -> str | None:
+    def black(self, key: int | tuple[int, ...]) -> str | None:
         """Return the modality whose image is black in the sample of a key; None: no modality.
 
         The draws are apart from those of the transform, which are the same with and without `dropout`.
@@ -138,24 +142,24 @@ class DetectionDataset(Dataset):
         chance, which = np.random.SeedSequence(seed, spawn_key=DROPOUT_DRAWS).generate_state(2).tolist()
         return list(record.paths)[which % len(record.paths)] if chance < self.dropout * 2**32 else None
 
-    def target(self, key: int | tuple[int, int]) -> dict[str, Any]:
+    def target(self, key: int | tuple[int, ...]) -> dict[str, Any]:
         """Return the sample of a key without its images, by the same draws; no file is opened."""
         return self._sample(key, {})
 
-    def _sample(self, key: int | tuple[int, int], images: Images) -> dict[str, Any]:
+    def _sample(self, key: int | tuple[int, ...], images: Images) -> dict[str, Any]:
         record, seed = self._find(key)
         size = (record.height, record.width)
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also reseed the GPUs, which nothing here restores.
             torch.default_generator.manual_seed(seed)
-            placement = self.transform.draw(size)
+            placement = self.transform.draw(size, *(key[2:] if isinstance(key, tuple) else ()))
             placed = {"images": self.transform.place(images, placement)} if images else {}
         targets = self.transform.targets(torch.tensor(record.boxes_xyxy), torch.tensor(record.labels), size, placement)
         origin = {"image_id": record.image_id, "file_name": record.file_name, "original_size": size}
         return placed | targets | origin | {"black": self.black(key)}
 
-    def _find(self, key: int | tuple[int, int]) -> tuple[DetectionRecord, int]:
-        index, seed = key if isinstance(key, tuple) else (key, 0)
+    def _find(self, key: int | tuple[int, ...]) -> tuple[DetectionRecord, int]:
+        index, seed = key[:2] if isinstance(key, tuple) else (key, 0)
         return self.records[index], seed
 
 
@@ -212,16 +216,23 @@ def join_features(samples: list[dict[str, Any]]) -> dict[str, Any]:
         {kind: maps (S * K, B, C, H, W), "image_size"}.
     """
     by_map = zip(*(zip(*sample["features"].values()) for sample in samples))
-    return {samples[0]["kind"]: [_join_maps(maps) for maps in by_map], "image_size": samples[0]["image_size"]}
+    portrait = is_portrait(*samples[0]["image_size"])
+    joined = [_join_maps(maps, portrait) for maps in by_map]
+    return {samples[0]["kind"]: joined, "image_size": samples[0]["image_size"]}
 
 
-def _join_maps(samples: tuple[tuple[Tensor, ...], ...]) -> Tensor:
-    """Join B samples of S maps (K, H, W, C) each into (S * K, B, C, H, W), channels last in memory."""
-    streams, (count, *rest) = len(samples[0]), samples[0][0].shape
-    joined = torch.empty(streams * count, len(samples), *rest, dtype=samples[0][0].dtype)
+def _join_maps(samples: tuple[tuple[Tensor, ...], ...], portrait: bool) -> Tensor:
+    """Join B samples of S maps (K, H, W, C) each into (S * K, B, C, H, W), channels last in memory.
+
+    `portrait`: H is the longer side. A store gives all maps in one shape; those of the other orientation have as many
+    numbers.
+    """
+    streams, (count, *sides, channels) = len(samples[0]), samples[0][0].shape
+    shape = count, *sorted(sides, reverse=portrait), channels
+    joined = torch.empty(streams * count, len(samples), *shape[1:], dtype=samples[0][0].dtype)
     for place, maps in enumerate(samples):
         for stream, features in enumerate(maps):
-            joined[stream * count : (stream + 1) * count, place] = features
+            joined[stream * count : (stream + 1) * count, place] = features.view(shape)
     return joined.movedim(-1, 2)
 
 

@@ -14,6 +14,7 @@ import torch
 from datasets import images
 from datasets.detection import transforms
 from datasets.detection.dataset import DetectionDataset, DetectionRecord, collate
+from datasets.detection.names import CANVASES
 from datasets.detection.transforms import AsDecoded, DetectionTransform, Normalization, fill_from_mean
 from datasets.feature_cache import Variant
 from datasets.images import Counts
@@ -28,6 +29,9 @@ class ImageOptions:
         image_size: (height, width) of the letterboxed image; None: images keep their size, for batches of one.
         hflip, scale_jitter, photometric, scales: as in `DetectionTransform`.
         modality_dropout: probability that one modality of a training sample gives a black image.
+        canvas: "oriented": portrait images get `image_size` transposed, see `DetectionTransform`.
+        short_sides: (lowest, highest) in pixels: in training, an oriented canvas has a short side between, drawn for
+            each batch, in place of that of `image_size`.
     """
 
     image_size: tuple[int, int] | None = (768, 768)
@@ -36,6 +40,12 @@ class ImageOptions:
     photometric: float = 0.0
     modality_dropout: float = 0.0
     scales: tuple[float, ...] = ()
+    canvas: str = CANVASES[0]
+    short_sides: tuple[int, int] | None = None
+
+    @property
+    def oriented(self) -> bool:
+        return self.canvas == CANVASES[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +114,7 @@ class DetectionData:
         """Return the samples of records: augmented for training, plain otherwise."""
         o = self.options
         drawn = {"scale_jitter": o.scale_jitter, "photometric": o.photometric, "scales": o.scales}
+        drawn |= {"oriented": o.oriented}
         transform = (
             DetectionTransform(o.image_size, self.fill, train, o.hflip, **drawn) if o.image_size else AsDecoded()
         )
@@ -118,7 +129,8 @@ class DetectionData:
     @property
     def cache_facts(self) -> dict[str, Any]:
         """Plain values that decide how plain images are prepared."""
-        return {"image_size": self.options.image_size, "fill": self.fill, "thermal_counts": self.thermal_counts}
+        facts = {"image_size": self.options.image_size, "fill": self.fill, "thermal_counts": self.thermal_counts}
+        return facts | ({"canvas": self.options.canvas} if self.options.oriented else {})
 
     @property
     def changing(self) -> str:
@@ -127,6 +139,9 @@ class DetectionData:
         low, high = self.options.scale_jitter
         if (low, high) != (1, 1):
             return f"--scale_jitter {low:g} {high:g} {reason}: expected 1 1"
+        if self.options.short_sides:
+            low, high = self.options.short_sides
+            return f"--short_sides {low} {high} {reason}: expected none"
         return f"--photometric {self.options.photometric:g} {reason}: expected 0" if self.options.photometric else ""
 
     def variants(self, records: Sequence[DetectionRecord], train: bool) -> list[tuple[DetectionRecord, Variant]]:
@@ -141,6 +156,7 @@ class DetectionData:
     def variant_dataset(self, records: Sequence[DetectionRecord], variant: Variant) -> DetectionDataset:
         """Return the images of records, all changed alike; an image id is the place in the list."""
         changed, drawn = variant.flip or variant.scale != 1, {"hflip": float(variant.flip), "scales": (variant.scale,)}
+        drawn |= {"oriented": self.options.oriented}
         transform = DetectionTransform(self.options.image_size, self.fill, train=changed, **drawn)
         numbered = [replace(record, image_id=place) for place, record in enumerate(records)]
         return DetectionDataset(numbered, transform, self.channels, self.thermal_counts, blank=variant.black)

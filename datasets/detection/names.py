@@ -17,6 +17,7 @@ DATA_SETS = {
     "voc2012": ("voc_coco", "locate_voc2012", {}),
     "coco2017": ("voc_coco", "locate_coco2017", {}),
 }
+CANVASES = ("fixed", "oriented")  # of samples: one size, or one for landscape and one for portrait pictures
 DESCRIPTIONS = (".yaml", ".yml")
 # Of corruptions (datasets/detection/corruptions.py).
 KINDS = ("black", "frozen", "noise_only", "blur", "noise", "darkness", "glare", "fog", "low_contrast", "jpeg", "shift")

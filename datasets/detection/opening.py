@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from datasets.detection.detection_data import DetectionData, ImageOptions
 from datasets.detection.merging import NO_TEST_LIST, merge_lists, take_fold
 from datasets.detection.registry import locate
 from datasets.detection.sources import Source, find_images
-from datasets.detection.transforms import COLOUR
+from datasets.detection.transforms import COLOUR, with_whole_levels
 from datasets.detection.voc_xml import parse_voc
 from datasets.loader import BadFiles
 from datasets.splits import all_in_both_roles, make_split, overfit_split, paper_split
@@ -66,6 +67,9 @@ def open_data(
         raise UserError(f"{folder}: expected images of {expected}, which the network reads, found only {found}")
     if images.modality_dropout and len(data.channels) == 1:
         raise UserError(f"--modality_dropout: expected two modalities or more, found only {data.modalities[0]}")
+    if images.oriented:
+        data = replace(data, normalization=with_whole_levels(data.normalization, data.channels))
+        loading = replace(loading, group=attrgetter("is_portrait"), sizes=images.short_sides)
     _check_disjoint(folder, data)
     data = merge_lists(data, ("val",)) if paper_protocol else data
     data = take_fold(data, folds, fold) if folds and fold else data

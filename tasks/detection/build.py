@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from datasets.data_module import DataModule
 from datasets.detection import opening
 from datasets.detection.detection_data import ImageOptions
+from datasets.detection.names import CANVASES
 from datasets.detection.sources import CHANNELS
+from datasets.detection.transforms import MULTIPLE
 from engine.memory_estimate import PROBE
 from engine.pretrained import PRETRAINED, differing, pretrained_with
 from engine.task import loader_options
@@ -48,7 +50,8 @@ MATCH = 0.10  # how far a widened fusion's parameters may be from what they matc
 def open_data(options: Options) -> DataModule:
     """Open the data set and cut it; for an ONNX file images are not resized, and come one by one."""
     sizes = {name: tuple(options[name] or ()) for name in ("image_size", "scale_jitter", "scales")}
-    images = ImageOptions(**sizes, **options.keywords("hflip", "photometric", "modality_dropout"))
+    drawn = options.keywords("hflip", "photometric", "modality_dropout")
+    images = ImageOptions(**sizes, **drawn, **options.keywords("canvas", "short_sides"))
     loading = loader_options(options)
     if is_onnx(options):
         images, loading = ImageOptions(image_size=None), replace(loading, batch_size=1)
@@ -285,6 +288,20 @@ def check_scales(options: Options) -> None:
     low, high = options.scale_jitter
     if options.scales and (low, high) != (1, 1):
         raise UserError(f"--scales: expected --scale_jitter 1 1 beside it, found {low:g} {high:g}")
+
+
+def check_canvas(options: Options) -> None:
+    """Refuse an oriented canvas that is no landscape one in multiples of 32, and short sides that it cannot have."""
+    (height, width), sides = options.image_size, options.short_sides
+    oriented = options.canvas == CANVASES[1]
+    if oriented and (height > width or height % MULTIPLE or width % MULTIPLE):
+        expected = f"height <= width in multiples of {MULTIPLE} with --canvas oriented"
+        raise UserError(f"--image_size: expected {expected}, found {height}x{width}")
+    if sides and not oriented:
+        raise UserError(f"--short_sides: expected --canvas oriented beside it, found {options.canvas}")
+    if sides and not MULTIPLE <= sides[0] <= sides[1] <= width:
+        expected = f"LO <= HI from {MULTIPLE} to the long side of --image_size, {width}"
+        raise UserError(f"--short_sides: expected {expected}, found {sides[0]} {sides[1]}")
 
 
 def check_baseline(options: Options) -> None:

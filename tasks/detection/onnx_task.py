@@ -34,6 +34,8 @@ UNUSED = {
     "stream_lr": 0.0,
     "modality_dropout": 0.0,
     "match_parameters": None,
+    "canvas": "fixed",
+    "short_sides": None,
 }  # also those of a config
 
 

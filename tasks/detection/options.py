@@ -6,7 +6,7 @@ Options that all tasks share: commands/options.py.
 import argparse
 from pathlib import Path
 
-from datasets.detection.names import DATA_SETS, KINDS, dataset_name
+from datasets.detection.names import CANVASES, DATA_SETS, KINDS, dataset_name
 from models.search.fusion_cells.choices import MAPS, PUBLISHED
 from tasks.fusion_options import add_space_options
 from utils.args import Parser
@@ -68,6 +68,14 @@ def add_data_options(parser: Parser) -> None:
     add("--fold", type=positive, metavar="I", help=text)
     add("--num-classes", type=positive, help="class channels of the head (from the data; published 90)")
     add("--image_size", type=image_size, default=(768, 768), help="input, N or HxW, in pixels (768, as published)")
+    text = (
+        "oriented: pictures that are higher than wide get --image_size transposed, batches are of one orientation, and "
+    )
+    text += "what is padded is 0 after normalisation, docs/train.md (fixed)"
+    add("--canvas", choices=CANVASES, default=CANVASES[0], help=text)
+    text = "with --canvas oriented: the short side of a training batch in pixels, drawn evenly from LO to HI (that of "
+    text += "--image_size)"
+    add("--short_sides", type=positive, nargs=2, metavar=("LO", "HI"), help=text)
     add("--hflip", type=share, default=0.5, help="probability of a mirrored training pair (0.5)")
     text = "training pairs are scaled by a factor between, then cropped or padded (1 1: off)"
     add("--scale_jitter", type=float, nargs=2, default=(1.0, 1.0), metavar=("LO", "HI"), help=text)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from datasets.detection.dataset import collate
+from datasets.detection.names import CANVASES
 from datasets.detection.sources import CHANNELS
 from datasets.detection.transforms import DetectionTransform, fill_from_mean
 from datasets.images import read_rgb, read_thermal
@@ -90,7 +91,8 @@ class Predictor:
         self.method = f"genotype {genotype.id}" if genotype else options.baseline
         channels = {sensor: CHANNELS[sensor] for sensor in facts["normalization"]}
         self.fill = fill_from_mean(facts["normalization"], channels)
-        self.transform = DetectionTransform(options.image_size, self.fill, train=False)
+        oriented = options.canvas == CANVASES[1]
+        self.transform = DetectionTransform(options.image_size, self.fill, train=False, oriented=oriented)
 
     def __call__(
         self, rgb: Picture | None = None, thermal: Picture | None = None, score: float = 0.3
@@ -127,10 +129,17 @@ class Predictor:
 
     def detect(self, pairs: list[Pair], score: float) -> list[list[dict[str, Any]]]:
         """Return the objects of each pair of a batch, as of a call."""
-        batch = move(collate([self.sample(pair) for pair in pairs]), self.compute.device)
-        with torch.no_grad():
-            found = FLIRA.predict(self.model, batch)
-        return [self._in_words(one, score) for one in found]
+        samples = [self.sample(pair) for pair in pairs]
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for number, sample in enumerate(samples):
+            by_size.setdefault(sample["image_size"], []).append(number)
+        found: dict[int, list[dict[str, Any]]] = {}
+        for numbers in by_size.values():
+            batch = move(collate([samples[number] for number in numbers]), self.compute.device)
+            with torch.no_grad():
+                predictions = FLIRA.predict(self.model, batch)
+            found |= {number: self._in_words(one, score) for number, one in zip(numbers, predictions, strict=True)}
+        return [found[number] for number in range(len(pairs))]
 
     def sample(self, pair: Pair) -> dict[str, Any]:
         """Return a pair as the network sees it, as of `DetectionDataset`, without boxes."""

@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from datasets.data_module import DataModule
+from datasets.detection.names import CANVASES
 from engine.encoder_weights import WeightsFile, loaded_in_words, paths_by_modality, read_weights_files, record_of
 from engine.pretrained import PRETRAINED, check_split, differing, pretrained_with, recorded_splits
 from engine.task import Pretraining, Stage
@@ -38,7 +39,7 @@ from utils.seed import seed_everything
 
 HEAD = "head"  # the stage of the shared head
 OTHER = dict(zip(MODALITIES, reversed(MODALITIES)))
-FROM_PRETRAINING = ("backbone", "image_size", "anchor_scale", "normalization")
+FROM_PRETRAINING = ("backbone", "image_size", "canvas", "anchor_scale", "normalization")
 
 
 def check_stream_sizes(options: Options) -> Options:
@@ -105,8 +106,9 @@ def next_main(options: Options, data: DataModule, files: Iterable[str]) -> tuple
 def recorded_facts(options: Options, data: DataModule, files: dict[str, WeightsFile]) -> dict[str, Any]:
     """Return what pretrain.json records beside the splits."""
     facts = options.keywords(*FROM_PRETRAINING) | {"data": data.data.facts}
-    if options.normalization != ENCODER:
-        del facts["normalization"]
+    for name, default in (("normalization", "data"), ("canvas", CANVASES[0])):
+        if options[name] == default:
+            del facts[name]
     return facts | record_of(
         options.checkpointdir, stages_of(options), files, options.init if is_folder(options.init) else None
     )

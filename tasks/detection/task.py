@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from datasets.data_module import DataModule
-from datasets.detection.names import DATA_SETS, is_description
+from datasets.detection.names import CANVASES, DATA_SETS, is_description
 from engine.pretrained import check_split, differing, pretrained_with
 from engine.task import ExtraTest, Task
 from models.detection.baselines import ONNX
@@ -41,7 +41,7 @@ from utils.errors import UserError
 from utils.untrusted import OBJECT
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
-NETWORK = (*STREAMS, "normalization", *FRAME)
+NETWORK = (*STREAMS, "canvas", "normalization", *FRAME)
 DATA = ("dataset", "split_seed", "paper_protocol", "folds", "fold")
 OF_ONNX = ("onnx_modality", "onnx_description")
 # Of a checkpoint of a network that has tensors.
@@ -64,6 +64,7 @@ class Detection(Task):
         "data": OBJECT,
         "args.dataset": (lambda name: name in DATA_SETS or is_description(name), "a known one"),
         "args.baseline": (is_baseline, "a known one"),
+        "args.canvas": (CANVASES.__contains__, " or ".join(CANVASES)),
         "args.normalization": (("data", build.ENCODER).__contains__, "data or encoder"),
         **{f"args.{option}": (table.__contains__, "a known one") for option, table in TABLES.items()},
     }
@@ -95,6 +96,7 @@ class Detection(Task):
         if not options.eval_exp_dir:
             build.check_baseline(options)
             build.check_scales(options)
+            build.check_canvas(options)
         if "freeze_encoder" in options:
             check_encoder_start(options)
         if options.overfit and not options.is_given("hflip"):

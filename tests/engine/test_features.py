@@ -12,7 +12,7 @@ from datasets.detection.opening import open_data
 from datasets.feature_cache import Variant, digests_of
 from engine import feature_caching as caching
 from engine.compute import Compute
-from engine.feature_fill import Encoding, encode
+from engine.feature_fill import Encoding, by_group, encode, unfinished
 from engine.nonfinite import Guard
 from engine.step import Session, optimisation_step
 from models.detection.detector import FusionDetector
@@ -22,6 +22,7 @@ from models.detection.streams import Streams
 from models.search.fusion_cells.cell_space import CellSpace
 from models.search.parameters import arch_parameters, weight_parameters
 from tasks.detection.flira import FLIRA as detection
+from tests.datasets.detection.test_canvas import make_mixed
 
 SIZE = (64, 80)
 CPU = Compute(torch.device("cpu"), clip_grad=10.0)
@@ -134,6 +135,47 @@ def test_a_few_scales_are_the_same_from_a_cache(parts):
             for ours, theirs in zip(model.taps(b["features"]), model.taps(a["images"]), strict=True):
                 assert (ours - torch.stack(list(theirs))).abs().max() <= 1e-6 * ours.abs().max()
     assert seen == {torch.tensor(scale).item() for scale in scales}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> DataModule:
+    """RGB pictures of both orientations, on an oriented canvas."""
+    folder, options = make_mixed(tmp_path_factory.mktemp("mixed")), ImageOptions((64, 96), 0.5, canvas="oriented")
+    return open_data(str(folder), "coco", options, LoaderOptions(batch_size=3, seed=1))
+
+
+def rgb_detector(parts: DataModule) -> FusionDetector:
+    torch.manual_seed(0)
+    head, streams = DetectionHead(16, 3, num_levels=3), Streams("lcnet_050", 16, 2, 3, ("rgb",))
+    return CPU.place(FusionDetector(streams, baseline_fusions("rgb", 16, 3), head, parts.data.normalization))
+
+
+@pytest.mark.parametrize("kind", FusionDetector.feature_kinds)
+def test_both_orientations_of_a_canvas_share_a_store(mixed, kind):
+    """Features of portrait pictures have the shapes of their own canvas, and live numbers."""
+    model, seen = rgb_detector(mixed), set()
+    for train in (True, False):
+        model.train(train)
+        parts = with_cache(mixed, model.eval(), kind)
+        live, filled = (p.loader("train", train=train) for p in (mixed, parts))
+        for a, b in zip(live, filled, strict=True):
+            assert a["file_names"] == b["file_names"]
+            for ours, theirs in zip(model.taps(b["features"]), model.taps(a["images"]), strict=True):
+                assert (torch.stack(list(ours)) - torch.stack(list(theirs))).abs().max() <= 1e-5
+            seen.add(a["image_size"])
+    assert seen == {(64, 96), (96, 64)}
+
+
+def test_a_fill_that_was_stopped_goes_on_with_the_same_batches(mixed):
+    """Whatever is missing of a batch, the whole of it is computed again, as a loader cuts it."""
+    records = {record.name: record for record in mixed.records("train")}
+    groups = by_group(records, mixed.options.group)
+    assert [len({record.is_portrait for record in group.values()}) for group in groups] == [1, 1]
+    loader = replace(mixed, options=replace(mixed.options, batch_size=3)).variant_loader(list(records.values()))
+    batches = [{list(records)[place] for place in batch["image_ids"]} for batch in loader]
+    for name in records:
+        left = [key for group in groups for key in unfinished(group, {n: None for n in records if n != name}, 3)]
+        assert set(left) in batches
 
 
 def alternating_steps(model: FusionDetector, batches: list[dict]) -> list[torch.Tensor]:

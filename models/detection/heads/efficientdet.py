@@ -126,6 +126,6 @@ class DetectionHead(nn.Module):
         return decode_boxes(values, locations)
 
 
-@lru_cache(maxsize=4)  # a run has one image size, or two
+@lru_cache(maxsize=16)  # a run has one image size or two, with --short_sides some more
 def _anchors(image_size: tuple[int, int], num_levels: int, anchor_scale: float, device: torch.device) -> Tensor:
     return make_anchors(image_size, num_levels, anchor_scale).to(device)
