@@ -16,6 +16,7 @@ from engine.progress import Row
 from engine.recipes import Recipe, make_optimizer, make_schedule
 from engine.step import Session, optimisation_step, run_pass
 from engine.task import Metrics
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Training:
         """Do, or end, the passes of the epoch; returns what they log."""
         run_pass(self.session, self.loader, self.step, self.pass_name)
         meters = self.session.progress.meters(self.pass_name)
+        if meters.means("train")["train_loss"] is None:
+            epoch, advice = self.session.progress.epochs_done, "lower the learning rate, or check the start weights"
+            raise UserError(f"epoch {epoch}: expected steps of finite loss, found none: {advice}")
         speed = {"pairs_per_s": meters.samples / meters.seconds, "bad_steps": self.session.guard.seen}
         return meters.means("train") | speed
 

@@ -22,6 +22,7 @@ from utils.errors import UserError
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which files keep their tensors
 COLOUR = 3  # channels of the pictures that files are trained on
+VARIANCE = "running_var"  # of batch norm
 COUNTER = "num_batches_tracked"  # of batch norm; nothing reads it
 STAGES = re.compile(r"blocks\.([0-9]+)\.([0-9]+)\.(.+)")
 # EfficientNet-PyTorch's names by timm's: outside blocks, and in blocks with and without an expansion.
@@ -66,6 +67,8 @@ def load_encoder(
         if found[name].shape != tensor.shape:
             expected = f"expected shape {tuple(tensor.shape)}, found {tuple(found[name].shape)}"
             raise UserError(f"{source}: {names[name]}: {expected}")
+        if name.endswith(VARIANCE) and found[name].min() < 0:
+            raise UserError(f"{source}: {names[name]}: expected variances from 0, found {float(found[name].min()):g}")
     read = {names[name] for name in wanted}
     rest = [name for name in state if name not in read]
     parts = set(names.values())

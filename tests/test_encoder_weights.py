@@ -114,3 +114,21 @@ def test_posters_start_from_the_file(file, tmp_path, monkeypatch, capsys):
     record = json.loads((tmp_path / "checkpoints/mmimdb/pretrain.json").read_text())
     assert record["normalization"] == "encoder"
     assert list(record["encoder_weights"]) == ["image"]
+
+
+def test_streams_of_ours_keep_the_normalization_that_they_were_trained_with(tiny_flir, config, file, tmp_path, capsys):
+    config += ["--modality", "thermal", "--epochs", 1, "--lr", 0]
+    run(pretrain, capsys, tiny_flir, *config, "--checkpointdir", "plain")
+    plain = next((tmp_path / "plain").glob("Att*"))
+    run(pretrain, capsys, tiny_flir, *config, "--encoder_weights", plain, "--checkpointdir", "kept")
+    assert "normalization" not in json.loads((tmp_path / "kept/pretrain.json").read_text())
+    both = ["--modality", "both", "--encoder_weights", f"thermal={plain}", f"rgb={file}"]
+    assert "expected files of one normalization" in refused(pretrain, capsys, tiny_flir, *config, *both)
+
+
+def test_negative_variances_are_refused(tiny_flir, config, tmp_path, capsys):
+    state = timm.create_model("test_efficientnet").state_dict()
+    state["bn1.running_var"] -= 2
+    torch.save(state, tmp_path / "negative.pth")
+    error = refused(pretrain, capsys, tiny_flir, *config, "--encoder_weights", tmp_path / "negative.pth")
+    assert "bn1.running_var: expected variances from 0, found -1" in error

@@ -55,6 +55,9 @@ def test_one_command_runs_all_folds(in_work, far_apart, tiny_config, capsys, und
     assert (results["fold"], results["folds"], results["pairs"]) == (2, 2, 8)
     assert (results["split"], results["checkpoint_split"]) == (splits[1]["hash"], "same")
     assert "--fold: expected 2 as in" in refused(found, capsys, *data, "--eval_exp_dir", runs[1], "--fold", 1)
+    as_another = ("--eval_exp_dir", runs[1], "--eval_dataset", "flir_aligned")
+    assert "expected a test list without pairs of the training" in refused(found, capsys, *data, *as_another)
+    assert run(found, capsys, *data, *as_another, "--allow_split_mismatch")
 
 
 @pytest.mark.parametrize(

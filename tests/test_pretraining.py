@@ -20,6 +20,7 @@ from main_pretrain_flira import main as pretrain
 from tasks import TASKS
 from tasks.detection.predictor import Predictor
 from tasks.detection.pretrain import build_detector, check_stream_sizes
+from tasks.detection.task import Detection
 from tests import processes
 from tests.run_commands import named, refused, run
 from utils.args import parse
@@ -230,3 +231,12 @@ def test_a_single_modality_needs_no_other(tiny_flir, tiny_config, tmp_path, monk
         run(found, capsys, *common, baseline)
     for baseline in ("thermal", "sum"):
         assert "pretrain --modality thermal" in refused(found, capsys, *common, baseline)
+
+
+def test_an_epoch_without_a_finite_loss_ends_the_training(tiny_flir, tiny_config, in_work, monkeypatch, capsys):
+    def without_numbers(self, model, batch, ranks, losses=Detection.losses):
+        return {name: value * torch.nan for name, value in losses(self, model, batch, ranks).items()}
+
+    monkeypatch.setattr(Detection, "losses", without_numbers)
+    argv = [str(tiny_flir), "--config", str(tiny_config), "--modality", "thermal"]
+    assert "epoch 0: expected steps of finite loss, found none" in refused(pretrain, capsys, *argv)

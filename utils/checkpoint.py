@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,7 +39,9 @@ def load(path: str | Path) -> dict:
     path = Path(path)
     try:
         check_sums(plain_file(path))
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those on pickles, which are refused
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint file") from None
     except UNREADABLE as error:

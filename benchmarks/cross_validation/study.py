@@ -141,7 +141,7 @@ def parse(argv: list[str]) -> tuple[Study | None, bool]:
     methods = tuple(name for name in METHODS if name in (args.methods or METHODS))
     config = Path(args.config).resolve()
     out = Path(args.out or f"{RUNS}/{NAME}-{config.stem}").resolve()
-    more = dict(map(further_set, args.more))
+    more = further_sets(args.more)
     in_config = read_config(args.config, parsers(), "pretrain")
     given = {name: getattr(args, name) or in_config.get(name) for name in STARTS}
     start = {name: [value] if isinstance(value, str) else value for name, value in given.items() if value}
@@ -187,6 +187,17 @@ def digest(path: Path) -> str:
     for file in files:
         hashed.update(file.read_bytes())
     return hashed.hexdigest()
+
+
+def further_sets(texts: list[str]) -> dict[str, tuple[str, Path]]:
+    """Read the further sets by name, of which each row has one."""
+    sets: dict[str, tuple[str, Path]] = {}
+    for text in texts:
+        name, found = further_set(text)
+        if name in (FOLD, *sets):
+            raise UserError(f"--more {text}: expected another name than {name}, which is taken")
+        sets[name] = found
+    return sets
 
 
 def further_set(text: str) -> tuple[str, tuple[str, Path]]:

@@ -11,7 +11,7 @@ from models.search.fusion_cells.choices import MAPS, PUBLISHED
 from tasks.fusion_options import add_space_options
 from utils.args import Parser
 from utils.errors import near
-from utils.option_types import above_zero, image_size, not_negative, positive, probability, share
+from utils.option_types import above_zero, factor, image_size, not_negative, positive, probability, share
 
 # The keys of the table of baselines (models/detection/baselines.py), and those of both streams.
 FUSIONS = ("mean", "sum", "concat_conv", "eca_attn", "shuffle_attn")
@@ -79,11 +79,9 @@ def add_data_options(parser: Parser) -> None:
     add("--hflip", type=share, default=0.5, help="probability of a mirrored training pair (0.5)")
     text = "training pairs are scaled by a factor between, then cropped or padded (1 1: off)"
     add("--scale_jitter", type=float, nargs=2, default=(1.0, 1.0), metavar=("LO", "HI"), help=text)
-    text = (
-        "in place of scale_jitter: training pairs are scaled by one of these factors, drawn for each, and cropped or "
-    )
-    text += "padded around the centre; features of all can be cached (none)"
-    add("--scales", type=above_zero, nargs="+", metavar="S", help=text)
+    text = "in place of scale_jitter: training pairs are scaled by one of these factors, 0.1 to 10, drawn for each, and "
+    text += "cropped or padded around the centre; features of all can be cached (none)"
+    add("--scales", type=factor, nargs="+", metavar="S", help=text)
     add("--photometric", type=not_negative, default=0.0, help="strength of brightness and contrast changes (0: off)")
     add("--no-prefetcher", action="store_true", help="published flag without effect here (off)")
 

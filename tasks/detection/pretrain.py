@@ -35,6 +35,7 @@ from utils.args import Options
 from utils.checkpoint import State
 from utils.distributed import ranks
 from utils.errors import UserError
+from utils.run_folder import read_json
 from utils.seed import seed_everything
 
 HEAD = "head"  # the stage of the shared head
@@ -59,7 +60,32 @@ def check_start(options: Options) -> Options:
     if options.is_given("normalization"):
         return options
     start = pretrained_with(options.init).get("normalization") if is_folder(options.init) else None
-    return options.with_values("default", normalization=ENCODER if options.encoder_weights else start or "data")
+    if options.encoder_weights:
+        start = normalization_of_files(options)
+    return options.with_values("default", normalization=start or "data")
+
+
+def normalization_of_files(options: Options) -> str:
+    """Return how pictures are normalised for the files of --encoder_weights: as those of ours were trained on.
+
+    Raises:
+        UserError: two files differ.
+    """
+    paths = paths_by_modality(options.encoder_weights, stages_of(options), stages_of(options)).values()
+    found = {path: recorded_normalization(path, options.fullbb_path) for path in paths}
+    if len(set(found.values())) > 1:
+        names = ", ".join(f"{value} of {path}" for path, value in found.items())
+        raise UserError(f"--encoder_weights: expected files of one normalization, found {names}: add --normalization")
+    return next(iter(found.values()), ENCODER)
+
+
+def recorded_normalization(path: Path, streams_file: str) -> str:
+    """Return the normalization of a file of ours, in checkpointdir or in a run folder; else that of timm's encoder."""
+    if path.name == streams_file or path.name.endswith("_stream.pth"):
+        return pretrained_with(path.parent).get("normalization", "data")
+    if path.name == "best.pt" and (path.parent / "args.json").exists():
+        return read_json(path.parent / "args.json").get("normalization", "data")
+    return ENCODER
 
 
 def stages_of(options: Options) -> tuple[str, ...]:

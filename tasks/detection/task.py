@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datasets.data_module import DataModule
 from datasets.detection.names import CANVASES, DATA_SETS, is_description
+from datasets.splits import Split
 from engine.pretrained import check_split, differing, pretrained_with
 from engine.task import ExtraTest, Task
 from models.detection.baselines import ONNX
@@ -38,6 +39,7 @@ from tasks.detection.robustness import Robustness
 from utils.args import Options
 from utils.distributed import SINGLE_PROCESS, Ranks, ranks
 from utils.errors import UserError
+from utils.run_folder import read_json
 from utils.untrusted import OBJECT
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
@@ -169,6 +171,8 @@ class Detection(Task):
     def tested_data(self, options: Options, data: DataModule, state: dict, source: str) -> DataModule:
         if not options.eval_dataset:
             return data
+        if not options.allow_split_mismatch:
+            check_unseen(Path(source).parent / "split.json", data)
         sensors = images_of(build.needed_modalities(options.baseline))
         facts = read_facts(state["data"], options.num_classes, sensors, f"{source}: data")
         return replace(data, data=as_trained(data.data, facts["classes"], facts["normalization"]))
@@ -239,6 +243,17 @@ class Detection(Task):
             raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
         fusion = [BoxFusion(options.box_fusion, options.partner_exp_dir)] if options.box_fusion else []
         return fusion + ([] if options.robustness is None else [Robustness(self, options.robustness)])
+
+
+def check_unseen(path: Path, data: DataModule) -> None:
+    """Refuse a test list that has names of a training's parts; nothing is known where its split.json is not there."""
+    if not path.exists():
+        return
+    learned = {name for names in Split.from_json(read_json(path), str(path)).parts.values() for name in names}
+    if seen := sorted(record.file_name for record in data.data.records["test"] if record.file_name in learned):
+        expected = f"expected a test list without {data.unit} of the training, found {len(seen)} named as in {path}"
+        advice = "--allow_split_mismatch takes them for others of these names"
+        raise UserError(f"--eval_dataset {data.data.name}: {expected}, the first {seen[0]}: {advice}")
 
 
 def check_folds(options: Options) -> None:

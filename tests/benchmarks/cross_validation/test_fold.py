@@ -154,6 +154,7 @@ def test_the_tables_are_printed_without_measuring(argv, commands, capsys):
         (("--more", "llvip:nowhere"), "--more llvip:nowhere: expected NAME:DIR"),
         (("--init", "nowhere"), "--init nowhere: expected a file or folder, found none"),
         (("--encoder_weights", "rgb=nowhere"), "--encoder_weights rgb=nowhere: expected a file or folder"),
+        (("--more", "llvip:.", "llvip:."), "--more llvip:.: expected another name than llvip, which is taken"),
         (("--more", "nothing:other"), "--more nothing:other: expected flir_aligned,"),
     ],
 )
