@@ -6,6 +6,7 @@ Every fault is one line with file, entry, expected and found; a reader passes it
 Shapes: N boxes of one image. `bbox` is [x, y, width, height], boxes_xyxy are corners; pixels of the original image.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datasets.detection.dataset import DetectionRecord
-from utils.errors import Report, UserError, reported
+from utils.errors import Report, UserError
 from utils.untrusted import checked, is_int, is_name
 
 MAX_OUTSIDE_PX = 2.0  # a box may reach out of the image by this, or by the share below, whichever is more
 MAX_OUTSIDE_SHARE = 0.01
 MAX_SIDE = 65535  # pixels; JPEG's own limit
 MAX_NAME_BYTES = 255  # of a file or folder; the systems' own limit
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}")  # a file name at first sight, in no folder
 FILE_NAME = "a file name below the image folder, with / between folders"  # what `is_file_name` takes, in words
 
 
@@ -79,37 +81,52 @@ def collect(
         The images with what is right of their boxes.
     """
     notes = Counter(images=len(images), boxes=0, clipped=0, crowd=0)
-    names, kept = list(classes), {image_id: ([], []) for image_id in images}
+    channels = {name: channel for channel, name in enumerate(classes)}
+    kept: dict[str | int, tuple[list, list]] = {image_id: ([], []) for image_id in images}
     annotations, warnings, seen = [], [], set()
-    for box in boxes:
+    for box in boxes:  # COCO has 860,000: what each of them goes through is kept short
         if box.name not in classes:
             notes[f"dropped_{box.name}"] += 1
             continue
-        image, channel = images[box.image_id], names.index(box.name)
+        image, channel = images[box.image_id], channels[box.name]
         if _is_empty(box.bbox):
             notes["empty"] += 1
             warnings.append(f"{_given(box, image)}: no width or height: left out")
             continue
-        with reported(report):
+        try:
             clipped = _clip(box, image)
-            if (twice := (box.image_id, channel, tuple(box.bbox))) in seen:
-                warnings.append(f"{_given(box, image)}: the same {box.name} again: kept")
-            seen.add(twice)
-            # Ids begin at 1, since pycocotools takes a match with id 0 for none.
-            ids = {"id": len(annotations) + 1, "image_id": box.image_id, "category_id": classes[box.name]}
-            area = box.bbox[2] * box.bbox[3] if box.area is None else box.area
-            annotations.append({**ids, "bbox": box.bbox, "area": area, "iscrowd": int(box.crowd)})
-            notes.update(boxes=1, clipped=int(clipped != _corners(box.bbox)), crowd=int(box.crowd))
-            if not box.crowd:
-                kept[box.image_id][0].append(clipped)
-                kept[box.image_id][1].append(channel)
+        except UserError as error:
+            report(error)
+            continue
+        if (twice := (box.image_id, channel, *box.bbox)) in seen:
+            warnings.append(f"{_given(box, image)}: the same {box.name} again: kept")
+        seen.add(twice)
+        area = box.bbox[2] * box.bbox[3] if box.area is None else box.area
+        annotations.append(
+            {
+                "id": len(annotations) + 1,  # from 1, since pycocotools takes a match with id 0 for none
+                "image_id": box.image_id,
+                "category_id": classes[box.name],
+                "bbox": box.bbox,
+                "area": area,
+                "iscrowd": int(box.crowd),
+            }
+        )
+        notes["boxes"] += 1
+        if clipped != _corners(box.bbox):
+            notes["clipped"] += 1
+        if box.crowd:
+            notes["crowd"] += 1
+        else:
+            kept[box.image_id][0].append(clipped)
+            kept[box.image_id][1].append(channel)
     ground_truth = {
         "info": info,
         "images": list(images.values()),
         "annotations": annotations,
         "categories": [{"id": i, "name": name} for name, i in classes.items()],
     }
-    records = [_record(image, *kept[image_id]) for image_id, image in images.items()]
+    records = [_record(image, *kept.pop(image_id)) for image_id, image in images.items()]
     return ParsedAnnotations(records, list(classes.values()), ground_truth, dict(notes), warnings)
 
 
@@ -125,6 +142,8 @@ def is_file_name(value: Any) -> bool:
 
     It has folders parted by / alone, none of which begins with two points, no drive, and can be a file's name at all.
     """
+    if isinstance(value, str) and PLAIN_NAME.fullmatch(value):
+        return True
     if not is_name(value) or any(c in value for c in "\0\\") or PureWindowsPath(value).anchor:
         return False
     try:
@@ -140,19 +159,25 @@ def is_side(value: Any) -> bool:
 
 def _is_empty(bbox: list[float]) -> bool:
     """Tell whether nothing is left of a box in float32, as training sees it; a negative size is another fault."""
+    x, y, width, height = bbox
+    if width >= 1 and height >= 1 and abs(x) <= MAX_SIDE and abs(y) <= MAX_SIDE:
+        return False  # float32 has 128 steps or more to a pixel there
     x1, y1, x2, y2 = map(np.float32, _corners(bbox))
     return min(bbox[2:]) >= 0 and bool(x1 == x2 or y1 == y2)
 
 
 def _clip(box: Box, image: dict) -> tuple[float, ...]:
     """Return the box clipped to the image as xyxy."""
+    x1, y1, x2, y2 = corners = _corners(box.bbox)
+    if 0 <= x1 < x2 <= image["width"] and 0 <= y1 < y2 <= image["height"]:
+        return corners
 
     def wrong(expected: str) -> UserError:
         return UserError(f"{box.place}.{box.key}: expected {expected}, found {_in_words(box, image)}")
 
     if min(box.bbox[2:]) < 0:
         raise wrong("a width and height above 0")
-    corners, inside = _corners(box.bbox), []
+    inside = []
     for low, high, side in ((corners[0], corners[2], image["width"]), (corners[1], corners[3], image["height"])):
         if high <= 0 or low >= side:
             raise wrong("a box that overlaps its image")

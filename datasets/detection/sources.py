@@ -18,6 +18,7 @@ from datasets.images import SUFFIXES, Counts
 from utils.errors import Report, UserError, reported, short
 from utils.untrusted import names_in
 
+HERE = PurePosixPath()
 CHANNELS = {"rgb": 3, "thermal": 1}  # of the images of each modality that networks read
 
 
@@ -152,7 +153,7 @@ def find_images(source: Source, origin: str, images: list[DetectionRecord], repo
             found = {m: _find(source, m, folders[m], image.file_name, look_up) for m in source.modalities}
             _check_paths(claimed, found, image.file_name)
             # Splits use whole names, so a name without suffix gets that of its image.
-            bare = str(without_suffix(image.file_name)) == image.file_name
+            bare = _stem(image.file_name) == image.file_name
             suffix = Path(found[source.modalities[0]]).suffix if bare else ""
             file_name = source.prefix(origin) + image.file_name + suffix
             records.append(replace(image, file_name=file_name, paths={m: found[m] for m in source.channels}))
@@ -163,6 +164,14 @@ def without_suffix(file_name: str) -> PurePosixPath:
     """Return the name without its image suffix; another dot in it is no suffix."""
     path = PurePosixPath(file_name)
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+
+
+def _stem(file_name: str) -> str:
+    """Return `without_suffix` as text, quickly for a name in no folder."""
+    if "/" in file_name:
+        return str(without_suffix(file_name))
+    stem, suffix = os.path.splitext(file_name)
+    return stem if suffix.lower() in SUFFIXES else file_name
 
 
 def _check_paths(claimed: dict[str, str], paths: dict[str, str], annotated: str) -> None:
@@ -182,14 +191,17 @@ def _check_paths(claimed: dict[str, str], paths: dict[str, str], annotated: str)
 
 
 def _find(source: Source, modality: str, folder: Path, annotated: str, look_up: Callable[..., dict]) -> str:
-    name = source.image_name(modality, str(without_suffix(annotated)))
+    name = source.image_name(modality, _stem(annotated))
     if not is_file_name(name):  # as the rule of names made it
         raise UserError(f"{annotated}: expected {FILE_NAME}, of its {spelled(modality)} image, found {short(name)}")
     wanted = PurePosixPath(name)
-    found = look_up(folder, wanted.parent).get(wanted.name, [])
+    parent, last = (wanted.parent, wanted.name) if "/" in name else (HERE, name)
+    found = look_up(folder, parent).get(last, [])
+    if len(found) == 1:
+        return found[0]
     exact = [path for path in found if Path(path).name == PurePosixPath(annotated).name]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
+    if len(exact) == 1:
+        return exact[0]
     names = ", ".join(Path(path).name for path in found[:5]) or "none"
     pattern = f"{wanted}{{{','.join(SUFFIXES)}}}"
     raise MissingImage(f"{folder}: expected the {spelled(modality)} image {pattern} of {annotated}, found {names}")
@@ -205,6 +217,7 @@ def images_in(folder: Path) -> dict[str, list[str]]:
     """Return {name without suffix: paths} of the images in a folder."""
     images = {}
     for name in names_in(folder, "a folder of images"):
-        if Path(name).suffix.lower() in SUFFIXES and name[0] != ".":  # macOS leaves ._NAME beside NAME
-            images.setdefault(str(without_suffix(name)), []).append(os.path.join(folder, name))
+        stem = _stem(name)
+        if stem != name and name[0] != ".":  # macOS leaves ._NAME beside NAME
+            images.setdefault(stem, []).append(os.path.join(folder, name))
     return images
