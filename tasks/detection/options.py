@@ -79,8 +79,8 @@ def add_data_options(parser: Parser) -> None:
     add("--hflip", type=share, default=0.5, help="probability of a mirrored training pair (0.5)")
     text = "training pairs are scaled by a factor between, then cropped or padded (1 1: off)"
     add("--scale_jitter", type=float, nargs=2, default=(1.0, 1.0), metavar=("LO", "HI"), help=text)
-    text = "in place of scale_jitter: training pairs are scaled by one of these factors, 0.1 to 10, drawn for each, and "
-    text += "cropped or padded around the centre; features of all can be cached (none)"
+    text = "in place of scale_jitter: training pairs are scaled by one of these factors, 0.1 to 10, drawn for each, "
+    text += "and cropped or padded around the centre; features of all can be cached (none)"
     add("--scales", type=factor, nargs="+", metavar="S", help=text)
     add("--photometric", type=not_negative, default=0.0, help="strength of brightness and contrast changes (0: off)")
     add("--no-prefetcher", action="store_true", help="published flag without effect here (off)")
