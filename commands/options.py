@@ -54,6 +54,10 @@ def make_parser(task: Task, section: str) -> Parser:
         parser.group("search space")
         add_phase_options = add_search_options if section == "search" else add_found_options
         add_phase_options(parser)
+        if task.encoders_learn:
+            add_start_options(parser)
+        if task.encoders_learn or section == "found":
+            add_stream_rate(parser)
     add_cache_options(parser)
     task.add_options(parser, section)
     add_run_options(parser)
@@ -90,19 +94,25 @@ def add_pretrain_options(parser: Parser) -> None:
     add("--weight_decay", type=not_negative, default=1e-4, help="weight decay (%(default)s)")
     text = "share of the steps in which the learning rate rises (%(default)s)"
     add("--warmup", type=probability, default=0.1, help=text)
-    text = "start from random weights, not from ImageNet's where there are any (off)"
-    undone = "start from ImageNet weights though a config says no-imagenet (off)"
-    add("--imagenet", dest="no_imagenet", action="store_false", default=False, help=undone)
-    add("--no-imagenet", action="store_true", help=text)
     text = "encoders keep their start weights and the statistics of their norms; only what follows them learns (off)"
     add("--freeze_encoder", action="store_true", help=text)
     text = "highest learning rate of the encoders; statistics of their norms are frozen (none: they learn as the rest)"
     add("--encoder_lr", type=above_zero, metavar="LR", help=text)
+    add_start_options(parser)
+
+
+def add_start_options(parser: Parser) -> None:
+    """Add what encoders start from."""
+    add = parser.group("pretraining").add_argument
+    text = "start from random weights, not from ImageNet's where there are any (off)"
+    undone = "start from ImageNet weights though a config says no-imagenet (off)"
+    add("--imagenet", dest="no_imagenet", action="store_false", default=False, help=undone)
+    add("--no-imagenet", action="store_true", help=text)
     text = "start encoders from a file, .pth or .safetensors, in place of ImageNet weights from the network: of timm, "
     text += "torchvision, EfficientNet-PyTorch or a detector of ours; FILE for all pictures, MODALITY=FILE for one "
     add("--encoder_weights", nargs="+", metavar="[MODALITY=]FILE", help=text + "(none)")
     text = "mean and standard deviation of pictures: of the data set, or those that the encoder was pretrained with "
-    text += "(data; with --encoder_weights: encoder)"
+    text += "(%(default)s; with --encoder_weights: encoder)"
     add("--normalization", choices=["data", "encoder"], default="data", help=text)
 
 
@@ -123,7 +133,7 @@ def add_weight_options(parser: Parser) -> None:
 def add_recipe_options(parser: Parser) -> None:
     """Add the choice of optimiser and schedule, and the values of recipes other than the published one."""
     add = parser.group("weights").add_argument
-    text = "optimiser and schedule: Adam with cosine restarts, or SGD with steps or one cosine (adam_restarts)"
+    text = "optimiser and schedule: Adam with cosine restarts, or SGD with steps or one cosine (%(default)s)"
     add("--recipe", choices=RECIPE_NAMES, default=RECIPE_NAMES[0], help=text)
     text = "of sgd_steps: epochs, also fractions, after which the learning rate is a tenth (none)"
     add("--marks", type=above_zero, nargs="+", metavar="EPOCH", help=text)
@@ -214,8 +224,11 @@ def add_found_options(parser: Parser) -> None:
     add("--random_genotype", type=seed, metavar="SEED", help="train a genotype drawn uniformly from this seed (none)")
     add("--eval_exp_dir", metavar="RUN", help="run whose best.pt is tested; nothing is trained (none)")
     add("--eval_part", choices=["test", "val"], default="test", help="with --eval_exp_dir: part to test on (test)")
+
+
+def add_stream_rate(parser: Parser) -> None:
     text = "learning rate of the encoders, trained along; statistics of their norms are frozen (%(default)s; 0: frozen)"
-    add("--stream_lr", type=not_negative, default=0.0, metavar="LR", help=text)
+    parser.group("weights").add_argument("--stream_lr", type=not_negative, default=0.0, metavar="LR", help=text)
 
 
 def add_cache_options(parser: Parser) -> None:

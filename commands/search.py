@@ -42,6 +42,8 @@ def search(task: Task, options: Options) -> None:
     context = RunContext.open("search", task, options)
     model = task.build_supernet(context.options, context.data)
     check_searchables(model)
+    if context.options.stream_lr:
+        model.streams.unfreeze()
     model.freeze_parts(task.frozen_parts(options))
     context = context.with_model(model)
     if options.dry_run:

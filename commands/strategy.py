@@ -40,8 +40,9 @@ Rate = Callable[[], Metrics]
 
 
 def learning_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the state of what learns in a search, under its names: all but the frozen streams."""
-    return {name: tensor.clone() for name, tensor in model.state_dict().items() if not name.startswith("streams.")}
+    """Return a copy of the state of what learns in a search, under its names: all but frozen streams."""
+    rest = ("streams.",) if model.streams.frozen else ()
+    return {name: tensor.clone() for name, tensor in model.state_dict().items() if not name.startswith(rest)}
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,11 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
     name, _ = RECIPES[recipe.name]
     values = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": True}
     values |= {"momentum": recipe.momentum} if name == "SGD" else {}
-    return getattr(torch.optim, name)(parameter_groups(recipe, model), **values)
+    optimizer = getattr(torch.optim, name)(parameter_groups(recipe, model), **values)
+    if name == "SGD" and recipe.momentum:  # torch's fused SGD fails where some buffers are there and some are not
+        for parameter in weight_parameters(model):
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def make_schedule(recipe: Recipe, optimizer: Optimizer, steps: int, epochs: int, repeat: bool = False) -> LRScheduler:

@@ -133,6 +133,7 @@ class Task:
         other_parts: parts that cannot, or not yet.
         fields: of best.pt, beside those of every task: the type of each (utils/untrusted.py).
         trainable: whether a network has anything to train; else a training scores it on `val`.
+        encoders_learn: whether searches and trainings can start encoders themselves, and train them along.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Task:
     other_parts: tuple[str, ...] = ("head",)
     fields: dict[str, Any] = {}  # noqa: RUF012
     trainable = True
+    encoders_learn = False
 
     def load(self) -> Task:
         """Return the task itself; an entry of TASKS imports it here."""

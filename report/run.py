@@ -167,7 +167,8 @@ class Run:
     @property
     def sensor(self) -> str:
         """The modality on whose images boxes are drawn: thermal, or rgb for networks that read only RGB."""
-        return "rgb" if self.method.startswith("rgb") else "thermal"
+        channels = self.data_module.data.channels
+        return "rgb" if self.method.startswith("rgb") or "thermal" not in channels else "thermal"
 
     @cached_property
     def method(self) -> str:

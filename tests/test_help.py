@@ -34,6 +34,7 @@ WORDS = (
     "pixels px pairs epochs epoch steps processes threads probability share factor rate weight strength channels taps"
 )
 WORDS += " levels strides seed norm batches nodes operations states choices edges genotypes dropout passes score effect"
+WORDS += " cells"
 UNITS = (
     *WORDS.split(),
     "youngest",

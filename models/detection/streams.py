@@ -1,4 +1,6 @@
-"""Streams: encoder and BiFPN of each modality, frozen in the search, and what images they read (NAS-DSF, figure 2).
+"""Streams: encoder and pyramid of each modality, and what images they read (NAS-DSF, figure 2).
+
+`Streams` have a BiFPN and are frozen in the search. `PyramidStreams` have an FPN and may learn along (FAD).
 
 Images come as uint8. They are normalised here with the statistics of the data set, which are saved in the checkpoint.
 
@@ -12,11 +14,14 @@ from torch import Tensor, nn
 
 from models.detection.backbones import create_encoder, encode, encoder_channels
 from models.detection.necks.bifpn import BiFPN
+from models.detection.necks.fpn import FPN
 from models.search.parameters import FrozenEncoders, freeze
 
 MODALITIES = ("thermal", "rgb")  # the streams of the search, in the order of a level's taps
 # stream -> the images that it reads, stacked in this order, and their channels; a grey image is repeated to fill them
 INPUTS = {"thermal": {"thermal": 3}, "rgb": {"rgb": 3}, "early": {"rgb": 3, "thermal": 1}}
+NUM_FPN_LEVELS, EARLY_STRIDE = 5, 4
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 
 
@@ -65,8 +70,11 @@ class Streams(FrozenEncoders):
         for modality in modalities:
             encoder = create_encoder(backbone, in_channels=input_channels(modality))
             setattr(self, f"{modality}_backbone", encoder)
-            setattr(self, f"{modality}_fpn", BiFPN(encoder_channels(encoder), channels, repeats, num_levels))
+            setattr(self, f"{modality}_fpn", self._make_fpn(encoder_channels(encoder), channels, repeats, num_levels))
         freeze(self)
+
+    def _make_fpn(self, encoder_channels: list[int], channels: int, repeats: int, num_levels: int) -> nn.Module:
+        return BiFPN(encoder_channels, channels, repeats, num_levels)
 
     def encode(self, stream: str, x: Tensor) -> list[Tensor]:
         """Return the three encoder maps (B, C_i, H_i, W_i) of a stream's input, float (B, N, H, W)."""
@@ -86,6 +94,42 @@ class Streams(FrozenEncoders):
         """Return the taps from the encoder maps of every stream."""
         taps = [self.refine(m, x, image_size) for m, x in zip(self.modalities, maps, strict=True)]
         return [[tap for stream in level for tap in stream] for level in zip(*taps)]
+
+
+class PyramidStreams(Streams):
+    """Encoder and FPN of each modality: one tap per level, P3 to P7.
+
+    Args:
+        backbone, channels, modalities: as of `Streams`.
+    """
+
+    def __init__(self, backbone: str, channels: int, modalities: tuple[str, ...]):
+        super().__init__(backbone, channels, 1, NUM_FPN_LEVELS, modalities)
+        self.tap_names = tuple(f"{modality}/fpn" for modality in modalities)
+
+    def _make_fpn(self, encoder_channels: list[int], channels: int, repeats: int, num_levels: int) -> nn.Module:
+        return FPN(encoder_channels, channels)
+
+    def refine(self, stream: str, maps: list[Tensor], image_size: tuple[int, int]) -> list[list[Tensor]]:
+        """Return L lists of one map (B, C, H_l, W_l) from a stream's encoder maps."""
+        return [[level] for level in getattr(self, f"{stream}_fpn")(maps)]
+
+    def unfreeze(self) -> None:
+        """Make FPN and encoder trainable, but for the encoder's norms and its layers up to stride 4 (FAD, FCOS)."""
+        for modality in self.modalities:
+            getattr(self, f"{modality}_fpn").requires_grad_(True)
+            for parameter in late_weights(getattr(self, f"{modality}_backbone")):
+                parameter.requires_grad_(True)
+
+
+def late_weights(encoder: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of an encoder behind its last map of stride 4, those of norms left out."""
+    early = [info["module"] for info in encoder.feature_info.info if info["reduction"] <= EARLY_STRIDE]
+    starts = tuple(f"{name}." for module in early for name in (module, module.replace(".", "_")))
+    named = list(encoder.named_parameters())
+    first = max((place + 1 for place, (name, _) in enumerate(named) if name.startswith(starts)), default=0)
+    norms = {id(p) for module in encoder.modules() if isinstance(module, NORMS) for p in module.parameters()}
+    return [parameter for _, parameter in named[first:] if id(parameter) not in norms]
 
 
 def input_channels(modality: str) -> int:

@@ -47,8 +47,11 @@ ENCODER = "encoder"  # of --normalization
 MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
 
 
-def open_data(options: Options) -> DataModule:
-    """Open the data set and cut it; for an ONNX file images are not resized, and come one by one."""
+def open_data(options: Options, streams: tuple[str, ...] = ()) -> DataModule:
+    """Open the data set for streams (of the options) and cut it.
+
+    For an ONNX file images are not resized, and come one by one.
+    """
     sizes = {name: tuple(options[name] or ()) for name in ("image_size", "scale_jitter", "scales")}
     drawn = options.keywords("hflip", "photometric", "modality_dropout")
     images = ImageOptions(**sizes, **drawn, **options.keywords("canvas", "short_sides"))
@@ -56,7 +59,7 @@ def open_data(options: Options) -> DataModule:
     if is_onnx(options):
         images, loading = ImageOptions(image_size=None), replace(loading, batch_size=1)
     cut = options.keywords("split_seed", "paper_protocol", "overfit", "folds", "fold")
-    cut["modalities"] = images_of(streams_read(options))
+    cut["modalities"] = images_of(streams or streams_read(options))
     if options.normalization == ENCODER:
         cut["statistics"] = statistics_in_timm(options.backbone)
     return opening.open_data(options.data, options.dataset, images, loading, **cut)

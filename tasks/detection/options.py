@@ -57,21 +57,25 @@ def add_options(parser: Parser, section: str) -> None:
         add_found_options(parser)
 
 
-def add_data_options(parser: Parser) -> None:
+def add_data_options(
+    parser: Parser, dataset: str = "flir_aligned", size: tuple[int, int] = (768, 768), size_in_words: str = "768"
+) -> None:
+    """Add the options of the data; the defaults are published."""
     add = parser.group("data").add_argument
-    text = f"how DIR is laid out: {', '.join(DATA_SETS)}, or a YAML file that says so, docs/own_data.md (flir_aligned)"
-    add("--dataset", type=dataset_name, default="flir_aligned", metavar="NAME|FILE", help=text)
+    text = f"how DIR is laid out: {', '.join(DATA_SETS)}, or a YAML file that says so, docs/own_data.md ({dataset})"
+    add("--dataset", type=dataset_name, default=dataset, metavar="NAME|FILE", help=text)
     text = "cross-validation: all lists together are cut into K folds of neighbouring pairs, docs/train.md; without "
     text += "--fold one run per fold, then mean and spread (the lists)"
     add("--folds", type=positive, metavar="K", help=text)
     text = "with --folds: the fold that is the test list; the others are the training list (none)"
     add("--fold", type=positive, metavar="I", help=text)
     add("--num-classes", type=positive, help="class channels of the head (from the data; published 90)")
-    add("--image_size", type=image_size, default=(768, 768), help="input, N or HxW, in pixels (768, as published)")
+    text = f"input, N or HxW, in pixels ({size_in_words}, as published)"
+    add("--image_size", type=image_size, default=size, help=text)
     text = (
         "oriented: pictures that are higher than wide get --image_size transposed, batches are of one orientation, and "
     )
-    text += "what is padded is 0 after normalisation, docs/train.md (fixed)"
+    text += "what is padded is 0 after normalisation, docs/train.md (%(default)s)"
     add("--canvas", choices=CANVASES, default=CANVASES[0], help=text)
     text = "with --canvas oriented: the short side of a training batch in pixels, drawn evenly from LO to HI (that of "
     text += "--image_size)"
