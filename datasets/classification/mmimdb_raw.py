@@ -41,7 +41,8 @@ def open_raw(folder: Path, small: bool = False) -> LabelledData:
         folder: that of `split.json`.
         small: the first films of each list alone.
     Raises:
-        UserError: a file is missing or wrong, or a listed film has no poster, genres or vector; names the file.
+        UserError: a file is missing or wrong, or a listed film has no poster, genres or vector, or no film
+            of the train list has a class; names the file.
     """
     ids = read_split(folder / SPLIT)
     films = [film for listed in ids.values() for film in listed]
@@ -67,7 +68,7 @@ def open_raw(folder: Path, small: bool = False) -> LabelledData:
         records,
         partial(load_raw, vectors),
         lengths={"text": vectors.shape[1]},
-        warnings=_unused(folder / GENRES, genres, classes),
+        warnings=(*_unused(folder / GENRES, genres, classes), *_unlabelled(genres, classes)),
     )
 
 
@@ -142,12 +143,19 @@ def _genres(path: Path) -> list[str]:
 
 
 def _classes(path: Path, genres: list[list[str]]) -> list[str]:
-    """Return the names in `genres.json`, or without that file those of the films, the most common first."""
+    """Return the names in `genres.json`, or without that file those of the train list's films, the most common first.
+
+    Raises:
+        UserError: the file is wrong, or no film of the train list has a class.
+    """
+    counts, listed = Counter(name for film in genres for name in dict.fromkeys(film)), ""
+    names = sorted(counts, key=lambda name: (-counts[name], name))
     if path.exists():
-        names = checked(read_json(path, kind=list), is_names, "names of genres", str(path))
-        return checked(names, lambda names: len(set(names)) == len(names), "each genre once", str(path))
-    counts = Counter(name for film in genres for name in dict.fromkeys(film))
-    return sorted(counts, key=lambda name: (-counts[name], name))
+        names, listed = checked(read_json(path, kind=list), is_names, "names of genres", str(path)), f" of {path.name}"
+        checked(names, lambda names: len(set(names)) == len(names), "each genre once", str(path))
+    if not counts.keys() & set(names):
+        raise UserError(f"{path.parent / SPLIT}: field train: expected films with genres{listed}, found none")
+    return names
 
 
 def _unused(path: Path, genres: dict[str, list[str]], classes: list[str]) -> tuple[str, ...]:
@@ -155,3 +163,9 @@ def _unused(path: Path, genres: dict[str, list[str]], classes: list[str]) -> tup
     unused = sorted({name for film in genres.values() for name in film} - set(classes))
     source = f"{path} does not list" if path.exists() else "no film of the train list has"
     return (f"genres left out, which {source}: {', '.join(unused)}",) if unused else ()
+
+
+def _unlabelled(genres: dict[str, list[str]], classes: list[str]) -> tuple[str, ...]:
+    """Return a line with the number of films without any class; none if there are no such films."""
+    number = sum(not set(names) & set(classes) for names in genres.values())
+    return (f"films without a genre that is a class: {number} of {len(genres)}; they stay",) if number else ()

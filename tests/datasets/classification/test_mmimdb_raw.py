@@ -73,9 +73,19 @@ def test_without_a_list_genres_are_those_of_the_train_list_by_number(raw, copy, 
     assert data.classes == ["C", "A", "B"]
     assert data.records["train"][0].label == (1, 2)
     assert data.records["test"][0].label == (1,)
-    (line,) = data.warnings
+    line = data.warnings[0]
     assert line.startswith("genres left out, which no film of the train list has: ")
     assert line.endswith(", Z")
+
+
+def test_films_without_a_class_are_counted(copy, prepared):
+    for film, genres in zip(prepared.records["train"], ([], ["Z"], ["A"], ["A", "Z"])):
+        (copy / f"dataset/{film.name}.json").write_text(json.dumps({"genres": genres}))
+    (copy / "genres.json").write_text(json.dumps([*prepared.classes, "A"]))
+    data = open_mmimdb(str(copy))
+    assert [film.label == () for film in data.records["train"][:4]] == [True, True, False, False]
+    number = sum(film.label == () for listed in data.records.values() for film in listed)
+    assert data.warnings[1] == f"films without a genre that is a class: {number} of 12; they stay"
 
 
 def test_a_list_of_genres_chooses_them(copy, prepared):
@@ -142,6 +152,12 @@ def _json(name: str, value: object):
     return lambda folder: (folder / name).write_text(json.dumps(value))
 
 
+def _no_genres(folder: Path) -> None:
+    (folder / "genres.json").unlink()
+    for film in read_json(folder / "split.json")["train"]:
+        (folder / f"dataset/{film}.json").write_text('{"genres": []}')
+
+
 def _film(folder: Path, suffix: str) -> Path:
     return folder / f"dataset/{read_json(folder / 'split.json')['dev'][1]}.{suffix}"
 
@@ -162,6 +178,8 @@ WRONG = [
     ),
     (_json("genres.json", {"Drama": 1}), "genres.json: expected a JSON list"),
     (_json("genres.json", ["Drama", "Drama"]), "genres.json: expected each genre once"),
+    (_json("genres.json", ["Z"]), "split.json: field train: expected films with genres of genres.json, found none"),
+    (_no_genres, "split.json: field train: expected films with genres, found none"),
     (lambda folder: (folder / "vectors.npz").unlink(), "vectors.npz: expected arrays of numpy, ids and features"),
     (lambda folder: (folder / "vectors.npz").write_bytes(b"PK no"), "vectors.npz: expected arrays of numpy"),
     (_without("features"), "vectors.npz: expected arrays of numpy, ids and features"),
