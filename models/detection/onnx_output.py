@@ -23,7 +23,8 @@ BOX_FORMS = ("xyxy", "xywh", "cxcywh", "yxyx")
 UNITS = ("pixels", "relative")  # or a number: of pixels, the stride of a feature map
 ACTIVATIONS = ("none", "sigmoid", "softmax")
 PADDING = -1.0  # the score of rows without a box in some detectors
-TOLERANCE = 1e-3  # by which rounding may bring a score out of 0..1
+TOLERANCE = 1e-3  # by which rounding may bring a score out of 0..1, or a label or count off a whole number
+FAR = 2.0  # a relative coordinate beyond this is one in pixels; boxes at the edge may reach a little beyond 1
 Arrays = dict[str, np.ndarray]
 
 
@@ -64,12 +65,9 @@ class Outputs:
         found = self._parts(arrays)
         choose = self._labelled if "labels" in found else self._of_class_scores
         places, scores, labels = choose(found)
-        boxes = self._in_pixels(found["boxes"][places], fit)
         keep = scores > 0
-        boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
-        if not boxes.isfinite().all():
-            raise self._wrong("boxes", "finite numbers", "others")
-        boxes = fit.to_picture(boxes)
+        places, scores, labels = places[keep], scores[keep], labels[keep]
+        boxes = fit.to_picture(self._checked_boxes(found["boxes"][places], fit))
         order = scores.argsort(descending=True, stable=True)
         if self.nms is not None:
             order = batched_nms(boxes, scores, labels, self.nms)
@@ -101,9 +99,17 @@ class Outputs:
         elif "scores" in self.parts:
             found["scores"] = self._rows("scores", arrays, _widths(self._least_scores), length=num_boxes)
         if "count" in self.parts:
-            count = int(arrays[self.parts["count"]].ravel()[0])
-            found = {name: values[: max(count, 0)] for name, values in found.items()}
+            count = self._count(arrays[self.parts["count"]], num_boxes)
+            found = {name: values[:count] for name, values in found.items()}
         return found
+
+    def _count(self, array: np.ndarray, most: int) -> int:
+        """Return the number of detections; refuse one that the rows cannot hold."""
+        numbers = torch.from_numpy(np.asarray(array, np.float64)).flatten()
+        if len(numbers) != 1 or not _are_whole(numbers, most).all():
+            found = f"{numbers[0].item():g}" if len(numbers) == 1 else f"shape {tuple(array.shape)}"
+            raise self._wrong("count", f"a whole number from 0 to {most}, as there are rows", found)
+        return round(numbers.item())
 
     def _split(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the parts that stand in the columns of one output."""
@@ -156,17 +162,17 @@ class Outputs:
     def _labelled(self, found: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return places, scores and labels of the boxes whose class the data have."""
         scores = self._checked(self._activated(found["scores"]))
-        names = found["labels"].round().long() - self.first_label
-        beyond = names[(scores > 0) & (names >= len(self.channels))]
-        if len(beyond):
-            most = len(self.channels) + self.first_label - 1
+        places = (scores > 0).nonzero().squeeze(1)  # labels of padding may be anything
+        numbers, most = found["labels"][places], self._least_scores - 1
+        wrong = numbers[~_are_whole(numbers, most)]
+        if len(wrong):
             hint = "names and first_label of the description say which name a label has"
-            found_label = f"{beyond[0].item() + self.first_label}; {hint}"
-            raise self._wrong("labels", f"labels of at most {most}, as there are names", found_label)
-        channels = torch.tensor([-1 if channel is None else channel for channel in self.channels])
-        labels = torch.where(names >= 0, channels[names.clamp(0, len(channels) - 1)], -1)
-        places = (labels >= 0).nonzero().squeeze(1)
-        return places, scores[places], labels[places]
+            expected = f"whole labels from 0 to {most}, as there are names"
+            raise self._wrong("labels", expected, f"{wrong[0].item():g}; {hint}")
+        channels = (None,) * self.first_label + self.channels
+        labels = torch.tensor([-1 if channel is None else channel for channel in channels])[numbers.round().long()]
+        shared = labels >= 0
+        return places[shared], scores[places[shared]], labels[shared]
 
     def _of_class_scores(self, found: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return places, scores and labels of the best pairs of a box and a class that the data have."""
@@ -196,6 +202,23 @@ class Outputs:
             raise self._wrong(part, "scores in 0..1", f"{wrong[0].item():g}; {hint}")
         return scores.clamp(0, 1)
 
+    def _checked_boxes(self, boxes: Tensor, fit: Fit) -> Tensor:
+        """Return boxes as xyxy in pixels of the input; refuse other numbers, and another unit or form of most boxes.
+
+        One box may be odd: detectors without a threshold give boxes of all but no score that lie anywhere.
+        """
+        pixels = self._in_pixels(boxes, fit)
+        if not pixels.isfinite().all():
+            raise self._wrong("boxes", "finite numbers", "others")
+        far = boxes.abs().amax(dim=1) > FAR
+        if self.unit == "relative" and _are_most(far):
+            raise self._wrong("boxes", "coordinates in 0..1, as box_unit is relative", _words(boxes[far][0]))
+        inverted = (pixels[:, 2:] < pixels[:, :2]).any(dim=1)
+        if _are_most(inverted):
+            expected = f"x1 <= x2 and y1 <= y2 of boxes in box_form {self.box_form}"
+            raise self._wrong("boxes", expected, _words(boxes[inverted][0]))
+        return pixels
+
     def _in_pixels(self, boxes: Tensor, fit: Fit) -> Tensor:
         """Return boxes as xyxy in pixels of the input."""
         if self.box_form == "yxyx":
@@ -209,6 +232,20 @@ class Outputs:
     def _wrong(self, part: str, expected: str, found: str) -> UserError:
         name = self.parts.get(part, self.parts.get("detections"))
         return UserError(f"{self.source}: output {name}: expected {expected}, found {found}")
+
+
+def _are_whole(numbers: Tensor, most: int) -> Tensor:
+    """Return which numbers are whole, but for rounding, and in 0..most; NaN is not."""
+    return ((numbers - numbers.round()).abs() <= TOLERANCE) & (numbers.round() >= 0) & (numbers.round() <= most)
+
+
+def _are_most(odd: Tensor) -> bool:
+    """Return whether at least half of the boxes are odd; False of none."""
+    return len(odd) > 0 and 2 * int(odd.sum()) >= len(odd)
+
+
+def _words(box: Tensor) -> str:
+    return f"[{', '.join(f'{number:g}' for number in box.tolist())}]"
 
 
 def _widths(least: int) -> tuple[int, int]:

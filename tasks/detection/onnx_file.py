@@ -18,8 +18,8 @@ from utils.untrusted import plain_file
 
 LIBRARIES = ("onnx", "onnxruntime")
 FATAL = 4  # of onnxruntime's levels of logging; errors are raised as well
-TYPES = {"uint8": "uint8", "float": "float32", "float16": "float16", "double": "float64"}
-TYPES |= {f"int{bits}": f"int{bits}" for bits in (8, 16, 32, 64)}
+TYPES = {"float": "float32", "float16": "float16", "double": "float64"}
+TYPES |= {f"{kind}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
 Fields = dict[str, Any]  # of a description
 FLOATS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE")  # of ONNX
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from models.detection.onnx_output import COLUMNS, Outputs
 from tasks.detection.onnx_classes import as_list, map_classes
-from tasks.detection.onnx_file import Fields, OnnxFile, Port
+from tasks.detection.onnx_file import TYPES, Fields, OnnxFile, Port
 from tasks.detection.onnx_inputs import axes
 from utils.errors import UserError, near
 
@@ -46,6 +46,7 @@ def outputs_of(file: OnnxFile, fields: Fields, classes: list[str], source: str) 
     names, first_label = as_list(fields["names"]), fields.get("first_label", 0)
     channels = map_classes(names, classes, fields.get("classes", {}), source)
     parts, forms = parts_of(file, fields, source)
+    check_types(file, parts, source)
     columns = columns_of(file, fields, parts, len(names) + first_label, source)
     if columns and "score" in columns and "labels" not in parts and "label" not in columns and len(names) == 1:
         columns = tuple("class_scores" if name == "score" else name for name in columns)  # those of the only class
@@ -79,6 +80,14 @@ def parts_of(file: OnnxFile, fields: Fields, source: str) -> tuple[dict[str, str
         return parts, {}
     expected = "expected the names of the outputs with boxes, scores and labels"
     raise UserError(f"{source}: boxes: {expected}, of {', '.join(names)}, found no such fields")
+
+
+def check_types(file: OnnxFile, parts: dict[str, str], source: str) -> None:
+    """Refuse outputs of other things than real numbers, as texts and complex numbers are; those not read may be any."""
+    for port in file.outputs:
+        if port.name in parts.values() and not port.dtype:
+            expected = f"expected a type of {', '.join(TYPES.values())}"
+            raise UserError(f"{source}: output {port.name}: {expected}, found another")
 
 
 def by_name(names: list[str], words: dict[str, tuple[str, ...]]) -> dict[str, str]:

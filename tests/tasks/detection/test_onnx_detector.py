@@ -19,6 +19,7 @@ from tasks.detection.onnx_file import open_onnx
 from tasks.detection.onnx_inputs import extra_inputs, picture_input
 from tasks.detection.onnx_outputs import outputs_of
 from tests.tasks.detection.onnx_files import BYTE, FLOAT, constant_detector, white_box_detector, whole_picture_detector
+from utils.errors import UserError
 
 CLASSES = ["person", "bike", "car"]
 
@@ -85,6 +86,7 @@ CXCYWH = np.float32([[24, 40, 32, 48], [32, 64, 64, 128]])
 EXPECTED = {"boxes_xyxy": [[4, 8, 20, 32], [0, 0, 32, 64]], "scores": [0.75, 0.5], "labels": [0, 2]}
 SCORES, LABELS = np.float32([0.75, 0.5]), np.array([0, 1])
 NAMES = "names: [person, car]\n"
+BLACK = torch.zeros(3, 64, 32, dtype=torch.uint8)
 PER_CLASS = np.float32([[0.75, 0], [0, 0.5]])
 LOGITS = np.float32([[np.log(3), -20], [-20, 0]])
 ROWS = np.concatenate([XYXY, SCORES[:, None], LABELS[:, None].astype(np.float32)], axis=1)
@@ -258,10 +260,19 @@ def test_a_wrong_description_is_one_line_that_names_the_field(tmp_path, descript
         detector(file, description)
 
 
+LABEL = "output labels: expected whole labels from 0 to 1, as there are names, found"
 WRONG = {  # outputs that are not as described, and the error
     "labels beyond": (
         {"labels": np.array([0, 9])},
-        "output labels: expected labels of at most 1, as there are names, found 9",
+        f"{LABEL} 9; names",
+    ),
+    "a label that is no number": ({"labels": np.float32([0, np.nan])}, f"{LABEL} nan"),
+    "an infinite label": ({"labels": np.float32([-np.inf, 1])}, f"{LABEL} -inf"),
+    "half a label": ({"labels": np.float32([0, 0.5])}, f"{LABEL} 0.5"),
+    "a negative label": ({"labels": np.array([-1, 1])}, f"{LABEL} -1"),
+    "inverted": (
+        {"boxes": XYXY[:, [2, 1, 0, 3]]},
+        "output boxes: expected x1 <= x2 and y1 <= y2 of boxes in box_form xyxy, found [40, 16, 8, 64]",
     ),
     "logits": ({"scores": np.float32([0.5, 3.5])}, "output scores: expected scores in 0..1, found 3.5; activation"),
     "not a number": ({"scores": np.float32([0.5, np.nan])}, "output scores: expected scores in 0..1, found nan"),
@@ -281,6 +292,67 @@ def test_wrong_outputs_are_one_line_that_names_the_output(tmp_path, case):
     )
     with pytest.raises(ValueError, match=re.escape(f"a.onnx: {error}")):
         detect(model, torch.zeros(3, 8, 8, dtype=torch.uint8))
+
+
+COUNTS = {  # of two rows, and what is found
+    "no number": (np.float32([np.nan]), "nan"),
+    "infinite": (np.float32([np.inf]), "inf"),
+    "negative": (np.array([-1]), "-1"),
+    "fractional": (np.float32([1.5]), "1.5"),
+    "of more than the rows": (np.array([[3]]), "3"),
+    "empty": (np.zeros((1, 0), np.int64), "shape (1, 0)"),
+    "of two pictures": (np.array([1, 1]), "shape (2,)"),
+}
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_a_wrong_count_is_one_line(tmp_path, case):
+    count, found = COUNTS[case]
+    error = f"a.onnx: output count: expected a whole number from 0 to 2, as there are rows, found {found}"
+    with pytest.raises(UserError, match=re.escape(error)):
+        detect(counting(tmp_path, count), BLACK)
+
+
+def test_a_count_keeps_the_first_rows(tmp_path):
+    for count, expected in ((0, []), (1, [0]), (2, [0, 2])):
+        assert detect(counting(tmp_path, np.float32([count])), BLACK)["labels"] == expected
+
+
+def counting(folder: Path, count: np.ndarray) -> OnnxDetector:
+    """Return a detector of two rows that says how many of them count."""
+    outputs = {"boxes": XYXY, "scores": SCORES, "labels": LABELS, "count": count}
+    return detector(constant_detector(folder / "a.onnx", SHAPE, **outputs), NAMES)
+
+
+def test_padding_may_have_any_label_and_box(tmp_path):
+    outputs = {"boxes": XYXY[:, [2, 1, 0, 3]], "scores": np.float32([0, -1]), "labels": np.float32([np.nan, 0.5])}
+    assert detect(detector(constant_detector(tmp_path / "a.onnx", SHAPE, **outputs), NAMES), BLACK)["labels"] == []
+
+
+def test_boxes_in_pixels_are_not_relative(tmp_path):
+    """Those of most boxes: one alone may lie outside."""
+    description, scores, labels = NAMES + "box_unit: relative\n", np.float32([0.9, 0.8, 0.1]), np.array([0, 1, 1])
+    inside = XYXY / np.float32([64, 128, 64, 128])
+    for boxes, refused in ((np.append(XYXY, inside[:1], 0), True), (np.append(inside, 3 * inside[1:], 0), False)):
+        outputs = {"boxes": boxes, "scores": scores, "labels": labels}
+        model = detector(constant_detector(tmp_path / "a.onnx", SHAPE, **outputs), description)
+        if refused:
+            error = "output boxes: expected coordinates in 0..1, as box_unit is relative, found [8, 16, 40, 64]"
+            with pytest.raises(UserError, match=re.escape(error)):
+                detect(model, BLACK)
+        else:
+            assert detect(model, BLACK)["labels"] == [0, 2, 2]
+
+
+@pytest.mark.parametrize("part", ["boxes", "scores", "labels"])
+def test_outputs_of_texts_or_truth_values_are_refused_where_they_are_read(tmp_path, part):
+    for odd in (np.array([["0"] * 4] * 2, object), np.zeros((2, 4), bool)):
+        outputs = {"boxes": XYXY, "scores": SCORES, "labels": LABELS.astype(np.uint32), "odd": odd}
+        file = constant_detector(tmp_path / "a.onnx", SHAPE, **outputs)
+        parts = {"boxes": "boxes", "scores": "scores", "labels": "labels"}
+        assert detect(detector(file, NAMES + yaml.safe_dump(parts)), BLACK)["labels"] == [0, 2]
+        with pytest.raises(UserError, match=r"output odd: expected a type of float32, .*uint64, found another$"):
+            detector(file, NAMES + yaml.safe_dump(parts | {part: "odd"}))
 
 
 def test_six_columns_that_may_be_two_things_are_asked_for(tmp_path):
