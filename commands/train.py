@@ -86,6 +86,8 @@ def run_training(context: RunContext, run: RunFolder) -> None:
         with checkpointer.running(**training.stateful):
             record = Recorder(checkpointer, tracker, lambda row: {context.task.predictions_file: answers})
             run_epochs(training, validate, options.epochs, record)
+        for line in context.task.answer_warnings(context.data, context.model, "val", answers):
+            run.log(line)
         track_files(tracker, run, data, "val")
     values = options.keywords("search_exp_dir") if options.search_exp_dir else {}
     context.finish_learning(run, session.progress, "eval_exp_dir", CARRIED, **values)

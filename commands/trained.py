@@ -52,7 +52,10 @@ class Trained:
         data = cached(Encoding(self.data, model, compute), cache_options(self.options), log, plain=(part,))
         session = Session(model, self.task, compute, Guard(compute.device))
         validate, answers = validator(session, data, part, full=True)
-        return validate(), answers
+        metrics = validate()
+        for line in self.task.answer_warnings(self.data, self.model, part, answers):
+            log(line)
+        return metrics, answers
 
     def facts(self, part: str) -> dict[str, Any]:
         """Return what results record beside the metrics."""

@@ -259,6 +259,10 @@ class Task:
         """Return lines about a network for the log of its run."""
         return []
 
+    def answer_warnings(self, data: Any, model: Any, part: str, answers: list[dict]) -> list[str]:
+        """Return lines for the log about all answers to a part, where they are odd without being wrong."""
+        return []
+
     def pretraining(self, options: Options, data: Any) -> Pretraining:
         """Return the stages of a pretraining; none where the task has no pretraining."""
         return Pretraining([], lambda models: {})

@@ -99,6 +99,19 @@ def test_mistakes_are_one_line(outside, tiny_flir, tiny_config, tmp_path, capsys
         Predictor(outside)
 
 
+def test_relative_boxes_that_are_read_as_pixels_are_remarked(in_work, tiny_flir, tiny_config, tmp_path, capsys):
+    """In a run and in its test, of boxes as large as the picture; the same described as relative are not."""
+    boxes = {"boxes": np.float32([[0.1, 0.1, 0.5, 0.9], [0, 0, 1, 1]])}
+    file = constant_detector(tmp_path / "two.onnx", [1, 3, 32, 40], **BOXES | boxes)
+    common = [tiny_flir, "--config", tiny_config]
+    for unit in ("pixels", "relative"):
+        (tmp_path / "two.yaml").write_text(f"names: [person, bike, car]\nresize: stretch\nbox_unit: {unit}\n")
+        learned = run(found, capsys, *common, "--baseline", f"onnx:{file}")
+        tested = run(found, capsys, *common, "--eval_exp_dir", named(learned, "eval_exp_dir"))
+        for text in (learned, tested):
+            assert ("two.yaml: box_unit: expected boxes in pixels, found all" in text) == (unit == "pixels")
+
+
 def test_without_onnxruntime_the_way_to_it_is_said(in_work, tiny_flir, tiny_config, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tasks.detection.onnx_file.find_spec", lambda name: None)
     error = refused(found, capsys, tiny_flir, "--config", tiny_config, "--baseline", f"onnx:{tmp_path}/a.onnx")

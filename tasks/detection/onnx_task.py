@@ -13,6 +13,7 @@ from torch import nn
 from datasets.data_module import DataModule
 from models.detection.baselines import ONNX, words_of_onnx
 from models.detection.onnx_detector import OnnxDetector
+from models.detection.onnx_input import Fit
 from tasks.detection import build
 from tasks.detection.onnx_description import read_description, sensor_of_export
 from tasks.detection.onnx_file import OnnxFile, open_onnx
@@ -28,6 +29,7 @@ SENSOR = "rgb"  # that is read where neither the option nor an export of ours sa
 READ = ("data", "dataset", "split_seed", "paper_protocol", "overfit", "num_classes", "baseline", "onnx_modality")
 READ += ("onnx_description", "workers", "pin_mem", "config", "seed", "save", "device", "parallel", "wandb", "no_report")
 READ += ("folds", "fold", "dry_run", "checkpoint_every", "max_bad_files", "resume", "deterministic")
+CORNER = 2  # px of the input; relative coordinates are about 1 at most
 UNUSED = {
     "epochs": 1,
     "normalization": "data",
@@ -138,8 +140,23 @@ class OnnxDetection(Detection):
         absent = [name for channel, name in enumerate(classes) if channel not in outputs.channels]
         return lines + [f"remark: {self.file.name} has no class for {', '.join(absent)}"] * bool(absent)
 
+    def answer_warnings(self, data: DataModule, model: Any, part: str, answers: list[dict]) -> list[str]:
+        """Return a line where all boxes lie in the corner of the input, as relative ones do that are read as pixels."""
+        fits = {record.image_id: model.picture.fit(record.height, record.width) for record in data.records(part)}
+        in_pixels = model.head.outputs.unit == "pixels"
+        if not answers or not in_pixels or not all(in_corner(item, fits[item["image_id"]]) for item in answers):
+            return []
+        found = f"expected boxes in pixels, found all of them within {CORNER} px of the input's corner"
+        return [f"remark: {self.source}: box_unit: {found}: relative may be meant"]
+
     def example_batch(self, options: Options, where: Any) -> None:
         return None
+
+
+def in_corner(answer: dict, fit: Fit) -> bool:
+    """Return whether a box in COCO form, in pixels of the picture, lies within CORNER of the input's corner."""
+    left, top, width, height = answer["bbox"]
+    return (left + width) * fit.scale_x <= CORNER and (top + height) * fit.scale_y <= CORNER
 
 
 def onnx_detection(task: Detection, options: Options) -> OnnxDetection:
