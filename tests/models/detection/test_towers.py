@@ -8,7 +8,10 @@ from torch import nn
 from torchvision.models.detection.fcos import FCOSHead as TorchvisionHead
 
 from models.detection.anchors import level_sizes
+from models.detection.detector import FusionDetector
+from models.detection.fusions import baseline_fusions
 from models.detection.heads.fcos import FCOSHead
+from models.detection.streams import Streams
 from models.detection.towers import PlainTower, Towers, found_towers, searchable_towers
 from models.search.costs import macs
 from models.search.fusion_cells.genotype import Genotype
@@ -251,3 +254,17 @@ def test_features_of_the_published_pairs(pair):
     classes, boxes = towers([made("towers/P4", 1, 256, 3, 4)])
     check(boxes[0], stored["box_feature"])
     check(classes[0], stored["cls_feature"])
+
+
+def test_a_detector_finds_the_supernets_of_its_towers():
+    """Beside streams and hand-made fusions; the reductions are no places."""
+    streams, fusions = Streams("lcnet_050", 16, 1, 3), baseline_fusions("sum", 16, 3)
+    towers, head = searchable_towers(SPACE, 16), FCOSHead(16, 3, num_levels=3)
+    statistics = dict.fromkeys(("rgb", "thermal"), ((0.5,) * 3, (0.2,) * 3))
+    model = FusionDetector(streams, fusions, head, statistics, towers=towers)
+    assert model.searchables() == {"head": {"box": towers.box, "cls": towers.cls}}
+    images = {name: torch.randint(256, (2, 3, *IMAGE_SIZE), dtype=torch.uint8) for name in statistics}
+    output = model(images)
+    assert [tuple(x.shape) for x in output.centerness] == [(2, 1, *size) for size in SIZES[:3]]
+    model.freeze_parts(["head"])
+    assert {id(p) for p in model.parameters() if p.requires_grad} == {id(p) for p in model.fusions.parameters()}
