@@ -11,21 +11,11 @@ from models.detection.heads.efficientdet import DetectionHead
 from models.detection.heads.fcos import FCOSHead
 from models.detection.heads.head import Head
 from models.detection.heads.retinanet import RetinaNetHead
-from models.detection.necks.fpn import FPN
 from models.detection.streams import Streams
-from models.detection.towers import Towers
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {"bifpn": Streams}  # taps after every repeat of a BiFPN
-NECKS: dict[str, Callable[..., nn.Module | None]] = {
-    "none": lambda **sizes: None,  # the encoders' BiFPN is the pyramid
-    "fpn": lambda in_channels, channels, **sizes: FPN(in_channels, channels),  # of the maps of an encoder
-}
-TOWERS: dict[str, Callable[..., nn.Module | None]] = {
-    "none": lambda **sizes: None,  # EfficientDet's head has its own
-    "plain": lambda channels, hidden=None, **sizes: Towers(channels, hidden=hidden),  # FCOS's
-    "wired": lambda channels, hidden=None, **sizes: Towers(channels, hidden=hidden, wired=True),
-    "plain_relu": lambda channels, hidden=None, **sizes: Towers(channels, hidden=hidden, norm=False),  # RetinaNet's
-}
+NECKS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda **sizes: None}  # the encoders' pyramid is all
+TOWERS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda **sizes: None}  # EfficientDet's head has its own
 HEADS: dict[str, Callable[..., Head]] = {
     "efficientdet": DetectionHead,
     "fcos": lambda channels, num_classes, num_levels, **anchors: FCOSHead(channels, num_classes, num_levels),
