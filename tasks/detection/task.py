@@ -121,11 +121,9 @@ class Detection(Task):
         return options.with_values("checkpoint", widen=width)
 
     def warnings(self, options: Options, section: str) -> list[str]:
-        lines = [
-            f"--{name} has no effect here"
-            for name in ("L", "no-prefetcher")
-            if options.is_given(name.replace("-", "_"))
-        ]
+        lines = ["--no-prefetcher has no effect here"] if options.no_prefetcher else []
+        if options.is_given("L"):
+            lines.append(f"--L {options.L} has no effect here")
         source = "data set" if options.normalization == "data" else "encoder's pretraining"
         lines.append(f"pictures are normalised with mean and standard deviation of the {source}")
         if section == "found":
