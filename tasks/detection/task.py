@@ -122,7 +122,7 @@ class Detection(Task):
 
     def warnings(self, options: Options, section: str) -> list[str]:
         lines = ["--no-prefetcher has no effect here"] if options.no_prefetcher else []
-        if options.is_given("L"):
+        if "L" in options and options.defaults["L"] != options.L:
             lines.append(f"--L {options.L} has no effect here")
         source = "data set" if options.normalization == "data" else "encoder's pretraining"
         lines.append(f"pictures are normalised with mean and standard deviation of the {source}")
