@@ -15,6 +15,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
+import yaml
+
 from benchmarks.rows import append_row
 from datasets.detection.names import dataset_name
 from utils.args import Parser, command
@@ -22,6 +24,7 @@ from utils.option_types import positive
 from utils.run_folder import newest_run
 from utils.subprocesses import run
 
+CONFIG, VARIED = "config.yaml", ("freeze_encoder", "cache_features")
 MODES = ("off", "disk")  # of --cache_features
 START = "start"  # checkpointdir of the first pretraining
 
@@ -29,10 +32,11 @@ START = "start"  # checkpointdir of the first pretraining
 @command
 def main(argv: list[str]) -> None:
     args = parse(argv)
-    common = ["main_pretrain_flira.py", args.folder, "--dataset", args.dataset, "--config", args.config]
+    common = ["main_pretrain_flira.py", args.folder, "--dataset", args.dataset, "--config", CONFIG]
     common += ["--backbone", args.backbone, "--modality", "thermal", "--scale_jitter", 1, 1, "--photometric", 0]
     frozen = [*common, "--init", START, "--freeze_encoder"]
     with tempfile.TemporaryDirectory() as scratch:
+        write_config(args.config, Path(scratch) / CONFIG)
         os.chdir(scratch)
         run(*common, "--epochs", 1, "--no-imagenet", "--checkpointdir", START)
         run(*frozen, "--epochs", 1, "--cache_features", "disk")
@@ -45,6 +49,14 @@ def main(argv: list[str]) -> None:
         row |= {"epochs": len(epochs["off"]), "cache_mib": round(cache_bytes() / 2**20, 1)} | compared(epochs)
     append_row("pretrain_cache", row)
     print(json.dumps(row))
+
+
+def write_config(source: str, path: Path) -> None:
+    """Write a config without what the runs vary: whether the encoder is frozen, and the cache."""
+    content = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+    for name in VARIED:
+        content.get("pretrain", {}).pop(name, None)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
