@@ -99,6 +99,6 @@ class FCOSHead(nn.Module):
         return torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
 
 
-@lru_cache(maxsize=4)  # a run has one image size, or two
+@lru_cache(maxsize=16)  # a run has one image size, or a dozen with --short_sides
 def _points(image_size: tuple[int, int], num_levels: int, device: torch.device) -> Tensor:
     return make_points(image_size, num_levels).to(device)

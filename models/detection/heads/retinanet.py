@@ -78,6 +78,6 @@ class RetinaNetHead(nn.Module):
         return decode_boxes(values, locations)
 
 
-@lru_cache(maxsize=4)  # a run has one image size, or two
+@lru_cache(maxsize=16)  # a run has one image size, or a dozen with --short_sides
 def _anchors(image_size: tuple[int, int], num_levels: int, device: torch.device) -> Tensor:
     return make_anchors(image_size, num_levels, ANCHOR_SCALE).to(device)
