@@ -61,11 +61,12 @@ class Training:
         """Do, or end, the passes of the epoch; returns what they log."""
         run_pass(self.session, self.loader, self.step, self.pass_name)
         meters = self.session.progress.meters(self.pass_name)
-        if meters.means("train")["train_loss"] is None:
+        means = meters.means("train")
+        if means["train_loss"] is None:
             epoch, advice = self.session.progress.epochs_done, "lower the learning rate, or check the start weights"
             raise UserError(f"epoch {epoch}: expected steps of finite loss, found none: {advice}")
         speed = {"pairs_per_s": meters.samples / meters.seconds, "bad_steps": self.session.guard.seen}
-        return meters.means("train") | speed
+        return means | speed
 
     def step(self, batches: list[dict]) -> None:
         optimisation_step(self.session, batches, self.optimizer, self.pass_name)

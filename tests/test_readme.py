@@ -127,10 +127,10 @@ def test_results_are_those_of_the_rows():
     assert [line[0] for line in table[:size]] * len(configs) == [line[0] for line in table]
     assert {line[0] for line in table} == {row["method"] for row in rows}
     for place, (method, *numbers, runs) in enumerate(table):
-        own = [row for row in rows if (row["config"], row["method"]) == (configs[place // size], method)]
-        assert len(own) == int(runs)
+        of_method = [row for row in rows if (row["config"], row["method"]) == (configs[place // size], method)]
+        assert len(of_method) == int(runs)
         for name, number in zip(("AP_val", "AP", "AP50"), numbers, strict=True):
-            mean = statistics.mean(float(row[name]) for row in own)
+            mean = statistics.mean(float(row[name]) for row in of_method)
             assert float(number) == pytest.approx(mean, abs=5.1e-4), (method, name)
 
 
