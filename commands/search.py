@@ -50,6 +50,8 @@ def search(task: Task, options: Options) -> None:
         print_dry_run(sizes(context))
         return
     with context.running() as run:
+        for line in task.introduction(context.data, context.model):
+            run.log(line)
         run_search(context, run)
 
 

@@ -49,6 +49,7 @@ def test_from_the_pretraining_to_the_results(argv, capsys):
     start = torch.load("checkpoints/fad/detector.pth", weights_only=True)
     text = run(search, capsys, *argv)
     assert "split of the checkpoints: same" in text
+    assert "encoder and FPN from checkpoints/fad/detector.pth" in text
     searched = named(text, "search_exp_dir")
     state = torch.load(searched / "best.pt", weights_only=True)["model"]
     moved = {name for name in start if name.startswith("streams.") and not torch.equal(state[name], start[name])}
@@ -67,6 +68,22 @@ def test_from_the_pretraining_to_the_results(argv, capsys):
     assert results["pairs"] == 4
     assert results["normalization"] == "encoder"
     assert "head.cls_logits" in str(list(torch.load(trained / "best.pt", weights_only=True)["model"]))
+
+
+def test_sizes_that_the_tensors_of_a_run_do_not_have_are_refused(argv, capsys):
+    folder = named(run(found, capsys, *argv, "--baseline", "fcos"), "eval_exp_dir")
+    state = torch.load(folder / "best.pt", weights_only=True)
+    for name, value in {"C": 32, "num_classes": 90, "widen": 2**20, "head_cells": 2**20}.items():
+        torch.save(state | {"args": state["args"] | {name: value}}, folder / "best.pt")
+        assert "best.pt: " in refused(found, capsys, *argv, "--eval_exp_dir", folder)
+
+
+FROZEN = {"--freeze_encoder": "--freeze_encoder: expected start weights", "--encoder_lr 1e-4": "--encoder_lr: expected"}
+
+
+@pytest.mark.parametrize("options", FROZEN)
+def test_encoders_that_cannot_be_kept_are_refused(argv, capsys, options):
+    assert FROZEN[options] in refused(pretrain, capsys, *argv, *options.split())
 
 
 def test_a_frozen_pyramid_is_cached(argv, capsys):

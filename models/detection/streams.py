@@ -21,7 +21,7 @@ MODALITIES = ("thermal", "rgb")  # the streams of the search, in the order of a 
 # stream -> the images that it reads, stacked in this order, and their channels; a grey image is repeated to fill them
 INPUTS = {"thermal": {"thermal": 3}, "rgb": {"rgb": 3}, "early": {"rgb": 3, "thermal": 1}}
 NUM_FPN_LEVELS, EARLY_STRIDE = 5, 4
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 Normalization = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 
 
@@ -105,6 +105,7 @@ class PyramidStreams(Streams):
 
     def __init__(self, backbone: str, channels: int, modalities: tuple[str, ...]):
         super().__init__(backbone, channels, 1, NUM_FPN_LEVELS, modalities)
+        self.start = "new"  # where the weights come from, in words
         self.tap_names = tuple(f"{modality}/fpn" for modality in modalities)
 
     def _make_fpn(self, encoder_channels: list[int], channels: int, repeats: int, num_levels: int) -> nn.Module:

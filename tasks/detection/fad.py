@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from datasets.data_module import DataModule
-from datasets.detection.names import CANVASES
 from engine.encoder_weights import WeightsFile, loaded_in_words, read_weights_files, record_of
 from engine.pretrained import check_split
 from engine.task import Pretraining, Stage
-from models.detection.anchors import level_sizes
+from models.detection.anchors import NUM_ANCHORS, level_sizes
 from models.detection.backbones import create_encoder
 from models.detection.detector import FusionDetector
 from models.detection.fusions import baseline_fusions
@@ -32,7 +31,6 @@ from utils.args import Options
 from utils.distributed import ranks
 from utils.errors import UserError
 from utils.seed import seed_everything
-from utils.untrusted import OBJECT
 
 NETWORK = ("backbone", "camera", "C", "num_classes", "image_size", "canvas", "normalization", "head", "towers")
 NETWORK += ("tower_space", "head_channels", "head_cells")
@@ -52,11 +50,8 @@ class TowerDetection(Detection):
     rebuilt_from = (*NETWORK, *DATA, "baseline", "widen")
     agreeing = (*NETWORK, *DATA)
 
-    fields = {  # noqa: RUF012
-        "data": OBJECT,
+    fields = Detection.fields | {
         "args.baseline": ((None, *BASELINES).__contains__, "a known one"),
-        "args.normalization": (("data", build.ENCODER).__contains__, "data or encoder"),
-        "args.canvas": (CANVASES.__contains__, " or ".join(CANVASES)),
         "args.head": (HEAD_NAMES.__contains__, "a known one"),
         "args.camera": (MODALITIES.__contains__, "a known one"),
         "args.towers": (("both", *PLACES).__contains__, "a known one"),
@@ -72,6 +67,8 @@ class TowerDetection(Detection):
             height, width = options.image_size
             why = "norms need more than one value at the coarsest level, of stride 128"
             raise UserError(f"--image_size: expected a side above 128 px, found {height}x{width}: {why}")
+        if "freeze_encoder" in options:
+            check_encoder(options)
         if options.overfit and not options.is_given("hflip"):
             options = options.with_values("default", hflip=0.0)  # the very pictures that are chosen on
         return options
@@ -98,13 +95,26 @@ class TowerDetection(Detection):
         return text
 
     def check_trained(self, options: Options, state: dict, source: str) -> None:
-        """Refuse options that would build a larger network than the tensors of a file are of."""
+        """Refuse sizes that would build another network, or a larger one, than the tensors of a file are of."""
+        model = state["model"]
+        anchors = NUM_ANCHORS if options.head == "retinanet" else 1
+        shape = tuple(getattr(model.get("head.cls_logits.weight"), "shape", ()))
+        if shape != (expected := (anchors * options.num_classes, options.C, 3, 3)):
+            raise UserError(f"{source}: model: head.cls_logits.weight: expected shape {expected}, found {shape}")
+        widest = max(value.numel() for value in model.values() if isinstance(value, Tensor))
+        sizes = {"head_channels": options.head_channels, "head_cells": options.head_cells, "widen": options.widen or 0}
+        for name, size in sizes.items():
+            if size > max(widest, len(model)):
+                raise UserError(f"{source}: args.{name}: expected a size of the tensors in model, found {size}")
 
     def build_streams(self, options: Options, data: DataModule, pretrained: bool = True) -> PyramidStreams:
         streams = make_streams(options)
         if pretrained:
-            start_streams(options, streams)
+            streams.start = start_streams(options, streams)
         return streams
+
+    def introduction(self, data: DataModule, model: FusionDetector) -> list[str]:
+        return [model.streams.start]
 
     def spaces(self, options: Options, streams: PyramidStreams) -> dict[str, Space]:
         return {"head": tower_parts.make_space(options)}
@@ -140,15 +150,15 @@ class TowerDetection(Detection):
         return build.black_batch((options.camera,), options.image_size, where)
 
     def pretraining(self, options: Options, data: DataModule) -> Pretraining:
+        files = weights_files(options)
         stage = Stage(
             options.camera,
-            partial(plain_detector, options, data),
+            partial(plain_detector, options, data, files),
             data,
             epochs=options.epochs,
             parts=data.learning,
             features="encoder" if options.freeze_encoder else "",
         )
-        files = weights_files(options)
         facts = options.keywords(*self.from_pretraining) | {"data": data.data.facts}
         return Pretraining(
             [stage],
@@ -189,33 +199,45 @@ def start_streams(options: Options, streams: PyramidStreams) -> str:
         return f"encoder and FPN from {path}"
     if not options.stream_lr:
         raise UserError(f"--stream_lr 0: expected {path}, whose FPN is kept, found none: run main_pretrain_fad.py")
-    return start_encoder(options, streams)
+    return start_encoder(options, streams, weights_files(options))
 
 
 def weights_files(options: Options) -> dict[str, WeightsFile]:
     return read_weights_files(options.encoder_weights, (options.camera,), (options.camera,))
 
 
-def start_encoder(options: Options, streams: PyramidStreams) -> str:
+def start_encoder(options: Options, streams: PyramidStreams, files: dict[str, WeightsFile]) -> str:
     """Load the encoder's weights of a file or of ImageNet, unless they are to be random; returns what was loaded."""
     encoder = getattr(streams, f"{options.camera}_backbone")
-    if file := weights_files(options).get(options.camera):
-        source, whole = (
-            f"--encoder_weights {file.path} (--backbone {options.backbone})",
-            names_in_timm(options.backbone),
-        )
-        return loaded_in_words(options.camera, file, load_encoder(encoder, file.state, source, options.camera, whole))
+    if file := files.get(options.camera):
+        source = f"--encoder_weights {file.path} (--backbone {options.backbone})"
+        rest = load_encoder(encoder, file.state, source, modality=options.camera, whole=names_in_timm(options.backbone))
+        return loaded_in_words(options.camera, file, rest)
     if options.no_imagenet:
         return "encoder of random weights"
     encoder.load_state_dict(create_encoder(options.backbone, imagenet=True).state_dict())
     return "encoder of ImageNet weights"
 
 
-def plain_detector(options: Options, data: DataModule, models: dict[str, nn.Module], log: Any) -> FusionDetector:
+def check_encoder(options: Options) -> None:
+    """Refuse to freeze an encoder of random weights, and a rate of its own, which FPN and encoder would share."""
+    if options.encoder_lr is not None:
+        raise UserError(
+            f"--encoder_lr: expected --lr for encoder and FPN, or --freeze_encoder, found {options.encoder_lr:g}"
+        )
+    if options.freeze_encoder and options.no_imagenet and not options.encoder_weights:
+        raise UserError(
+            "--freeze_encoder: expected start weights (--encoder_weights or ImageNet's), found --no-imagenet"
+        )
+
+
+def plain_detector(
+    options: Options, data: DataModule, files: dict[str, WeightsFile], models: dict[str, nn.Module], log: Any
+) -> FusionDetector:
     """Return the detector with plain towers that a pretraining trains; logs what its encoder starts from."""
     seed_everything(options.seed)
     streams = make_streams(options)
-    log(start_encoder(options, streams))
+    log(start_encoder(options, streams, files))
     detector = make_detector(options, data, streams, tower_parts.plain(options))
     streams.unfreeze()
     if options.freeze_encoder:

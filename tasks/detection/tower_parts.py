@@ -14,11 +14,11 @@ from models.search.strategies import STRATEGIES
 from models.search.tower_cells.genotype import PLACES
 from models.search.tower_cells.genotype_file import TowerReader
 from models.search.tower_cells.space import TowerSpace
+from tasks.detection.build import MATCH
 from utils.args import Options
 from utils.errors import UserError
 
 WIRED = "fcos_wired"  # the baseline whose class tower reads the box tower
-MATCH = 0.10  # how far widened towers may be from what they match
 WIDEST = 8  # times the channels outside
 MEASURES_BY_OPTION = {"match_parameters": parameters, "match_macs": macs}
 
