@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.detection.anchors import level_sizes
-from models.detection.export import ExportedDetector
 from models.detection.heads.fcos import FCOSHead, PointOutput
 from models.detection.heads.fcos_targets import assign_points
 from models.search.parameters import count_parameters
+from tests.models.detection.heads.exported import check_exported_steps
 from tests.thread_ranks import together
 
 IMAGE_SIZE = (90, 154)
@@ -240,17 +240,8 @@ class Fixed(nn.Module):
 
 def test_the_exported_steps_find_what_detect_finds():
     """Without loops, and without boxes that have no area in the picture."""
-    head, maps, batch = learned_head(), maps_of(2), batch_of([], [])
-    batch["original_sizes"] = torch.tensor([[80, 100], [90, 154]])
-    exported = ExportedDetector(Fixed(head), IMAGE_SIZE).eval()
-    boxes, scores, labels = exported.boxes_of(*head.flatten(head(maps)), batch["original_sizes"].float())
-    for image, found in enumerate(head.detect(head(maps), batch)):
-        number = len(found["scores"])
-        assert number > 10
-        assert not scores[image, number:].any()
-        torch.testing.assert_close(scores[image, :number], found["scores"])
-        torch.testing.assert_close(boxes[image, :number], found["boxes_xyxy"], rtol=1e-4, atol=1e-3)
-        assert torch.equal(labels[image, :number], found["labels"])
+    head = learned_head()
+    check_exported_steps(Fixed(head), head, maps_of(2), batch_of([], []), IMAGE_SIZE, atol=1e-3)
 
 
 def test_points_are_made_once_for_a_size():

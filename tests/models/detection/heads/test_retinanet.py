@@ -14,7 +14,6 @@ from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from models.detection.anchors import NUM_ANCHORS, level_sizes, make_anchors
-from models.detection.export import ExportedDetector
 from models.detection.heads.efficientdet import HeadOutput
 from models.detection.heads.retinanet import RetinaNetHead
 from models.detection.heads.retinanet_losses import (
@@ -26,6 +25,7 @@ from models.detection.heads.retinanet_losses import (
 )
 from models.detection.towers import PlainTower, Towers
 from models.search.parameters import count_parameters
+from tests.models.detection.heads.exported import check_exported_steps
 from tests.models.detection.heads.test_fcos import BOXES, IMAGE_SIZE, SIZES, Fixed, batch_of, maps_of
 from tests.thread_ranks import together
 
@@ -165,16 +165,8 @@ def test_a_head_that_has_learned_nothing_finds_nothing(num_classes):
 
 
 def test_the_exported_steps_find_what_detect_finds():
-    head, maps, batch = learned_head(), maps_of(2), batch_of([], [])
-    batch["original_sizes"] = torch.tensor([[80, 100], [90, 154]])
-    exported = ExportedDetector(Fixed(head), IMAGE_SIZE).eval()
-    boxes, scores, labels = exported.boxes_of(*head.flatten(head(maps)), batch["original_sizes"].float())
-    for image, found in enumerate(head.detect(head(maps), batch)):
-        number = len(found["scores"])
-        assert number > 10
-        torch.testing.assert_close(scores[image, :number], found["scores"])
-        torch.testing.assert_close(boxes[image, :number], found["boxes_xyxy"], rtol=1e-4, atol=1e-2)
-        assert torch.equal(labels[image, :number], found["labels"])
+    head = learned_head()
+    check_exported_steps(Fixed(head), head, maps_of(2), batch_of([], []), IMAGE_SIZE, atol=1e-2)
 
 
 def test_anchors_have_sides_of_32_to_512():
