@@ -199,7 +199,7 @@ def options_runs(section: str, data: Path, config: Path) -> list[list[str]]:
         drawing = [*plain, "--topk", "2", "--rounds", "3"]
         priced = [*plain, *other_split, "--lambda_cost", "0.1"]
         return [priced, [*drawing, "--strategy", "evolution"], [*plain, "--strategy", "random"]]
-    trained = sorted(Path("runs").glob("found-*"))[-1:] or [Path("none")]
+    trained = sorted(Path("runs").glob("found-EXP-*"))[-1:] or [Path("none")]
     return [
         [*plain, "--random_genotype", "1", *other_split],
         [str(data), "--config", str(config), "--eval_exp_dir", str(trained[0])],
