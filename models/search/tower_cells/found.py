@@ -43,7 +43,7 @@ class FoundCell(nn.Module):
     def forward(self, s0: Tensor, s1: Tensor) -> Tensor:
         edges = dict(zip(self.ends, self.edges, strict=True))
         s0, s1 = (layer(state) for layer, state in zip(self.prepare, (s0, s1), strict=True))
-        return run_cell(s0, s1, edges, lambda edge, x: edges[edge].layers(x))
+        return run_cell(s0, s1, edges, lambda entered: {edge: edges[edge].layers(x) for edge, x in entered.items()})
 
 
 class FoundTower(nn.Module):

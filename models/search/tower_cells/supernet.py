@@ -10,6 +10,7 @@ Shapes: maps (B, W, H, W'), logits (E, 1 + O); B batch, W outer channels, E = 9 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,16 +19,15 @@ from torch import Tensor, nn
 from models.search.fusion_cells.supernet import running
 from models.search.relaxations import EVALUATION, RELAXATIONS, Stage
 from models.search.tower_cells.genotype import TowerCell
-from models.search.tower_cells.layers import Edge, MixedEdge, run_cell
-from models.search.tower_cells.operations import CHAINS, EDGES, SPACES, Chain
+from models.search.tower_cells.joined import JoinedEdges, Weights, joinable
+from models.search.tower_cells.layers import Edge, Entered, MixedEdge, run_cell
+from models.search.tower_cells.operations import CHAINS, EDGES, SPACES
 from utils.errors import UserError
 
 if TYPE_CHECKING:
     from models.search.tower_cells.space import TowerSpace
 
-Mixtures = Mapping[
-    Edge, Mapping[Chain, "Tensor | float"]
-]  # weights of the operations that run, a tensor or a number each
+Mixtures = Mapping[Edge, Weights]
 
 
 class TowerSupernet(nn.Module):
@@ -84,16 +84,25 @@ class TowerSupernet(nn.Module):
 
     def forward(self, s0: Tensor, s1: Tensor) -> Tensor:
         """Return (B, 3W, H, W') of two maps (B, W, H, W')."""
-        return self._run(s0, s1, self._mixtures())
+        return self.over_levels([s0], [s1])[0]
 
     def over_levels(self, firsts: list[Tensor], seconds: list[Tensor]) -> list[Tensor]:
         """Return the output for each level of a pyramid, lists of s0 and s1; all by the same weights, drawn once."""
         mixtures = self._mixtures()
-        return [self._run(s0, s1, mixtures) for s0, s1 in zip(firsts, seconds, strict=True)]
-
-    def _run(self, s0: Tensor, s1: Tensor, mixtures: Mixtures) -> Tensor:
         edges = {edge: module for edge, module in zip(EDGES, self.edges, strict=True) if edge in mixtures}
-        return run_cell(s0, s1, edges, lambda edge, x: edges[edge](x, mixtures[edge]))
+
+        @cache
+        def joined(*names: Edge) -> JoinedEdges:
+            return JoinedEdges([edges[name] for name in names], [mixtures[name] for name in names])
+
+        def inner(entered: Entered) -> Entered:
+            mixed: Entered = {}
+            for names in joinable(entered, mixtures):
+                maps = joined(*names)([entered[name] for name in names])
+                mixed |= zip(names, maps, strict=True)
+            return mixed
+
+        return [run_cell(s0, s1, edges, inner) for s0, s1 in zip(firsts, seconds, strict=True)]
 
     def _mixtures(self) -> Mixtures:
         """Return the weights of the operations that run, by edge: all, those that were drawn, or the active cell's."""

@@ -1,6 +1,7 @@
 """Supernet and found cells of towers against plain loops, autograd and published counts."""
 
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from models.search.costs import macs
 from models.search.parameters import arch_parameters, count_parameters, weight_parameters
 from models.search.relaxations import Stage
 from models.search.second_order import second_order_backward
+from models.search.tower_cells import joined
 from models.search.tower_cells.found import FoundTower
-from models.search.tower_cells.layers import MixedEdge, group_norm, make_layer
+from models.search.tower_cells.joined import JoinedEdges
+from models.search.tower_cells.layers import MixedEdge, depthwise, group_norm, make_layer
 from models.search.tower_cells.operations import CHAINS, EDGES, SPACES
 from models.search.tower_cells.space import TowerSpace
 from models.search.tower_cells.supernet import TowerSupernet
@@ -113,7 +116,7 @@ def test_a_one_hot_edge_with_identity_decoupling_is_the_found_operation(name):
         supernet.alpha_edges.fill_(-200).select(1, 1 + SPACES["fad12"].index(name)).fill_(200)
     row = dict(zip(CHAINS.values(), supernet.weights()[0, 1:], strict=True))
     expected = found_layers(edge, name)(x)
-    assert (edge(x, row) - expected).abs().max() <= 1e-12 * expected.abs().max()
+    assert (JoinedEdges([edge], [row])([x])[0] - expected).abs().max() <= 1e-12 * expected.abs().max()
 
 
 @pytest.mark.parametrize("decouple", [True, False])
@@ -140,16 +143,12 @@ def test_an_active_genotype_runs_the_found_tower_on_the_own_weights(decouple, ma
     assert torch.equal(supernet(*maps), mixed)
 
 
-def ran(supernet: TowerSupernet, maps) -> set[str]:
-    """The convolutions that a forward pass runs as modules, and the kinds of all layers."""
-    names, hooks = set(), []
-    for name, module in supernet.named_modules():
-        if isinstance(module, nn.GroupNorm):
-            hooks.append(module.register_forward_hook(lambda *_, name=name: names.add(name.removesuffix(".norm"))))
-    supernet(*maps)
-    for hook in hooks:
-        hook.remove()
-    return names
+def ran(supernet: nn.Module, maps) -> set[str]:
+    """The layers of edges that an output depends on."""
+    supernet.zero_grad(set_to_none=True)
+    supernet(*maps).square().mean().backward()
+    learnt = [name for name, value in supernet.named_parameters() if value.grad is not None]
+    return {".".join(name.split(".")[:4]) for name in learnt if ".layers." in name}
 
 
 def test_an_active_genotype_runs_only_the_prefixes_that_it_needs(maps):
@@ -304,3 +303,21 @@ def test_partial_channels_are_refused_in_one_line():
     with pytest.raises(UserError, match="^--strategy pcdarts: expected .*") as error:
         TowerSupernet(TowerSpace(), W, C, partial=4)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dilation", [2, 3])
+def test_the_gradients_of_a_dilated_convolution_are_those_of_autograd(dilation):
+    """Sides that the dilation divides, and that it does not; with gradients of gradients."""
+    torch.manual_seed(0)
+    kernel, bias = torch.randn(4, 1, 3, 3).double().requires_grad_(), torch.randn(4).double().requires_grad_()
+    for size in ((6, 6), (5, 7)):
+        x = torch.randn(2, 4, *size).double().requires_grad_()
+        apply = partial(depthwise, dilation=dilation)
+        assert torch.autograd.gradcheck(apply, (x, kernel, bias))
+        assert torch.autograd.gradgradcheck(apply, (x, kernel, bias))
+
+
+def test_edges_run_one_by_one_as_joined(maps, monkeypatch):
+    expected = supernet_of()(*maps)
+    monkeypatch.setattr(joined, "MOST_VALUES", 1)
+    torch.testing.assert_close(supernet_of()(*maps), expected, rtol=1e-12, atol=1e-12)

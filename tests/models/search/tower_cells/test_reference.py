@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from models.search.tower_cells.found import FoundTower
+from models.search.tower_cells.joined import JoinedEdges
 from models.search.tower_cells.layers import MixedEdge, make_layer
 from models.search.tower_cells.operations import CHAINS, SPACES
 from models.search.tower_cells.space import TowerSpace
@@ -47,21 +48,26 @@ def test_the_rule_that_makes_weights():
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_each_candidate_of_a_shared_edge(edge, name):
-    out = edge(made("edge/x", 1, 64, 4, 5), {CHAINS[name]: 1.0})
+    out = run(edge, {CHAINS[name]: 1.0})
     check(fingerprint(out), reference("edge")[f"fingerprint/{name}"])
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_each_candidate_of_a_shared_edge_whole(edge, name):
-    out = edge(made("edge/x", 1, 64, 4, 5), {CHAINS[name]: 1.0})
+    out = run(edge, {CHAINS[name]: 1.0})
     check(out, reference("edge/output")[name])
+
+
+def run(edge, weights):
+    (out,) = JoinedEdges([edge], [weights])([made("edge/x", 1, 64, 4, 5)])
+    return out
 
 
 def test_the_mixture_of_a_shared_edge(edge):
     alpha = torch.from_numpy(reference("edge")["alpha"])[0]
     torch.testing.assert_close(alpha, made("edge/alpha0", 1, 11)[0], rtol=0, atol=0)
     weights = dict(zip((CHAINS[name] for name in SPACES["fad10"]), alpha.softmax(dim=0), strict=False))
-    check(edge(made("edge/x", 1, 64, 4, 5), weights), reference("edge")["mixed"])
+    check(run(edge, weights), reference("edge")["mixed"])
 
 
 def test_the_supernet_cell(inputs):
