@@ -52,10 +52,10 @@ def measure(side: int, size: int, cache: str, amp: bool) -> dict[str, float]:
     """Take a weight and a logit step twice; returns peak memory and the cache per pair, both in MiB."""
     keep_freed_memory()  # as the commands do
     compute = Compute(torch.device("cuda" if torch.cuda.is_available() else "cpu"), amp, clip_grad=10.0)
-    model, batch, cached_bytes = make_model(compute), make_batch(size, side), 0
+    model, batch, cached_bytes = make_model(compute), make_batch(size, (side, side)), 0
     if cache != "off":
         # One image at a time, so that filling the cache does not set the peak.
-        samples = [cached_samples(make_batch(1, side), model, compute, cache)[0] for _ in range(size)]
+        samples = [cached_samples(make_batch(1, (side, side)), model, compute, cache)[0] for _ in range(size)]
         cached_bytes = sum(m.numel() * m.element_size() for maps in samples[0]["features"].values() for m in maps)
         batch["features"] = join_features(samples)
         del batch["images"]

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     keep_freed_memory()  # as the commands do
-    batch = make_batch(args.batch, args.image_size)
+    batch = make_batch(args.batch, (args.image_size, args.image_size))
     compute = Compute(torch.device("cpu"), clip_grad=10.0, compile=args.compile)
     timed = {"unit": make_unit(batch, args.image_size), **make_steps(batch, compute)}
     seconds = {name: [] for name in timed}
@@ -112,7 +112,7 @@ def make_steps(batch: dict, compute: Compute) -> dict[str, Callable[[], None]]:
 def cached_samples(batch: dict, model: FusionDetector, compute: Compute, kind: str) -> list[dict]:
     """Return the cached features of each image of the batch, from a cache in memory."""
     stores, size = {}, len(batch["image_ids"])
-    for stream in MODALITIES:
+    for stream in model.streams.modalities:
         maps = encode(model, batch["images"], stream, kind, compute)
         stores[stream] = MemoryStore(tuple(tuple(m.shape[1:]) for m in maps), torch.float32)
         with stores[stream].writing(size, print):
@@ -122,13 +122,13 @@ def cached_samples(batch: dict, model: FusionDetector, compute: Compute, kind: s
     return [{"features": {s: store[str(i)] for s, store in stores.items()}, **shared} for i in range(size)]
 
 
-def make_batch(size: int, side: int) -> dict:
+def make_batch(size: int, image_size: tuple[int, int]) -> dict:
     """Return a batch of noise with two boxes per image."""
     boxes = torch.tensor([[10.0, 10, 60, 60], [100, 100, 140, 200]])
     channels = {"rgb": 3, "thermal": 1}
     return {
-        "images": {m: torch.randint(256, (size, n, side, side)).byte() for m, n in channels.items()},
-        "image_size": (side, side),
+        "images": {m: torch.randint(256, (size, n, *image_size)).byte() for m, n in channels.items()},
+        "image_size": image_size,
         "boxes_xyxy": boxes.repeat(size, 1, 1),
         "labels": torch.tensor([0, 1]).repeat(size, 1),
         "image_ids": list(range(size)),
