@@ -11,6 +11,9 @@ from main_pretrain_fad import main as pretrain
 from models.search.parts import read_any
 from tests.run_commands import named, refused, run
 from tests.tiny_sets import make_tiny_voc
+from tools.export import main as export
+from tools.predict import main as predict
+from tools.profile import main as profile
 from utils.run_folder import read_json
 
 GENOTYPES = Path(__file__).resolve().parent.parent / "checkpoints/genotypes"
@@ -63,11 +66,23 @@ def test_from_the_pretraining_to_the_results(argv, capsys):
     Path(argv[-1]).write_text(CONFIG.replace("no_report: true\n", ""), encoding="utf-8")
     trained = named(run(found, capsys, *argv, "--search_exp_dir", searched), "eval_exp_dir")
     assert (trained / "report.html").exists()
-    results = read_json(named(run(found, capsys, *argv, "--eval_exp_dir", trained), "results"))
+    state = torch.load(trained / "best.pt", weights_only=True)
+    state["model"]["head.cls_logits.bias"] += 4  # one epoch finds nothing
+    torch.save(state, trained / "best.pt")
+    tested = named(run(found, capsys, *argv, "--eval_exp_dir", trained), "results")
+    results = read_json(tested)
     assert results["method"] == f"genotype {genotype.id}"
     assert results["pairs"] == 4
     assert results["normalization"] == "encoder"
-    assert "head.cls_logits" in str(list(torch.load(trained / "best.pt", weights_only=True)["model"]))
+
+    run(export, capsys, "--eval_exp_dir", trained, "--weights", "towers.safetensors")
+    alone = ("--eval_exp_dir", "towers.safetensors", "--rgb", argv[0] / "JPEGImages", "--out", "found", "--score", 0)
+    predicted = read_json(named(run(predict, capsys, *alone), "detections"))["annotations"]
+    found_in_test = {(one["score"], *one["bbox"]) for one in read_json(tested.parent / "detections.json", list)}
+    assert found_in_test
+    assert found_in_test <= {(one["score"], *one["bbox"]) for one in predicted}
+    text = run(profile, capsys, "--eval_exp_dir", trained, "--rounds", 1)
+    assert all(f"| {part} |" in text for part in ("rgb stream", "towers", "head", "fcos_wired"))
 
 
 def test_sizes_that_the_tensors_of_a_run_do_not_have_are_refused(argv, capsys):

@@ -23,9 +23,7 @@ from torch import Tensor, nn
 
 from datasets.detection.sources import CHANNELS
 from models.detection.export import ExportedDetector, RawDetector
-from tasks.detection.flira import FLIRA
-from tasks.detection.predictor import Predictor
-from tasks.detection.task import OF_OURS
+from tasks.detection.predictor import Predictor, task_of
 from tasks.detection.weights import KEY, SUFFIX, save_weights
 from utils import checkpoint
 from utils.args import Parser, command
@@ -67,7 +65,8 @@ def main(argv: list[str]) -> None:
     if args.weights:
         path = Path(args.eval_exp_dir) / "best.pt"
         state = checkpoint.load(path)
-        check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields | OF_OURS)
+        task = task_of(state)
+        check_fields(state, str(path), options=task.rebuilt_from, fields=task.fields | task.of_ours)
         save_weights(state, args.weights)
         print(f"weights: {args.weights} ({size_of(args.weights)})")
     if args.onnx:

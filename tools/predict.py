@@ -1,4 +1,4 @@
-"""Detect objects in a pair of pictures, two folders of them, or two videos, with a trained run.
+"""Detect objects in pairs of pictures, or in those of one sensor: files, folders or videos, with a trained run.
 
     python -m tools.predict --eval_exp_dir RUN --rgb A --thermal B --out DIR [--score 0.3]
 
@@ -60,14 +60,15 @@ def main(argv: list[str]) -> None:
     else:
         one_pair = {OF_SENSOR.sub("", [*paths.values()][-1].stem): paths}
         files = pairs_in(paths) if kind == "folder" else one_pair
-        items = tqdm(read_all(predictor, files, faults), "pairs", len(files), leave=False, disable=None)
+        items = tqdm(read_all(predictor, files, faults), predictor.unit, len(files), leave=False, disable=None)
         found = predict(predictor, items, args, lambda name, image: write_jpeg(image, f"{out / name}.jpg", QUALITY))
     path = out / "detections.json"
     write_json(path, found)
-    print(f"{len(found['images'])} pairs, {len(found['annotations'])} objects of a score of at least {args.score:g}")
+    counts = f"{len(found['images'])} {predictor.unit}, {len(found['annotations'])} objects"
+    print(f"{counts} of a score of at least {args.score:g}")
     print(f"detections: {path}")
     if faults:
-        more = f", and {len(faults) - 1} more pairs" if len(faults) > 1 else ""
+        more = f", and {len(faults) - 1} more {predictor.unit}" if len(faults) > 1 else ""
         raise UserError(f"{faults[0]}{more}; all others are in {path}")
 
 

@@ -2,9 +2,10 @@
 
     python -m tools.profile --eval_exp_dir RUN [--batchsize 1] [--rounds 30] [--device auto] [--out FILE.json]
 
-The others are the detectors of one sensor and the hand-made fusions, with the same streams and head; their weights are
-random, since what they cost does not depend on them. In every round each network, and each part of RUN's, runs once, so
-that what else the machine does falls on all. Times are of this machine, medians and 95th percentiles.
+The others are the detectors of one sensor and the hand-made fusions, or those with plain towers, with the same streams
+and head; their weights are random, since what they cost does not depend on them. In every round each network, and each
+part of RUN's, runs once, so that what else the machine does falls on all. Times are of this machine, medians and 95th
+percentiles.
 """
 
 import time
@@ -16,22 +17,18 @@ from torch import nn
 from tqdm import trange
 
 from engine.step import move
-from models.detection.baselines import FUSIONS
 from models.detection.detector import FusionDetector
-from models.detection.streams import INPUTS
+from models.detection.streams import images_of
 from models.search.costs import macs
 from models.search.parameters import count_parameters
-from tasks.detection.build import assemble, make_head, make_streams, needed_modalities
-from tasks.detection.flira import FLIRA as detection
 from tasks.detection.predictor import Predictor
 from tools.demo.summary import markdown
 from tools.export import noise
-from utils.args import Parser, command
+from utils.args import Options, Parser, command
 from utils.option_types import output_file, positive
 from utils.run_folder import write_json
 
 WHOLE = "the network"
-OTHERS = ("thermal", "rgb", *FUSIONS)
 WARMUP = 3  # rounds that do not count
 Work = Callable[[], object]
 
@@ -60,12 +57,12 @@ def profile(predictor: Predictor, batchsize: int, rounds: int) -> list[dict[str,
     batch = {"image_size": size, "scales": scales, "original_sizes": torch.tensor([size] * batchsize)}
     batch = move(batch | {"images": noise(predictor.fill, size, batchsize)}, predictor.compute.device)
     works = parts_of(predictor.model, batch)
-    works[WHOLE] = predictor.model, lambda: detection.predict(predictor.model, batch)
-    for name in OTHERS:
-        if {sensor for stream in needed_modalities(name) for sensor in INPUTS[stream]} - {*predictor.fill}:
+    works[WHOLE] = predictor.model, lambda: predictor.task.predict(predictor.model, batch)
+    for name in predictor.task.others:
+        if {*images_of(predictor.task.streams_read(as_other(name, predictor)))} - {*predictor.fill}:
             continue  # it reads a sensor that the data does not have
         model = other(name, predictor)
-        works[name] = model, lambda model=model: detection.predict(model, batch)
+        works[name] = model, lambda model=model: predictor.task.predict(model, batch)
     times = measure({name: work for name, (_, work) in works.items()}, rounds, predictor.compute.device)
     rows = []
     for name, (module, work) in works.items():
@@ -85,8 +82,12 @@ def parts_of(model: FusionDetector, batch: dict) -> dict[str, tuple[nn.Module | 
         levels = model.cell_inputs(batch["images"])
         fused = model.fuse(levels)
         output = model.head_output(fused)
-    works["fusion"] = model.fusions, lambda: model.fuse(levels)
-    works["head"] = model.head, lambda: model.head_output(fused)
+        towers = (fused,) if model.towers is None else model.towers(fused)
+    if len(streams.modalities) > 1:
+        works["fusion"] = model.fusions, lambda: model.fuse(levels)
+    if model.towers is not None:
+        works["towers"] = model.towers, lambda: model.towers(fused)
+    works["head"] = model.head, lambda: model.head(*towers)
     works["boxes from scores"] = None, lambda: model.head.detect(output, batch)
     return works
 
@@ -98,9 +99,15 @@ def run_stream(model: FusionDetector, batch: dict, name: str) -> None:
 
 def other(name: str, predictor: Predictor) -> FusionDetector:
     """Return a hand-made detector of the sizes of the trained one, with random weights."""
-    options = predictor.options.with_values("default", baseline=name, widen=None)
-    streams = make_streams(options, needed_modalities(name))
-    return predictor.compute.place(assemble(options, streams, make_head(options), None, predictor.normalization)).eval()
+    options, task = as_other(name, predictor), predictor.task
+    return predictor.compute.place(
+        task.assemble(options, task.new_streams(options), None, predictor.normalization)
+    ).eval()
+
+
+def as_other(name: str, predictor: Predictor) -> Options:
+    """Return the options of the hand-made detector of a name."""
+    return predictor.options.with_values("default", baseline=name, widen=None)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from models.detection.anchors import NUM_ANCHORS, level_sizes
 from models.detection.backbones import create_encoder
 from models.detection.detector import FusionDetector
 from models.detection.fusions import baseline_fusions
-from models.detection.streams import MODALITIES, NUM_FPN_LEVELS, PyramidStreams
+from models.detection.streams import MODALITIES, NUM_FPN_LEVELS, Normalization, PyramidStreams, Streams
 from models.detection.tables import HEADS
 from models.encoder_weights import load_encoder, names_in_timm
 from models.search.architecture import Architecture, Reader
@@ -45,6 +45,8 @@ class TowerDetection(Detection):
     """
 
     searchable_parts, other_parts, encoders_learn = ("head",), (), True
+    of_ours: ClassVar[dict] = {}
+    others = BASELINES
     from_pretraining = ("backbone", "camera", "C", "normalization")
     from_search = (*(n for n in NETWORK if n not in ("head_cells", "image_size")), *DATA, "overfit", "checkpointdir")
     rebuilt_from = (*NETWORK, *DATA, "baseline", "widen")
@@ -107,8 +109,14 @@ class TowerDetection(Detection):
             if size > max(widest, len(model)):
                 raise UserError(f"{source}: args.{name}: expected a size of the tensors in model, found {size}")
 
+    def streams_read(self, options: Options) -> tuple[str, ...]:
+        return (options.camera,)
+
+    def new_streams(self, options: Options) -> PyramidStreams:
+        return PyramidStreams(options.backbone, options.C, modalities=self.streams_read(options))
+
     def build_streams(self, options: Options, data: DataModule, pretrained: bool = True) -> PyramidStreams:
-        streams = make_streams(options)
+        streams = self.new_streams(options)
         if pretrained:
             streams.start = start_streams(options, streams)
         return streams
@@ -124,7 +132,7 @@ class TowerDetection(Detection):
 
     def build_supernet(self, options: Options, data: DataModule) -> FusionDetector:
         streams = self.build_streams(options, data)
-        return make_detector(options, data, streams, tower_parts.of_search(options))
+        return make_detector(options, streams, tower_parts.of_search(options), data.data.normalization)
 
     def build_network(
         self,
@@ -134,11 +142,16 @@ class TowerDetection(Detection):
         architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionDetector:
+        return self.assemble(options, streams, architecture, data.data.normalization)
+
+    def assemble(
+        self, options: Options, streams: Streams, architecture: Architecture | None, normalization: Normalization
+    ) -> FusionDetector:
         if architecture is None:
             towers = tower_parts.plain(options, options.widen)
         else:
             towers = tower_parts.of_genotype(options, architecture.parts["head"])
-        return make_detector(options, data, streams, towers)
+        return make_detector(options, streams, towers, normalization)
 
     def brackets(self, model: FusionDetector) -> dict[str, nn.Module]:
         return {"streams": model.streams, "towers": model.towers, "head": model.head}
@@ -169,16 +182,14 @@ class TowerDetection(Detection):
         )
 
 
-def make_streams(options: Options) -> PyramidStreams:
-    return PyramidStreams(options.backbone, options.C, modalities=(options.camera,))
-
-
-def make_detector(options: Options, data: DataModule, streams: PyramidStreams, towers: nn.Module) -> FusionDetector:
+def make_detector(
+    options: Options, streams: Streams, towers: nn.Module, normalization: Normalization
+) -> FusionDetector:
     head = HEADS[options.head](options.C, options.num_classes, NUM_FPN_LEVELS)
     if options.head == "fcos":
         head.box_loss = options.box_loss
     fusions = baseline_fusions(options.camera, options.C, NUM_FPN_LEVELS)
-    return FusionDetector(streams, fusions, head, data.data.normalization, towers=towers)
+    return FusionDetector(streams, fusions, head, normalization, towers=towers)
 
 
 def start_file(options: Options) -> Path:
@@ -236,9 +247,9 @@ def plain_detector(
 ) -> FusionDetector:
     """Return the detector with plain towers that a pretraining trains; logs what its encoder starts from."""
     seed_everything(options.seed)
-    streams = make_streams(options)
+    streams = FAD.new_streams(options)
     log(start_encoder(options, streams, files))
-    detector = make_detector(options, data, streams, tower_parts.plain(options))
+    detector = make_detector(options, streams, tower_parts.plain(options), data.data.normalization)
     streams.unfreeze()
     if options.freeze_encoder:
         getattr(streams, f"{options.camera}_backbone").requires_grad_(False)

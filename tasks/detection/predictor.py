@@ -24,11 +24,11 @@ from engine.compute import pick_compute
 from engine.step import move
 from models.detection.streams import images_of
 from models.search.architecture import architecture_from_json
-from tasks.detection import build
 from tasks.detection.facts import SENSORS, read_facts
+from tasks.detection.fad import FAD
 from tasks.detection.flira import FLIRA
 from tasks.detection.options import FRAME
-from tasks.detection.task import OF_OURS
+from tasks.detection.task import Detection
 from tasks.detection.weights import SUFFIX, load_weights
 from utils import checkpoint
 from utils.args import Options
@@ -38,7 +38,7 @@ from utils.untrusted import check_fields, options_from_run
 Picture = str | Path | Tensor
 FILE = (str, Path)
 MAX_SKEW = 0.02  # by which the shapes of the two pictures of a pair may differ: beyond, they show different fields
-UNREAD = {"drpt": 0.0, "norm_momentum": 0.1}  # values of options that only a training reads
+UNREAD = {"drpt": 0.0, "norm_momentum": 0.1, "box_loss": "giou"}  # values of options that only a training reads
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,15 @@ class Pair:
 
 
 class Predictor:
-    """A detector of RGB-thermal pairs.
+    """A detector of RGB-thermal pairs, or of pictures of one camera.
 
     Boxes are in pixels of the thermal picture, or of the RGB picture where there is no thermal one. An RGB picture of
     another size is resized onto the thermal one, which it must be aligned with. A missing picture is black, as of
     `--modality_dropout`. A picture that the network does not read is passed over.
 
     Args:
-        run: a run folder of main_darts_found_flira.py, or a .safetensors file of tools/export.py.
+        run: a run folder of main_darts_found_flira.py or main_darts_found_fad.py, or a .safetensors file of
+            tools/export.py.
         device: auto, cpu, cuda or mps.
 
     Raises:
@@ -73,22 +74,23 @@ class Predictor:
         self.compute = pick_compute(device=device)
         path = Path(run) if Path(run).suffix == SUFFIX else Path(run) / "best.pt"
         state = load_weights(path) if path.suffix == SUFFIX else checkpoint.load(path)
-        check_fields(state, str(path), options=FLIRA.rebuilt_from, fields=FLIRA.fields | OF_OURS)
-        options = Options(UNREAD | dict.fromkeys(FLIRA.rebuilt_from) | FRAME, {}, {})
-        options = options_from_run(options, state["args"], FLIRA.rebuilt_from, source=f"{path}: args")
-        build.check_sizes(options, state["model"], str(path))
-        modalities = build.needed_modalities(options.baseline)
-        self.sensors = images_of(modalities)
+        self.task = task = task_of(state)
+        check_fields(state, str(path), options=task.rebuilt_from, fields=task.fields | task.of_ours)
+        options = Options(UNREAD | dict.fromkeys(task.rebuilt_from) | FRAME, {}, {})
+        options = options_from_run(options, state["args"], task.rebuilt_from, source=f"{path}: args")
+        task.check_trained(options, state, str(path))
+        self.sensors = images_of(task.streams_read(options))
+        self.unit = "pairs" if len(self.sensors) > 1 else "pictures"
         facts = read_facts(state["data"], options.num_classes, self.sensors, f"{path}: data")
-        streams, genotype = build.make_streams(options, modalities), state["genotype"]
+        streams, genotype = task.new_streams(options), state["genotype"]
         if genotype:
-            genotype = architecture_from_json(genotype, str(path), build.readers(options, streams))
-        model = build.assemble(options, streams, build.make_head(options), genotype, facts["normalization"])
+            genotype = architecture_from_json(genotype, str(path), task.readers(options, streams))
+        model = task.assemble(options, streams, genotype, facts["normalization"])
         checkpoint.load_state(model, state["model"], str(path))
         self.options, self.normalization = options, facts["normalization"]
         self.model = self.compute.place(model).eval()
         self.classes, self.thermal_counts = facts["classes"], facts["thermal_counts"]
-        self.method = f"genotype {genotype.id}" if genotype else options.baseline
+        self.method = f"genotype {genotype.id}" if genotype else task.method(options)
         channels = {sensor: CHANNELS[sensor] for sensor in facts["normalization"]}
         self.fill = fill_from_mean(facts["normalization"], channels)
         oriented = options.canvas == CANVASES[1]
@@ -137,7 +139,7 @@ class Predictor:
         for numbers in by_size.values():
             batch = move(collate([samples[number] for number in numbers]), self.compute.device)
             with torch.no_grad():
-                predictions = FLIRA.predict(self.model, batch)
+                predictions = self.task.predict(self.model, batch)
             found |= {number: self._in_words(one, score) for number, one in zip(numbers, predictions, strict=True)}
         return [found[number] for number in range(len(pairs))]
 
@@ -152,6 +154,12 @@ class Predictor:
         rows = zip(found["labels"].tolist(), found["scores"].tolist(), found["boxes_xyxy"].tolist(), strict=True)
         named = [(self.classes[label], number, box) for label, number, box in rows if label < len(self.classes)]
         return [{"class": name, "score": number, "box_xyxy": box} for name, number, box in named if number >= score]
+
+
+def task_of(state: dict) -> Detection:
+    """Return the task that a checkpoint is of; one of FAD says which camera it reads."""
+    args = state.get("args")
+    return FAD if isinstance(args, dict) and "camera" in args else FLIRA
 
 
 def _fit(rgb: Tensor, thermal: Tensor, names: dict[str, Any]) -> Tensor:

@@ -17,9 +17,9 @@ from datasets.detection.names import CANVASES, DATA_SETS, is_description
 from datasets.splits import Split
 from engine.pretrained import check_split, differing, pretrained_with
 from engine.task import ExtraTest, Task
-from models.detection.baselines import ONNX
+from models.detection.baselines import FUSIONS, ONNX
 from models.detection.detector import FusionDetector
-from models.detection.streams import Streams, images_of
+from models.detection.streams import Normalization, Streams, images_of
 from models.detection.tables import TABLES
 from models.search.architecture import Architecture, Reader
 from models.search.space import Space
@@ -70,6 +70,9 @@ class Detection(Task):
         "args.normalization": (("data", build.ENCODER).__contains__, "data or encoder"),
         **{f"args.{option}": (table.__contains__, "a known one") for option, table in TABLES.items()},
     }
+
+    of_ours = OF_OURS
+    others = ("thermal", "rgb", *FUSIONS)  # baselines that a profile sets beside a network
 
     pretraining = staticmethod(detector_pretraining)
 
@@ -179,9 +182,16 @@ class Detection(Task):
         if not options.eval_dataset:  # else they are those of the network already
             build.check_facts(state["data"], data, source)
 
+    def streams_read(self, options: Options) -> tuple[str, ...]:
+        """Return the streams of a network."""
+        return build.needed_modalities(options.baseline)
+
+    def new_streams(self, options: Options) -> Streams:
+        """Return the streams of a network, with random weights."""
+        return build.make_streams(options, self.streams_read(options))
+
     def build_streams(self, options: Options, data: DataModule, pretrained: bool = True) -> Streams:
-        make = build.load_streams if pretrained else build.make_streams
-        return make(options, build.needed_modalities(options.baseline))
+        return build.load_streams(options, self.streams_read(options)) if pretrained else self.new_streams(options)
 
     def spaces(self, options: Options, streams: Streams) -> dict[str, Space]:
         return {"fusion": build.make_space(options, streams)}
@@ -200,8 +210,16 @@ class Detection(Task):
         architecture: Architecture | None,
         pretrained: bool = True,
     ) -> FusionDetector:
-        head = build.load_head(options, build.head_path(options)) if pretrained else build.make_head(options)
+        if not pretrained:
+            return self.assemble(options, streams, architecture, data.data.normalization)
+        head = build.load_head(options, build.head_path(options))
         return build.assemble(options, streams, head, architecture, data.data.normalization)
+
+    def assemble(
+        self, options: Options, streams: Streams, architecture: Architecture | None, normalization: Normalization
+    ) -> FusionDetector:
+        """Return the network of an architecture, or of the options' baseline, on these streams; the rest is new."""
+        return build.assemble(options, streams, build.make_head(options), architecture, normalization)
 
     def method(self, options: Options) -> str:
         widened = "widen" in options and options.widen is not None
