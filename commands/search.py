@@ -21,6 +21,7 @@ from engine.feature_caching import cache_sizes, cached
 from engine.progress import Row
 from engine.task import Task
 from models.search.parameters import arch_parameters, check_searchables, count_parameters
+from models.search.parts import public_text
 from models.search.relaxations import Stage
 from models.search.space import JointSpace
 from models.search.strategies import STRATEGIES
@@ -105,6 +106,8 @@ def run_search(context: RunContext, run: RunFolder) -> None:
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
             architecture = discretize(runner, tracker, facts)
         run.write_json("genotype.json", architecture.to_json())
+        if run.is_writer and (text := public_text(architecture)):
+            (run.path / "genotype.log").write_text(text, encoding="utf-8")
         track_files(tracker, run, data, "val")
     context.finish_learning(run, session.progress, "search_exp_dir", CARRIED)
 

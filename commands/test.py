@@ -17,11 +17,22 @@ from utils.errors import UserError, flags
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 
-READ = ("data", "config", "search_exp_dir", "eval_exp_dir", "results", "eval_part", "batchsize", "workers", "pin_mem")
+READ = (
+    "data",
+    "config",
+    "search_exp_dir",
+    "genotype",
+    "eval_exp_dir",
+    "results",
+    "eval_part",
+    "batchsize",
+    "workers",
+    "pin_mem",
+)
 READ += ("device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir", "robustness")
-READ += ("eval_dataset", "no_report", "cache_features", "cache_level", "cache_dtype", "cache_dir")
+READ += ("pin_mem", "eval_dataset", "no_report", "cache_features", "cache_level", "cache_dtype", "cache_dir")
 FROM_RUN = "the architecture comes from the run"
-UNTESTED = dict.fromkeys(("genotype", "baseline", "random_genotype", "match_parameters"), FROM_RUN)
+UNTESTED = dict.fromkeys(("baseline", "random_genotype", "match_parameters"), FROM_RUN)
 UNTESTED["overfit"] = "a test trains nothing; --eval_part val tests on the pairs that the run has learned"
 UNTESTED["modality_dropout"] = "a test trains nothing; --robustness tests with dead sensors"
 UNTESTED |= dict.fromkeys(("augment", "stream_lr"), "a test trains nothing")
@@ -36,7 +47,7 @@ def test(task: Task, options: Options) -> None:
     compute, part = compute_of(options), options.eval_part
     folders = [options.eval_exp_dir, *(folder for extra in extra_tests for folder in extra.partners())]
     trained = [rebuild(task, options, folder) for folder in folders]
-    if options.search_exp_dir:
+    if options.search_exp_dir or options.genotype:
         ranks().broadcast_from_first(lambda: check_genotype(options, trained[0].architecture))
     plans = [extra.plan(trained) for extra in extra_tests]
     first = trained[0]
@@ -74,11 +85,13 @@ def check_results(path: str | None) -> None:
 
 
 def check_genotype(options: Options, trained: Architecture | None) -> None:
-    """Refuse a search run whose genotype is not the one that was trained."""
-    searched, expected = read_any(Path(options.search_exp_dir) / "genotype.json"), trained.id if trained else "none"
-    if searched.id != expected:
-        words = f"expected genotype {expected} as trained in {options.eval_exp_dir}, found {searched.id}"
-        raise UserError(f"--search_exp_dir {options.search_exp_dir}: {words}")
+    """Refuse a search run or a file whose genotype is not the one that was trained."""
+    expected = trained.id if trained else "none"
+    folder, file = options.search_exp_dir, options.genotype
+    for name, source, path in (("search_exp_dir", folder, f"{folder}/genotype.json"), ("genotype", file, file)):
+        if source and (found := read_any(path).id) != expected:
+            words = f"expected genotype {expected} as trained in {options.eval_exp_dir}, found {found}"
+            raise UserError(f"--{name} {source}: {words}")
 
 
 def start_test(trained: Trained) -> RunFolder:

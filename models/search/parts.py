@@ -7,6 +7,7 @@ from typing import Any
 
 from models.search.architecture import Architecture, Reader, read_architecture
 from models.search.fusion_cells.genotype_file import AnyFusionReader
+from models.search.tower_cells.genotype import to_text
 from models.search.tower_cells.genotype_file import TowerReader
 
 
@@ -17,10 +18,12 @@ class Part:
     Args:
         reader: reads its genotypes, whatever model they are of.
         draw: writes a genotype's picture to a path and returns it.
+        to_text: returns a genotype in the text form of public code, if there is one.
     """
 
     reader: Reader
     draw: Callable[[Any, Path], Path]
+    to_text: Callable[[Any], str] | None = None
 
 
 def _draw_fusion(genotype: Any, path: Path) -> Path:
@@ -37,13 +40,20 @@ def _draw_towers(genotype: Any, path: Path) -> Path:
 
 PARTS: dict[str, Part] = {
     "fusion": Part(AnyFusionReader(), _draw_fusion),
-    "head": Part(TowerReader(), _draw_towers),
+    "head": Part(TowerReader(), _draw_towers, to_text),
 }
 
 
 def read_any(path: str | Path) -> Architecture:
     """Read a genotype file of any model; raises UserError, see `read_architecture`."""
     return read_architecture(path, {name: part.reader for name, part in PARTS.items()}, complete=False)
+
+
+def public_text(architecture: Architecture) -> str:
+    """Return the text form of an architecture of one part; "" where there is none."""
+    name, *more = architecture.parts
+    write = None if more else PARTS[name].to_text
+    return write(architecture.parts[name]) if write else ""
 
 
 def draw_architecture(architecture: Architecture, path: str | Path) -> list[Path]:
