@@ -1,6 +1,6 @@
 """Interrupts the three commands many times and resumes them; the results must not change.
 
-    make soak            or: python -m benchmarks.soak --cases kill term cut full wandb --seed 0
+    make soak            or: python -m benchmarks.soak --cases kill term cut full wandb --seed 0 [--task fad]
 
 Each command (pretraining, search, training of the found genotype) runs once without interruption on a tiny generated
 data set. Then each case interrupts it, resumes it until it has finished, and compares all files that depend on
@@ -47,8 +47,27 @@ pretrain: {{no-imagenet: true, epochs: 3, head_epochs: 3}}
 search: {{epochs: 6, drpt: 0.2, Ti: 1}}
 found: {{epochs: 8, Ti: 1}}
 """
-SCRIPTS = {kind: f"main_{name}_flira.py" for kind, name in {"pretrain": "pretrain", "search": "darts_searchable",
-                                                            "found": "darts_found"}.items()}  # fmt: skip
+# Of FAD, on the thermal pictures of the same data; encoder and FPN learn along.
+CONFIG_FAD = """\
+backbone: test_efficientnet
+C: 16
+camera: thermal
+dataset: flir_aligned
+canvas: fixed
+image_size: 160x160
+workers: 0
+batchsize: 3
+device: cpu
+no_report: true
+photometric: 0.3
+checkpoint_every: 2
+no-imagenet: true
+pretrain: {epochs: 3}
+search: {epochs: 6, head_channels: 8, towers: cls}
+found: {epochs: 8, head_channels: 8, head_cells: 1, towers: cls}
+"""
+CONFIGS = {"flira": CONFIG, "fad": CONFIG_FAD}
+SCRIPTS = {"pretrain": "main_pretrain", "search": "main_darts_searchable", "found": "main_darts_found"}
 STOPPING = ("SIGTERM", "SIGINT", "SIGUSR1")
 KILLS = {"pretrain": 7, "search": 7, "found": 6}  # 20 in all
 CUTS = {"pretrain": 6, "search": 7, "found": 7}
@@ -68,15 +87,15 @@ POINTS = {
 class Place:
     """A folder to run the commands in; all places share the data set."""
 
-    def __init__(self, root: Path, data: Path, config: Path, workers: int):
-        self.root, self.data, self.config, self.workers = root, data, config, workers
+    def __init__(self, root: Path, data: Path, config: Path, workers: int, task: str = "flira"):
+        self.root, self.data, self.config, self.workers, self.task = root, data, config, workers, task
         root.mkdir(parents=True)
 
     def argv(self, kind: str, *more: object) -> list[str]:
         """Return the command line of a command."""
         source = ["--genotype", "genotype.json"] if kind == "found" else []
         fixed = [str(self.data), f"--config={self.config}", f"--workers={self.workers}", "--resume=auto"]
-        return [str(ROOT / SCRIPTS[kind]), *fixed, *source, *map(str, more)]
+        return [str(ROOT / f"{SCRIPTS[kind]}_{self.task}.py"), *fixed, *source, *map(str, more)]
 
     def run(self, kind: str, *more: object, strike: dict | None = None, env: dict | None = None) -> tuple[int, str]:
         """Run a command and interrupt it (see `struck`); returns its exit code and output."""
@@ -115,8 +134,12 @@ def struck(strike: dict | None, argv: list[str]) -> int:
     DetectionEvaluator.compute = mean_confidence
     if strike:
         set_up(strike)
-    main = __import__(Path(argv[0]).stem).main
-    return main(argv[1:])
+    return main_of(argv[0])(argv[1:])
+
+
+def main_of(script: str) -> Callable[[list[str]], int]:
+    """Return the main function of a script."""
+    return __import__(Path(script).stem).main
 
 
 def mean_confidence(evaluator: DetectionEvaluator) -> dict[str, float]:
@@ -314,7 +337,7 @@ def disturbed(
     name: str, kind: str, whole: Place, root: Path, draws: random.Random, times: int | None = None
 ) -> tuple[int, list[str]]:
     """Run a case on a command until it has finished; returns the number of interruptions, and the faults."""
-    place = Place(root / f"{name}-{kind}", whole.data, whole.config, whole.workers)
+    place = Place(root / f"{name}-{kind}", whole.data, whole.config, whole.workers, whole.task)
     whole.give(place, kind)
     case, default = CASES[name]
     done, faults = case(place, kind, draws, times or default[kind])
@@ -324,7 +347,7 @@ def disturbed(
     ignored = WITH_OPTIONS if name == "wandb" else ()
     faults += differences(whole.folder(kind), place.folder(kind), ignored)
     if kind == "pretrain":
-        faults += [n for n in ("checkpoints/flira",) if published(whole.root / n) != published(place.root / n)]
+        faults += [n for n in (f"checkpoints/{whole.task}",) if published(whole.root / n) != published(place.root / n)]
     return done, faults
 
 
@@ -332,11 +355,11 @@ def published(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def undisturbed(root: Path, workers: int) -> Place:
+def undisturbed(root: Path, workers: int, task: str) -> Place:
     """Generate the data and run every command once."""
     data = make_tiny_flir(root / "flir", num_train=24)
-    (root / "config.yaml").write_text(CONFIG)
-    whole = Place(root / "whole", data, root / "config.yaml", workers)
+    (root / "config.yaml").write_text(CONFIGS[task])
+    whole = Place(root / "whole", data, root / "config.yaml", workers, task)
     for kind in SCRIPTS:
         if kind == "found":
             shutil.copy(whole.folder("search") / "genotype.json", whole.root)
@@ -351,6 +374,7 @@ def make_parser() -> Parser:
     add("--cases", nargs="+", choices=CASES, default=list(CASES), help="kinds of interruption (all)")
     add("--seed", type=seed, default=0, help="seed of the moments (0)")
     add("--workers", type=int, choices=range(5), default=0, help="loader processes (0)")
+    add("--task", choices=CONFIGS, default="flira", help="whose commands (flira)")
     add("--times", type=positive, help="interruptions of each command (20 kills in all, 20 cuts, ...)")
     return parser
 
@@ -360,14 +384,20 @@ def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         root, failed = Path(folder), False
-        whole = undisturbed(root, args.workers)
+        whole = undisturbed(root, args.workers, args.task)
         for name in args.cases:
             for kind in SCRIPTS:
                 started, draws = time.perf_counter(), random.Random(f"{args.seed} {name} {kind}")
                 done, faults = disturbed(name, kind, whole, root, draws, args.times)
                 seconds = round(time.perf_counter() - started)
                 print(f"{name} {kind}: {done} times, {'; '.join(faults) or 'no difference'}, {seconds} s", flush=True)
-                row = {"case": name, "script": kind, "workers": args.workers, "seed": args.seed, "times": done}
+                row = {
+                    "case": name,
+                    "script": f"{kind} {args.task}".removesuffix(" flira"),
+                    "workers": args.workers,
+                    "seed": args.seed,
+                    "times": done,
+                }
                 append_row("soak", row | {"differences": len(faults), "seconds": seconds})
                 failed = failed or bool(faults)
     if failed:

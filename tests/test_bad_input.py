@@ -13,14 +13,18 @@ import pytest
 import torch
 from torchvision.io import ImageReadMode, decode_image, write_jpeg
 
+from main_darts_found_fad import main as fad_found
 from main_darts_found_flira import main as found
+from main_darts_searchable_fad import main as fad_search
 from main_darts_searchable_flira import main as search
+from main_pretrain_fad import main as fad_pretrain
 from main_pretrain_flira import main as pretrain
 from models.search.architecture import Architecture
 from models.search.fusion_cells.space import fusion_space, random_genotype
 from tests import processes
 from tests.run_commands import named, refused, run
 from tests.spoil import endless_tree
+from tests.test_fad import CONFIG as FAD_CONFIG
 from utils.errors import UserError
 from utils.subprocesses import ROOT
 
@@ -111,11 +115,17 @@ IN_THE_RUN = {
     "sizes differ in the other": (shrink(THERMAL), ["FLIR_00003_PreviewData.jpeg", "found 72x64 px"]),
 }  # fmt: skip
 COMMANDS = {"pretrain": (pretrain, []), "search": (search, []), "found": (found, ["--baseline", "sum"])}
+# Of FAD on the same data, whose RGB pictures it reads: a config of its own, and nothing of the pretrained streams.
+FAD_COMMANDS = {"fad pretrain": (fad_pretrain, []), "fad search": (fad_search, [])}
+FAD_COMMANDS["fad found"] = (fad_found, ["--baseline", "fcos"])
+ALL_COMMANDS = COMMANDS | FAD_COMMANDS
 
 
-def dealt(faults: dict, commands: Iterable[str] = COMMANDS) -> pytest.MarkDecorator:
-    """Give each fault to one of the commands, which share the code that refuses it, in turn."""
-    return pytest.mark.parametrize(("fault", "command"), list(zip(faults, itertools.cycle(commands))))
+def dealt(faults: dict, commands: Iterable[str] = ALL_COMMANDS) -> pytest.MarkDecorator:
+    """Give each fault to one of the commands, which share the code that refuses it, in turn; FAD reads no thermal."""
+    turns = {"pairs": itertools.cycle(c for c in commands if c in COMMANDS), "any": itertools.cycle(commands)}
+    kinds = {fault: "pairs" if "thermal image" in fault or "sizes" in fault else "any" for fault in faults}
+    return pytest.mark.parametrize(("fault", "command"), [(fault, next(turns[kinds[fault]])) for fault in faults])
 
 
 def spoiled(tmp_path: Path, tiny_flir: Path, spoil) -> Path:
@@ -127,8 +137,11 @@ def spoiled(tmp_path: Path, tiny_flir: Path, spoil) -> Path:
 
 def options_of(command: str, tmp_path: Path, config: Path) -> list:
     """Return what a command needs beside its data folder; pretraining gets a checkpointdir of its own."""
-    own = ["--checkpointdir", tmp_path / "fresh"] if command == "pretrain" else []
-    return ["--config", config, *COMMANDS[command][1], *own]
+    own = ["--checkpointdir", tmp_path / "fresh"] if "pretrain" in command else []
+    if command in FAD_COMMANDS:
+        config = tmp_path / "fad.yaml"
+        config.write_text(FAD_CONFIG.replace("dataset: voc", "dataset: flir_aligned"), encoding="utf-8")
+    return ["--config", config, *ALL_COMMANDS[command][1], *own]
 
 
 def content(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -144,15 +157,20 @@ def test_faults_of_the_data_end_a_run_before_it_begins(
     spoil, words = BEFORE_THE_RUN[fault]
     folder = spoiled(tmp_path, tiny_flir, spoil)
     before, runs = content(folder), sorted(Path("runs").iterdir())
-    line = refused(COMMANDS[command][0], capsys, folder, *options_of(command, tmp_path, tiny_config))
+    line = refused(ALL_COMMANDS[command][0], capsys, folder, *options_of(command, tmp_path, tiny_config))
     assert all(word in line for word in words), line
     assert content(folder) == before
     assert sorted(Path("runs").iterdir()) == runs
     assert not (tmp_path / "fresh").exists()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("place", ["opening.open_source", "dataset.read_rgb", "dataset.read_thermal"])
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        *itertools.product(["opening.open_source", "dataset.read_rgb"], ALL_COMMANDS),
+        *itertools.product(["dataset.read_thermal"], COMMANDS),
+    ],
+)
 def test_every_command_reads_by_the_checked_readers(
     in_work, tmp_path, tiny_flir, tiny_config, monkeypatch, capsys, place, command
 ):
@@ -162,7 +180,7 @@ def test_every_command_reads_by_the_checked_readers(
         raise UserError(f"found by {place}")
 
     monkeypatch.setattr(f"datasets.detection.{place}", read)
-    line = refused(COMMANDS[command][0], capsys, tiny_flir, *options_of(command, tmp_path, tiny_config))
+    line = refused(ALL_COMMANDS[command][0], capsys, tiny_flir, *options_of(command, tmp_path, tiny_config))
     assert f"found by {place}" in line
 
 
@@ -171,19 +189,19 @@ def test_images_that_cannot_be_read_end_a_run(in_work, tmp_path, tiny_flir, tiny
     spoil, words = IN_THE_RUN[fault]
     folder = spoiled(tmp_path, tiny_flir, spoil)
     before = content(folder)
-    line = refused(COMMANDS[command][0], capsys, folder, *options_of(command, tmp_path, tiny_config))
+    line = refused(ALL_COMMANDS[command][0], capsys, folder, *options_of(command, tmp_path, tiny_config))
     assert all(word in line for word in words), line
     assert content(folder) == before
     assert not any((tmp_path / "fresh").glob("*.pth*")), "half a pretraining was published"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ALL_COMMANDS)
 def test_images_without_boxes_are_fine(in_work, tmp_path, tiny_flir, tiny_config, capsys, command):
     def keep_a_few(data: dict) -> None:
         data["annotations"] = [item for item in data["annotations"] if item["image_id"] < "FLIR_00006"]
 
     folder = spoiled(tmp_path, tiny_flir, edit(TRAIN, keep_a_few))
-    run(COMMANDS[command][0], capsys, folder, *options_of(command, tmp_path, tiny_config), "--epochs", 1)
+    run(ALL_COMMANDS[command][0], capsys, folder, *options_of(command, tmp_path, tiny_config), "--epochs", 1)
 
 
 # Genotypes.

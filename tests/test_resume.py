@@ -56,10 +56,19 @@ def go(place: soak.Place, kind: str, *more: object) -> int:
     os.chdir(place.root)
     DetectionEvaluator.compute = soak.mean_confidence
     try:
-        return MAINS[kind](place.argv(kind, *more)[1:])
+        return soak.main_of(place.argv(kind, *more)[0])(place.argv(kind, *more)[1:])
     finally:
         os.chdir(before)
         DetectionEvaluator.compute = compute
+
+
+@pytest.fixture(scope="module")
+def whole_fad(whole) -> soak.Place:
+    """A place where a search of towers has run undisturbed; encoder and FPN learn along."""
+    (whole.root.parent / "fad.yaml").write_text(soak.CONFIG_FAD.replace("epochs: 6", "epochs: 2"))
+    place = Place(whole.root.parent / "fad", whole.data, whole.root.parent / "fad.yaml", 0, "fad")
+    assert go(place, "search") == 0
+    return place
 
 
 @pytest.fixture
@@ -95,6 +104,14 @@ def test_a_killed_run_ends_as_a_whole_one(whole, place, kind, strike, workers):
         assert args["workers"] == workers
         return check_tensors(whole.folder(kind), place.folder(kind))
     return check_same(whole, place, kind)
+
+
+def test_a_killed_search_that_trains_its_encoder_ends_as_a_whole_one(whole_fad, tmp_path):
+    place = Place(tmp_path / "place", whole_fad.data, whole_fad.config, 0, "fad")
+    code, text = place.run("search", strike={"point": "step", "count": 5, "signal": "SIGKILL"})
+    assert code == -signal.SIGKILL, text
+    assert go(place, "search") == 0
+    check_same(whole_fad, place, "search")
 
 
 def check_tensors(one: Path, other: Path) -> None:
