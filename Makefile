@@ -6,7 +6,7 @@ CONSTRAINTS ?= constraints.txt
 
 PYTHON_PACKAGES = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 
-.PHONY: setup weights demo demo-mmimdb study soak test test-oldest lint bench clean
+.PHONY: setup weights demo demo-mmimdb demo-fad study soak test test-oldest lint bench clean
 
 setup: $(VENV)/.done
 
@@ -34,6 +34,9 @@ demo: setup
 
 demo-mmimdb: setup
 	$(BIN)/python -m tools.demo --task mmimdb
+
+demo-fad: setup
+	$(BIN)/python -m tools.demo --task fad
 
 # Hours on two cores; killed and begun again, it goes on behind the rows that are there (docs/results.md).
 study: setup

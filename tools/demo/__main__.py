@@ -3,6 +3,7 @@
     python -m tools.demo                    (`make demo`: RGB-thermal detection on synthetic road scenes)
     python -m tools.demo --task mmimdb      (`make demo-mmimdb`: genres of made-up films, whose poster and plot each
                                             name half)
+    python -m tools.demo --task fad         (`make demo-fad`: head towers, on the thermal pictures of road scenes)
 
 Each step is a separate command; its output is OUT/logs/NAME.log. OUT gets summary.json (summary.py), table.txt,
 table.md, genotype.png, curves.png and, for detection, detections.png. The runs are in runs/.
@@ -28,6 +29,8 @@ from tools.out_folder import prepare
 from utils.args import command
 from utils.errors import UserError
 from utils.run_folder import commit, write_json
+
+DETECTION = ("flira", "fad")
 
 
 @command
@@ -76,7 +79,7 @@ def run_demo(options: Options, resume: bool = False) -> dict:
         done = Queue(jobs, options.slots, out / "logs", environment_for(options.slots, CORES), resume, say).run()
     finally:
         shutil.rmtree(cache_folder(options), ignore_errors=True)  # gigabytes that are of no further use
-    pairs = open_data_set(data_folder(options)) if options.task == "flira" else None
+    pairs = open_data_set(data_folder(options)) if options.task in DETECTION else None
     summary = summarize(options, done, pairs.info["test"].get("hash") if pairs else None)
     write_summary(options, summary, started)
     draw_pictures(options, pairs, summary, done)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from commands.options import parser_of
 from tasks import TASKS
 from tools.demo.options import Options
-from tools.demo.tasks import BOX_FUSIONS, SINGLE, WIDENED
+from tools.demo.tasks import BOX_FUSIONS, SINGLE, WIDENED, WIDENED_TOWERS
 from tools.jobs import Finished, Job
 from utils.args import SECTIONS, read_config
 from utils.subprocesses import command_line, named
@@ -38,7 +38,7 @@ def shared_options(options: Options) -> Shared:
     folder = cache_folder(options)
     search, found = (cache_words(options.task, options.config, folder, section) for section in ("search", "found"))
     return Shared(
-        pretrained=tuple(f"pretrain_{modality}" for modality in options.demo.single),
+        pretrained=tuple(f"pretrain_{name}" for name in options.demo.pretrainings),
         learning=(f"main_pretrain_{options.task}.py", *learning),
         searching=(f"main_darts_searchable_{options.task}.py", *learning, *search),
         training=(f"main_darts_found_{options.task}.py", *learning, *found),
@@ -66,27 +66,28 @@ def demo_jobs(options: Options) -> list[Job]:
     """Return all commands. The search and the commands that wait for it come first: they are the longest chain."""
     shared, methods = shared_options(options), methods_needed(options)
     jobs = preparation(options, shared, ("early",) if "early" in methods else ())
-    if {"searched", *WIDENED} & set(methods):
+    widened = WIDENED | WIDENED_TOWERS
+    if {"searched", *widened} & set(methods):
         jobs.append(search_job("search", shared))
     sources = {"searched": ("--search_exp_dir",), "random": ("--random_genotype", options.seed)}
-    sources |= {method: ("--baseline", baseline, "--match_parameters") for method, baseline in WIDENED.items()}
-    for method in sorted(methods, key=lambda m: (m != "searched", m in WIDENED or m in BOX_FUSIONS)):
+    sources |= {method: ("--baseline", baseline, "--match_parameters") for method, baseline in widened.items()}
+    for method in sorted(methods, key=lambda m: (m != "searched", m in widened or m in BOX_FUSIONS)):
         if method in BOX_FUSIONS:
             jobs.append(fuse_boxes_job(f"test_{method}", method, shared))
         else:
-            search = "search" if method == "searched" or method in WIDENED else ""
+            search = "search" if method == "searched" or method in widened else ""
             source = sources.get(method, ("--baseline", method))
             jobs += [train_job(method, shared, source, search), evaluate_job(method, shared)]
     return jobs
 
 
 def preparation(options: Options, shared: Shared, more: tuple[str, ...] = ()) -> list[Job]:
-    """Return the commands that generate the data, if none is given, and pretrain each modality, `more` included."""
+    """Return the commands that generate the data, if none is given, and pretrain all, `more` modalities included."""
     jobs = [] if options.data else GENERATORS[options.task](options)
     generated = tuple(job.name for job in jobs[-1:])
-    for modality in (*options.demo.single, *more):
-        words = (*shared.learning, "--modality", modality, "--save", modality)
-        jobs.append(job(f"pretrain_{modality}", words, generated))
+    for name in (*options.demo.pretrainings, *more):
+        modality = ("--modality", name) if options.demo.single else ()
+        jobs.append(job(f"pretrain_{name}", (*shared.learning, *modality, "--save", name), generated))
     return jobs
 
 
@@ -119,7 +120,11 @@ def _make_films(options: Options) -> list[Job]:
     return [making, job("prepare", ("datasets.prepare_mmimdb", *files), ("make",))]
 
 
-GENERATORS: dict[str, Callable[[Options], list[Job]]] = {"flira": _render_scenes, "mmimdb": _make_films}
+GENERATORS: dict[str, Callable[[Options], list[Job]]] = {
+    "flira": _render_scenes,
+    "mmimdb": _make_films,
+    "fad": _render_scenes,
+}
 
 
 def _size_options(options: Options) -> Words:

@@ -32,10 +32,10 @@ class Options:
 
 def parse(argv: list[str]) -> Options:
     parser = Parser("Generate data, pretrain, search, train, test, compare and draw.")
-    parser.add_argument("--task", choices=DEMOS, default="flira", help="flira: road scenes; mmimdb: films (flira)")
+    parser.add_argument("--task", choices=DEMOS, default="flira", help="flira, fad: road scenes; mmimdb: films (flira)")
     add_options(parser, " ".join(DEFAULT_METHODS))
     parser.add_argument("--seed", type=seed, help="seed of data and of all training (2; mmimdb: 1)")
-    text = "folder of results; an earlier one is renamed (runs/demo; mmimdb: runs/demo-mmimdb)"
+    text = "folder of results; an earlier one is renamed (runs/demo; of another task runs/demo-TASK)"
     parser.add_argument("--out", help=text)
     text = "a FLIR-Aligned folder to use instead of rendered scenes; for --task flira (none)"
     parser.add_argument("--data", metavar="DIR", help=text)
@@ -51,14 +51,15 @@ def parse(argv: list[str]) -> Options:
 def add_options(parser: Parser, methods: str) -> None:
     """Add the options that the demo shares with its benchmark; `methods` names the default methods."""
     add = parser.add_argument
-    add("--config", help=f"settings of all commands ({FLIRA.config}; mmimdb: {DEMOS['mmimdb'].config})")
+    add("--config", help=f"settings of all commands ({FLIRA.config}; of another task configs/demo_TASK.yaml)")
     for name in SIZES:
         tasks = {task: demo.sizes[name] for task, demo in DEMOS.items() if name in demo.sizes}
         noun = "width of a scene in pixels" if name == "width" else f"samples to generate for {name}"
         add(f"--{name}", type=positive, help=f"{noun} ({', '.join(f'{task}: {size}' for task, size in tasks.items())})")
     add("--slots", type=positive, default=Options.slots, help=f"commands side by side ({Options.slots})")
+    fad = " ".join(DEMOS["fad"].default_methods)
     choices = "; ".join(f"{task}: {', '.join(demo.methods)}" for task, demo in DEMOS.items())
-    add("--methods", nargs="+", metavar="NAME", help=f"of {choices} ({methods}; mmimdb: all)")
+    add("--methods", nargs="+", metavar="NAME", help=f"of {choices} ({methods}; mmimdb: all; fad: {fad})")
 
 
 def to_options(args: argparse.Namespace) -> Options:

@@ -9,7 +9,7 @@ from report.plots import View, draw_detections, plot_curves
 from tools.demo.jobs import methods_needed, searched_in, tested_in, trained_in
 from tools.demo.options import Options
 from tools.demo.summary import best_of
-from tools.demo.tasks import BOX_FUSIONS, HAND_MADE, SINGLE
+from tools.demo.tasks import BOX_FUSIONS, SINGLE
 from tools.jobs import Finished
 
 TITLES = {"thermal": "thermal", "rgb": "RGB"}
@@ -24,19 +24,22 @@ def draw_pictures(options: Options, pairs: DetectionData | None, summary: dict, 
     searches = {"search": Path(searched_in(done))} if "search" in done else {}
     plot_curves(searches | runs, out / "curves.png")
     if pairs:
-        views = [view for method in gallery_methods(summary, methods) for view in views_of(method, done)]
+        shown = gallery_methods(options, summary, methods)
+        views = [view for method in shown for view in views_of(options, method, done)]
         draw_detections(pairs.records["test"], pairs.ground_truth["test"], views, out / "detections.png")
 
 
-def gallery_methods(summary: dict, methods: tuple[str, ...]) -> list[str]:
-    """Return the single sensors and the searched network, or the best hand-made fusion without a search."""
-    fused = "searched" if "searched" in methods else best_of(summary["rows"], HAND_MADE)
-    return [m for m in (*SINGLE, fused) if m in methods]
+def gallery_methods(options: Options, summary: dict, methods: tuple[str, ...]) -> list[str]:
+    """Return the single sensors, or plain towers, and the searched network, or the best hand-made one."""
+    best = "searched" if "searched" in methods else best_of(summary["rows"], options.demo.hand_made)
+    return [m for m in (*(options.demo.single or options.demo.hand_made[:1]), best) if m in methods]
 
 
-def views_of(method: str, done: Finished) -> list[View]:
+def views_of(options: Options, method: str, done: Finished) -> list[View]:
     """Return the columns of a method: a single sensor on its own images, a fusion on both."""
     detections = json.loads((tested_in(done, method) / "detections.json").read_text(encoding="utf-8"))
+    if camera := options.demo.camera:
+        return [View(method, camera, method, detections)]
     if method in SINGLE:
         return [View(f"{TITLES[method]} alone", method, method, detections)]
     return [View(f"{method}, on {TITLES[sensor]}", sensor, method, detections) for sensor in SINGLE]

@@ -6,6 +6,7 @@ from datasets.road_scenes import SIZES
 
 SINGLE = ("thermal", "rgb")
 WIDENED = {"sum_widened": "sum", "concat_conv_widened": "concat_conv"}  # as many parameters as the searched network
+WIDENED_TOWERS = {"fcos_widened": "fcos"}  # likewise
 BOX_FUSIONS = {"box_nms": "nms", "box_wbf": "wbf"}  # of the detections of both single sensors; without training
 TRAINED_FUSIONS = ("mean", "sum", "concat_conv", "eca_attn", "shuffle_attn", "rgb_twice", "early")
 HAND_MADE = (*TRAINED_FUSIONS, *WIDENED, *BOX_FUSIONS)
@@ -26,12 +27,13 @@ class Demo(NamedTuple):
         seed, out, config: defaults of the options.
         data: folder of the generated data, in the folder of results.
         sizes: options of the generator with their defaults.
-        single: methods of one modality; each modality is pretrained.
+        single: methods of one modality; each modality is pretrained. Without any, one pretraining serves all methods.
         hand_made: methods without a search.
         default_methods: methods of the demo without --methods.
         scores: numbers of results.json that a row has, with their columns; `gains` compares the first two.
         in_points: whether the table shows scores in points of 100.
         next: printed at the end.
+        camera: of a detector of one camera, which its picture shows.
     """
 
     seed: int
@@ -45,6 +47,12 @@ class Demo(NamedTuple):
     scores: dict[str, str]
     in_points: bool = False
     next: str = ""
+    camera: str = ""
+
+    @property
+    def pretrainings(self) -> tuple[str, ...]:
+        """Names of what is pretrained."""
+        return self.single or ("detector",)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -75,4 +83,16 @@ MMIMDB = Demo(
     scores={name: name for name in ("F1_weighted", "F1_micro", "F1_macro", "F1_samples", "F1_weighted_val")},
     in_points=True,
 )
-DEMOS = {"flira": FLIRA, "mmimdb": MMIMDB}
+FAD = Demo(
+    seed=2,
+    out="runs/demo-fad",
+    config="configs/demo_fad.yaml",
+    data="scenes",
+    sizes={"train": 900, "val": 100, "test": 200, "width": 192},
+    single=(),
+    hand_made=("fcos", "fcos_wired", *WIDENED_TOWERS),
+    default_methods=("fcos", *WIDENED_TOWERS, "random", "searched"),
+    scores={"AP": "AP", "AP50": "AP50", "AP_val": "AP_val", "LAMR_person": "LAMR people"},
+    camera="thermal",
+)
+DEMOS = {"flira": FLIRA, "mmimdb": MMIMDB, "fad": FAD}

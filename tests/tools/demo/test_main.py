@@ -259,21 +259,22 @@ def test_options():
     assert main(["--config", "missing.yaml"]) == 2
 
 
-def test_the_config_is_valid():
+@pytest.mark.parametrize("task", ["flira", "fad"])
+def test_the_config_is_valid(task):
+    parsers = {name: parser_of(TASKS[task])(name) for name in SECTIONS}
     for section in SECTIONS:
-        config = read_config(
-            str(ROOT / "configs/demo.yaml"), {name: parser_of(TASKS["flira"])(name) for name in SECTIONS}, section
-        )
+        config = read_config(str(ROOT / DEMOS[task].config), parsers, section)
         assert config["image_size"] == (160, 192)
 
 
 def test_jobs_stand_behind_what_they_wait_for():
     demos = [Options(methods=methods) for methods in (FLIRA.methods, ("searched",), ("box_wbf",), ("sum_widened",))]
-    for options in (*demos, parse(["--task", "mmimdb"])):
+    for options in (*demos, parse(["--task", "mmimdb"]), parse(["--task", "fad"])):
         seen = set()
         for job in demo_jobs(options):
             assert set(job.after) <= seen
             seen.add(job.name)
+    assert {"pretrain_detector", "train_fcos_widened", "test_random"} <= seen
 
 
 def test_the_benchmark_measures_what_has_no_row_yet(faked, tmp_path, monkeypatch, capsys):
