@@ -24,4 +24,4 @@ def load_architecture(task: Task, options: Options, source: str, streams: nn.Mod
         drawn = JointSpace(task.spaces(options, streams)).sample(random.Random(options.random_genotype))
         return drawn.with_meta({"random_genotype": options.random_genotype})
     path = options.genotype or Path(options.search_exp_dir) / "genotype.json"
-    return read_architecture(path, task.readers(options, streams))
+    return read_architecture(path, task.readers(options, streams), task.needs_all_parts)

@@ -80,11 +80,13 @@ def run_search(context: RunContext, run: RunFolder) -> None:
     checkpointer = context.checkpointer(run, session)
     data = cached(context.encoding(), cache_options(options), run.log, **CACHED_PARTS)
     checkpointer.note_features(data)
+    given = context.task.given_parts(options, model.streams)
     runner = StrategyRunner(context, session, data, run, JointSpace.of(model.searchables()), initial)
 
     def genotype_files(row: Row) -> dict[str, object]:
         facts = meta(context, row["epoch"], row[metric])
-        return {"genotype.json": runner.architecture(row["epoch"]).with_meta(facts).to_json()}
+        searched = runner.architecture(row["epoch"]).with_meta(facts)
+        return {"genotype.json": searched.with_parts(given).to_json()}
 
     with tracking(options, run) as tracker:
         learner, validate = runner.learner()
@@ -104,7 +106,7 @@ def run_search(context: RunContext, run: RunFolder) -> None:
         run.log(f"ended early: {reason}" if reason else f"all {options.epochs} epochs done")
         facts = meta(context, session.progress.best_epoch, session.progress.best)
         with torch.compiler.set_stance("force_eager"):  # one network after the other, each for a moment
-            architecture = discretize(runner, tracker, facts)
+            architecture = discretize(runner, tracker, facts).with_parts(given)
         run.write_json("genotype.json", architecture.to_json())
         if run.is_writer and (text := public_text(architecture)):
             (run.path / "genotype.log").write_text(text, encoding="utf-8")

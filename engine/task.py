@@ -132,6 +132,7 @@ class Task:
         searchable_parts: parts of the network that can be searched, of fusion, neck, head and cells.
         other_parts: parts that cannot, or not yet.
         fields: of best.pt, beside those of every task: the type of each (utils/untrusted.py).
+        needs_all_parts: whether a genotype file must have every part; else one that it lacks is made by hand.
         trainable: whether a network has anything to train; else a training scores it on `val`.
         encoders_learn: whether searches and trainings can start encoders themselves, and train them along.
     """
@@ -148,6 +149,7 @@ class Task:
     searchable_parts: tuple[str, ...] = ("fusion",)
     other_parts: tuple[str, ...] = ("head",)
     fields: dict[str, Any] = {}  # noqa: RUF012
+    needs_all_parts = True
     trainable = True
     encoders_learn = False
 
@@ -226,6 +228,10 @@ class Task:
     def spaces(self, options: Options, streams: Any) -> dict[str, Any]:
         """Return the search space of each part that is searched, as the options describe it."""
         raise NotImplementedError
+
+    def given_parts(self, options: Options, streams: Any) -> dict[str, Any]:
+        """Return the genotypes by part that a search of other parts takes from a file; its genotype has them too."""
+        return {}
 
     def readers(self, options: Options, streams: Any) -> dict[str, Any]:
         """Return what reads the genotype of each part (models/search/architecture.py); every space is a reader."""

@@ -205,7 +205,8 @@ FLAG, FOLDER = (lambda value: isinstance(value, bool), "true or false"), (_is_te
 # Options that files of earlier versions do not have: these are of the defaults.
 FRAME, FOLDS = ("encoder", "neck", "towers", "head"), ("folds", "fold")
 ONNX = ("onnx_modality", "onnx_description")
-NEWER = (*FRAME, "normalization", "canvas", *FOLDS, *ONNX)
+TOWERS = ("tower_space", "head_channels", "head_cells")
+NEWER = (*FRAME, "normalization", "canvas", *FOLDS, *ONNX, *TOWERS)
 # Options that are taken from files of earlier runs: what they may be there, and in words.
 INHERITED: dict[str, Check] = {
     "image_size": (_is_size, f"[height, width] from 32 to {MAX_SIDE} px"),
@@ -216,8 +217,8 @@ INHERITED: dict[str, Check] = {
     "checkpointdir": FOLDER,
     **dict.fromkeys(("backbone", "normalization", "canvas", "f1_type", "camera", "tower_space", *FRAME), NAME),
     **dict.fromkeys(("C", "num_input_nodes", "fusion_levels", "num_classes", "L"), COUNT),
-    **dict.fromkeys(("head_channels", "head_cells"), COUNT),
-    **dict.fromkeys(("overfit", "widen", *FOLDS), COUNT_OR_NONE),
+    "head_cells": COUNT,
+    **dict.fromkeys(("overfit", "widen", "head_channels", *FOLDS), COUNT_OR_NONE),
     **dict.fromkeys(ONNX, TEXT_OR_NONE),
     **dict.fromkeys(("small_dataset", "paper_protocol"), FLAG),
     **dict.fromkeys(("image_cp", "text_cp", "rgb_cp", "ske_cp", "depth_cp", "fullbb_path", "head_path"), FILE),

@@ -70,6 +70,11 @@ class Architecture:
         """Return the architecture with these facts in each of its genotypes."""
         return Architecture({part: replace(genotype, meta=meta) for part, genotype in self.parts.items()})
 
+    def with_parts(self, parts: dict[str, Any]) -> "Architecture":
+        """Return the architecture with these genotypes beside its own, in the order of a forward pass."""
+        merged = self.parts | parts
+        return Architecture({part: merged[part] for part in PARTS if part in merged}) if parts else self
+
     def to_json(self) -> dict:
         return {"format": FORMAT, "id": self.id, "parts": {part: g.to_json() for part, g in self.parts.items()}}
 

@@ -34,8 +34,11 @@ from models.search.fusion_cells.choices import num_neighbours
 from models.search.fusion_cells.genotype_file import FusionReader
 from models.search.fusion_cells.space import FusionSpace, fusion_space
 from models.search.parameters import count_parameters
+from models.search.space import Space
 from models.search.strategies import STRATEGIES
+from tasks.detection import tower_parts
 from tasks.detection.stream_files import head_classes, stream_sizes, streams_of
+from tasks.detection.tower_parts import MATCH
 from tasks.fusion_options import space_values
 from utils import checkpoint
 from utils.args import Options
@@ -44,7 +47,7 @@ from utils.untrusted import checked
 
 HAND_MADE = "mean"  # fusion of a search that searches other parts; the shared head is pretrained on it
 ENCODER = "encoder"  # of --normalization
-MATCH = 0.10  # how far a widened fusion's parameters may be from what they match
+TOWER_HEADS = ("fcos",)  # heads behind towers; they have no file to start from
 
 
 def open_data(options: Options, streams: tuple[str, ...] = ()) -> DataModule:
@@ -172,6 +175,8 @@ def make_head(options: Options) -> Head:
     sizes = {"num_levels": options.fusion_levels, "anchor_scale": options.anchor_scale}
     head = HEADS[options.head](options.C, options.num_classes, **sizes)
     set_norm_momentum(head, options.norm_momentum)
+    if options.head == "fcos":
+        head.box_loss = options.box_loss
     return head
 
 
@@ -195,38 +200,80 @@ def make_space(options: Options, streams: Streams) -> FusionSpace:
 
 def readers(options: Options, streams: Streams) -> dict[str, Reader]:
     """Return what reads the genotypes of the detector's parts."""
-    return {"fusion": FusionReader(streams.tap_names, streams.level_names, options.C)}
+    fusion = {"fusion": FusionReader(streams.tap_names, streams.level_names, options.C)}
+    return fusion | ({"head": tower_parts.make_reader(options)} if has_towers(options) else {})
+
+
+def tower_spaces(options: Options) -> dict[str, Space]:
+    """Return the search space of the towers, where the head is behind some."""
+    return {"head": tower_parts.make_space(options)} if has_towers(options) else {}
+
+
+def has_towers(options: Options) -> bool:
+    """Return whether the head is one behind towers, which can be searched."""
+    return options.head in TOWER_HEADS
 
 
 def build_supernet(options: Options, data: DataModule, searched: tuple[str, ...] = ("fusion",)) -> FusionDetector:
     """Build the searchable detector on the pretrained streams, with the pretrained shared head."""
-    streams = load_streams(options)
-    head = load_head(options, Path(options.checkpointdir) / options.head_path)
+    streams, normalization = load_streams(options), data.data.normalization
+    head = start_head(options, Path(options.checkpointdir) / options.head_path)
+    given = given_parts(options, streams)
+    towers = make_towers(options, given, searched)
     if "fusion" not in searched:
-        return assemble(options, streams, head, given_fusion(options, streams), data.data.normalization)
+        return assemble(options, streams, head, given, normalization, towers)
     space, strategy = make_space(options, streams), STRATEGIES[options.strategy]
     learning = {"relaxation": strategy.relaxation, "partial": strategy.partial}
     fusions = searchable_fusions(space, options.fusion_levels, options.drpt, **learning)
-    return make_detector(options, streams, fusions, head, data.data.normalization, space.name)
+    return make_detector(options, streams, fusions, head, normalization, towers, space.name)
 
 
-def given_fusion(options: Options, streams: Streams) -> Architecture | None:
-    """Return the fusion of the file that a search of other parts names; None where it names none, or one without."""
+def start_head(options: Options, path: Path) -> Head:
+    """Return the pretrained head of a file; a new one where it lies behind towers."""
+    return make_head(options) if has_towers(options) else load_head(options, path)
+
+
+def given_parts(options: Options, streams: Streams) -> Architecture:
+    """Return the parts of the file that a search of other parts names; none where it names no file."""
     path = options.genotype or (options.search_exp_dir and Path(options.search_exp_dir) / "genotype.json")
-    given = read_architecture(path, readers(options, streams), complete=False) if path else Architecture()
-    return given if "fusion" in given.parts else None
+    return read_architecture(path, readers(options, streams), complete=False) if path else Architecture()
+
+
+def make_towers(options: Options, architecture: Architecture, searched: tuple[str, ...] = ()) -> nn.Module | None:
+    """Return searchable towers, those of an architecture, else plain ones; None with a head that has its own."""
+    if not has_towers(options):
+        return TOWERS[options.towers]()
+    if "head" in searched:
+        return tower_parts.of_search(options)
+    genotype = architecture.parts.get("head")
+    if genotype is not None:
+        return tower_parts.of_genotype(options, genotype)
+    return tower_parts.plain(options, options.widen)
 
 
 def assemble(
-    options: Options, streams: Streams, head: Head, architecture: Architecture | None, normalization: dict
+    options: Options,
+    streams: Streams,
+    head: Head,
+    architecture: Architecture | None,
+    normalization: dict,
+    towers: nn.Module | None = None,
 ) -> FusionDetector:
-    """Build the detector around the fusion networks of a genotype, or of the options' baseline."""
-    if architecture is None:
+    """Build the detector of an architecture: a part that it lacks is the options' baseline, or plain.
+
+    Args:
+        towers: in place of the architecture's.
+    """
+    architecture = architecture or Architecture()
+    towers = towers or make_towers(options, architecture)
+    if "fusion" not in architecture.parts:
         baseline = options.baseline or HAND_MADE
-        fusions = baseline_fusions(baseline, options.C, options.fusion_levels, options.widen)
-        return make_detector(options, streams, fusions, head, normalization)
+        widen = None if has_towers(options) else options.widen  # which is then of the towers
+        fusions = baseline_fusions(baseline, options.C, options.fusion_levels, widen)
+        return make_detector(options, streams, fusions, head, normalization, towers)
     genotype = architecture.parts["fusion"]
-    return make_detector(options, streams, found_fusions(genotype, options.drpt), head, normalization, genotype.space)
+    fusions = found_fusions(genotype, options.drpt)
+    return make_detector(options, streams, fusions, head, normalization, towers, genotype.space)
 
 
 def make_detector(
@@ -235,12 +282,12 @@ def make_detector(
     fusions: list[nn.Module],
     head: Head,
     normalization: dict,
+    towers: nn.Module | None,
     space: str | None = None,
 ) -> FusionDetector:
-    """Return the detector with the neck and the towers of the options; the space says what cells read."""
+    """Return the detector with the neck of the options; the space says what cells read."""
     neighbours = num_neighbours(space, streams.num_levels) if space else 0
-    sizes = {"channels": options.C, "num_levels": options.fusion_levels}
-    neck, towers = NECKS[options.neck](**sizes), TOWERS[options.towers](**sizes)
+    neck = NECKS[options.neck](channels=options.C, num_levels=options.fusion_levels)
     return FusionDetector(streams, fusions, head, normalization, neighbours, neck=neck, towers=towers)
 
 
@@ -249,9 +296,13 @@ def check_sizes(options: Options, model: checkpoint.State, source: str) -> None:
     named = {name: value for name, value in model.items() if isinstance(name, str)}
     streams, head = ({n.removeprefix(part): v for n, v in named.items()} for part in ("streams.", "head."))
     sizes = stream_sizes(streams, source, needed_modalities(options.baseline))
-    for name, size in (sizes | {"num_classes": head_classes(head, source)}).items():
+    classes = tower_parts.head_classes if has_towers(options) else head_classes
+    for name, size in (sizes | {"num_classes": classes(head, source)}).items():
         if options[name] != size:
             raise UserError(f"{source}: args.{name}: expected shapes of {options[name]} in model, found {size}")
+    if has_towers(options):
+        tower_parts.check_sizes(options, model, source)
+        return
     widest = max(value.numel() for value in model.values() if isinstance(value, Tensor)) // options.C
     if (options.widen or 0) > widest:
         expected = f"expected at most {widest}, as the tensors of model"
@@ -264,6 +315,8 @@ def matching_width(options: Options) -> int | None:
     Raises:
         UserError: no whole number of channels comes within 10 %, as where the baseline alone is larger.
     """
+    if has_towers(options):
+        return tower_parts.matching_width(options)
     if not options.match_parameters:
         return None
     path = Path(options.match_parameters)
@@ -305,6 +358,18 @@ def check_canvas(options: Options) -> None:
     if sides and not MULTIPLE <= sides[0] <= sides[1] <= width:
         expected = f"LO <= HI from {MULTIPLE} to the long side of --image_size, {width}"
         raise UserError(f"--short_sides: expected {expected}, found {sides[0]} {sides[1]}")
+
+
+def check_towers(options: Options) -> Options:
+    """Return the options with towers where the head needs some; refuse what a head with its own does not read."""
+    if "modality" in options:
+        return options
+    if has_towers(options):
+        return options if options.towers != "none" else options.with_values("default", towers="both")
+    names = ("box_loss", "tower_space", "towers", "head_channels", "head_cells", "derive", "no_decouple", "match_macs")
+    if unread := [name for name in names if options.is_typed(name)]:
+        raise UserError(f"--{unread[0]}: no effect with --head {options.head}: it has no towers of ours")
+    return options
 
 
 def check_baseline(options: Options) -> None:

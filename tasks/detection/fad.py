@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from datasets.data_module import DataModule
 from engine.encoder_weights import WeightsFile, loaded_in_words, read_weights_files, record_of
@@ -60,6 +60,9 @@ class TowerDetection(Detection):
         "args.tower_space": (SPACES.__contains__, "a known one"),
     }
 
+    def with_options(self, options: Options) -> "TowerDetection":
+        return self
+
     def check_options(self, options: Options) -> Options:
         build.check_scales(options)
         build.check_canvas(options)
@@ -103,11 +106,7 @@ class TowerDetection(Detection):
         shape = tuple(getattr(model.get("head.cls_logits.weight"), "shape", ()))
         if shape != (expected := (anchors * options.num_classes, options.C, 3, 3)):
             raise UserError(f"{source}: model: head.cls_logits.weight: expected shape {expected}, found {shape}")
-        widest = max(value.numel() for value in model.values() if isinstance(value, Tensor))
-        sizes = {"head_channels": options.head_channels, "head_cells": options.head_cells, "widen": options.widen or 0}
-        for name, size in sizes.items():
-            if size > max(widest, len(model)):
-                raise UserError(f"{source}: args.{name}: expected a size of the tensors in model, found {size}")
+        tower_parts.check_sizes(options, model, source)
 
     def streams_read(self, options: Options) -> tuple[str, ...]:
         return (options.camera,)

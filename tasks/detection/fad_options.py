@@ -3,8 +3,8 @@
 Options that all detectors share: tasks/detection/options.py; that all tasks share: commands/options.py.
 """
 
-from models.search.tower_cells.operations import PUBLISHED, SPACES
 from tasks.detection.options import ABSENT, add_data_options
+from tasks.detection.tower_options import add_box_loss, add_cell_options
 from utils.args import Parser
 from utils.option_types import positive
 
@@ -26,30 +26,21 @@ def add_options(parser: Parser, section: str) -> None:
     add = parser.group("network").add_argument
     add("--camera", choices=["rgb", "thermal"], default="rgb", help="whose pictures are read (rgb)")
     add("--head", choices=HEADS, default="fcos", help="head behind the towers (fcos)")
-    text = "loss of boxes of FCOS: generalised IoU, minus the logarithm of IoU, or 1 - IoU (giou)"
-    add("--box_loss", choices=["giou", "iou", "linear_iou"], default="giou", help=text)
+    add_box_loss(parser)
     add("--C", type=positive, default=256, help="channels of FPN, towers and head (256)")
     if section == "pretrain":
         parser.set_defaults(towers="plain", baseline="fcos")
         return
-    add_tower_options(parser, section)
+    add_cell_options(parser, section)
+    if section == "found":
+        add_found_options(parser)
     rates = {"eta_max": LR[section], "stream_lr": LR[section]}
     parser.set_defaults(**rates, recipe="sgd_steps", biases_apart=True, weight_decay=1e-4)
 
 
-def add_tower_options(parser: Parser, section: str) -> None:
-    """Add what the towers are made of."""
+def add_found_options(parser: Parser) -> None:
+    """Add plain towers in place of searched ones, and where a test writes."""
     add = parser.group("towers").add_argument
-    text = "operations of a tower: the ten that were released, or the twelve of the paper (fad10)"
-    add("--tower_space", choices=list(SPACES), default=PUBLISHED, help=text)
-    add("--towers", choices=["both", "box", "cls"], default="both", help="which are cells; the other is plain (both)")
-    add("--head_channels", type=positive, default=96, help="channels inside a cell (96)")
-    if section == "search":
-        text = "weights that operations are compared by: softmax of an edge, or logits, as the public code (softmax)"
-        add("--derive", choices=["softmax", "raw"], default="softmax", help=text)
-        add("--no_decouple", action="store_true", help="leave out the 1x1 convolutions of shared edges (off)")
-        return
-    add("--head_cells", type=positive, default=2, help="cells of a tower, one behind the other (2)")
     text = "train plain towers of four convolutions, as FCOS; or those whose class tower reads the box tower (none)"
     add("--baseline", choices=list(BASELINES), help=text)
     text = "widen plain towers to the tower parameters of this search run or genotype, within 10 %% (none)"

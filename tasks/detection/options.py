@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets.detection.names import CANVASES, DATA_SETS, KINDS, dataset_name
 from models.search.fusion_cells.choices import MAPS, PUBLISHED
+from tasks.detection.tower_options import add_box_loss, add_cell_options
 from tasks.fusion_options import add_space_options
 from utils.args import Parser
 from utils.errors import near
@@ -43,6 +44,7 @@ def add_options(parser: Parser, section: str) -> None:
     if section == "pretrain":
         add_pretrain_options(parser)
         return
+    add_head_options(parser, section)
     text = "fusion_v1, as published; or fusion_v2: convolutions on edges, more fusions, taps of neighbouring levels, "
     text += "docs/search.md"
     add_space_options(parser, rank=MAPS, default=PUBLISHED, text=text, node_steps=1, node_multiplier=3)
@@ -55,6 +57,15 @@ def add_options(parser: Parser, section: str) -> None:
     if section == "found":
         parser.set_defaults(epochs=50, drpt=0.2, weight_decay=3e-4)  # the public code decays by 1e-4 in both phases
         add_found_options(parser)
+
+
+def add_head_options(parser: Parser, section: str) -> None:
+    """Add the head, and the towers that one without its own is behind."""
+    add = parser.group("network").add_argument
+    text = "head: EfficientDet's, pretrained; or FCOS's, new, behind towers that are plain, searched or of a genotype, "
+    add("--head", choices=["efficientdet", "fcos"], default="efficientdet", help=text + "docs/fad.md (efficientdet)")
+    add_box_loss(parser)
+    add_cell_options(parser, section, channels=None, towers="none")
 
 
 def add_data_options(
@@ -128,6 +139,8 @@ def add_found_options(parser: Parser) -> None:
     add("--onnx_description", metavar="FILE", help=text)
     text = f"widen {', '.join(FUSIONS)} to the fusion parameters of this search run or genotype, within 10 %% (none)"
     add("--match_parameters", metavar="PATH", help=text)
+    text = "with --head fcos: widen plain towers to the multiply-accumulates of those of this run or genotype (none)"
+    add("--match_macs", metavar="PATH", help=text)
     text = "share of the training pairs, drawn anew in each epoch, of which one sensor, drawn evenly, gives a black "
     text += "picture; for fusions of two streams (0)"
     add("--modality_dropout", type=probability, default=0.0, metavar="P", help=text)

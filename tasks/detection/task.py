@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from datasets.data_module import DataModule
 from datasets.detection.names import CANVASES, DATA_SETS, is_description
@@ -23,7 +23,8 @@ from models.detection.streams import Normalization, Streams, images_of
 from models.detection.tables import TABLES
 from models.search.architecture import Architecture, Reader
 from models.search.space import Space
-from tasks.detection import build
+from models.search.tower_cells.genotype import PLACES
+from tasks.detection import build, tower_parts
 from tasks.detection.box_fusion import BoxFusion
 from tasks.detection.evaluator import DetectionEvaluator
 from tasks.detection.facts import as_trained, read_facts
@@ -40,7 +41,7 @@ from utils.args import Options
 from utils.distributed import SINGLE_PROCESS, Ranks, ranks
 from utils.errors import UserError
 from utils.run_folder import read_json
-from utils.untrusted import OBJECT
+from utils.untrusted import OBJECT, TOWERS
 
 STREAMS = ("backbone", "C", "num_input_nodes", "fusion_levels", "anchor_scale", "num_classes", "image_size")
 NETWORK = (*STREAMS, "canvas", "normalization", *FRAME)
@@ -59,8 +60,17 @@ class Detection(Task):
 
     metric, logged, predictions_file = "AP", ("AP", "AP50"), "detections.json"
     from_pretraining = FROM_PRETRAINING
-    from_search = (*NETWORK, *DATA, "overfit", "checkpointdir", "fullbb_path", "head_path")
-    rebuilt_from = (*NETWORK, *DATA, "baseline", "widen", *OF_ONNX)
+    from_search = (
+        *NETWORK,
+        "tower_space",
+        "head_channels",
+        *DATA,
+        "overfit",
+        "checkpointdir",
+        "fullbb_path",
+        "head_path",
+    )
+    rebuilt_from = (*NETWORK, *TOWERS, *DATA, "baseline", "widen", *OF_ONNX)
     agreeing = (*NETWORK, *DATA)
     fields = {  # noqa: RUF012
         "data": OBJECT,
@@ -69,6 +79,7 @@ class Detection(Task):
         "args.canvas": (CANVASES.__contains__, " or ".join(CANVASES)),
         "args.normalization": (("data", build.ENCODER).__contains__, "data or encoder"),
         **{f"args.{option}": (table.__contains__, "a known one") for option, table in TABLES.items()},
+        "args.towers": (("none", "both", *PLACES).__contains__, "a known one"),
     }
 
     of_ours = OF_OURS
@@ -81,7 +92,7 @@ class Detection(Task):
 
     def with_options(self, options: Options) -> "Detection":
         if not build.is_onnx(options):
-            return self
+            return TowerHeadDetection(self.name, self.title) if build.has_towers(options) else self
         from tasks.detection.onnx_task import onnx_detection  # which builds on this class
 
         return onnx_detection(self, options)
@@ -98,6 +109,7 @@ class Detection(Task):
         check_folds(options)
         if unread := [name for name in OF_ONNX if options.is_typed(name) and not build.is_onnx(options)]:
             raise UserError(f"--{unread[0]}: expected --baseline {ONNX}FILE beside it, found none")
+        options = build.check_towers(options)
         if not options.eval_exp_dir:
             build.check_baseline(options)
             build.check_scales(options)
@@ -117,6 +129,8 @@ class Detection(Task):
             options = check_stream_sizes(options)
         else:
             options = options.with_values("checkpoint", **build.sizes_of_streams(options))
+            if options.head_channels is None:
+                options = options.with_values("default", head_channels=tower_parts.inner_channels(options.C))
         build.check_batch(options, data)
         if "modality" in options or "strategy" in options:
             return options
@@ -130,7 +144,7 @@ class Detection(Task):
         source = "data set" if options.normalization == "data" else "encoder's pretraining"
         lines.append(f"pictures are normalised with mean and standard deviation of the {source}")
         if section == "found":
-            lines.append(f"head from {build.head_path(options)}")
+            lines.append("head: new" if build.has_towers(options) else f"head from {build.head_path(options)}")
         if section in ("search", "found"):
             pretrained_values = differing(pretrained_with(options.checkpointdir), options.keywords(*FROM_PRETRAINING))
             text = "though the streams were pretrained with"
@@ -194,7 +208,7 @@ class Detection(Task):
         return build.load_streams(options, self.streams_read(options)) if pretrained else self.new_streams(options)
 
     def spaces(self, options: Options, streams: Streams) -> dict[str, Space]:
-        return {"fusion": build.make_space(options, streams)}
+        return {"fusion": build.make_space(options, streams)} | build.tower_spaces(options)
 
     def readers(self, options: Options, streams: Streams) -> dict[str, Reader]:
         return build.readers(options, streams)
@@ -212,7 +226,10 @@ class Detection(Task):
     ) -> FusionDetector:
         if not pretrained:
             return self.assemble(options, streams, architecture, data.data.normalization)
-        head = build.load_head(options, build.head_path(options))
+        if architecture and "fusion" not in architecture.parts:
+            path = options.genotype or options.search_exp_dir
+            raise UserError(f"{path}: field parts: expected a genotype of fusion, found head alone")
+        head = build.start_head(options, build.head_path(options))
         return build.assemble(options, streams, head, architecture, data.data.normalization)
 
     def assemble(
@@ -220,6 +237,10 @@ class Detection(Task):
     ) -> FusionDetector:
         """Return the network of an architecture, or of the options' baseline, on these streams; the rest is new."""
         return build.assemble(options, streams, build.make_head(options), architecture, normalization)
+
+    def brackets(self, model: FusionDetector) -> dict[str, nn.Module]:
+        brackets = super().brackets(model)
+        return brackets if model.towers is None else brackets | {"towers": model.towers}
 
     def method(self, options: Options) -> str:
         widened = "widen" in options and options.widen is not None
@@ -259,6 +280,17 @@ class Detection(Task):
             raise UserError("--robustness: no effect with --box_fusion: give it to a test of each of the two runs")
         fusion = [BoxFusion(options.box_fusion, options.partner_exp_dir)] if options.box_fusion else []
         return fusion + ([] if options.robustness is None else [Robustness(self, options.robustness)])
+
+
+class TowerHeadDetection(Detection):
+    """Detection with a head behind towers, which can be searched as the fusion can."""
+
+    searchable_parts, other_parts, needs_all_parts = ("fusion", "head"), (), False
+
+    def given_parts(self, options: Options, streams: Streams) -> dict[str, Any]:
+        """Return the parts of the file that are not searched."""
+        given, searched = build.given_parts(options, streams), self.searched_parts(options)
+        return {part: genotype for part, genotype in given.parts.items() if part not in searched}
 
 
 def check_unseen(path: Path, data: DataModule) -> None:

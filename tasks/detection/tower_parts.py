@@ -10,17 +10,24 @@ from models.detection.anchors import level_sizes
 from models.detection.towers import Towers, found_towers, searchable_towers
 from models.search.architecture import read_architecture
 from models.search.costs import macs, parameters
+from models.search.fusion_cells.genotype_file import AnyFusionReader
 from models.search.strategies import STRATEGIES
 from models.search.tower_cells.genotype import PLACES
 from models.search.tower_cells.genotype_file import TowerReader
 from models.search.tower_cells.space import TowerSpace
-from tasks.detection.build import MATCH
 from utils.args import Options
+from utils.checkpoint import State
 from utils.errors import UserError
 
 WIRED = "fcos_wired"  # the baseline whose class tower reads the box tower
+MATCH = 0.10  # how far the cost of a widened network may be from what it matches
 WIDEST = 8  # times the channels outside
 MEASURES_BY_OPTION = {"match_parameters": parameters, "match_macs": macs}
+
+
+def inner_channels(width: int) -> int:
+    """Return the channels inside of cells on a fused detector of W channels: 3/8 of them, as 96 are of 256."""
+    return max(width * 3 // 8, 1)
 
 
 def searched_places(options: Options) -> tuple[str, ...]:
@@ -58,6 +65,23 @@ def plain(options: Options, hidden: int | None = None) -> Towers:
     return Towers(options.C, hidden=hidden, wired=options.baseline == WIRED, norm=options.head == "fcos")
 
 
+def head_classes(state: State, source: str) -> int:
+    """Return the number of classes of FCOS's predictors; raises UserError where there are none."""
+    shape = tuple(getattr(state.get("cls_logits.weight"), "shape", ()))
+    if len(shape) != 4:
+        raise UserError(f"{source}: head.cls_logits.weight: expected shape (classes, C, 3, 3), found {shape}")
+    return shape[0]
+
+
+def check_sizes(options: Options, model: State, source: str) -> None:
+    """Refuse sizes of towers that are missing, or larger than the tensors of a file."""
+    largest = max(len(model), *(value.numel() for value in model.values() if isinstance(value, torch.Tensor)))
+    sizes = {"head_channels": options.head_channels, "head_cells": options.head_cells, "widen": options.widen or 0}
+    for name, size in sizes.items():
+        if size is None or size > largest:
+            raise UserError(f"{source}: args.{name}: expected a size of the tensors in model, found {size}")
+
+
 def matching_width(options: Options) -> int | None:
     """Return the channels inside of plain towers that cost as much as those of a genotype; None where none is named.
 
@@ -72,7 +96,11 @@ def matching_width(options: Options) -> int | None:
         raise UserError(f"--{named[0]}: expected --baseline beside it and no other --match option")
     path, measure = Path(options[named[0]]), MEASURES_BY_OPTION[named[0]]
     path = path / "genotype.json" if path.is_dir() else path
-    genotype = read_architecture(path, {"head": TowerReader(None, options.head_channels)}).parts["head"]
+    readers = {"fusion": AnyFusionReader(), "head": TowerReader(None, options.head_channels)}
+    parts = read_architecture(path, readers, complete=False).parts
+    if "head" not in parts:
+        raise UserError(f"--{named[0]} {path}: field parts: expected a genotype of head, found {', '.join(parts)}")
+    genotype = parts["head"]
     position = [[torch.zeros(1, options.C, 1, 1)]]
     wanted = measure(of_genotype(options, genotype), position)
 
