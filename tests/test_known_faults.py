@@ -198,12 +198,14 @@ def options_runs(section: str, data: Path, config: Path) -> list[list[str]]:
         plain += small
         drawing = [*plain, "--topk", "2", "--rounds", "3"]
         priced = [*plain, *other_split, "--lambda_cost", "0.1"]
-        return [priced, [*drawing, "--strategy", "evolution"], [*plain, "--strategy", "random"]]
+        towers = [*plain, "--head", "fcos", "--search_parts", "head"]
+        return [priced, towers, [*drawing, "--strategy", "evolution"], [*plain, "--strategy", "random"]]
     trained = sorted(Path("runs").glob("found-EXP-*"))[-1:] or [Path("none")]
     return [
         [*plain, "--random_genotype", "1", *other_split],
         [str(data), "--config", str(config), "--eval_exp_dir", str(trained[0])],
         [str(data), "--config", str(config), "--baseline", f"onnx:{onnx_file(config.parent)}"],
+        [*plain, "--random_genotype", "1", "--head", "fcos", "--head_cells", "1"],
     ]
 
 

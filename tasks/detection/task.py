@@ -238,9 +238,9 @@ class Detection(Task):
         """Return the network of an architecture, or of the options' baseline, on these streams; the rest is new."""
         return build.assemble(options, streams, build.make_head(options), architecture, normalization)
 
-    def brackets(self, model: FusionDetector) -> dict[str, nn.Module]:
-        brackets = super().brackets(model)
-        return brackets if model.towers is None else brackets | {"towers": model.towers}
+    def brackets(self, model: Any) -> dict[str, nn.Module]:
+        towers = getattr(model, "towers", None)  # an ONNX detector has none
+        return super().brackets(model) | ({} if towers is None else {"towers": towers})
 
     def method(self, options: Options) -> str:
         widened = "widen" in options and options.widen is not None

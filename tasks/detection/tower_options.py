@@ -19,7 +19,7 @@ def add_cell_options(parser: Parser, section: str, channels: int | None = 96, to
     add("--tower_space", choices=list(SPACES), default=PUBLISHED, help=text)
     text = "which are cells; the other is plain"
     text += " (both)" if towers == "both" else "; with --head fcos both (none)"
-    add("--towers", choices=["both", "box", "cls"], default=towers, help=text)
+    add("--towers", choices=dict.fromkeys(("both", "box", "cls", towers)), default=towers, help=text)
     text = f"channels inside a cell ({channels or '3/8 of --C, with --head fcos'})"
     add("--head_channels", type=positive, default=channels, help=text)
     if section == "search":
