@@ -168,15 +168,16 @@ class Run:
     def sensor(self) -> str:
         """The modality on whose images boxes are drawn: thermal, or rgb for networks that read only RGB."""
         channels = self.data_module.data.channels
-        return "rgb" if self.method.startswith("rgb") or "thermal" not in channels else "thermal"
+        alone = self.args.get("camera", "rgb" if self.method.startswith("rgb") else None)
+        return alone or ("thermal" if "thermal" in channels else "rgb")
 
     @cached_property
     def method(self) -> str:
         """What was searched, trained or tested; equal for runs that differ only in the seed."""
         if self.kind == "search":
-            return f"{self.args.get('strategy')}, {self.args.get('space')}"
+            return f"{self.args.get('strategy')}, {self.args.get('space', self.args.get('tower_space'))}"
         if self.kind == "pretrain":
-            return f"pretraining, {self.args.get('modality')}"
+            return f"pretraining, {self.args.get('modality', self.args.get('camera'))}"
         if self.kind == "test":
             method = GENOTYPE_ID.sub("genotype", str(self.results.get("method")))
             if "fused" in self.results:
