@@ -88,7 +88,7 @@ def detections(run: Run) -> list[Section]:
     words = ", ".join(f"{name} {points(area)}" for name, area in areas.items())
     alt = f"Precision against recall at IoU 0.5; the area below is AP50 in points of 100: {words}"
     blocks: list[Block] = [drawings.precision_recall(precision, alt)] if precision else []
-    note = f"The {NUM_PAIRS} pairs of {part} with the most missed objects; "
+    note = f"The {NUM_PAIRS} {run.unit} of {part} with the most missed objects; "
     note += f"detections of a score of at least {MIN_SCORE:g}."
     return [Section("Precision and recall", blocks), Section("Gallery", [Words(note), gallery(run, part)])]
 

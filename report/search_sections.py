@@ -1,14 +1,8 @@
 """Sections of a search: the genotype, the logits over the epochs, and the choice of the genotype."""
 
-import base64
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-from markupsafe import Markup
-
 from models.search.fusion_cells.choices import SPACES, level_inputs
 from models.search.fusion_cells.derive import operation_counts
-from models.search.fusion_cells.draw import colours_in_words, draw_level
+from models.search.fusion_cells.draw import colours_in_words
 from models.search.fusion_cells.found import FoundFusion
 from models.search.fusion_cells.genotype import Genotype
 from models.search.fusion_cells.layers import Features
@@ -17,7 +11,7 @@ from models.search.parts import PARTS
 from models.search.strategies import STRATEGIES
 from report import drawings
 from report.formatting import counted, number, points
-from report.page import Block, Facts, Gallery, Photo, Pictures, Section, Table, Words
+from report.page import Block, Facts, Pictures, Section, Table, Words
 from report.run import Run
 
 MAX_GENOTYPES = 10  # of an evolution
@@ -55,23 +49,20 @@ def architecture(run: Run) -> Section:
     """Return the architecture: fusion cells by level, drawn and in words, and a picture of each other part."""
     if run.architecture is None:
         return Section("Genotype", [])
-    rows = []
+    blocks = _fusion(run, run.genotype) if run.genotype else []
     for part, genotype in run.architecture.parts.items():
         if part != "fusion":
-            with TemporaryDirectory() as folder:
-                image = PARTS[part].draw(genotype, Path(folder) / f"{part}.png").read_bytes()
-            address = Markup("data:image/png;base64," + base64.b64encode(image).decode())
-            words = f"{part}, genotype {genotype.id}: {genotype.words}"
-            rows.append((words, [Photo(address, f"Cells of the {part}", part)]))
-    fusion = _fusion(run, run.genotype) if run.genotype else []
-    return Section("Genotype", [*fusion, *([Gallery(rows)] if rows else [])])
+            blocks.append(Words(f"{part}, genotype {genotype.id}: {genotype.words}"))
+            figures = PARTS[part].figures(genotype)
+            blocks.append(Pictures([drawings.picture(figure, f"Cell of the {part}") for figure in figures]))
+    return Section("Genotype", blocks)
 
 
 def _fusion(run: Run, genotype: Genotype) -> list[Block]:
     """Return the cell of each level as a picture and in words, and the counts of operations."""
     words = {level: cell_in_words(genotype, place) for place, level in enumerate(genotype.levels)}
     alts = [f"Cell of {level}. {cell}" for level, cell in words.items()]
-    cells = [drawings.picture(draw_level(genotype, place), alt) for place, alt in enumerate(alts)]
+    cells = [drawings.picture(figure, alt) for figure, alt in zip(PARTS["fusion"].figures(genotype), alts)]
     counts = ", ".join(f"{name} {count}" for name, count in operation_counts(genotype).most_common())
     facts = {"id": genotype.id, "space": genotype.space, "operations": counts}
     facts |= {"parameters of the fusion": counted(_size(genotype, run))}

@@ -24,8 +24,7 @@ PROTOCOLS = {
 F1_CLASS = "F1_class_"
 SIZES = {"AP75": "AP75", "AP_small": "small objects", "AP_medium": "medium", "AP_large": "large"}
 SIZES |= {"AR100": "AR, 100 boxes"}
-COUNTS = {"parameters": "parameters that run", "parameters_fusion": "parameters of the fusion"}
-COUNTS |= {"macs": "multiply-accumulates per pair"}
+COUNTS = {"parameters": "parameters that run", "parameters_fusion": "parameters between streams and head"}
 
 
 def what_was_run(run: Run) -> Section:
@@ -152,6 +151,8 @@ def cost(run: Run) -> Section:
     skipped = sum({str(row.get("phase")): number(row.get("bad_steps"), 0) for row in run.rows}.values())
     facts |= {"steps skipped": counted(skipped)} if skipped else {}
     facts |= {words: counted(run.results.get(name)) for name, words in COUNTS.items() if name in run.results}
+    if "macs" in run.results:
+        facts[f"multiply-accumulates per {run.unit.removesuffix('s')}"] = counted(run.results["macs"])
     if operation_cost := run.read("costs.json").get("cost"):
         weight = f"weight {run.args.get('lambda_cost')} (costs.json)"
         facts["cost in the search's objective"] = f"{operation_cost}, {weight}"

@@ -35,7 +35,7 @@ def with_module(bracket: str, module: type, build_detector):
 
 @pytest.fixture
 def towers(monkeypatch):
-    monkeypatch.setitem(PARTS, "head", Part(ToySpace(), draw))
+    monkeypatch.setitem(PARTS, "head", Part(ToySpace(), draw, lambda genotype: []))
     monkeypatch.setattr(build, "build_supernet", with_module("towers", ToyTowers, build.build_supernet))
 
 

@@ -9,7 +9,7 @@ from report.comparison import write_comparison
 from report.run import Run
 from report.run_page import write_report
 from tasks import TASKS
-from tasks.detection.build import open_data
+from tasks.detection.predictor import task_of
 from utils.args import Parser, command, parse
 from utils.errors import UserError
 from utils.option_types import output_file
@@ -47,13 +47,14 @@ def data_of(run: Run, folder: str | None) -> DataModule | None:
     """
     if not (run.path / "detections.json").exists():
         return None
-    options = parse(parser_of(TASKS["flira"]), [folder or run.args["data"]], "found")
-    names = ("dataset", "split_seed", "paper_protocol", "overfit", "folds", "fold", "baseline", "onnx_modality")
-    options = options_from_run(options, run.args, names, source=f"{run.path / 'args.json'}")
+    task = task_of({"args": run.args})
+    options = parse(parser_of(TASKS[task.name]), [folder or run.args["data"]], "found")
+    names = ("dataset", "split_seed", "paper_protocol", "overfit", "folds", "fold", "camera", "baseline")
+    options = options_from_run(options, run.args, (*names, "onnx_modality"), source=f"{run.path / 'args.json'}")
     if is_description(options.dataset):
         options = options.with_values("run", dataset=str(run.path / "dataset.yaml"))
     try:
-        return open_data(options)
+        return task.open_data(options)
     except UserError as error:
         raise UserError(f"{run.path}: data: {error} (--data DIR names a folder that has moved)") from None
 

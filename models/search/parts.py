@@ -18,11 +18,13 @@ class Part:
     Args:
         reader: reads its genotypes, whatever model they are of.
         draw: writes a genotype's picture to a path and returns it.
+        figures: draws each cell of a genotype alone, in the order of its levels.
         to_text: returns a genotype in the text form of public code, if there is one.
     """
 
     reader: Reader
     draw: Callable[[Any, Path], Path]
+    figures: Callable[[Any], list[Any]]
     to_text: Callable[[Any], str] | None = None
 
 
@@ -32,15 +34,28 @@ def _draw_fusion(genotype: Any, path: Path) -> Path:
     return draw_genotype(genotype, path)
 
 
+def _fusion_figures(genotype: Any) -> list[Any]:
+    from models.search.fusion_cells.draw import draw_levels, panels_of
+
+    return draw_levels(genotype, panels_of(genotype))
+
+
 def _draw_towers(genotype: Any, path: Path) -> Path:
     from models.search.tower_cells.draw import draw_towers
 
     return draw_towers(genotype, path)
 
 
+def _tower_figures(genotype: Any) -> list[Any]:
+    from models.search.fusion_cells.draw import draw_levels
+    from models.search.tower_cells.draw import panels_of
+
+    return draw_levels(genotype, panels_of(genotype))
+
+
 PARTS: dict[str, Part] = {
-    "fusion": Part(AnyFusionReader(), _draw_fusion),
-    "head": Part(TowerReader(), _draw_towers, to_text),
+    "fusion": Part(AnyFusionReader(), _draw_fusion, _fusion_figures),
+    "head": Part(TowerReader(), _draw_towers, _tower_figures, to_text),
 }
 
 

@@ -1,5 +1,6 @@
 """Export: ONNX gives what PyTorch does, without PyTorch as well; one safetensors file is as good as the run."""
 
+import io
 import json
 import subprocess
 import sys
@@ -10,11 +11,11 @@ import torch
 
 from main_darts_found_flira import main as found
 from models.detection.export import ExportedDetector
-from tasks.detection.flira import FLIRA as detection
+from models.search.tower_cells.layers import group_norm as group_norm_of
 from tasks.detection.predictor import Predictor
 from tasks.detection.weights import load_weights
 from tests.run_commands import named, refused, run
-from tools.export import differing
+from tools.export import TRANSLATIONS, differing
 from tools.export import main as export
 from utils.subprocesses import ROOT
 
@@ -40,9 +41,11 @@ def first_pair(data) -> tuple[str, str]:
     return tuple(str(sorted((data / folder).iterdir())[0]) for folder in (RGB, THERMAL))
 
 
-def test_the_exported_detector_is_the_detector(network):
+@pytest.mark.parametrize("trained", ["pairs", "one camera"])
+def test_the_exported_detector_is_the_detector(request, trained):
     """Without loops over images and classes, on letterboxes that are not full."""
-    predictor = Predictor(network, "cpu")
+    run_folder = request.getfixturevalue("network") if trained == "pairs" else request.getfixturevalue("fad").run
+    predictor = Predictor(run_folder, "cpu")
     height, width = predictor.options.image_size
     images = {
         "rgb": torch.randint(0, 256, (3, 3, height, width), dtype=torch.uint8),
@@ -53,7 +56,7 @@ def test_the_exported_detector_is_the_detector(network):
     with torch.no_grad():
         boxes, scores, labels = exported(extent.float(), *(images[name] for name in exported.names))
         batch = {"images": images, "image_size": (height, width), "scales": torch.ones(3), "original_sizes": extent}
-        expected = detection.predict(predictor.model, batch)
+        expected = predictor.task.predict(predictor.model, batch)
     for n, one in enumerate(expected):
         count = len(one["scores"])
         assert count > 10
@@ -109,6 +112,20 @@ def same_detections(ours: list[dict], theirs: list[dict]) -> None:
         alike = [o for o in left if all(o[name] == item[name] for name in ("image_id", "category_id"))]
         alike = [o for o in alike if o["score"] == pytest.approx(item["score"], abs=1e-4)]
         left.remove(next(o for o in alike if o["bbox"] == pytest.approx(item["bbox"], abs=0.02)))
+
+
+def test_a_group_norm_is_translated():
+    """The towers of FAD have one for each layer and level."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="requirements-export.txt is not installed")
+    pytest.importorskip("onnxscript", reason="requirements-export.txt is not installed")
+    norm, x = group_norm_of(16).eval(), torch.randn(2, 16, 3, 5)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    file = io.BytesIO()
+    torch.onnx.export(norm, (x,), dynamo=True, custom_translation_table=TRANSLATIONS, verbose=False).save(file)
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), norm(x).detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_one_file_is_as_good_as_the_run(network, tiny_flir, tmp_path, capsys):

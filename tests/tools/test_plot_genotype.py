@@ -1,11 +1,13 @@
 """The command that draws a genotype."""
 
 import json
+from pathlib import Path
 
 import pytest
 from torchvision.io import decode_image
 
 from models.search.fusion_cells.space import fusion_space, random_genotype
+from models.search.parts import PARTS, read_any
 from tools.plot_genotype import main
 
 
@@ -60,3 +62,11 @@ def test_names_are_text_not_formulas(run_folder):
     data = json.loads(file.read_text())
     file.write_text(json.dumps(data | {"levels": [r"$\frac$", *data["levels"][1:]]}))
     assert main([str(file)]) == 0
+
+
+def test_towers_are_drawn(tmp_path, capsys):
+    path = Path(__file__).resolve().parents[2] / "checkpoints/genotypes/fad_paper.json"
+    assert main([str(path), "--out", str(tmp_path / "towers.png")]) == 0
+    assert decode_image(str(tmp_path / "towers.png")).float().std() > 10
+    (genotype,) = read_any(path).parts.values()
+    assert [figure.axes[0].texts[0].get_text() for figure in PARTS["head"].figures(genotype)] == ["box", "cls"]

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from pycocotools.coco import COCO
+from torchvision.io import write_png
 
 from datasets.classification.video import Video, side_by_side, video_writer
 from datasets.images import read_rgb, read_thermal
+from main_darts_found_fad import main as fad_found
 from main_darts_found_flira import main as found
 from tasks.detection.predictor import Predictor, read_facts
 from tests.run_commands import named, refused, run
@@ -70,6 +72,31 @@ def test_folders_give_what_a_test_finds(network, data, tiny_flir, tiny_config, c
     assert plain(ours) == plain(tested)
     assert {path.name for path in (data / "out").iterdir()} == {"detections.json", *(f"{stem}.jpg" for stem in stems)}
     assert read_rgb(str(next((data / "out").glob("*.jpg")))).shape == (3, 64, 160)
+
+
+def test_pictures_of_one_camera_give_what_a_test_finds(fad, tmp_path, capsys):
+    """Beside landscape pictures, which the test has, a portrait one: its canvas is the transposed one."""
+    argv = [fad.data, "--config", fad.config, "--eval_exp_dir", fad.run]
+    tested = json.loads((named(run(fad_found, capsys, *argv), "results").parent / "detections.json").read_text())
+    names, pictures = (fad.data / "ImageSets/Main/test.txt").read_text().split(), tmp_path / "pictures"
+    pictures.mkdir()
+    for name in names:
+        shutil.copy(fad.data / f"JPEGImages/{name}.jpg", pictures)
+    portrait = read_rgb(str(pictures / f"{names[0]}.jpg")).rot90(1, (1, 2)).contiguous()
+    write_png(portrait, str(pictures / "portrait.png"))
+    argv = ["--eval_exp_dir", fad.run, "--rgb", pictures, "--out", tmp_path / "out", "--score", 0]
+    text = run(predict, capsys, *argv)
+    assert f"{len(names) + 1} pictures" in text
+    assert "no --thermal" not in text
+    content = json.loads(named(text, "detections").read_text())
+    ids = {image["id"]: image["file_name"] for image in content["images"]}
+    found = [item | {"image_id": ids[item["image_id"]]} for item in content["annotations"]]
+    assert plain([item for item in found if item["image_id"] != "portrait"]) == plain(tested)
+    boxes = [item["bbox"] for item in found if item["image_id"] == "portrait"]
+    assert max(x + width for x, _, width, _ in boxes) <= 64
+    assert 64 < max(y + height for _, y, _, height in boxes) <= 80
+    predictor = Predictor(fad.run)
+    assert predictor.sample(predictor.pair(portrait, None))["image_size"] == (160, 96)
 
 
 @pytest.mark.parametrize(

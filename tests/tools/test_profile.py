@@ -28,3 +28,13 @@ def test_parts_add_up_and_others_stand_beside(in_work, tiny_flir, tiny_config, t
     assert text.count("\n|") == len(rows) + 1
     nowhere = ["--out", tmp_path / "nowhere" / "costs.json"]
     assert "expected a file in a folder that exists" in refused(profile, capsys, *argv, *nowhere)
+
+
+def test_towers_are_a_part_of_their_own(fad, tmp_path, capsys):
+    argv = ["--eval_exp_dir", fad.run, "--rounds", 1, "--device", "cpu", "--out", tmp_path / "costs.json"]
+    run(profile, capsys, *argv)
+    rows = {row["name"]: row for row in read_json(tmp_path / "costs.json")["rows"]}
+    parts = ("rgb stream", "towers", "head", "boxes from scores")
+    assert list(rows) == [*parts, WHOLE, "fcos", "fcos_wired"]
+    for column in ("parameters", "macs"):
+        assert sum(rows[part][column] for part in parts) == rows[WHOLE][column] != rows["fcos"][column]

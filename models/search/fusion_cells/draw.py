@@ -73,12 +73,14 @@ def draw_panels(genotype: Genotype, panels: Sequence["Panel"], foot: str, path: 
     return Path(path)
 
 
-def draw_level(genotype: Genotype, number: int) -> Figure:
-    """Return the drawing of one level's cell alone."""
-    panel = panels_of(genotype)[number]
-    axes = _canvas((panel.width, panel.height))
-    panel.draw(axes, genotype.levels[number], PAD, 0)
-    return axes.figure
+def draw_levels(genotype: Genotype, panels: Sequence["Panel"]) -> list[Figure]:
+    """Return the drawing of each level's cell alone."""
+    figures = []
+    for level, panel in zip(genotype.levels, panels, strict=True):
+        axes = _canvas((panel.width, panel.height))
+        panel.draw(axes, level, PAD, 0)
+        figures.append(axes.figure)
+    return figures
 
 
 def panels_of(genotype: Genotype) -> list["Panel"]:

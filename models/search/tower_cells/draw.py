@@ -21,9 +21,13 @@ FOOT = "One cell for all levels. Node: the sum of its two edges, each 1×1 conv,
 
 def draw_towers(genotype: Genotype, path: str | Path) -> Path:
     """Write a PNG file of every tower's cell and return its path; its folder must exist."""
+    return draw.draw_panels(genotype, panels_of(genotype), FOOT, path)
+
+
+def panels_of(genotype: Genotype) -> list[draw.Panel]:
+    """Return the drawing of each tower's cell."""
     names = INPUTS[genotype.levels]
-    panels = [TowerPanel(names[2 * n : 2 * n + 2], cell) for n, cell in enumerate(genotype.cells)]
-    return draw.draw_panels(genotype, panels, FOOT, path)
+    return [TowerPanel(names[2 * n : 2 * n + 2], cell) for n, cell in enumerate(genotype.cells)]
 
 
 class TowerPanel(draw.Panel):
