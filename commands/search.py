@@ -27,6 +27,7 @@ from models.search.space import JointSpace
 from models.search.strategies import STRATEGIES
 from report import track_files
 from utils.args import Options
+from utils.files import replace_file
 from utils.run_folder import ALPHAS, RunFolder, commit
 
 # Of a feature cache: statistics and eigenvalues also read as they are those that are trained on.
@@ -109,7 +110,7 @@ def run_search(context: RunContext, run: RunFolder) -> None:
             architecture = discretize(runner, tracker, facts).with_parts(given)
         run.write_json("genotype.json", architecture.to_json())
         if run.is_writer and (text := public_text(architecture)):
-            (run.path / "genotype.log").write_text(text, encoding="utf-8")
+            replace_file(run.path / "genotype.log", lambda file: file.write(text.encode()))
         track_files(tracker, run, data, "val")
     context.finish_learning(run, session.progress, "search_exp_dir", CARRIED)
 
