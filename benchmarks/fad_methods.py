@@ -91,12 +91,12 @@ def measure(args: argparse.Namespace, method: str, seed: int) -> None:
 
 def searched(args: argparse.Namespace, seed: int) -> Path:
     """Return the run of a seed's search, which is run unless it has ended."""
-    folder = args.out / f"search_{args.epochs}_{seed}.txt"
-    if not folder.exists():
+    note = args.out / f"search_{args.epochs}_{seed}.txt"
+    if not note.exists():
         words = [args.data, "--dataset", args.dataset, "--config", args.config, "--seed", seed]
         words += ["--epochs", args.epochs, "--encoder_weights", args.weights, "--no_report"]
-        folder.write_text(named(run("main_darts_searchable_fad.py", *words), "search_exp_dir"), encoding="utf-8")
-    return Path(folder.read_text(encoding="utf-8"))
+        note.write_text(named(run("main_darts_searchable_fad.py", *words), "search_exp_dir"), encoding="utf-8")
+    return Path(note.read_text(encoding="utf-8"))
 
 
 def one_genotype(operation: str) -> Genotype:

@@ -38,10 +38,12 @@ def run_line(name: str, argv: list[str]) -> None:
         options = parse(parser_of(TASK), words, section)
         examples = ranks().broadcast_from_first(lambda: count(section, options))
         words += in_epochs(keys, examples, options.batchsize)
+    earlier = newest_run(KINDS[name], save_of(keys))
     try:
         run_command(section, TASK, words)
     finally:
-        link(keys.get("OUTPUT_DIR"), newest_run(KINDS[name], save_of(keys)))
+        newest = newest_run(KINDS[name], save_of(keys))
+        link(keys.get("OUTPUT_DIR"), None if newest == earlier else newest)
 
 
 def count(section: str, options: Options) -> int:

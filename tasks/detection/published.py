@@ -48,13 +48,11 @@ READ_HERE += ("INPUT.MIN_SIZE_RANGE_TRAIN", "DATASETS.TRAIN", "DATASETS.TEST", "
 SECTIONS = {key.partition(".")[0] for key in (*OPTIONS, *READ_HERE)}  # of a configuration of theirs
 SEARCH_ALONE = ("--arch_learning_rate", "--arch_weight_decay")
 FOUND_ALONE = ("--head_cells",)
-Keys = dict[str, Any]
-
-
-EFFECTS = {
+EFFECTS = {  # of options without any, in words
     "skip_test": "a test is a command of its own",
     "use_tensorboard": "metrics.jsonl has the curves, and --wandb logs",
 }
+Keys = dict[str, Any]
 
 
 def parse_published(name: str, argv: list[str]) -> Namespace:
@@ -78,16 +76,18 @@ def translate(name: str, args: Namespace) -> tuple[list[str], Keys]:
     """Return the command line of our main, but for what counts iterations, and the keys."""
     content = read_yaml(args.config_file, f"--config-file {args.config_file}")
     theirs = isinstance(content, dict) and bool(SECTIONS & {*content})
-    keys = dict(_flat(content, args.config_file)) if theirs else {}
+    keys = dict(_flat(content)) if theirs else {}
     keys |= {key: _value(text) for key, text in zip(args.opts[::2], args.opts[1::2])}
     section = "search" if name == "search" else "found"
     words = [DATA, "--config", str(OURS[section] if theirs else args.config_file), "--save", save_of(keys)]
     if name == "test":
         return [*words, *of_test(keys, args)], keys
+    unread, named = FOUND_ALONE if section == "search" else SEARCH_ALONE, {}
     for key, value in keys.items():
-        if option := option_of(key):
-            unread = FOUND_ALONE if section == "search" else SEARCH_ALONE
-            words += [] if option in unread else [option, str(value)]
+        option = option_of(key)
+        if option and named.setdefault(option, value) != value:
+            raise UserError(f"{key}: expected {named[option]} as of a key alike, found {value}: both are {option}")
+    words += [word for option, value in named.items() if option not in unread for word in (option, str(value))]
     if "SOLVER.BASE_LR" in keys:
         words += ["--stream_lr", str(keys["SOLVER.BASE_LR"])]  # one rate for all
     words += [*of_input(keys), *of_backbone(keys), *of_data(keys)]
@@ -114,13 +114,13 @@ def of_input(keys: Keys) -> list[str]:
     """Return the options of the sides of pictures, padded as published."""
     words = []
     sides = [keys.get(f"INPUT.{end}_SIZE_TRAIN") for end in ("MIN", "MAX")]
-    if None not in sides:
+    if sides != [None, None]:
         short, long = (_number(side, "INPUT.*_SIZE_TRAIN") for side in sides)
         words += ["--image_size", "x".join(str(-(-side // STRIDE) * STRIDE) for side in (short, long))]
         tested = [keys.get(f"INPUT.{end}_SIZE_TEST", side) for end, side in zip(("MIN", "MAX"), (short, long))]
         if [_number(side, "INPUT.*_SIZE_TEST") for side in tested] != [short, long]:
             raise UserError(f"INPUT.*_SIZE_TEST: expected {short} and {long} as in training, found {tested}")
-    low, high = keys.get("INPUT.MIN_SIZE_RANGE_TRAIN", (-1, -1))
+    low, high = _numbers(keys.get("INPUT.MIN_SIZE_RANGE_TRAIN", (-1, -1)), "INPUT.MIN_SIZE_RANGE_TRAIN", 2)
     return [*words, *(["--short_sides", str(low), str(high)] if low > 0 else [])]
 
 
@@ -139,6 +139,7 @@ def of_backbone(keys: Keys) -> list[str]:
 def of_data(keys: Keys) -> list[str]:
     """Return the option of the data set."""
     names = keys.get("DATASETS.TRAIN", ())
+    names = (names,) if isinstance(names, str) else names
     found = {ours for theirs, ours in DATA_SETS.items() for name in names if str(name).startswith(theirs)}
     if names and len(found) != 1:
         raise UserError(f"DATASETS.TRAIN: expected lists of {' or '.join(DATA_SETS)}, found {names}")
@@ -162,11 +163,11 @@ def save_of(keys: Keys) -> str:
     return Path(str(keys.get("OUTPUT_DIR", "fad"))).name or "fad"
 
 
-def _flat(content: dict, source: str, before: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(content: dict, before: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the keys and values of a nested configuration."""
     for name, value in content.items():
         if isinstance(value, dict):
-            yield from _flat(value, source, f"{before}{name}.")
+            yield from _flat(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", _value(value) if isinstance(value, str) else value
 
@@ -185,9 +186,17 @@ def in_epochs(keys: Keys, examples: int, batchsize: int) -> list[str]:
     if "SOLVER.MAX_ITER" in keys:
         words += ["--epochs", str(max(round(_number(keys["SOLVER.MAX_ITER"], "SOLVER.MAX_ITER") / steps), 1))]
     if "SOLVER.STEPS" in keys:
-        marks = [_number(step, "SOLVER.STEPS") / steps for step in keys["SOLVER.STEPS"]]
+        marks = [step / steps for step in _numbers(keys["SOLVER.STEPS"], "SOLVER.STEPS")]
         words += ["--marks", *(f"{mark:.4g}" for mark in marks)]
     return words
+
+
+def _numbers(value: Any, key: str, count: int | None = None) -> list[int]:
+    """Return whole numbers of a list, as many as `count` says."""
+    numbers = list(value) if isinstance(value, tuple | list) else []
+    if not numbers or any(type(n) is not int for n in numbers) or count not in (None, len(numbers)):
+        raise UserError(f"{key}: expected {count or 'some'} whole numbers, as (60000, 80000), found {value}")
+    return numbers
 
 
 def _number(value: Any, key: str) -> int:

@@ -69,6 +69,8 @@ def test_the_published_lines_run_as_typed(tmp_path, monkeypatch, capsys):
 REFUSED = {
     ("MODEL.WEIGTH", "a"): "MODEL.WEIGTH: expected a known key, found another (did you mean MODEL.WEIGHT?)",
     ("SOLVER.MAX_ITER",): "SOLVER.MAX_ITER: expected a value behind the key, found none",
+    ("MODEL.FAD.NUM_CHANNELS_CLS", "128"): "MODEL.FAD.NUM_CHANNELS_CLS: expected 96 as of a key alike, found 128",
+    ("INPUT.MIN_SIZE_RANGE_TRAIN", "640"): "INPUT.MIN_SIZE_RANGE_TRAIN: expected 2 whole numbers",
     (
         "DATASETS.TRAIN",
         "('cityscapes',)",
