@@ -17,18 +17,7 @@ from utils.errors import UserError, flags
 from utils.run_folder import RunFolder, write_json
 from utils.seed import seed_everything
 
-READ = (
-    "data",
-    "config",
-    "search_exp_dir",
-    "genotype",
-    "eval_exp_dir",
-    "results",
-    "eval_part",
-    "batchsize",
-    "workers",
-    "pin_mem",
-)
+READ = ("data", "config", "search_exp_dir", "genotype", "eval_exp_dir", "results", "eval_part", "batchsize", "workers")
 READ += ("device", "amp", "compile", "save", "wandb", "dry_run", "box_fusion", "partner_exp_dir", "robustness")
 READ += ("pin_mem", "eval_dataset", "no_report", "cache_features", "cache_level", "cache_dtype", "cache_dir")
 FROM_RUN = "the architecture comes from the run"

@@ -137,11 +137,11 @@ def spoiled(tmp_path: Path, tiny_flir: Path, spoil) -> Path:
 
 def options_of(command: str, tmp_path: Path, config: Path) -> list:
     """Return what a command needs beside its data folder; pretraining gets a checkpointdir of its own."""
-    own = ["--checkpointdir", tmp_path / "fresh"] if "pretrain" in command else []
+    fresh = ["--checkpointdir", tmp_path / "fresh"] if "pretrain" in command else []
     if command in FAD_COMMANDS:
         config = tmp_path / "fad.yaml"
         config.write_text(FAD_CONFIG.replace("dataset: voc", "dataset: flir_aligned"), encoding="utf-8")
-    return ["--config", config, *ALL_COMMANDS[command][1], *own]
+    return ["--config", config, *ALL_COMMANDS[command][1], *fresh]
 
 
 def content(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -414,8 +414,8 @@ def in_process(number: int, tmp_path: Path, tiny_flir: Path, tiny_config: Path, 
     spoil = (BEFORE_THE_RUN | IN_THE_RUN)[fault][0] if fault else lambda folder: None
     folder = spoiled(tmp_path / str(number), tiny_flir, spoil)
     before = content(folder)
-    own = ["--checkpointdir", str(tmp_path / "fresh")] if "pretrain" in script else []
-    argv = [ROOT / script, folder, "--config", tiny_config, *own, *options]
+    fresh = ["--checkpointdir", str(tmp_path / "fresh")] if "pretrain" in script else []
+    argv = [ROOT / script, folder, "--config", tiny_config, *fresh, *options]
     code, text = processes.run(argv, work, tmp_path / f"log{number}.txt")
     assert code == 2, text
     lines = [line for line in text.splitlines() if line.startswith("error: ")]

@@ -58,7 +58,7 @@ def profile(predictor: Predictor, batchsize: int, rounds: int) -> list[dict[str,
     batch = move(batch | {"images": noise(predictor.fill, size, batchsize)}, predictor.compute.device)
     works = parts_of(predictor.model, batch)
     works[WHOLE] = predictor.model, lambda: predictor.task.predict(predictor.model, batch)
-    for name in predictor.task.others:
+    for name in predictor.task.profiled_baselines:
         if {*images_of(predictor.task.streams_read(as_other(name, predictor)))} - {*predictor.fill}:
             continue  # it reads a sensor that the data does not have
         model = other(name, predictor)

@@ -46,7 +46,7 @@ class TowerDetection(Detection):
 
     searchable_parts, other_parts, encoders_learn = ("head",), (), True
     of_ours: ClassVar[dict] = {}
-    others = BASELINES
+    profiled_baselines = BASELINES
     from_pretraining = ("backbone", "camera", "C", "normalization")
     from_search = (*(n for n in NETWORK if n not in ("head_cells", "image_size")), *DATA, "overfit", "checkpointdir")
     rebuilt_from = (*NETWORK, *DATA, "baseline", "widen")

@@ -83,7 +83,7 @@ class Detection(Task):
     }
 
     of_ours = OF_OURS
-    others = ("thermal", "rgb", *FUSIONS)  # baselines that a profile sets beside a network
+    profiled_baselines = ("thermal", "rgb", *FUSIONS)  # which a profile sets beside a network
 
     pretraining = staticmethod(detector_pretraining)
 
